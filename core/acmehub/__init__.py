@@ -1,0 +1,110 @@
+"""acmehub: a managed ACME service for devices that cannot prove control of a domain.
+
+These are the public names: a plugin imports from here (and, in its tests, from `acmehub.testing`) and from nowhere
+else in the package. They are loaded when first used, so that a plugin pays only for what it takes.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from acmehub.hookspecs import hookimpl as hookimpl
+    from acmehub.identifiers import Identifier as Identifier
+    from acmehub.ports.authority import CompletesSettings as CompletesSettings
+    from acmehub.ports.authority import IssuedChain as IssuedChain
+    from acmehub.ports.authority import IssueRequest as IssueRequest
+    from acmehub.ports.authority import RelayAuthority as RelayAuthority
+    from acmehub.ports.authority import SigningAuthority as SigningAuthority
+    from acmehub.ports.authority import UpstreamAccount as UpstreamAccount
+    from acmehub.ports.authority import UpstreamAccountLost as UpstreamAccountLost
+    from acmehub.ports.authority import UpstreamAuthorization as UpstreamAuthorization
+    from acmehub.ports.authority import UpstreamError as UpstreamError
+    from acmehub.ports.authority import UpstreamObjectLost as UpstreamObjectLost
+    from acmehub.ports.authority import UpstreamOrder as UpstreamOrder
+    from acmehub.ports.authority import UpstreamRateLimited as UpstreamRateLimited
+    from acmehub.ports.authority import UpstreamRefused as UpstreamRefused
+    from acmehub.ports.authority import UpstreamUnavailable as UpstreamUnavailable
+    from acmehub.ports.clock import Clock as Clock
+    from acmehub.ports.dns import DnsProvider as DnsProvider
+    from acmehub.ports.dns import DnsProviderError as DnsProviderError
+    from acmehub.ports.dns import DnsProviderRefused as DnsProviderRefused
+    from acmehub.ports.dns import DnsProviderUnavailable as DnsProviderUnavailable
+    from acmehub.ports.dns import ListsZones as ListsZones
+    from acmehub.ports.dns import WaitsForPropagation as WaitsForPropagation
+    from acmehub.ports.plugins import AccountCreated as AccountCreated
+    from acmehub.ports.plugins import Candidate as Candidate
+    from acmehub.ports.plugins import Notifier as Notifier
+    from acmehub.ports.plugins import OrderFinished as OrderFinished
+    from acmehub.ports.plugins import OrderRequest as OrderRequest
+    from acmehub.ports.plugins import PluginContext as PluginContext
+    from acmehub.ports.plugins import Register as Register
+    from acmehub.ports.plugins import Selection as Selection
+    from acmehub.ports.settings import PluginSettings as PluginSettings
+    from acmehub.ports.settings import Secret as Secret
+    from acmehub.ports.settings import SettingsError as SettingsError
+    from acmehub.ports.store import Store as Store
+    from acmehub.ports.store import StoreError as StoreError
+    from acmehub.ports.store import StoreUnavailable as StoreUnavailable
+    from acmehub.problems import Problem as Problem
+    from acmehub.problems import ProblemDocument as ProblemDocument
+    from acmehub.problems import ProblemType as ProblemType
+    from acmehub.problems import Subproblem as Subproblem
+
+_HOMES = {
+    "acmehub.hookspecs": ("hookimpl",),
+    "acmehub.identifiers": ("Identifier",),
+    "acmehub.ports.authority": (
+        "CompletesSettings",
+        "IssueRequest",
+        "IssuedChain",
+        "RelayAuthority",
+        "SigningAuthority",
+        "UpstreamAccount",
+        "UpstreamAccountLost",
+        "UpstreamAuthorization",
+        "UpstreamError",
+        "UpstreamObjectLost",
+        "UpstreamOrder",
+        "UpstreamRateLimited",
+        "UpstreamRefused",
+        "UpstreamUnavailable",
+    ),
+    "acmehub.ports.clock": ("Clock",),
+    "acmehub.ports.dns": (
+        "DnsProvider",
+        "DnsProviderError",
+        "DnsProviderRefused",
+        "DnsProviderUnavailable",
+        "ListsZones",
+        "WaitsForPropagation",
+    ),
+    "acmehub.ports.plugins": (
+        "AccountCreated",
+        "Candidate",
+        "Notifier",
+        "OrderFinished",
+        "OrderRequest",
+        "PluginContext",
+        "Register",
+        "Selection",
+    ),
+    "acmehub.ports.settings": ("PluginSettings", "Secret", "SettingsError"),
+    "acmehub.ports.store": ("Store", "StoreError", "StoreUnavailable"),
+    "acmehub.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),
+}
+
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module 'acmehub' has no public name {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""The contract between the engine and what can be exchanged: storage, authorities, DNS providers, notifiers."""

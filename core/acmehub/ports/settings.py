@@ -1,0 +1,95 @@
+"""Settings of plugins: msgspec Structs whose secrets are of a type that never prints itself.
+
+A plugin declares `class Settings(PluginSettings): token: Secret`. `read_settings` and `dump_settings` are the only
+ways in and out.
+"""
+
+import hmac
+from collections.abc import Mapping
+from typing import Any, Self, TypeVar, get_args, get_type_hints
+
+import msgspec
+
+
+class Secret:
+    """A string that must not be seen: `reveal()` is the only way to it; compared in constant time."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The clear text."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+
+class PluginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of a plugin's settings: unknown fields are errors."""
+
+    def validate(self) -> Self:
+        """Check what types cannot say; raise `ValueError` naming the field and the cure."""
+        return self
+
+
+S = TypeVar("S", bound=PluginSettings)
+
+
+class SettingsError(ValueError):
+    """Settings that do not fit; the text names the field (`$.port`) and what was expected there."""
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise NotImplementedError(kind)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value.reveal()
+    raise NotImplementedError(type(value))
+
+
+def read_settings(raw: Mapping[str, Any], kind: type[S]) -> S:
+    """Settings of type `kind` from a mapping (TOML, JSON); raises `SettingsError`."""
+    try:
+        return msgspec.convert(raw, kind, dec_hook=_decode).validate()
+    except (msgspec.ValidationError, ValueError) as error:
+        raise SettingsError(str(error)) from error
+
+
+def dump_settings(settings: PluginSettings) -> bytes:
+    """All of it as JSON, **secrets in clear**: only ever given to `vault`."""
+    return msgspec.json.encode(settings, enc_hook=_encode)
+
+
+def public_settings(settings: PluginSettings) -> dict[str, Any]:
+    """What may be shown: secrets left out, a secret that is set being `"(secret)"`."""
+    shown: dict[str, Any] = {}
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if isinstance(value, Secret):
+            if value:
+                shown[name] = "(secret)"
+        else:
+            shown[name] = msgspec.to_builtins(value, enc_hook=_encode)
+    return shown
+
+
+def secret_fields(kind: type[PluginSettings]) -> frozenset[str]:
+    """The names of the fields of `kind` that hold secrets."""
+    hints = get_type_hints(kind)
+    return frozenset(name for name in kind.__struct_fields__ if Secret in (hints[name], *get_args(hints[name])))

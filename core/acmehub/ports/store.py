@@ -1,0 +1,287 @@
+"""Storage as named verbs over models. Each verb is one transaction; a verb that returned has been made durable.
+
+A storage is written once over SQL (`storage/`) for two engines; another one must pass
+`acmehub.testing.store_contract`.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from acmehub.models import (
+    Account,
+    Actor,
+    AuditEntry,
+    Authority,
+    Authorization,
+    Certificate,
+    Event,
+    ManagedChallenge,
+    Order,
+    OrderStatus,
+    Principal,
+    Token,
+    TxtRecord,
+)
+from acmehub.orders import Change, Lease, OrderBundle
+
+R = TypeVar("R", Principal, Token, ManagedChallenge, Authority)
+
+
+class StoreError(Exception):
+    """Base of what a storage can answer besides a result."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be used now (locked, full, read-only, not reachable); nothing was changed, or it is not
+    known whether (a lost COMMIT). The text names the place and the cure."""
+
+
+class Conflict(StoreError):
+    """Another row has this unique value, or the row has changed since it was read; `field` names the value."""
+
+    def __init__(self, field: str, detail: str = "") -> None:
+        super().__init__(detail or field)
+        self.field = field
+
+
+class Missing(StoreError):
+    """There is no such row."""
+
+
+class Fenced(StoreError):
+    """The writer's fencing token is no longer the row's: somebody else owns the job now."""
+
+
+class Resources(Protocol[R]):
+    """What operators manage: principals, tokens, managed challenges, authorities."""
+
+    async def get(self, id: str) -> R | None:
+        """By id."""
+        ...
+
+    async def named(self, name: str) -> Sequence[R]:
+        """By name (a token's: its title, which need not be unique)."""
+        ...
+
+    async def list(self) -> Sequence[R]:
+        """All, oldest first; the same tuple object as long as none of them changed (kept by revision)."""
+        ...
+
+    async def add(self, item: R) -> None:
+        """Insert; `Conflict` on a name that is taken."""
+        ...
+
+    async def replace(self, item: R) -> R:
+        """Write `item` if its version is still the stored one, and give it back with the next; else `Conflict`."""
+        ...
+
+    async def remove(self, item: R) -> None:
+        """Delete; `Conflict` (field `references`) while others refer to it, or when it changed."""
+        ...
+
+
+class Accounts(Protocol):
+    """ACME accounts."""
+
+    async def actor(self, account_id: str) -> Actor | None:
+        """The account with its token and principal, in one read: asked for on every request."""
+        ...
+
+    async def by_thumbprint(self, thumbprint: str) -> Account | None:
+        """The account of a key."""
+        ...
+
+    async def bind(self, account: Account, rule: Callable[[Token, Principal], Token]) -> tuple[Account, bool]:
+        """Create an account and count the use of its token, in one transaction.
+
+        An account with the same thumbprint is returned as it is (second value False) without asking `rule`. Else
+        `rule` gets token and principal as stored now and returns the token to write, or raises (nothing is written);
+        `Missing` when the token is unknown.
+        """
+        ...
+
+    async def replace(self, account: Account) -> Account:
+        """Version-guarded write, as `Resources.replace`."""
+        ...
+
+    async def list(self, *, after: str = "", limit: int = 100) -> Sequence[Account]:
+        """Accounts by id, `after` exclusive."""
+        ...
+
+
+class Orders(Protocol):
+    """Orders with their authorizations; each order row is also the job of fulfilling it."""
+
+    async def add(self, bundle: OrderBundle, events: Sequence[Event] = ()) -> None:
+        """Store a new order with its authorizations."""
+        ...
+
+    async def get(self, order_id: str) -> OrderBundle | None:
+        """An order with its authorizations."""
+        ...
+
+    async def authorization(self, authorization_id: str) -> Authorization | None:
+        """One authorization."""
+        ...
+
+    async def apply(
+        self, order_id: str, rule: Callable[[OrderBundle], Change], *, fence: int | None = None
+    ) -> OrderBundle:
+        """Read the order, ask `rule`, write its `Change`: one transaction; returns what is stored now.
+
+        `rule` is pure and may raise (nothing is written, the exception comes through); it may run more than once and
+        in another thread. With `fence`, `Fenced` unless it is the row's. `Conflict("flight")` when another order holds
+        the flight that the change takes. Giving a flight up makes the orders that wait for it (same `name_set` and
+        authority, stage `ordering`, a `run_at`) due at once. A change whose order equals the stored one and that has
+        nothing else writes nothing. `Missing` when there is no such order.
+        """
+        ...
+
+    async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[OrderBundle]:
+        """Take up to `limit` due orders whose lease is free or over, most overdue first, fence + 1 each."""
+        ...
+
+    async def renew(self, order_id: str, fence: int, until: datetime) -> bool:
+        """Extend a lease; False when it is lost."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """When the next order becomes claimable (due, or its lease over); None when there is none."""
+        ...
+
+    async def of_account(self, account_id: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
+        """Ids of an account's orders that are not invalid, newest first, from beyond the order `after`."""
+        ...
+
+    async def list(
+        self, *, status: OrderStatus | None = None, account_id: str = "", after: str = "", limit: int = 100
+    ) -> Sequence[Order]:
+        """Orders, newest first, from beyond the order `after`."""
+        ...
+
+    async def lapsed(self, now: datetime, limit: int) -> Sequence[str]:
+        """Ids of orders still pending or ready past their `expires`."""
+        ...
+
+
+class Ledger(Protocol):
+    """TXT records that the hub created, or is about to."""
+
+    async def of_order(self, order_id: str) -> Sequence[TxtRecord]:
+        """An order's rows."""
+        ...
+
+    async def replace(self, record: TxtRecord) -> TxtRecord:
+        """Version-guarded write, as `Resources.replace`."""
+        ...
+
+    async def remove(self, record: TxtRecord) -> None:
+        """The record is gone from DNS: forget the row (fine when it is forgotten already)."""
+        ...
+
+    async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[TxtRecord]:
+        """Take rows in state `remove` that are due."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """When the next removal is due; None when there is none."""
+        ...
+
+    async def list(self) -> Sequence[TxtRecord]:
+        """All rows."""
+        ...
+
+
+class Certificates(Protocol):
+    """Issued certificates."""
+
+    async def get(self, certificate_id: str) -> Certificate | None:
+        """By id."""
+        ...
+
+    async def by_serial(self, serial: str) -> Sequence[Certificate]:
+        """By serial number in lower-case hexadecimal."""
+        ...
+
+    async def replace(self, certificate: Certificate) -> Certificate:
+        """Version-guarded write, as `Resources.replace`."""
+        ...
+
+    async def list(self, *, name: str = "", after: str = "", limit: int = 100) -> Sequence[Certificate]:
+        """Certificates, newest first; `name` keeps those with that name."""
+        ...
+
+
+class Records(Protocol):
+    """What is only ever appended: timelines and the audit."""
+
+    async def note(self, events: Sequence[Event]) -> None:
+        """Append to timelines outside a `Change`."""
+        ...
+
+    async def timeline(self, order_id: str) -> Sequence[Event]:
+        """An order's events, oldest first."""
+        ...
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """Append to the audit."""
+        ...
+
+    async def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
+        """The latest audit entries, newest first."""
+        ...
+
+
+class UsedNonces(Protocol):
+    """Nonces that were used, for storages that several `serve` processes share."""
+
+    async def use(self, nonce: str, expires: datetime) -> bool:
+        """Note that `nonce` is used; False when it was before."""
+        ...
+
+    async def prune(self, now: datetime) -> None:
+        """Forget those past their `expires`."""
+        ...
+
+
+class Store(Protocol):
+    """A storage: open, use the nouns, close."""
+
+    principals: Resources[Principal]
+    tokens: Resources[Token]
+    managed_challenges: Resources[ManagedChallenge]
+    authorities: Resources[Authority]
+    accounts: Accounts
+    orders: Orders
+    ledger: Ledger
+    certificates: Certificates
+    records: Records
+    nonces: UsedNonces
+
+    @property
+    def shared(self) -> bool:
+        """Whether several `serve` processes may use it at once; if not, a second one is refused at `open`."""
+        ...
+
+    async def migrate(self) -> int:
+        """Bring the schema up to date, safely when several processes do so at once; how many steps were taken."""
+        ...
+
+    async def open(self, *, serve: bool = False) -> None:
+        """Connect; `serve` claims the right to answer ACME requests (see `shared`). `StoreUnavailable` on failure."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way and let go."""
+        ...
+
+    async def ping(self) -> None:
+        """Raise `StoreUnavailable` unless a write could be made now."""
+        ...
+
+    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Call `callback(order_id)` in the event loop after each commit that changed an order, by this process or
+        (as far as the engine can tell) another; with `""` when something changed but it is not known what. Returns
+        the function that ends the subscription."""
+        ...

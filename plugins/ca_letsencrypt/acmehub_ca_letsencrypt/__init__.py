@@ -1,0 +1,1 @@
+"""Let's Encrypt as an authority of acmehub."""

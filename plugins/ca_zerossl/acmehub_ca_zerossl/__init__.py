@@ -1,0 +1,1 @@
+"""ZeroSSL as an authority of acmehub."""

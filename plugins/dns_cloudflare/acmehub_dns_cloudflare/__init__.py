@@ -1,0 +1,1 @@
+"""TXT records in Cloudflare zones for acmehub."""
