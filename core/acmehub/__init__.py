@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from acmehub.ports.authority import UpstreamRefused as UpstreamRefused
     from acmehub.ports.authority import UpstreamUnavailable as UpstreamUnavailable
     from acmehub.ports.clock import Clock as Clock
+    from acmehub.ports.clock import SystemClock as SystemClock
     from acmehub.ports.dns import DnsProvider as DnsProvider
     from acmehub.ports.dns import DnsProviderError as DnsProviderError
     from acmehub.ports.dns import DnsProviderRefused as DnsProviderRefused
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from acmehub.ports.settings import PluginSettings as PluginSettings
     from acmehub.ports.settings import Secret as Secret
     from acmehub.ports.settings import SettingsError as SettingsError
+    from acmehub.ports.settings import read_settings as read_settings
+    from acmehub.ports.store import Conflict as Conflict
     from acmehub.ports.store import Store as Store
     from acmehub.ports.store import StoreError as StoreError
     from acmehub.ports.store import StoreUnavailable as StoreUnavailable
@@ -51,6 +54,17 @@ if TYPE_CHECKING:
     from acmehub.problems import ProblemDocument as ProblemDocument
     from acmehub.problems import ProblemType as ProblemType
     from acmehub.problems import Subproblem as Subproblem
+    from acmehub.relay.authority import AcmeRelay as AcmeRelay
+    from acmehub.relay.settings import RelaySettings as RelaySettings
+    from acmehub.storage.driver import SchemaSession as SchemaSession
+    from acmehub.storage.driver import SqlDriver as SqlDriver
+    from acmehub.storage.sqlite import SqliteDriver as SqliteDriver
+    from acmehub.storage.statements import Changed as Changed
+    from acmehub.storage.statements import Dialect as Dialect
+    from acmehub.storage.statements import Sql as Sql
+    from acmehub.storage.statements import Statement as Statement
+    from acmehub.storage.statements import Unit as Unit
+    from acmehub.storage.store import SqlStore as SqlStore
 
 _HOMES = {
     "acmehub.hookspecs": ("hookimpl",),
@@ -71,7 +85,7 @@ _HOMES = {
         "UpstreamRefused",
         "UpstreamUnavailable",
     ),
-    "acmehub.ports.clock": ("Clock",),
+    "acmehub.ports.clock": ("Clock", "SystemClock"),
     "acmehub.ports.dns": (
         "DnsProvider",
         "DnsProviderError",
@@ -90,9 +104,15 @@ _HOMES = {
         "Register",
         "Selection",
     ),
-    "acmehub.ports.settings": ("PluginSettings", "Secret", "SettingsError"),
-    "acmehub.ports.store": ("Store", "StoreError", "StoreUnavailable"),
+    "acmehub.ports.settings": ("PluginSettings", "Secret", "SettingsError", "read_settings"),
+    "acmehub.ports.store": ("Conflict", "Store", "StoreError", "StoreUnavailable"),
     "acmehub.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),
+    "acmehub.storage.driver": ("SchemaSession", "SqlDriver"),
+    "acmehub.storage.sqlite": ("SqliteDriver",),
+    "acmehub.storage.statements": ("Changed", "Dialect", "Sql", "Statement", "Unit"),
+    "acmehub.storage.store": ("SqlStore",),
+    "acmehub.relay.authority": ("AcmeRelay",),
+    "acmehub.relay.settings": ("RelaySettings",),
 }
 
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

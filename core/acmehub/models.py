@@ -320,7 +320,11 @@ class TxtState(enum.StrEnum):
 
 
 class TxtRecord(Model, frozen=True, kw_only=True):
-    """One row of the TXT ledger: a value that the hub creates, or has, or must remove; deleted when it is gone."""
+    """One row of the TXT ledger: a value that the hub creates, or has, or must remove; deleted when it is gone.
+
+    `run_at` is the earliest time of its removal, also before it is to be removed: a planned row's lies behind the end
+    of an `add_txt` that may be under way, a present one's is when it became so. A change's `withdraw` leaves it as is.
+    """
 
     order_id: str
     authorization_id: str

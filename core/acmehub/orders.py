@@ -100,7 +100,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What a rule wants written in one transaction.
 
     `authorizations` are those that changed, `records` new ledger rows, `certificate` the issued one;
-    `withdraw` marks every ledger row of the order for removal.
+    `withdraw` turns every ledger row of the order to `remove`, its `run_at` as it is.
     """
 
     order: Order
@@ -215,6 +215,28 @@ def settle(bundle: OrderBundle, now: datetime) -> OrderBundle:
     return OrderBundle(order, authorizations)
 
 
+def approve(bundle: OrderBundle, now: datetime) -> Change:
+    """The upstream has validated before the client answered: what was offered in mode `accept` turns valid as it is.
+
+    Only where `accept` was our own choice (`auto`): the client may then finalize at once (CLIENTS.md 4.4).
+    """
+    order = bundle.order
+    if (
+        order.status is not OrderStatus.PENDING
+        or order.mode is not AuthorizationMode.ACCEPT
+        or order.stage not in UPSTREAM_VALIDATED
+    ):
+        return Change(order=order)
+    approved = tuple(
+        with_authorization_status(item, AuthorizationStatus.VALID, now)
+        for item in bundle.authorizations
+        if item.status is AuthorizationStatus.PENDING
+    )
+    order = replace(with_status(order, OrderStatus.READY), mode=AuthorizationMode.PREAPPROVED)
+    event = Event(order_id=order.id, at=now, what="approved", detail="the upstream validated before the client answered")
+    return Change(order=order, authorizations=approved, events=(event,))
+
+
 def _accepted(order: Order, authorization: Authorization) -> bool:
     upstream = authorization.upstream_status == "valid" or order.stage in UPSTREAM_VALIDATED
     return authorization.status is AuthorizationStatus.PENDING and authorization.answered is not None and upstream
@@ -230,7 +252,7 @@ def answer(bundle: OrderBundle, authorization_id: str, challenge: ChallengeType,
     answered = replace(target, answered=challenge)
     order = bundle.order
     if order.mode is AuthorizationMode.VERIFY:
-        order = replace(order, run_at=now)
+        order = replace(order, run_at=now, attempts=0)
     after = settle(OrderBundle(order, _swap(bundle.authorizations, answered)), now)
     event = Event(
         order_id=order.id, at=now, what="challenge answered", detail=f"{challenge.value} for {target.identifier.value}"

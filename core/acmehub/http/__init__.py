@@ -1,1 +1,5 @@
-"""TODO."""
+"""The ACME server over HTTP: `create_app` gives the ASGI application of a hub."""
+
+from acmehub.http.app import create_app
+
+__all__ = ["create_app"]

@@ -150,6 +150,10 @@ class Orders(Protocol):
         """When the next order becomes claimable (due, or its lease over); None when there is none."""
         ...
 
+    async def rivals(self, order_id: str, *, flight: str = "", upstream_url: str = "") -> Sequence[Order]:
+        """Orders other than `order_id`, neither done nor failed, that hold this flight, or have this upstream order."""
+        ...
+
     async def of_account(self, account_id: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
         """Ids of an account's orders that are not invalid, newest first, from beyond the order `after`."""
         ...

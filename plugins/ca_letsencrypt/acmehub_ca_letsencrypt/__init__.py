@@ -1,1 +1,19 @@
-"""Let's Encrypt as an authority of acmehub."""
+"""`ca_letsencrypt`: Let's Encrypt as an authority of acmehub."""
+
+from acmehub import PluginContext, Register, RelayAuthority, hookimpl
+
+from .limits import LIMITS as LIMITS
+from .limits import Limit as Limit
+from .settings import LetsEncryptSettings as LetsEncryptSettings
+
+
+def _make(settings: LetsEncryptSettings, context: PluginContext) -> RelayAuthority:
+    from acmehub import AcmeRelay  # its libraries are loaded when the CA is used, not when the plugin is
+
+    return AcmeRelay(settings.relay_settings(), context)
+
+
+@hookimpl
+def register_authorities(register: Register) -> None:
+    """Offer `ca_letsencrypt`."""
+    register("ca_letsencrypt", _make, LetsEncryptSettings, "Let's Encrypt, production or staging")

@@ -1,1 +1,16 @@
-"""TXT records in Cloudflare zones for acmehub."""
+"""TXT records in Cloudflare zones, by Cloudflare's API v4 and a scoped API token."""
+
+from acmehub import PluginContext, Register, hookimpl
+from acmehub_dns_cloudflare.api import Api
+from acmehub_dns_cloudflare.provider import CloudflareProvider
+from acmehub_dns_cloudflare.settings import Settings
+
+
+def _provider(settings: Settings, context: PluginContext) -> CloudflareProvider:
+    return CloudflareProvider(Api(settings, user_agent=context.user_agent), ttl=settings.ttl)
+
+
+@hookimpl
+def register_dns_providers(register: Register) -> None:
+    """Offer `dns_cloudflare`."""
+    register("dns_cloudflare", _provider, Settings, "Zones at Cloudflare, with an API token")

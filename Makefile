@@ -1,0 +1,71 @@
+# What a person types; CI and README call the same targets. Needs python3 (3.11 or newer) and make, nothing else.
+#
+#   make run    a hub on https://localhost:8443 with a first certificate issued through it; Ctrl-C stops it
+#   make demo   the whole story on this machine: device -> hub -> CA -> DNS, then everything is stopped
+#   make test   every test that this machine can run      make lint   ruff, mypy, import-linter
+#   make bench  speed beside Pebble in the same run       make dist   wheels and sdist in dist/
+#   make docs   check the documentation's links and run its commands
+#   make format, make clean
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+CERTBOT := .run/certbot/bin/certbot
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint bench docs dist format clean provision
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+run: $(BIN)/.stamp $(CERTBOT)
+	@exec $(BIN)/python -m scripts.run
+
+demo: $(BIN)/.stamp $(CERTBOT)
+	@$(BIN)/python -m scripts.demo
+
+test: $(BIN)/.stamp $(CERTBOT) provision
+	@scripts/test $(PYTEST_ARGS)
+
+lint: $(BIN)/.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(BIN)/.stamp provision
+	@$(BIN)/python -m bench.compare $(BENCH_ARGS)
+
+docs: $(BIN)/.stamp
+	$(BIN)/pytest -q tests/test_docs.py
+
+dist: $(BIN)/.stamp
+	rm -rf dist
+	ACMEHUB_RELEASE=1 $(BIN)/uv build --all-packages --out-dir dist
+	@ls -1 dist
+
+format: $(BIN)/.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .run dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+
+provision:
+	@scripts/provision
+
+# The environment, exactly as uv.lock says. Debian's python3 comes without ensurepip: scripts/venv has the cure.
+$(BIN)/.stamp: pyproject.toml uv.lock hatch_build.py $(wildcard plugins/*/pyproject.toml) scripts/venv
+	@scripts/venv $(PYTHON) $(VENV)
+	@$(BIN)/python -m pip install --quiet 'uv>=0.13.9,<1'
+	@echo 'acmehub: installing what uv.lock names into $(VENV)'
+	@$(BIN)/uv sync --quiet --frozen --inexact --python $(BIN)/python
+	@touch $@
+
+# A real client that lives in an environment of its own, as on a device.
+$(CERTBOT): tests/pypi-clients.txt scripts/venv
+	@scripts/venv $(PYTHON) .run/certbot
+	@echo 'acmehub: installing certbot from PyPI into .run/certbot'
+	@.run/certbot/bin/python -m pip install --quiet -r tests/pypi-clients.txt
+	@touch $@

@@ -1,0 +1,56 @@
+"""`acmehub account`."""
+
+import click
+
+from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.services.operations import AccountLine
+
+
+@click.group()
+def account() -> None:
+    """ACME accounts that clients have bound with tokens."""
+
+
+@account.command(name="list", epilog="\b\nExample:\n  acmehub account list --json")
+@click.option("--after", default="", help="Go on behind this account (its id).")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000))
+@hub_verb
+async def list_(session: Session, after: str, limit: int) -> Result:
+    """All accounts."""
+    found = await session.hub.operations.accounts(after=after, limit=limit)
+    rows = [(item.id, item.status, item.principal, item.token, moment(item.created), item.user_agent) for item in found]
+    heads = ("ACCOUNT", "STATUS", "PRINCIPAL", "TOKEN", "CREATED", "CLIENT")
+    return Result(list(found), table(heads, rows, "no accounts"))
+
+
+@account.command(epilog="\b\nExample:\n  acmehub account show 5ab1…")
+@click.argument("account_id", metavar="ACCOUNT")
+@hub_verb
+async def show(session: Session, account_id: str) -> Result:
+    """One account."""
+    found = await session.hub.operations.account(account_id)
+    return Result(found, _lines(found))
+
+
+@account.command(epilog="\b\nExample:\n  acmehub account deactivate 5ab1…")
+@click.argument("account_id", metavar="ACCOUNT")
+@hub_verb
+async def deactivate(session: Session, account_id: str) -> Result:
+    """Refuse an account for good; its device must register anew with EAB credentials."""
+    found = await session.hub.operations.deactivate_account(account_id, session.actor)
+    return Result(found, [f"account {account_id} is {found.status}"])
+
+
+def _lines(item: AccountLine) -> list[str]:
+    return fields(
+        [
+            ("account", item.id),
+            ("status", item.status),
+            ("principal", item.principal),
+            ("token", item.token),
+            ("contact", item.contact),
+            ("client", item.user_agent),
+            ("thumbprint", item.thumbprint),
+            ("created", moment(item.created)),
+        ]
+    )

@@ -1,0 +1,75 @@
+"""`acmehub certificate`."""
+
+import click
+import msgspec
+
+from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.services.operations import REASONS
+
+
+@click.group()
+def certificate() -> None:
+    """Certificates that were issued through the hub."""
+
+
+@certificate.command(name="list", epilog="\b\nExample:\n  acmehub certificate list --name www.corp.test")
+@click.option("--name", default="", help="Only certificates with this name.")
+@click.option("--after", default="", help="Go on behind this certificate (its id).")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@hub_verb
+async def list_(session: Session, name: str, after: str, limit: int) -> Result:
+    """Certificates, newest first."""
+    found = await session.hub.operations.certificates(name=name, after=after, limit=limit)
+    rows = [
+        (
+            item.id,
+            "revoked" if item.revoked else f"until {moment(item.not_after)}",
+            item.authority,
+            item.serial,
+            ", ".join(item.names),
+        )
+        for item in found
+    ]
+    return Result(list(found), table(("CERTIFICATE", "VALID", "AUTHORITY", "SERIAL", "NAMES"), rows, "no certificates"))
+
+
+@certificate.command(epilog="\b\nExample:\n  acmehub certificate show 04:d2:… --pem")
+@click.argument("certificate_id", metavar="CERTIFICATE")
+@click.option("--pem", is_flag=True, help="Print the chain and nothing else.")
+@hub_verb
+async def show(session: Session, certificate_id: str, pem: bool) -> Result:
+    """One certificate, by id or serial number."""
+    line, stored = await session.hub.operations.certificate(certificate_id)
+    data = {
+        **msgspec.structs.asdict(line),
+        "order": stored.order_id,
+        "account": stored.account_id,
+        "chain": stored.chain,
+    }
+    if pem:
+        return Result(data, stored.chain.splitlines())
+    lines = fields(
+        [
+            ("certificate", line.id),
+            ("names", line.names),
+            ("serial", line.serial),
+            ("issuer", line.issuer),
+            ("authority", line.authority),
+            ("valid from", moment(line.not_before)),
+            ("valid until", moment(line.not_after)),
+            ("revoked", moment(line.revoked) if line.revoked else ""),
+            ("order", stored.order_id),
+            ("account", stored.account_id),
+        ]
+    )
+    return Result(data, lines)
+
+
+@certificate.command(epilog="\b\nExample:\n  acmehub certificate revoke 04:d2:… --reason superseded")
+@click.argument("certificate_id", metavar="CERTIFICATE")
+@click.option("--reason", default="", type=click.Choice(["", *REASONS]), help="Why (RFC 5280).")
+@hub_verb
+async def revoke(session: Session, certificate_id: str, reason: str) -> Result:
+    """Revoke a certificate at the authority that issued it."""
+    found = await session.hub.operations.revoke(certificate_id, reason, session.actor)
+    return Result(found, [f"certificate {found.id} is revoked"])

@@ -1,0 +1,80 @@
+"""`acmehub check`."""
+
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from acmehub.cli.exits import Exit
+from acmehub.cli.session import Result, Session, fields, hub_verb
+
+if TYPE_CHECKING:
+    from acmehub.services.checks import AuthorityCheck, Check, NameCheck
+
+EPILOG = """\b
+Examples:
+  acmehub check www.corp.test
+  acmehub check corp.test "*.corp.test" --token "Firewall 01" --live
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--principal", default="", help="Whether this principal may have the names.")
+@click.option("--token", default="", help="Whether this token (its title) may have the names.")
+@click.option("--live", is_flag=True, help="Write a TXT record for each name, wait until it is seen, remove it.")
+@hub_verb
+async def check(session: Session, names: tuple[str, ...], principal: str, token: str, live: bool) -> Result:
+    """What would happen to an order for these names: rule, managed challenge, zone, CNAME, CAA, authority.
+
+    Exit status 1 when something stands against it.
+    """
+    found = await session.hub.checks.check(names, principal=principal, token=token, live=live)
+    return Result({"good": found.good, **msgspec.structs.asdict(found)}, _lines(found), _status(found))
+
+
+def _status(found: "Check") -> int:
+    return Exit.DONE if found.good else Exit.FAILED
+
+
+def _lines(found: "Check") -> list[str]:
+    lines = _authority(found.authority)
+    for item in found.names:
+        lines += ["", *_name(item)]
+    return lines
+
+
+def _authority(item: "AuthorityCheck") -> list[str]:
+    account = "signs by itself" if item.signing else item.account or "made on first use"
+    return fields(
+        [
+            ("authority", f"{item.name} ({item.plugin}): {item.reason}" if item.name else ""),
+            ("server", item.server),
+            ("account", account if item.name and not item.error else ""),
+            ("✗", item.error),
+        ]
+    )
+
+
+def _name(item: "NameCheck") -> list[str]:
+    dns, seen = item.dns, item.rehearsal
+    servers = [
+        f"{server.name} ({', '.join(map(str, server.addresses)) or 'no address'})"
+        for server in (dns.servers if dns else ())
+    ]
+    caa = [f"{record.name}: {record.tag} {record.value!r}" for record in (dns.caa if dns else ())]
+    known = fields(
+        [
+            ("managed challenge", f"{item.managed_challenge} ({item.plugin})" if item.managed_challenge else ""),
+            ("rule", item.rule),
+            ("record", dns.effective if dns else ""),
+            ("CNAME", " → ".join(dns.chain) if dns and len(dns.chain) > 1 else ""),
+            ("zone", dns.zone if dns else ""),
+            ("servers", servers),
+            ("CAA", caa or ("none: any CA may issue" if dns and not dns.error else "")),
+            ("live", f"{'seen' if seen.seen else 'not seen'} after {seen.seconds:.1f} s: {seen.words}" if seen else ""),
+            ("✗", "; ".join(filter(None, (item.refusal, dns.error if dns else "", item.rehearsal_error)))),
+        ]
+    )
+    mark = "✓" if item.good else "✗"
+    return [f"{mark} {item.name}", *(f"  {line}" for line in known)]

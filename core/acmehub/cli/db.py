@@ -1,0 +1,32 @@
+"""`acmehub db`."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from acmehub.cli.session import Result, config_options, json_option, read_config, show
+from acmehub.config import Config
+from acmehub.founding import prepare_data_dir
+from acmehub.hub import open_store
+from acmehub.ports.clock import SystemClock
+from acmehub.registry import build_registry
+
+
+@click.group()
+def db() -> None:
+    """The storage's schema."""
+
+
+@db.command(epilog="\b\nExample:\n  acmehub db upgrade --config /etc/acmehub.toml")
+@config_options
+@json_option
+def upgrade(config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Bring the schema up to date; `serve` and every other verb do so themselves."""
+    steps = asyncio.run(_migrate(read_config(config_file, data_dir=data_dir)))
+    show(Result({"steps": steps}, [f"{steps} steps taken" if steps else "the schema is up to date"]), as_json)
+
+
+async def _migrate(config: Config) -> int:
+    prepare_data_dir(config.data_dir)
+    return await open_store(config, build_registry((), built_ins=()), SystemClock()).migrate()

@@ -1,0 +1,160 @@
+"""`acmehub order`."""
+
+from datetime import datetime, timedelta
+
+import click
+import msgspec
+
+from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.models import Event, Order, OrderStatus
+from acmehub.services.operations import OrderStory
+
+
+@click.group()
+def order() -> None:
+    """Orders, and how far the hub is with them."""
+
+
+@order.command(
+    name="list", epilog="\b\nExamples:\n  acmehub order list\n  acmehub order list --status invalid --limit 20"
+)
+@click.option("--status", type=click.Choice([item.value for item in OrderStatus]), help="Only orders in this status.")
+@click.option("--account", "account_id", default="", help="Only orders of this account (its id).")
+@click.option("--after", default="", help="Go on behind this order (its id).")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@hub_verb
+async def list_(session: Session, status: str | None, account_id: str, after: str, limit: int) -> Result:
+    """Orders, newest first."""
+    found = await session.hub.operations.orders(
+        status=OrderStatus(status) if status else None, account_id=account_id, after=after, limit=limit
+    )
+    rows = [
+        (item.id, item.status, item.stage, item.principal, moment(item.created), ", ".join(item.names))
+        for item in found
+    ]
+    return Result(list(found), table(("ORDER", "STATUS", "STAGE", "PRINCIPAL", "CREATED", "NAMES"), rows, "no orders"))
+
+
+@order.command(name="show", epilog="\b\nExample:\n  acmehub order show 3f0c…")
+@click.argument("order_id", metavar="ORDER")
+@hub_verb
+async def show(session: Session, order_id: str) -> Result:
+    """One order and its timeline: what happened, when, how long it took, which server said what."""
+    story = await session.hub.operations.order(order_id)
+    return Result(_data(story), [*_head(story), "", *timeline(story.timeline)])
+
+
+@order.command(epilog="\b\nExample:\n  acmehub order retry 3f0c…")
+@click.argument("order_id", metavar="ORDER")
+@hub_verb
+async def retry(session: Session, order_id: str) -> Result:
+    """Have an unfinished order worked on at once, with new time for efforts.
+
+    An invalid order stays invalid (RFC 8555 section 7.1.6): its client must order again.
+    """
+    changed = await session.hub.operations.retry(order_id, session.actor)
+    return Result(_changed(changed), [f"order {order_id} is due now, at stage {changed.stage}"])
+
+
+@order.command(epilog="\b\nExample:\n  acmehub order cancel 3f0c…")
+@click.argument("order_id", metavar="ORDER")
+@hub_verb
+async def cancel(session: Session, order_id: str) -> Result:
+    """End an unfinished order: its client sees it invalid, its TXT records are removed."""
+    changed = await session.hub.operations.cancel(order_id, session.actor)
+    return Result(_changed(changed), [f"order {order_id} is {changed.status}"])
+
+
+def _changed(order: Order) -> dict[str, object]:
+    return {"id": order.id, "status": order.status, "stage": order.stage, "run_at": order.run_at}
+
+
+def _data(story: OrderStory) -> dict[str, object]:
+    order = story.bundle.order
+    return {
+        "id": order.id,
+        "status": order.status,
+        "stage": order.stage,
+        "names": [item.value for item in order.identifiers],
+        "principal": story.principal,
+        "token": story.token,
+        "account": order.account_id,
+        "authority": story.authority,
+        "mode": order.mode,
+        "created": order.created,
+        "expires": order.expires,
+        "run_at": order.run_at,
+        "attempts": order.attempts,
+        "give_up_at": order.give_up_at,
+        "upstream_order": order.upstream_url,
+        "certificate": order.certificate_id,
+        "error": order.error,
+        "authorizations": [
+            {
+                "name": item.identifier.value,
+                "wildcard": item.wildcard,
+                "status": item.status,
+                "upstream_status": item.upstream_status,
+                "error": item.error,
+            }
+            for item in story.bundle.authorizations
+        ],
+        "records": [
+            {
+                "name": item.name,
+                "zone": item.zone,
+                "state": item.state,
+                "attempts": item.attempts,
+                "last_error": item.last_error,
+            }
+            for item in story.records
+        ],
+        "timeline": [msgspec.structs.asdict(event) for event in story.timeline],
+    }
+
+
+def _head(story: OrderStory) -> list[str]:
+    order = story.bundle.order
+    authorizations = [
+        f"{'*.' if item.wildcard else ''}{item.identifier.value} {item.status}" for item in story.bundle.authorizations
+    ]
+    records = [
+        f"{item.name} {item.state}{f' ({item.last_error})' if item.last_error else ''}" for item in story.records
+    ]
+    return fields(
+        [
+            ("order", order.id),
+            ("status", f"{order.status} (fulfilment: {order.stage})"),
+            ("names", [item.value for item in order.identifiers]),
+            ("principal", f"{story.principal}, by token {story.token!r}"),
+            ("authority", story.authority),
+            ("mode", order.mode),
+            ("created", moment(order.created)),
+            ("next step", moment(order.run_at) if order.run_at else ""),
+            ("failures", f"{order.attempts} of this step" if order.attempts else ""),
+            ("upstream", order.upstream_url),
+            ("certificate", order.certificate_id),
+            ("error", order.error.detail if order.error else ""),
+            ("authorizations", authorizations),
+            ("TXT records", records),
+        ]
+    )
+
+
+def timeline(events: tuple[Event, ...]) -> list[str]:
+    """The events as lines: time of day, seconds since the first, what happened, for how long, who said what."""
+    if not events:
+        return ["no events"]
+    begin = events[0].at
+    lines = [f"timeline (UTC, {begin:%Y-%m-%d})"]
+    width = min(32, max(len(event.what) for event in events))
+    for event in events:
+        took = f"{event.seconds:.2f} s" if event.seconds is not None else ""
+        words = " — ".join(part for part in (event.server, event.detail) if part)
+        line = f"  {event.at:%H:%M:%S}.{event.at.microsecond // 1000:03d}  {_since(event.at, begin):>9}"
+        lines.append(f"{line}  {event.what.ljust(width)}  {took:>8}  {words}".rstrip())
+    return lines
+
+
+def _since(at: datetime, begin: datetime) -> str:
+    return f"+{(at - begin) / timedelta(seconds=1):.2f} s"

@@ -1,0 +1,83 @@
+"""The command `acmehub` itself: finds its verbs when they are asked for, plugins' among them."""
+
+import importlib
+import os
+from pathlib import Path
+
+import click
+
+from acmehub import __version__
+from acmehub.cli.exits import MEANINGS
+from acmehub.config import ConfigError, find_config, load_config
+from acmehub.registry import PluginError, build_registry
+
+VERBS = {
+    "serve": "acmehub.cli.serve",
+    "worker": "acmehub.cli.serve",
+    "init": "acmehub.cli.init",
+    "db": "acmehub.cli.db",
+    "plugin": "acmehub.cli.plugin",
+    "apply": "acmehub.cli.resources",
+    "export": "acmehub.cli.resources",
+    "authority": "acmehub.cli.authority",
+    "challenge": "acmehub.cli.challenge",
+    "principal": "acmehub.cli.principal",
+    "token": "acmehub.cli.token",
+    "order": "acmehub.cli.order",
+    "account": "acmehub.cli.account",
+    "certificate": "acmehub.cli.certificate",
+    "check": "acmehub.cli.check",
+}
+
+
+class Root(click.Group):
+    """Imports a verb's module only when it is used, and asks plugins for further verbs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The built-in verbs in their own order, then those of plugins."""
+        try:
+            self._ask_plugins()
+        except (ConfigError, PluginError) as error:  # help is wanted most when the configuration is wrong
+            click.echo(f"acmehub: verbs of plugins are not shown: {error}", err=True)
+        return [*VERBS, *sorted(set(super().list_commands(ctx)) - set(VERBS))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A verb by name."""
+        if cmd_name in VERBS:
+            command: click.Command = getattr(importlib.import_module(VERBS[cmd_name]), cmd_name)
+            return command
+        self._ask_plugins()
+        return super().get_command(ctx, cmd_name)
+
+    def _ask_plugins(self) -> None:
+        """Let the plugins of the configuration add verbs; there is none without `plugins = […]`."""
+        path = find_config(None, os.environ, Path.cwd())
+        plugins = load_config(path, environ=os.environ).plugins
+        if plugins and not self.commands:
+            build_registry(plugins, built_ins=()).hook.register_commands(cli=self)
+
+
+def _exit_table() -> str:
+    return "\b\nExit status:\n" + "\n".join(f"{status.value:>5}  {meaning}" for status, meaning in MEANINGS.items())
+
+
+EPILOG = f"""\b
+Examples:
+  acmehub serve
+  acmehub token add "Firewall 01" --names "*.corp.test"
+  acmehub token eab "Firewall 01"
+  acmehub check www.corp.test --principal firewall-01
+
+{_exit_table()}
+"""
+
+
+@click.group(
+    cls=Root, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="acmehub", message="%(prog)s %(version)s")
+def root() -> None:
+    """A managed ACME service: certificates from a real CA for devices that cannot prove control of a domain.
+
+    Every verb takes --config FILE and --data-dir DIR; verbs that show something take --json.
+    """

@@ -1,0 +1,75 @@
+"""`acmehub serve` and `acmehub worker`."""
+
+import os
+from pathlib import Path
+
+import click
+
+from acmehub import __version__
+from acmehub.cli.exits import Failed
+from acmehub.cli.session import config_options, read_config
+from acmehub.faults import FaultPoints
+from acmehub.serving.logs import set_up_logs
+
+SERVE_EPILOG = """\b
+Examples:
+  acmehub serve
+  acmehub serve --listen 0.0.0.0:443 --public-url https://hub.example.com
+  acmehub serve --no-worker          with `acmehub worker` beside it
+"""
+FAULTS = "ACMEHUB_FAULTS"
+
+
+@click.command(epilog=SERVE_EPILOG)
+@config_options
+@click.option("--listen", metavar="HOST:PORT", help="Where to listen  [default: 127.0.0.1:8443]")
+@click.option("--public-url", metavar="URL", help="What clients see, without a path  [default: from --listen]")
+@click.option("--worker/--no-worker", default=True, help="Fulfil orders in this process.  [default: yes]")
+@click.option("--migrate/--no-migrate", default=True, help="Bring the storage up to date first.  [default: yes]")
+def serve(
+    config_file: Path | None,
+    data_dir: Path | None,
+    listen: str | None,
+    public_url: str | None,
+    worker: bool,
+    migrate: bool,
+) -> None:
+    """Serve ACME, and fulfil orders.
+
+    Without any configuration it keeps SQLite, a master key and a private CA in ./data, and signs certificates with
+    that CA. SIGTERM and SIGINT end it cleanly; SIGHUP loads [tls] files again.
+    """
+    from acmehub.serving.server import run_serve  # Litestar and uvicorn, which --help need not wait for
+    from acmehub.serving.sockets import ListenError
+
+    config = read_config(config_file, data_dir=data_dir, listen=listen, public_url=public_url)
+    set_up_logs(config.log)
+    try:
+        run_serve(config, worker=worker, migrate=migrate, faults=_faults(), announce=_announce)
+    except ListenError as error:
+        raise Failed(str(error)) from None
+
+
+@click.command(epilog="\b\nExample:\n  acmehub worker --config /etc/acmehub.toml")
+@config_options
+@click.option("--migrate/--no-migrate", default=True, help="Bring the storage up to date first.  [default: yes]")
+def worker(config_file: Path | None, data_dir: Path | None, migrate: bool) -> None:
+    """Fulfil orders, beside `acmehub serve --no-worker` or further workers."""
+    from acmehub.serving.server import run_worker  # as above
+
+    config = read_config(config_file, data_dir=data_dir)
+    set_up_logs(config.log)
+    run_worker(config, migrate=migrate, faults=_faults(), announce=lambda: click.echo("acmehub worker is ready"))
+
+
+def _faults() -> FaultPoints:
+    try:
+        return FaultPoints.parse(os.environ.get(FAULTS, ""))
+    except ValueError as error:
+        raise Failed(f"{FAULTS}: {error}") from None
+
+
+def _announce(url: str, root_file: str) -> None:
+    click.echo(f"acmehub {__version__} serves {url}/acme/directory")
+    if root_file:
+        click.echo(f"its certificate is signed by its own CA; clients must trust {root_file}")

@@ -1,0 +1,132 @@
+"""What every verb shares: the options --config, --data-dir and --json, an open hub, and how results are printed."""
+
+import asyncio
+import functools
+import os
+import pwd
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+import click
+import msgspec
+
+from acmehub.config import Config, find_config, load_config
+from acmehub.serving.logs import set_up_logs
+
+if TYPE_CHECKING:
+    from acmehub.hub import Hub
+
+P = ParamSpec("P")
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a verb has to say: `data` for --json, `lines` for people; `status` is the exit status."""
+
+    data: Any
+    lines: Sequence[str] = ()
+    status: int = 0
+
+
+class Session(msgspec.Struct, frozen=True):
+    """An open hub, and who is at the keyboard (for the audit)."""
+
+    hub: "Hub"
+    actor: str
+
+
+def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which configuration is meant."""
+    for option in (
+        click.option("--data-dir", type=click.Path(path_type=Path), help="Keys, certificates and SQLite are here."),
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="The configuration file  [default: $ACMEHUB_CONFIG, ./acmehub.toml, or none]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def read_config(config_file: Path | None, **overrides: Any) -> Config:
+    """The configuration of this command: file, environment, options."""
+    path = find_config(config_file, os.environ, Path.cwd())
+    return load_config(path, environ=os.environ, overrides=overrides)
+
+
+def hub_verb(verb: Callable[Concatenate[Session, P], Awaitable[Result]]) -> Callable[..., int]:
+    """A verb that works on an open hub: adds --config, --data-dir and --json, and prints its `Result`."""
+
+    @config_options
+    @json_option
+    @functools.wraps(verb)
+    def command(config_file: Path | None, data_dir: Path | None, as_json: bool, **arguments: Any) -> int:
+        config = read_config(config_file, data_dir=data_dir)
+        set_up_logs(msgspec.structs.replace(config.log, level="debug" if config.log.level == "debug" else "warning"))
+        result = asyncio.run(_with_hub(verb, config, arguments))
+        show(result, as_json)
+        return result.status
+
+    return command
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option --json, as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def show(result: Result, as_json: bool) -> None:
+    """Print a result on standard output."""
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(result.data, enc_hook=str), indent=2))
+    else:
+        for line in result.lines:
+            click.echo(line)
+
+
+def actor() -> str:
+    """How the audit names the person at the keyboard: by the process's user, not by what `$LOGNAME` says."""
+    try:
+        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:  # no passwd entry for this uid, as in many containers
+        return f"cli:uid {os.getuid()}"
+
+
+def moment(at: datetime) -> str:
+    """A time as lists show it: UTC, whole minutes."""
+    return at.strftime("%Y-%m-%d %H:%MZ")
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> list[str]:
+    """Lines of a table; `empty` alone when it has no rows."""
+    if not rows:
+        return [empty]
+    texts = [[str(cell) for cell in row] for row in (heads, *rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in texts]
+
+
+def fields(pairs: Sequence[tuple[str, object]]) -> list[str]:
+    """`name  value` lines, without those that have no value."""
+    kept = [(name, value) for name, value in pairs if value not in (None, "", ())]
+    width = max((len(name) for name, _ in kept), default=0)
+    return [f"{name.ljust(width)}  {_text(value)}" for name, value in kept]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+async def _with_hub(verb: Callable[..., Awaitable[Result]], config: Config, arguments: dict[str, Any]) -> Result:
+    from acmehub.hub import build_hub  # half a second of imports that --help and usage errors need not wait for
+
+    hub = build_hub(config)
+    async with hub.running():
+        return await verb(Session(hub, actor()), **arguments)

@@ -1,0 +1,29 @@
+"""The solver for dns-01: zone finding, CNAMEs, propagation, the TXT ledger and its janitor."""
+
+from acmehub.dns01.explanation import Explanation, Rehearsal
+from acmehub.dns01.janitor import Janitor
+from acmehub.dns01.propagation import Judgement, Sight, Verdict, View, judge
+from acmehub.dns01.resolver import Address, Caa, NameServer
+from acmehub.dns01.solver import Solver, Wanted
+from acmehub.dns01.trouble import DnsTrouble, DnsUnclear, DnsWrong
+from acmehub.dns01.zones import Place
+
+__all__ = [
+    "Address",
+    "Caa",
+    "DnsTrouble",
+    "DnsUnclear",
+    "DnsWrong",
+    "Explanation",
+    "Janitor",
+    "Judgement",
+    "NameServer",
+    "Place",
+    "Rehearsal",
+    "Sight",
+    "Solver",
+    "Verdict",
+    "View",
+    "Wanted",
+    "judge",
+]

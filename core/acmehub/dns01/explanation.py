@@ -1,0 +1,116 @@
+"""What `acmehub check` wants to know of DNS: an explanation, and (`--live`) a rehearsal."""
+
+import asyncio
+import secrets
+from typing import Protocol
+
+import msgspec
+
+from acmehub.dns01.propagation import Sight, Verdict, judge, look_again_in
+from acmehub.dns01.resolver import Caa, NameServer, Resolver
+from acmehub.dns01.trouble import DnsTrouble
+from acmehub.dns01.zones import Place, find_place
+from acmehub.identifiers import base_name, canonical
+from acmehub.models import ManagedChallenge, TxtRecord
+from acmehub.ports.clock import Clock
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """What DNS says about a name: where its record would stand, who serves that zone, who may issue.
+
+    `chain` are the names from `_acme-challenge` on along CNAMEs, the last being `effective`. `managed_challenge` is the
+    name of the one whose rule matches best (empty: none; then every zone is taken as allowed). `error` tells what is
+    wrong; what could not be learnt because of it is empty.
+    """
+
+    name: str
+    managed_challenge: str = ""
+    effective: str = ""
+    chain: tuple[str, ...] = ()
+    zone: str = ""
+    servers: tuple[NameServer, ...] = ()
+    caa: tuple[Caa, ...] = ()
+    error: str = ""
+
+
+class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
+    """A record was written, looked for and removed: whether it was `seen`, after how many `seconds`, in which words."""
+
+    effective: str
+    zone: str
+    seen: bool
+    seconds: float
+    words: str
+
+
+class WritesRecords(Protocol):
+    """The verbs of the solver that a rehearsal uses."""
+
+    async def publish(self, record: TxtRecord) -> None:
+        """Make the record stand in DNS."""
+        ...
+
+    async def withdraw(self, record: TxtRecord) -> None:
+        """Take it out again."""
+        ...
+
+    async def propagated(self, records: tuple[TxtRecord, ...]) -> tuple[Sight, ...]:
+        """What can be seen of it."""
+        ...
+
+
+async def explain(resolver: Resolver, name: str, challenge: ManagedChallenge | None) -> Explanation:
+    """What DNS says about `name`; never raises for what DNS says or fails to say."""
+    explanation = Explanation(name=canonical(name), managed_challenge=challenge.name if challenge else "")
+    troubles: list[str] = []
+    try:
+        place = await find_place(resolver, name, challenge.cname_zones if challenge else None)
+        explanation = msgspec.structs.replace(explanation, effective=place.name, chain=place.chain, zone=place.zone)
+        explanation = msgspec.structs.replace(explanation, servers=await resolver.servers(place.zone))
+    except DnsTrouble as error:
+        troubles.append(error.detail)
+    try:
+        explanation = msgspec.structs.replace(explanation, caa=await resolver.caa(base_name(canonical(name))))
+    except DnsTrouble as error:
+        troubles.append(error.detail)
+    return msgspec.structs.replace(explanation, error="; ".join(troubles))
+
+
+async def rehearse(
+    solver: WritesRecords, resolver: Resolver, challenge: ManagedChallenge, name: str, clock: Clock
+) -> Rehearsal:
+    """Write, look, remove; raises `DnsTrouble` and `DnsProviderError`. The record is removed in any case."""
+    place = await find_place(resolver, name, challenge.cname_zones)
+    record = TxtRecord(
+        order_id="rehearsal",
+        authorization_id="rehearsal",
+        managed_challenge_id=challenge.id,
+        zone=place.zone,
+        name=place.name,
+        value=secrets.token_urlsafe(32),
+        created=clock.now(),
+    )
+    started = clock.monotonic()
+    try:
+        await solver.publish(record)
+        return await _watched(solver, place, record, started, clock)
+    finally:
+        await solver.withdraw(record)
+
+
+async def _watched(solver: WritesRecords, place: Place, record: TxtRecord, started: float, clock: Clock) -> Rehearsal:
+    looks = 0
+    while True:
+        (sight,) = await solver.propagated((record,))
+        looks += 1
+        seconds = clock.monotonic() - started
+        judgement = judge(sight, seconds, looks)
+        if judgement.verdict is not Verdict.WAIT:
+            return Rehearsal(
+                effective=place.name,
+                zone=place.zone,
+                seen=judgement.verdict is Verdict.GO,
+                seconds=seconds,
+                words=judgement.words,
+            )
+        await asyncio.sleep(look_again_in(looks))

@@ -1,0 +1,25 @@
+"""Several things at once, but not too many, and none left running when one of them fails."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def gather_some(verb: Callable[[T], Awaitable[R]], items: Iterable[T], at_once: int) -> list[R]:
+    """The results of `verb`, in order; when all are done and one of them has failed, the first failure is raised."""
+    gate = asyncio.Semaphore(at_once)
+
+    async def one(item: T) -> R:
+        async with gate:
+            return await verb(item)
+
+    results = await asyncio.gather(*map(one, items), return_exceptions=True)
+    done: list[R] = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        done.append(result)
+    return done

@@ -1,0 +1,195 @@
+"""The solver: plans, writes, watches and removes the TXT records that prove control of names to a CA (dns-01)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from weakref import WeakValueDictionary
+
+import msgspec
+from msgspec.structs import replace
+
+from acmehub.config import Dns
+from acmehub.dns01.explanation import Explanation, Rehearsal, explain, rehearse
+from acmehub.dns01.gathering import gather_some
+from acmehub.dns01.propagation import Sight, View, view_authoritative, view_resolved
+from acmehub.dns01.resolver import Resolver
+from acmehub.dns01.trouble import DnsUnclear
+from acmehub.dns01.zones import Place, find_place
+from acmehub.instances import Instances, ProviderInstance
+from acmehub.models import Authorization, ManagedChallenge, Order, PropagationMode, TxtRecord, TxtState, new_id
+from acmehub.orders import Change, OrderBundle
+from acmehub.ports.clock import Clock
+from acmehub.ports.dns import (
+    DnsProvider,
+    DnsProviderError,
+    DnsProviderRefused,
+    DnsProviderUnavailable,
+    WaitsForPropagation,
+)
+from acmehub.ports.store import Conflict, Missing, Store
+from acmehub.scopes import MatchIndex, Scope, decide
+
+PROVIDER_SECONDS = 60.0  # a provider that hangs longer is unavailable
+ADD_MAY_LAST = timedelta(seconds=90)
+NAMES_AT_ONCE = 8
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A value that the CA wants to see for an authorization."""
+
+    authorization: Authorization
+    value: str
+
+
+class Solver:
+    """What fulfilment and `acmehub check` need of DNS. Verbs raise `DnsTrouble`, `DnsProviderError`, and what
+    `Instances.provider` raises."""
+
+    def __init__(self, store: Store, instances: Instances, dns: Dns, clock: Clock) -> None:
+        self._store = store
+        self._instances = instances
+        self._port = dns.port
+        self._clock = clock
+        self._resolver = Resolver(dns)
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._listed: Sequence[ManagedChallenge] | None = None
+        self._index = MatchIndex(())
+
+    async def plan(self, order: Order, wanted: Sequence[Wanted]) -> tuple[TxtRecord, ...]:
+        """The ledger rows for what a CA wants to see, to be stored before `publish`.
+
+        The managed challenge is that of the asked name among those open to the order's principal. Raises `Problem`
+        when there is none (any more), `DnsWrong` for a CNAME that leads where it may not.
+        """
+        scope = await self._scope(order)
+        places = await gather_some(lambda item: self._placed(scope, item), wanted, NAMES_AT_ONCE)
+        now = self._clock.now()
+        return tuple(
+            TxtRecord(
+                order_id=order.id,
+                authorization_id=item.authorization.id,
+                managed_challenge_id=challenge.id,
+                zone=place.zone,
+                name=place.name,
+                value=item.value,
+                run_at=now + ADD_MAY_LAST,
+                created=now,
+            )
+            for item, (challenge, place) in zip(wanted, places, strict=True)
+        )
+
+    async def publish(self, record: TxtRecord) -> None:
+        """Make the record stand in DNS."""
+        async with self._provider(record) as provider:
+            await provider.add_txt(record.zone, record.name, record.value)
+
+    async def mark_present(self, record: TxtRecord) -> None:
+        """Note that `publish` was done (once more, maybe). A row that was withdrawn meanwhile, or is gone, comes back
+        to be removed."""
+        now = self._clock.now()
+        since = record.run_at if record.state is TxtState.PRESENT else now
+        try:
+            await self._store.ledger.replace(replace(record, state=TxtState.PRESENT, run_at=since))
+        except (Conflict, Missing):
+            rows = {row.id: row for row in await self._store.ledger.of_order(record.order_id)}
+            if record.id in rows and rows[record.id].state is not TxtState.REMOVE:
+                return  # another worker has taken the order over, and answers for the row
+            again = replace(record, id=new_id(), version=1, state=TxtState.REMOVE, run_at=now)
+            await self._store.orders.apply(record.order_id, _add_record(again))
+
+    async def withdraw(self, record: TxtRecord) -> None:
+        """Take the record out of DNS, by its value."""
+        async with self._provider(record) as provider:
+            await provider.remove_txt(record.zone, record.name, record.value)
+
+    async def propagated(self, records: Sequence[TxtRecord]) -> tuple[Sight, ...]:
+        """What can be seen of the records now, name by name; `propagation.judge` says what follows."""
+        names: dict[tuple[str, str, str], list[str]] = {}
+        for record in records:
+            names.setdefault((record.managed_challenge_id, record.zone, record.name), []).append(record.value)
+        return tuple(await gather_some(lambda item: self._sight(*item[0], item[1]), names.items(), NAMES_AT_ONCE))
+
+    async def proof(self, name: str, value: str) -> tuple[Place, View]:
+        """Where the record that proves control of `name` has to stand, and what the servers show (mode `verify`)."""
+        place = await find_place(self._resolver, name, None)
+        return place, await view_authoritative(self._resolver, place.zone, place.name, (value,), (), self._port)
+
+    async def explain(self, name: str) -> Explanation:
+        """What would happen for `name`, in DNS; troubles stand in it."""
+        challenge = (await self._matches()).best(name)
+        return await explain(self._resolver, name, challenge)
+
+    async def rehearse(self, managed_challenge_id: str, name: str) -> Rehearsal:
+        """Write a random value for `name` with a managed challenge, wait until it is seen, remove it."""
+        instance = await self._instances.provider(managed_challenge_id)
+        return await rehearse(self, self._resolver, instance.row, name, self._clock)
+
+    async def _scope(self, order: Order) -> Scope:
+        actor = await self._store.accounts.actor(order.account_id)
+        if actor is None:
+            raise Missing(f"there is no account {order.account_id}")
+        return decide(order.identifiers, actor.token, actor.principal, await self._matches(), needs_challenge=True)
+
+    async def _matches(self) -> MatchIndex:
+        listed = await self._store.managed_challenges.list()
+        if listed is not self._listed:
+            self._index, self._listed = MatchIndex(listed), listed
+        return self._index
+
+    async def _placed(self, scope: Scope, wanted: Wanted) -> tuple[ManagedChallenge, Place]:
+        authorization = wanted.authorization
+        name = ("*." if authorization.wildcard else "") + authorization.identifier.value
+        challenge = scope.challenge_of(name)
+        if challenge is None:
+            raise Missing(f"no managed challenge for {name}")
+        return challenge, await find_place(self._resolver, name, challenge.cname_zones)
+
+    async def _sight(self, managed_challenge_id: str, zone: str, name: str, values: Sequence[str]) -> Sight:
+        instance = await self._instances.provider(managed_challenge_id)
+        settings = instance.row.propagation
+        try:
+            view = await self._view(instance, zone, name, values)
+        except DnsUnclear as error:  # the name servers themselves cannot be learnt
+            view = View(silent=(error.detail,))
+        return Sight(name, settings, view)
+
+    async def _view(self, instance: ProviderInstance, zone: str, name: str, values: Sequence[str]) -> View:
+        settings = instance.row.propagation
+        if settings.mode is PropagationMode.AUTHORITATIVE:
+            if isinstance(instance.object, WaitsForPropagation):
+                done = [await instance.object.propagated(zone, name, value) for value in values]
+                if not all(done):
+                    return View(lacking=(f"the provider's servers ({instance.row.plugin})",))
+            return await view_authoritative(self._resolver, zone, name, values, settings.servers, self._port)
+        if settings.mode is PropagationMode.RESOLVERS:
+            return await view_resolved(self._resolver, name, values, settings.servers)
+        return View()
+
+    @asynccontextmanager
+    async def _provider(self, record: TxtRecord) -> AsyncIterator[DnsProvider]:
+        """The provider of a record, for one verb: one at a time per name, as many APIs replace whole record sets."""
+        instance = await self._instances.provider(record.managed_challenge_id)
+        key = (record.zone, record.name)
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        async with lock:
+            try:
+                async with asyncio.timeout(PROVIDER_SECONDS):
+                    yield instance.object
+            except TimeoutError as error:
+                raise DnsProviderUnavailable(
+                    f"managed challenge {instance.row.name!r}: no answer within {PROVIDER_SECONDS:g} s"
+                ) from error
+            except DnsProviderError as error:
+                kind = DnsProviderRefused if isinstance(error, DnsProviderRefused) else DnsProviderUnavailable
+                raise kind(
+                    f"managed challenge {instance.row.name!r}: {error.detail}",
+                    server=error.server,
+                    retry_after=error.retry_after,
+                ) from error
+
+
+def _add_record(record: TxtRecord) -> Callable[[OrderBundle], Change]:
+    return lambda current: Change(order=current.order, records=(record,))

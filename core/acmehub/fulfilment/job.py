@@ -1,0 +1,216 @@
+"""One order in work: the exchange that is under way, the one write that ends each step, the lease."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from acmehub import orders
+from acmehub.dns01 import Janitor, Solver
+from acmehub.faults import FaultPoints
+from acmehub.fulfilment.limits import KnownLimits
+from acmehub.fulfilment.pacing import Looks, SteadyClock, jittered
+from acmehub.instances import Instances
+from acmehub.models import Authorization, Event, Order, OrderStatus, Stage
+from acmehub.orders import Change, OrderBundle
+from acmehub.ports.authority import IssueRequest, UpstreamAccount, UpstreamUnavailable
+from acmehub.ports.plugins import OrderFinished
+from acmehub.ports.store import Store, StoreUnavailable
+from acmehub.problems import ProblemDocument
+from acmehub.registry import Registry
+
+EXCHANGE_SECONDS = 120.0  # an exchange that hangs longer has failed
+WRITE_TRIES = 6  # of a result whose write failed: the exchange behind it need not be made again
+FINISHED = frozenset({OrderStatus.VALID, OrderStatus.INVALID})
+
+T = TypeVar("T")
+Rule = Callable[[OrderBundle], Change]
+
+
+class Engine(msgspec.Struct, kw_only=True):
+    """What every step needs. `stopping` has each order given back after the step that runs."""
+
+    store: Store
+    instances: Instances
+    solver: Solver
+    registry: Registry
+    janitor: Janitor
+    clock: SteadyClock
+    faults: FaultPoints
+    chance: random.Random
+    limits: KnownLimits
+    looks: Looks
+    owner: str
+    lease: timedelta
+    efforts: timedelta
+    stopping: bool = False
+
+    async def announce(self, order: Order) -> None:
+        """Tell plugins that an order is finished; costs nothing while none of them listens."""
+        if not self.registry.hook.order_finished.get_hookimpls():
+            return
+        principal = await self.store.principals.get(order.principal_id)
+        authority = await self.store.authorities.get(order.authority_id)
+        self.registry.news(
+            "order_finished",
+            OrderFinished(
+                order_id=order.id,
+                principal=principal.name if principal else "",
+                names=tuple(item.value for item in order.identifiers),
+                status=order.status.value,
+                authority=authority.name if authority else "",
+                at=self.clock.now(),
+                error=order.error.detail if order.error else "",
+            ),
+        )
+
+
+class Job:
+    """An order that this process has claimed. `bundle` is the order as last read or written."""
+
+    def __init__(self, engine: Engine, bundle: OrderBundle) -> None:
+        self.engine = engine
+        self.bundle = bundle
+        self.fence = bundle.order.fence
+        self.renewed = engine.clock.monotonic()
+        self.seconds: float | None = None
+        self.server = ""
+        self.account_url = ""
+        self.noted: list[Event] = []
+        self._withdrew = False
+        self.request = IssueRequest(
+            identifiers=bundle.order.identifiers,
+            profile=bundle.order.profile,
+            not_before=bundle.order.not_before,
+            not_after=bundle.order.not_after,
+            replaces=bundle.order.replaces,
+        )
+
+    @property
+    def order(self) -> Order:
+        """The order as last read or written."""
+        return self.bundle.order
+
+    @property
+    def now(self) -> datetime:
+        """The time for what is stored."""
+        return self.engine.clock.now()
+
+    def after(self, seconds: float) -> datetime:
+        """A time `seconds` from now, jittered."""
+        return self.now + timedelta(seconds=jittered(seconds, self.engine.chance))
+
+    async def exchange(self, work: Awaitable[T], server: str) -> T:
+        """Await one exchange with the outside; how long it took and with whom stands in the step's events.
+
+        One that hangs is `UpstreamUnavailable`.
+        """
+        self.server = server
+        started = self.engine.clock.monotonic()
+        try:
+            async with asyncio.timeout(EXCHANGE_SECONDS):
+                return await work
+        except TimeoutError as error:
+            raise UpstreamUnavailable(f"no answer within {EXCHANGE_SECONDS:g} s", server=server) from error
+        finally:
+            self.seconds = self.engine.clock.monotonic() - started
+
+    def look(self, phase: str) -> int:
+        """How many looks, this one included, this process has taken at something that others work on."""
+        return self.engine.looks.next(self.order.id, phase)
+
+    async def account(self, server: str) -> UpstreamAccount:
+        """The hub's account at the order's authority, registered (an exchange) on first use."""
+        self.account_url = ""
+        account = await self.exchange(self.engine.instances.account(self.order.authority_id), server)
+        self.account_url = account.url
+        return account
+
+    def event(self, what: str, detail: str = "", *, exchange: bool = True) -> Event:
+        """A line for the timeline; with `exchange` it carries server and duration of the last exchange."""
+        server, seconds = (self.server, self.seconds) if exchange else ("", None)
+        return Event(order_id=self.order.id, at=self.now, what=what, detail=detail, server=server, seconds=seconds)
+
+    async def commit(self, rule: Rule) -> None:
+        """End the step: write what `rule` makes of the order as it is stored now.
+
+        Nothing is written when the order has gone to another stage meanwhile (the client gave it up; or this very
+        write was made and its confirmation lost). The lease is kept, and renewed, when the order can go on at once;
+        else it is given back in the same write. Events that were `noted` before are written with it. A storage that
+        fails is tried again while the lease holds.
+        """
+        before = self.bundle
+        self._withdrew = False
+        self.bundle = await self._write(before.order.stage, rule)
+        self.renewed = self.engine.clock.monotonic()
+        after = self.bundle.order
+        if self._withdrew:
+            self.engine.janitor.wake()
+        if after.status in FINISHED and before.order.status not in FINISHED:
+            await self.engine.announce(after)
+
+    async def _write(self, stage: Stage, rule: Rule) -> OrderBundle:
+        now = self.now
+        noted, self.noted = tuple(self.noted), []
+
+        def guarded(current: OrderBundle) -> Change:
+            if current.order.stage is not stage:
+                return Change(order=current.order)
+            change = rule(current)
+            self._withdrew = change.withdraw
+            return replace(change, order=self._with_lease(change.order, now), events=(*noted, *change.events))
+
+        for attempt in range(WRITE_TRIES):
+            try:
+                return await self.engine.store.orders.apply(self.order.id, guarded, fence=self.fence)
+            except StoreUnavailable:
+                if attempt == WRITE_TRIES - 1:
+                    raise
+            await asyncio.sleep(jittered(0.25 * 2**attempt, self.engine.chance))
+        raise AssertionError  # pragma: no cover
+
+    def _with_lease(self, order: Order, now: datetime) -> Order:
+        """The order with its lease renewed, or given back when it cannot go on now."""
+        if order.run_at is not None and order.run_at <= now and not self.engine.stopping:
+            return replace(order, lease_owner=self.engine.owner, lease_until=now + self.engine.lease)
+        return replace(order, lease_owner=None, lease_until=None)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether this process still holds the order and has something to do for it now."""
+        order = self.order
+        return (
+            order.lease_owner == self.engine.owner
+            and order.fence == self.fence
+            and order.run_at is not None
+            and order.run_at <= self.now
+        )
+
+    async def fail(self, problem: ProblemDocument, *events: Event) -> None:
+        """End the step, and the order, with a reason."""
+        now = self.now
+
+        def rule(current: OrderBundle) -> Change:
+            change = orders.failed(current, problem, now)
+            return replace(change, events=(*events, *change.events))
+
+        await self.commit(rule)
+
+    async def put_off(self, seconds: float, *events: Event, attempts: int | None = None) -> None:
+        """End the step: the same again in `seconds`, jittered; counts as one more failure, or sets their number."""
+        run_at = self.after(seconds)
+
+        def rule(current: OrderBundle) -> Change:
+            count = current.order.attempts + 1 if attempts is None else attempts
+            return Change(order=replace(current.order, run_at=run_at, attempts=count), events=events)
+
+        await self.commit(rule)
+
+
+def changed(before: Sequence[Authorization], after: Sequence[Authorization]) -> tuple[Authorization, ...]:
+    """Those of `after` that are not as they were."""
+    return tuple(new for old, new in zip(before, after, strict=True) if new != old)

@@ -1,0 +1,66 @@
+"""The step that is next for an order: by what its client has to prove, then by its stage."""
+
+from acmehub.fulfilment.authorizing import read_authorizations, trigger, watch_validation
+from acmehub.fulfilment.issuing import begin_finalizing, download, finalize, watch_issuance
+from acmehub.fulfilment.job import Job
+from acmehub.fulfilment.ordering import order_upstream
+from acmehub.fulfilment.publishing import publish, watch_propagation
+from acmehub.fulfilment.signing import sign
+from acmehub.fulfilment.verifying import to_verify, verify, wait_for_proofs
+from acmehub.models import AuthorizationMode, OrderStatus, Stage
+from acmehub.ports.authority import RelayAuthority, SigningAuthority
+from acmehub.ports.settings import SettingsError
+from acmehub.problems import Problem, ProblemType
+
+
+async def take_step(job: Job) -> None:
+    """One step: at most one outside effect, then one write. Raises what `trouble.EXPECTED` lists."""
+    order = job.order
+    if order.give_up_at <= job.now and order.stage is not Stage.AUTHORIZED:
+        await _give_up(job)
+        return
+    if order.mode is AuthorizationMode.VERIFY and order.status is OrderStatus.PENDING:
+        await (verify(job) if to_verify(job.bundle) else wait_for_proofs(job))
+        return
+    instance = await job.engine.instances.authority(order.authority_id)
+    authority = instance.object
+    if isinstance(authority, SigningAuthority):
+        await sign(job, authority, instance.row.name)
+    elif isinstance(authority, RelayAuthority):
+        await _relay_step(job, authority)
+    else:
+        raise SettingsError(f"plugin {instance.row.plugin!r} gave an object that is no authority")
+
+
+async def _relay_step(job: Job, relay: RelayAuthority) -> None:
+    match job.order.stage:
+        case Stage.ORDERING:
+            await order_upstream(job, relay)
+        case Stage.AUTHORIZING:
+            await read_authorizations(job, relay)
+        case Stage.PUBLISHING:
+            await publish(job)
+        case Stage.PROPAGATING:
+            await watch_propagation(job)
+        case Stage.TRIGGERING:
+            await trigger(job, relay)
+        case Stage.VALIDATING:
+            await watch_validation(job, relay)
+        case Stage.AUTHORIZED:
+            await begin_finalizing(job)
+        case Stage.FINALIZING:
+            await finalize(job, relay)
+        case Stage.ISSUING:
+            await watch_issuance(job, relay)
+        case Stage.DOWNLOADING:
+            await download(job, relay)
+        case Stage.DONE | Stage.FAILED:
+            raise AssertionError(f"order {job.order.id} is {job.order.stage} and was claimed")
+
+
+async def _give_up(job: Job) -> None:
+    """The order's time is over: say what it failed of last."""
+    timeline = await job.engine.store.records.timeline(job.order.id)
+    last = next((f": {item.what}: {item.detail}" for item in reversed(timeline) if item.detail), "")
+    problem = Problem(ProblemType.SERVER_INTERNAL, f"given up at stage {job.order.stage.value}{last}")
+    await job.fail(problem.document())

@@ -1,0 +1,39 @@
+"""Where a request comes from: the peer's address, or what a trusted proxy says of it."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from litestar.types import Scope
+
+Network = IPv4Network | IPv6Network
+
+
+def client_address(scope: Scope, proxies: Sequence[Network]) -> str:
+    """The client's IP address; empty where the transport has none.
+
+    `X-Forwarded-For` is read from the right, and only as far as each hop is one of the trusted proxies.
+    """
+    client = scope.get("client")
+    address = client[0] if client else ""
+    if not proxies or not _trusted(address, proxies):
+        return address
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    hops = [hop.strip() for value in values for hop in value.split(",")]
+    while hops and _trusted(address, proxies):
+        hop = hops.pop()
+        if not _is_address(hop):
+            break
+        address = hop
+    return address
+
+
+def _trusted(address: str, proxies: Sequence[Network]) -> bool:
+    return _is_address(address) and any(ip_address(address) in network for network in proxies)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,125 @@
+"""The ASGI application: Litestar, with the ACME resources mounted at `/acme` and what plugins add beside them."""
+
+import logging
+import secrets
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException
+from litestar.handlers import asgi
+from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+
+from acmehub.http import accounts, authorizations, certificates, challenges, directory, orders, routing
+from acmehub.http.answers import PROBLEM, Answer, encode
+from acmehub.http.front import Engine, Front, build_front
+from acmehub.http.health import health_routes
+from acmehub.http.holding import ClientGone
+from acmehub.http.rendering import problem_answer
+from acmehub.http.routing import NotAllowed, Route, Router
+from acmehub.http.urls import PREFIX
+from acmehub.ports.store import StoreUnavailable
+from acmehub.problems import Problem, ProblemDocument, ProblemType
+
+_log = logging.getLogger(__name__)
+_STORE_RETRY_AFTER = 10
+
+ROUTES = (
+    directory.show_directory,
+    directory.new_nonce,
+    accounts.new_account,
+    accounts.account,
+    accounts.orders,
+    accounts.more_orders,
+    orders.new_order,
+    orders.order,
+    orders.finalize,
+    authorizations.authorization,
+    challenges.challenge,
+    certificates.certificate,
+    certificates.alternate,
+)
+
+
+def create_app(hub: Engine) -> Litestar:
+    """The application of a hub; the hub must be running when requests come, but need not be yet."""
+    acme = AcmeServer(build_front(hub))
+
+    @asgi(PREFIX, is_mount=True, copy_scope=False)
+    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        await acme(scope, receive, send)
+
+    handlers: list[ControllerRouterHandler] = [mounted, *health_routes(hub)]
+    for offered in hub.registry.hook.register_routes():
+        handlers += offered
+    return Litestar(
+        route_handlers=handlers,
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=64 * 1024,
+        exception_handlers={Exception: _beside_acme},
+    )
+
+
+class AcmeServer:
+    """Everything under `/acme`: finds the resource, and turns what it says, or raises, into an answer."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._router = Router(ROUTES)
+        self._index = f'<{front.urls.directory}>;rel="index"'.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI, of type `http`."""
+        method = str(scope.get("method"))
+        path = scope["raw_path"].decode("latin-1")
+        route: Route | None = None
+        try:
+            route, parts = self._router.find(method, path)
+            answer = await route.serve(routing.Request(self._front, scope, receive, method, path, parts))
+        except Problem as problem:
+            answer = problem_answer(problem)
+            if isinstance(problem, NotAllowed):
+                answer.allow = problem.allow
+        except ClientGone:
+            return
+        except Exception as error:  # noqa: BLE001  the outermost handler, and the only one: a client never gets less
+            answer = problem_answer(_unexpected(error))
+        headers = answer.headers()
+        if route is not directory.show_directory:
+            headers.append((b"link", self._index))
+        if method == "POST" or answer.status >= 400 or route is directory.new_nonce:
+            headers.append((b"replay-nonce", self._front.nonces.issue().encode()))
+        await _send(send, answer, headers, bodiless=method == "HEAD")
+
+
+async def _send(send: Send, answer: Answer, headers: list[tuple[bytes, bytes]], *, bodiless: bool) -> None:
+    if answer.status != 204:
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if bodiless else answer.body, "more_body": False})
+
+
+def _unexpected(error: Exception) -> Problem:
+    """What the client is told about an exception that is no Problem; the reason goes to the log, without the body."""
+    if isinstance(error, StoreUnavailable):
+        _log.error("the storage is unavailable", extra={"reason": str(error)})
+        return Problem(
+            ProblemType.SERVER_INTERNAL,
+            "the server's storage is unavailable at present; try again",
+            status=503,
+            retry_after=_STORE_RETRY_AFTER,
+        )
+    reference = secrets.token_hex(8)
+    _log.error("a request failed", exc_info=error, extra={"reference": reference})
+    return Problem(ProblemType.SERVER_INTERNAL, f"internal error, reference {reference}", reference=reference)
+
+
+def _beside_acme(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Errors of Litestar's own routes, the health checks' and plugins': RFC 7807 without ACME's types."""
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        status, headers, detail = error.status_code, dict(error.headers or {}), error.detail
+    else:
+        problem = _unexpected(error)
+        status, headers, detail = problem.status, {}, problem.detail
+    body = encode(ProblemDocument(type="about:blank", detail=detail, status=status))
+    return Response(body, status_code=status, headers=headers, media_type=PROBLEM.decode())

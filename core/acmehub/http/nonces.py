@@ -1,0 +1,147 @@
+"""Anti-replay nonces (RFC 8555 section 6.5): issued without a write, accepted exactly once. docs/adr/0002-nonces.md.
+
+A nonce is 24 bytes, 32 characters of base64url: 12 that say which one it is, then 12 of a MAC. Nobody can make one up,
+so only those that were *used* have to be remembered.
+"""
+
+import hmac
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import OrderedDict
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import msgspec
+
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import UsedNonces
+
+LIFETIME = 3600.0
+"""Seconds for which a nonce is good at least: longer than any answer is held (CLIENTS.md rule 12)."""
+
+_TEXT_SIZE = 32
+_BODY_SIZE = 12
+_MAC_SIZE = 12
+_CHUNK = 1 << 16
+_TURN = LIFETIME / 4
+_MOST_CHUNKS = 4096
+_SKEW = 300.0
+_PRUNE_EVERY = 600.0
+
+
+class Nonces(Protocol):
+    """Where nonces come from and go to."""
+
+    def issue(self) -> str:
+        """A fresh nonce."""
+        ...
+
+    async def spend(self, nonce: str) -> bool:
+        """Take a nonce; False when it is not ours, too old, or was taken before."""
+        ...
+
+
+class _Chunk(msgspec.Struct):
+    """Which of 65 536 consecutive nonces were used, a bit each; `last` is when the last of them was issued."""
+
+    used: bytearray
+    last: float
+
+
+class LocalNonces:
+    """For the only serving process: a counter under a key of this start, and a bitmap of what was used.
+
+    The bitmap is kept in chunks, begun anew every quarter of an hour or when full, forgotten an hour after their last
+    nonce: 8 KiB per 65 536 nonces, at most 32 MiB. A nonce of an earlier start has another key and is refused.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self._chunks: OrderedDict[int, _Chunk] = OrderedDict()
+        self._next = 0
+        self._turn = 0.0
+
+    def issue(self) -> str:
+        """See `Nonces.issue`."""
+        now = self._clock.monotonic()
+        if self._next % _CHUNK == 0 or now >= self._turn:
+            self._begin_chunk(now)
+        number = self._next
+        self._next += 1
+        self._chunks[number // _CHUNK].last = now
+        return _seal(self._key, number.to_bytes(_BODY_SIZE, "big"))
+
+    async def spend(self, nonce: str) -> bool:
+        """See `Nonces.spend`. Nothing is awaited between look and mark, so that two requests cannot both win."""
+        body = _open(self._key, nonce)
+        if body is None:
+            return False
+        number, place = divmod(int.from_bytes(body, "big"), _CHUNK)
+        chunk = self._chunks.get(number)
+        if chunk is None or chunk.last + LIFETIME < self._clock.monotonic():
+            return False
+        byte, mask = place >> 3, 1 << (place & 7)
+        if chunk.used[byte] & mask:
+            return False
+        chunk.used[byte] |= mask
+        return True
+
+    def _begin_chunk(self, now: float) -> None:
+        self._next = -(-self._next // _CHUNK) * _CHUNK
+        self._turn = now + _TURN
+        while self._chunks and (self._oldest().last + LIFETIME < now or len(self._chunks) >= _MOST_CHUNKS):
+            self._chunks.popitem(last=False)
+        self._chunks[self._next // _CHUNK] = _Chunk(bytearray(_CHUNK // 8), now)
+
+    def _oldest(self) -> _Chunk:
+        return next(iter(self._chunks.values()))
+
+
+class SharedNonces:
+    """For serving processes that share a store: they share a key too, and the store remembers what was used.
+
+    A nonce says when it was issued (seconds, 4 bytes) and is random beyond that, so that processes need not agree.
+    """
+
+    def __init__(self, key: bytes, used: UsedNonces, clock: Clock) -> None:
+        self._key = key
+        self._used = used
+        self._clock = clock
+        self._prune_at = clock.monotonic() + _PRUNE_EVERY
+
+    def issue(self) -> str:
+        """See `Nonces.issue`."""
+        seconds = int(self._clock.now().timestamp())
+        return _seal(self._key, seconds.to_bytes(4, "big") + secrets.token_bytes(_BODY_SIZE - 4))
+
+    async def spend(self, nonce: str) -> bool:
+        """See `Nonces.spend`. Clocks of the processes may differ by five minutes."""
+        body = _open(self._key, nonce)
+        if body is None:
+            return False
+        issued = datetime.fromtimestamp(int.from_bytes(body[:4], "big"), UTC)
+        now = self._clock.now()
+        if not -_SKEW <= (now - issued).total_seconds() <= LIFETIME + _SKEW:
+            return False
+        await self._prune(now)
+        return await self._used.use(nonce, issued + timedelta(seconds=LIFETIME + 2 * _SKEW))
+
+    async def _prune(self, now: datetime) -> None:
+        if self._clock.monotonic() >= self._prune_at:
+            self._prune_at = self._clock.monotonic() + _PRUNE_EVERY
+            await self._used.prune(now)
+
+
+def _seal(key: bytes, body: bytes) -> str:
+    return urlsafe_b64encode(body + hmac.digest(key, body, "sha256")[:_MAC_SIZE]).decode()
+
+
+def _open(key: bytes, nonce: str) -> bytes | None:
+    if len(nonce) != _TEXT_SIZE or not nonce.isascii():
+        return None
+    try:
+        body = urlsafe_b64decode(nonce)[:_BODY_SIZE]
+    except ValueError:
+        return None
+    return body if hmac.compare_digest(_seal(key, body), nonce) else None  # the text itself: one spelling per nonce

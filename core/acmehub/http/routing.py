@@ -1,0 +1,100 @@
+"""Routes of the ACME server: which resource a path and a method lead to.
+
+The ACME resources are mounted in Litestar as one ASGI application with a table of their own: Litestar 2.25 answers 404
+and 405 outside of every middleware, cannot give path parameters to ASGI handlers, and its HTTP handlers cost as much
+CPU as verifying the signature (docs/adr/0004-the-acme-mount.md).
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import msgspec
+from litestar.types import Receive, Scope
+
+from acmehub.http.answers import Answer
+from acmehub.http.front import Front
+from acmehub.problems import Problem, ProblemType
+from acmehub.services.ordering import not_found
+
+
+class Request(msgspec.Struct):
+    """A request that was routed: `path` is the path as it came, `parts` the values of the route's `{…}` by name."""
+
+    front: Front
+    scope: Scope
+    receive: Receive
+    method: str
+    path: str
+    parts: dict[str, str]
+
+    def header(self, name: bytes) -> str:
+        """A header by its lower-case name; empty when it was not sent."""
+        return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), "")
+
+
+Serve = Callable[[Request], Awaitable[Answer]]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A path such as `/acme/order/{order_id}`, the methods it takes, and what answers."""
+
+    path: str
+    methods: tuple[str, ...]
+    serve: Serve
+
+
+def plain_get(path: str, *methods: str) -> Callable[[Serve], Route]:
+    """Make a route for unsigned requests from a function; GET and HEAD unless said otherwise."""
+
+    def make(serve: Serve) -> Route:
+        return Route(path, methods or ("GET", "HEAD"), serve)
+
+    return make
+
+
+class Router:
+    """Finds the route of a request."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes: dict[tuple[str, int], list[tuple[Sequence[str], Route]]] = {}
+        for route in routes:
+            segments = route.path.split("/")
+            self._routes.setdefault((segments[2], len(segments)), []).append((segments, route))
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """The route and the values of its parameters; raises Problems with status 404 and 405."""
+        segments = path.split("/")
+        allowed: list[str] = []
+        if len(segments) > 2:
+            for pattern, route in self._routes.get((segments[2], len(segments)), ()):
+                parts = _match(pattern, segments)
+                if parts is not None:
+                    if method in route.methods:
+                        return route, parts
+                    allowed += route.methods
+        if allowed:
+            raise NotAllowed(method, allowed)
+        raise not_found()
+
+
+class NotAllowed(Problem):
+    """The resource is there but does not take this method; `allow` says which it does (RFC 9110 section 15.5.6)."""
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        self.allow = ", ".join(dict.fromkeys(allowed))
+        super().__init__(
+            ProblemType.MALFORMED,
+            f"this resource does not take {method[:16]!a}; allowed: {self.allow}",
+            status=405,
+        )
+
+
+def _match(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:
+    parts = {}
+    for expected, segment in zip(pattern, segments, strict=True):
+        if expected.startswith("{"):
+            if not segment:
+                return None
+            parts[expected[1:-1]] = segment
+        elif expected != segment:
+            return None
+    return parts

@@ -1,0 +1,90 @@
+"""Public keys: which kinds and sizes are taken, and known weaknesses (RELIABILITY.md section 5, CSR).
+
+The checks for weak RSA keys are the ones the CA/Browser Forum's Baseline Requirements ask of a CA (6.1.1.3).
+"""
+
+import functools
+import math
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+PublicKey = EllipticCurvePublicKey | RSAPublicKey
+
+RSA_BITS = (2048, 4096)
+CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+
+_MAX_EXPONENT = 2**256  # NIST SP 800-89 section 5.3.3; a larger one only serves to waste our time
+_FERMAT_ROUNDS = 100
+_SQUARES_MOD_64 = frozenset(n * n % 64 for n in range(64))  # spares most of the square roots
+_ROCA_GENERATOR = 65537
+_ROCA_MAX_PRIME = 167  # the primes that go into the generator's modulus for every key size (CVE-2017-15361)
+_SMALL_PRIMES_BELOW = 753  # the bound of BR 6.1.1.3: no factor smaller than 752
+
+
+def key_flaw(key: object) -> str | None:
+    """Why a public key is not taken (kind, curve, size, exponent), None when it is; costs next to nothing."""
+    if isinstance(key, EllipticCurvePublicKey):
+        if key.curve.name not in CURVES:
+            return f"the curve {key.curve.name} is not supported, only {', '.join(CURVES.values())}"
+        return None
+    if not isinstance(key, RSAPublicKey):
+        return "only RSA and EC keys are supported"
+    least, most = RSA_BITS
+    if not least <= key.key_size <= most:
+        return f"an RSA key of {key.key_size} bits; {least} to {most} are allowed"
+    numbers = key.public_numbers()
+    if numbers.e % 2 == 0 or not 2 < numbers.e < _MAX_EXPONENT:
+        return "the RSA exponent must be odd, above 2 and below 2^256"
+    if numbers.n % 2 == 0:
+        return "the RSA modulus is even"
+    return None
+
+
+def weakness(key: PublicKey) -> str | None:
+    """What makes a key of an allowed kind breakable, None when nothing known does. Costs about 0.1 ms for RSA."""
+    if isinstance(key, EllipticCurvePublicKey):
+        return None
+    modulus = key.public_numbers().n
+    if math.gcd(modulus, _small_primes_product()) != 1:
+        return "the RSA modulus has a small factor"
+    if all(modulus % prime in powers for prime, powers in _roca_residues()):
+        return "the RSA key was made by a broken generator (ROCA, CVE-2017-15361)"
+    if _close_primes(modulus):
+        return "the RSA primes are too close to each other (Fermat factorization)"
+    return None
+
+
+def spki_of(key: PublicKey) -> bytes:
+    """The key's SubjectPublicKeyInfo in DER."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _close_primes(modulus: int) -> bool:
+    """Whether Fermat's method finds the factors within a few steps: modulus = a^2 - b^2 with a just above its root."""
+    a = math.isqrt(modulus - 1) + 1
+    for _ in range(_FERMAT_ROUNDS):
+        b_squared = a * a - modulus
+        if b_squared & 63 in _SQUARES_MOD_64 and math.isqrt(b_squared) ** 2 == b_squared:
+            return True
+        a += 1
+    return False
+
+
+def _primes(below: int) -> list[int]:
+    return [n for n in range(2, below) if all(n % divisor for divisor in range(2, math.isqrt(n) + 1))]
+
+
+@functools.cache
+def _small_primes_product() -> int:
+    return math.prod(_primes(_SMALL_PRIMES_BELOW))
+
+
+@functools.cache
+def _roca_residues() -> list[tuple[int, frozenset[int]]]:
+    """For each prime, what the moduli of the broken generator can leave: powers of 65537, both factors being such."""
+    return [
+        (prime, frozenset(pow(_ROCA_GENERATOR, power, prime) for power in range(prime)))
+        for prime in _primes(_ROCA_MAX_PRIME + 1)
+    ]

@@ -1,0 +1,22 @@
+"""Built-in storage: one SQLite file, for one `serve` process and any number of workers on the same machine."""
+
+from pathlib import Path
+
+from acmehub import PluginContext, PluginSettings, Register, SqliteDriver, SqlStore, Store, hookimpl
+
+
+class Settings(PluginSettings, frozen=True, kw_only=True):
+    """`path`: the database file; relative paths, and the default, are in the data directory."""
+
+    path: str = "acmehub.db"
+
+
+def make_store(settings: Settings, context: PluginContext) -> Store:
+    """The store on the file that `settings` name."""
+    return SqlStore(SqliteDriver(context.data_dir / Path(settings.path)), context.clock)
+
+
+@hookimpl
+def register_storages(register: Register) -> None:
+    """Offer `storage_sqlite`."""
+    register("storage_sqlite", make_store, Settings, "one SQLite file in the data directory")

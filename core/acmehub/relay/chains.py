@@ -1,0 +1,24 @@
+"""Choosing among the chains that a CA offers for one certificate."""
+
+import logging
+from collections.abc import Sequence
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+_log = logging.getLogger(__name__)
+
+
+def choose(chains: Sequence[str], preferred: str) -> int:
+    """The index of the first chain whose topmost certificate was issued by the common name `preferred`, else 0."""
+    if not preferred:
+        return 0
+    seen = []
+    for index, chain in enumerate(chains):
+        top = x509.load_pem_x509_certificates(chain.encode())[-1]
+        names = [str(item.value) for item in top.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        if preferred in names:
+            return index
+        seen += names
+    _log.warning("no chain leads to %r; offered: %s", preferred, ", ".join(seen))
+    return 0

@@ -1,0 +1,57 @@
+"""What an operator may set of any ACME CA."""
+
+import base64
+import binascii
+from typing import Literal, Self
+
+from acmehub.ports.settings import PluginSettings, Secret
+
+KeyType = Literal["ec256", "ec384", "rsa2048", "rsa3072", "rsa4096"]
+
+
+class RelaySettings(PluginSettings, frozen=True, kw_only=True):
+    """Where the CA is, and who we are there.
+
+    `directory`: the CA's directory URL (https). `ca_file`: PEM with the roots to trust for its TLS certificate instead
+    of the system's; a relative path is looked up in the working directory, then in the data directory. `email`: the
+    account's contact. `eab_kid` and `eab_hmac_key` (base64url): External Account Binding. `preferred_chain`: common
+    name of the topmost issuer wanted, when the CA offers several chains. `profile`: asked for when the client names
+    none. `timeout`: seconds that a CA may be silent.
+    """
+
+    directory: str
+    ca_file: str = ""
+    email: str = ""
+    eab_kid: str = ""
+    eab_hmac_key: Secret = Secret("")
+    account_key_type: KeyType = "ec256"
+    preferred_chain: str = ""
+    profile: str = ""
+    timeout: float = 30.0
+    terms_of_service_agreed: bool = False
+
+    def validate(self) -> Self:
+        """See `PluginSettings.validate`."""
+        if not self.directory.startswith(("https://", "http://127.", "http://[::1]", "http://localhost")):
+            raise ValueError("directory: an https:// URL is needed - `$.directory`")
+        if self.email and (self.email.count("@") != 1 or any(mark in self.email for mark in " ,?\r\n")):
+            raise ValueError("email: one plain address is needed - `$.email`")
+        if bool(self.eab_kid) != bool(self.eab_hmac_key):
+            raise ValueError("eab_kid and eab_hmac_key belong together: give both or none - `$.eab_kid`")
+        if self.eab_hmac_key:
+            hmac_key(self.eab_hmac_key)
+        if not 1 <= self.timeout <= 300:
+            raise ValueError("timeout: 1 to 300 seconds - `$.timeout`")
+        return self
+
+
+def hmac_key(text: Secret) -> str:
+    """The EAB key as base64url without padding; CAs hand it out in either alphabet, with padding or without."""
+    plain = text.reveal().strip().rstrip("=").replace("+", "-").replace("/", "_")
+    try:
+        key = base64.b64decode(plain + "=" * (-len(plain) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not key:
+        raise ValueError("eab_hmac_key: base64url, as the CA shows it, is needed - `$.eab_hmac_key`")
+    return plain

@@ -1,0 +1,175 @@
+"""ACME accounts: bound by an API token shown as EAB, updated, deactivated (RFC 8555 section 7.3)."""
+
+import logging
+
+import msgspec
+from msgspec.structs import replace
+
+from acmehub.eab import new_hmac_key, parse_binding, require_active, use_token, verify_binding
+from acmehub.models import Account, AccountStatus, Actor, AuditEntry, Principal, Token
+from acmehub.ports.clock import Clock
+from acmehub.ports.plugins import AccountCreated
+from acmehub.ports.store import Conflict, Missing, Store
+from acmehub.problems import Problem, ProblemType
+from acmehub.registry import Registry
+from acmehub.services.contacts import check_contacts
+from acmehub.vault import Vault
+from acmehub.wire import AccountUpdate, NewAccount
+
+_log = logging.getLogger(__name__)
+_HMAC = "token.hmac"
+_NOBODY = "nobody"
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """The account of a key, and whether it is new."""
+
+    account: Account
+    created: bool
+
+
+class AccountService:
+    """Accounts as their owners see them."""
+
+    def __init__(self, store: Store, vault: Vault, registry: Registry, clock: Clock) -> None:
+        self._store = store
+        self._vault = vault
+        self._registry = registry
+        self._clock = clock
+        self._nobodys_key = vault.seal(_HMAC, _NOBODY, new_hmac_key())
+
+    async def register(
+        self,
+        asked: NewAccount,
+        *,
+        jwk: bytes,
+        thumbprint: str,
+        new_account_url: str,
+        terms_of_service: str = "",
+        address: str = "",
+        user_agent: str = "",
+    ) -> Registered:
+        """The account of the key `jwk` (canonical JSON): the one that there is, else a new one.
+
+        A key that has an account needs no binding again (CLIENTS.md rule 11). `terms_of_service` is what must be agreed
+        to, when not empty; `address` the client's. Every refusal is a Problem.
+        """
+        existing = await self._store.accounts.by_thumbprint(thumbprint)
+        if existing is not None:
+            return await self._existing(existing)
+        if asked.only_return_existing:
+            raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
+        check_contacts(asked.contact)
+        if terms_of_service and not asked.terms_of_service_agreed:
+            raise Problem(
+                ProblemType.USER_ACTION_REQUIRED, f"the terms of service must be agreed to: {terms_of_service}"
+            )
+        token = await self._bound_by(asked, jwk, new_account_url)
+        now = self._clock.now()
+        account = Account(
+            jwk=jwk,
+            thumbprint=thumbprint,
+            contact=asked.contact,
+            token_id=token.id,
+            principal_id=token.principal_id,
+            binding=bytes(asked.external_account_binding),
+            user_agent=user_agent[:256],
+            created=now,
+        )
+
+        def rule(token: Token, principal: Principal) -> Token:
+            return use_token(token, principal, address=address, now=now)
+
+        try:
+            stored, created = await self._store.accounts.bind(account, rule)
+        except Missing:
+            raise _unknown_token() from None
+        except Problem as refusal:
+            await self._audit("account.refused", token, f"from {address or 'nowhere'}: {refusal.detail}", allowed=False)
+            raise
+        if not created:
+            return await self._existing(stored)
+        await self._audit("account.created", token, f"account {stored.id} from {address or 'nowhere'}")
+        self._registry.news(
+            "account_created",
+            AccountCreated(account_id=stored.id, principal=token.principal_id, token_id=token.id, at=now),
+        )
+        return Registered(stored, created=True)
+
+    async def update(self, actor: Actor, asked: AccountUpdate) -> Account:
+        """Change the contacts, or deactivate for good (RFC 8555 sections 7.3.2 and 7.3.6)."""
+        if asked.status is not None and asked.status not in ("deactivated", actor.account.status.value):
+            raise Problem(ProblemType.MALFORMED, "'status' of an account can only be set to 'deactivated'")
+        if asked.contact is not None:
+            check_contacts(asked.contact)
+        account = actor.account
+        while True:
+            changed = _updated(account, asked)
+            if changed == account:
+                return account
+            try:
+                stored = await self._store.accounts.replace(changed)
+            except Conflict:
+                account = await self._again(account)
+            else:
+                if stored.status is AccountStatus.DEACTIVATED:
+                    await self._audit("account.deactivated", actor.token, f"account {stored.id} by its own key")
+                return stored
+
+    async def _existing(self, account: Account) -> Registered:
+        """An account that is there, if it may still be used."""
+        actor = await self._store.accounts.actor(account.id)
+        if actor is None:
+            raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
+        require_active(actor, self._clock.now())
+        return Registered(actor.account, created=False)
+
+    async def _bound_by(self, asked: NewAccount, jwk: bytes, new_account_url: str) -> Token:
+        """The token whose HMAC key made the binding; unknown key ids cost the same time as wrong keys."""
+        raw = bytes(asked.external_account_binding)
+        if not raw or raw == b"null":
+            raise Problem(
+                ProblemType.EXTERNAL_ACCOUNT_REQUIRED,
+                "an account here needs external account binding: ask the operator for a key id and an HMAC key",
+            )
+        binding = parse_binding(raw, account_jwk=jwk, new_account_url=new_account_url)
+        token = await self._store.tokens.get(binding.kid)
+        row_id, sealed = (_NOBODY, self._nobodys_key) if token is None else (token.id, token.sealed_hmac_key)
+        key = self._vault.open(_HMAC, row_id, sealed)
+        verify_binding(binding, None if token is None else key)
+        assert token is not None  # nothing verifies without a key
+        return token
+
+    async def _again(self, account: Account) -> Account:
+        actor = await self._store.accounts.actor(account.id)
+        if actor is None:
+            raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no such account any more")
+        require_active(actor, self._clock.now())
+        return actor.account
+
+    async def _audit(self, action: str, token: Token, detail: str, *, allowed: bool = True) -> None:
+        await self._store.records.audit(
+            AuditEntry(
+                at=self._clock.now(),
+                actor=f"token {token.title}",
+                action=action,
+                object=f"token {token.id}",
+                detail=detail,
+                allowed=allowed,
+            )
+        )
+
+
+def _updated(account: Account, asked: AccountUpdate) -> Account:
+    if asked.contact is not None:
+        account = replace(account, contact=asked.contact)
+    if asked.status == "deactivated":
+        account = replace(account, status=AccountStatus.DEACTIVATED)
+    return account
+
+
+def _unknown_token() -> Problem:
+    return Problem(
+        ProblemType.UNAUTHORIZED,
+        "external account binding: the key id is not known here, or the HMAC key is not the one that goes with it",
+    )

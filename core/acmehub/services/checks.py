@@ -1,0 +1,180 @@
+"""What would happen to an order, told beforehand: rule, managed challenge, DNS, authority (`acmehub check`)."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from acmehub.dns01 import DnsTrouble, Explanation, Rehearsal, Solver
+from acmehub.identifiers import Identifier, canonical
+from acmehub.instances import Instances
+from acmehub.models import (
+    ManagedChallenge,
+    Principal,
+    PrincipalType,
+    Role,
+    RoleAssignment,
+    Token,
+)
+from acmehub.names import check_identifiers
+from acmehub.ports.authority import RelayAuthority, SigningAuthority
+from acmehub.ports.clock import Clock
+from acmehub.ports.dns import DnsProviderError
+from acmehub.ports.plugins import OrderRequest
+from acmehub.ports.settings import SettingsError
+from acmehub.ports.store import Missing, Store
+from acmehub.problems import Problem
+from acmehub.registry import PluginError
+from acmehub.scopes import MatchIndex, decide, match_rule
+from acmehub.services.ordering import OrderService
+from acmehub.vault import VaultError
+
+Row = TypeVar("Row", Principal, Token)
+
+
+class AuthorityCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """Which authority would take the order: `reason` is the policy's, `server` the CA's directory, `account` the hub's
+    account there (empty: made on first use), `error` what stands against it."""
+
+    name: str = ""
+    plugin: str = ""
+    reason: str = ""
+    signing: bool = False
+    server: str = ""
+    account: str = ""
+    error: str = ""
+
+
+class NameCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """One name: `rule` is the part of the managed challenge's match rule that covers it, `refusal` why the order would
+    be refused, `dns` what DNS says (None when no record is needed), `rehearsal` what `--live` saw."""
+
+    name: str
+    managed_challenge: str = ""
+    plugin: str = ""
+    rule: str = ""
+    refusal: str = ""
+    dns: Explanation | None = None
+    rehearsal: Rehearsal | None = None
+    rehearsal_error: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing stands against the name."""
+        dns_error = self.dns is not None and bool(self.dns.error)
+        unseen = self.rehearsal is not None and not self.rehearsal.seen
+        return not (self.refusal or dns_error or unseen or self.rehearsal_error)
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer."""
+
+    authority: AuthorityCheck
+    names: tuple[NameCheck, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether an order for the names would begin well."""
+        return not self.authority.error and all(item.good for item in self.names)
+
+
+class CheckService:
+    """Looks and tells; writes nothing but, with `live`, a TXT record that it removes again."""
+
+    def __init__(
+        self, store: Store, instances: Instances, solver: Solver, ordering: OrderService, clock: Clock
+    ) -> None:
+        self._store = store
+        self._instances = instances
+        self._solver = solver
+        self._ordering = ordering
+        self._clock = clock
+
+    async def check(self, names: Sequence[str], *, principal: str = "", token: str = "", live: bool = False) -> Check:
+        """What would happen to an order for `names`, of this principal or token (by name) if one is given.
+
+        Raises `Missing` for an unknown principal or token, `Problem` for names that no order can have.
+        """
+        identifiers = tuple(Identifier("dns", canonical(name)) for name in names)
+        check_identifiers(identifiers)
+        asked_by = await self._asker(principal, token)
+        request = OrderRequest(*asked_by, identifiers)
+        authority = await self._authority(request)
+        index = MatchIndex(await self._store.managed_challenges.list())
+        needs_challenge = not authority.signing
+        checked = []
+        for identifier in identifiers:
+            found = _scoped(identifier, *asked_by, index, needs_challenge=needs_challenge)
+            checked.append(await self._name(*found, needs_challenge=needs_challenge, live=live))
+        return Check(authority=authority, names=tuple(checked))
+
+    async def _asker(self, principal: str, token: str) -> tuple[Principal, Token]:
+        """Whose order it would be; without a name somebody to whom everything is open."""
+        now = self._clock.now()
+        role = Role.MANAGED_ACME_CONSUMER
+        who = Principal(name="anybody", type=PrincipalType.APPLICATION, roles=(RoleAssignment(role),), created=now)
+        what = Token(title="any", principal_id=who.id, scope=(role,), secret_hash=b"", sealed_hmac_key=b"", created=now)
+        if token:
+            what = _one(await self._store.tokens.named(token), "token", token)
+            owner = await self._store.principals.get(what.principal_id)
+            if owner is None:
+                raise Missing(f"the principal of token {token!r} is gone")
+            who = owner
+        if principal:
+            named = _one(await self._store.principals.named(principal), "principal", principal)
+            if token and named.id != who.id:
+                raise Missing(f"token {token!r} is not one of principal {principal!r}")
+            who = named
+        return who, what
+
+    async def _authority(self, request: OrderRequest) -> AuthorityCheck:
+        try:
+            selection = await self._ordering.select(request)
+        except Problem as refusal:
+            return AuthorityCheck(error=refusal.detail)
+        row = await self._store.authorities.get(selection.authority_id)
+        if row is None:
+            return AuthorityCheck(error=f"the policy chose an authority that is gone ({selection.authority_id})")
+        known = AuthorityCheck(name=row.name, plugin=row.plugin, reason=selection.reason, account=row.account_url)
+        try:
+            made = (await self._instances.authority(row.id)).object
+        except (PluginError, SettingsError, VaultError) as error:
+            return msgspec.structs.replace(known, error=str(error))
+        server = made.server if isinstance(made, RelayAuthority) else ""
+        return msgspec.structs.replace(known, server=server, signing=isinstance(made, SigningAuthority))
+
+    async def _name(
+        self, check: NameCheck, challenge: ManagedChallenge | None, *, needs_challenge: bool, live: bool
+    ) -> NameCheck:
+        if challenge is None or not needs_challenge:
+            return check
+        check = msgspec.structs.replace(check, dns=await self._solver.explain(check.name))
+        if not live:
+            return check
+        try:
+            rehearsal = await self._solver.rehearse(challenge.id, check.name)
+        except (DnsTrouble, DnsProviderError, PluginError, SettingsError, VaultError) as error:
+            return msgspec.structs.replace(check, rehearsal_error=str(error))
+        return msgspec.structs.replace(check, rehearsal=rehearsal)
+
+
+def _scoped(
+    identifier: Identifier, principal: Principal, token: Token, index: MatchIndex, *, needs_challenge: bool
+) -> tuple[NameCheck, ManagedChallenge | None]:
+    name = identifier.value
+    try:
+        scope = decide((identifier,), token, principal, index, needs_challenge=needs_challenge)
+    except Problem as refusal:
+        return NameCheck(name=name, refusal=refusal.detail), None
+    challenge = scope.challenge_of(name)
+    if challenge is None:
+        return NameCheck(name=name), None
+    matching = [pattern for pattern in match_rule(challenge.match).patterns if match_rule(str(pattern)).matches(name)]
+    rule = max(matching, key=lambda pattern: pattern.rank)
+    return NameCheck(name=name, managed_challenge=challenge.name, plugin=challenge.plugin, rule=str(rule)), challenge
+
+
+def _one(rows: Sequence[Row], noun: str, name: str) -> Row:
+    if len(rows) != 1:
+        raise Missing(f"there is no {noun} {name!r}" if not rows else f"several {noun}s are called {name!r}")
+    return rows[0]

@@ -1,0 +1,1 @@
+"""Driving the HTTP server: sockets, TLS, signals, logs."""

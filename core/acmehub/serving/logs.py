@@ -1,0 +1,77 @@
+"""Logs: one line per event on standard error, as text or JSON, without secrets.
+
+Third-party libraries that log what they send and receive (requests signed with our keys, headers, bodies) are held at
+WARNING whatever our own level is.
+"""
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+import msgspec
+
+from acmehub.config import Log
+
+_TALKATIVE = (
+    "acme",
+    "asyncio",
+    "hpack",
+    "httpcore",
+    "httpx",
+    "josepy",
+    "piccolo",
+    "requests",
+    "stevedore",
+    "urllib3",
+    "uvicorn",
+)
+_OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: `time`, `level`, `logger`, `message`, `error`, and what was given as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter.format`."""
+        line: dict[str, object] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update(_extra(record))
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """`TIME LEVEL LOGGER MESSAGE key=value …`, with a traceback below when there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter.format`."""
+        extra = "".join(f" {key}={value}" for key, value in _extra(record).items())
+        line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{extra}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def set_up_logs(config: Log) -> None:
+    """Send this process's logs to standard error as `config` says, replacing what was set up before."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(config.level.upper())
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in vars(record).items() if key not in _OF_EVERY_RECORD}

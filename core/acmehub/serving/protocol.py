@@ -1,0 +1,82 @@
+"""uvicorn's HTTP/1.1 protocol with limits on a request's head and on the time it may take to arrive."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from acmehub.config import Limits
+
+
+def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
+    """A protocol class that closes connections whose request is too slow or whose head is too large.
+
+    uvicorn itself limits neither (its `timeout_keep_alive` counts between requests only). The time runs from the
+    opening of the connection, and from the first byte of each further request, to its last byte; answers may take as
+    long as they need. Bodies are limited by the application.
+    """
+
+    class LimitedProtocol(HttpToolsProtocol):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._head = 0
+            self._in_head = True
+            self._waiting: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._waited()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if self._waiting is None:
+                self._wait()
+            if self._in_head:
+                self._head += len(data)
+            super().data_received(data)
+            if self._in_head and self._head > limits.header_bytes:
+                self._refuse(431, "the request's head is too large")
+
+        def on_headers_complete(self) -> None:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > limits.header_bytes:
+                raise ValueError("head too large")  # has the parser stop and `send_400_response` be called
+            self._in_head = False
+            super().on_headers_complete()
+
+        def send_400_response(self, msg: str) -> None:
+            if self._head > limits.header_bytes:
+                self._refuse(431, "the request's head is too large")
+            else:
+                super().send_400_response(msg)
+
+        def on_message_complete(self) -> None:
+            self._waited()
+            self._head = 0
+            self._in_head = True
+            super().on_message_complete()
+
+        def _wait(self) -> None:
+            self._waiting = self.loop.call_later(limits.request_seconds, self._too_slow)
+
+        def _waited(self) -> None:
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
+
+        def _too_slow(self) -> None:
+            self._waiting = None
+            if not self.transport.is_closing():
+                self.transport.abort()
+
+        def _refuse(self, status: int, text: str) -> None:
+            if self.transport.is_closing():
+                return
+            head = f"content-type: text/plain\r\ncontent-length: {len(text)}\r\nconnection: close\r\n\r\n"
+            self.transport.write(STATUS_LINE[status] + (head + text).encode("ascii"))
+            self.transport.close()
+
+    return LimitedProtocol

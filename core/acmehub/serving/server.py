@@ -1,0 +1,134 @@
+"""`serve` and `worker`: the hub's processes, from start to a clean end."""
+
+import asyncio
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+import uvicorn
+import uvloop
+
+from acmehub.config import Config
+from acmehub.faults import FaultPoints
+from acmehub.http import create_app
+from acmehub.hub import Hub, build_hub
+from acmehub.serving.certificates import OwnCertificate, ServingCertificate, keep_fresh, serving_certificate
+from acmehub.serving.protocol import limited_protocol
+from acmehub.serving.sockets import bind
+
+GRACE_SECONDS = 10
+
+Announce = Callable[[str, str], None]
+
+
+def run_serve(config: Config, *, worker: bool, migrate: bool, faults: FaultPoints, announce: Announce) -> None:
+    """Serve ACME until SIGTERM or SIGINT; with `worker`, fulfil orders too.
+
+    `announce` is called once, when requests are answered, with the hub's URL and the file with the root that clients
+    must trust (empty when the certificate is not the hub's own). Raises what makes a start impossible: `ListenError`,
+    `ConfigError`, `StoreUnavailable`, `VaultError`, `PluginError`.
+    """
+    with ExitStack() as stack:
+        listening = stack.enter_context(bind(config))
+        if config.address[1] == 0:
+            real = listening.getsockname()[1]
+            config = msgspec.structs.replace(config, listen=f"{config.listen.removesuffix(':0')}:{real}")
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(config, listening, worker, migrate, faults, announce))
+
+
+def run_worker(config: Config, *, migrate: bool, faults: FaultPoints, announce: Callable[[], None]) -> None:
+    """Fulfil orders until SIGTERM or SIGINT; raises as `run_serve`."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(config, migrate, faults, announce))
+
+
+async def _serve(
+    config: Config, listening: socket.socket, worker: bool, migrate: bool, faults: FaultPoints, announce: Announce
+) -> None:
+    hub = build_hub(config, faults=faults)
+    reload = asyncio.Event()
+    with on_signals({signal.SIGTERM: hub.stop, signal.SIGINT: hub.stop, signal.SIGHUP: reload.set}):
+        async with hub.running(serve=True, worker=worker, migrate=migrate):
+            certificate = serving_certificate(hub)
+            if certificate is not None:
+                await certificate.prepare()
+            server = HubServer(hub, certificate, lambda: announce(config.base_url, _root_file(certificate)))
+            async with asyncio.TaskGroup() as group:
+                stopper = group.create_task(server.end_with(hub.stopping))
+                keeper = group.create_task(keep_fresh(certificate, reload)) if certificate is not None else None
+                await server.serve(sockets=[listening])
+                stopper.cancel()
+                if keeper is not None:
+                    keeper.cancel()
+
+
+async def _work(config: Config, migrate: bool, faults: FaultPoints, announce: Callable[[], None]) -> None:
+    hub = build_hub(config, faults=faults)
+    with on_signals({signal.SIGTERM: hub.stop, signal.SIGINT: hub.stop}):
+        async with hub.running(worker=True, migrate=migrate):
+            announce()
+            await hub.stopping.wait()
+
+
+class HubServer(uvicorn.Server):
+    """uvicorn's server without its signal handling, which would end the process before the hub is closed."""
+
+    def __init__(self, hub: Hub, certificate: ServingCertificate | None, started: Callable[[], None]) -> None:
+        super().__init__(_uvicorn_config(hub, certificate.context if certificate is not None else None))
+        self._announce = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `on_signals`."""
+        yield
+
+    async def end_with(self, stopping: asyncio.Event) -> None:
+        """Begin to shut down when `stopping` is set: no new connections, held answers have `GRACE_SECONDS` to end."""
+        await stopping.wait()
+        self.should_exit = True
+
+
+def _uvicorn_config(hub: Hub, context: ssl.SSLContext | None) -> uvicorn.Config:
+    config = hub.config
+    return uvicorn.Config(
+        create_app(hub),
+        http=limited_protocol(config.limits),
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # the application knows the trusted proxies
+        limit_concurrency=config.limits.connections,
+        timeout_keep_alive=config.limits.idle_seconds,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_context_factory=None if context is None else lambda _config, _default: context,
+    )
+
+
+@contextmanager
+def on_signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Call these in the running loop when the signals come."""
+    loop = asyncio.get_running_loop()
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number in handlers:
+            loop.remove_signal_handler(number)
+
+
+def _root_file(certificate: ServingCertificate | None) -> str:
+    return str(certificate.root_file) if isinstance(certificate, OwnCertificate) else ""

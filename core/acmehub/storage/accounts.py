@@ -1,0 +1,120 @@
+"""ACME accounts: the read of every request, and the binding of a new one to its token."""
+
+from collections.abc import Callable, Sequence
+
+from acmehub.models import Account, Actor, Principal, Token
+from acmehub.ports.store import Conflict, Missing
+from acmehub.storage.codec import Codec
+from acmehub.storage.driver import SqlDriver
+from acmehub.storage.resources import BUMP, replace_row
+from acmehub.storage.statements import Sql, Unit
+
+_KEPT_ACTORS = 4096
+
+Versions = tuple[int, int, int]
+
+
+class SqlAccounts:
+    """See `ports.store.Accounts`.
+
+    Actors are kept by the versions of their three rows, so that a request costs one small read and no decoding.
+    """
+
+    def __init__(self, driver: SqlDriver) -> None:
+        self._driver = driver
+        dialect = driver.dialect
+        self._account = Codec(Account, "account", dialect)
+        self._token = Codec(Token, "token", dialect)
+        self._principal = Codec(Principal, "principal", dialect)
+        self._actors: dict[str, tuple[Versions, Actor]] = {}
+        account, token, principal = self._account, self._token, self._principal
+        self._fields = tuple(name for name in account.fields if name not in ("id", "version"))
+        joined = (
+            "FROM account AS a JOIN token AS t ON t.id = a.token_id JOIN principal AS p ON p.id = t.principal_id"
+            " WHERE a.id = $1"
+        )
+        self._versions = Sql("SELECT a.version, t.version, p.version {joined}", joined=joined)
+        self._actor = Sql(
+            "SELECT {account}, {token}, {principal} {joined}",
+            account=account.prefixed("a"),
+            token=token.prefixed("t"),
+            principal=principal.prefixed("p"),
+            joined=joined,
+        )
+        self._by_thumbprint = Sql("SELECT {columns} FROM account WHERE thumbprint = $1", columns=account.columns)
+        self._list = Sql(
+            "SELECT {columns} FROM account WHERE id > $1 ORDER BY id LIMIT $2",
+            columns=account.columns,
+        )
+        self._lock_token = Sql("SELECT {columns} FROM token WHERE id = $1 {lock}", columns=token.columns)
+        self._one_principal = Sql("SELECT {columns} FROM principal WHERE id = $1", columns=principal.columns)
+
+    async def actor(self, account_id: str) -> Actor | None:
+        """See `Accounts.actor`."""
+        return await self._driver.point(self._read_actor, account_id)
+
+    def _read_actor(self, account_id: str) -> Unit[Actor | None]:
+        kept = self._actors.get(account_id)
+        if kept is not None:
+            rows = yield self._versions(account_id)
+            if rows and tuple(rows[0]) == kept[0]:
+                return kept[1]
+        rows = yield self._actor(account_id)
+        if not rows:
+            return None
+        row = tuple(rows[0])
+        tokens = len(self._account.fields)
+        principals = tokens + len(self._token.fields)
+        account = self._account.read(row[:tokens])
+        token = self._token.read(row[tokens:principals])
+        principal = self._principal.read(row[principals:])
+        actor = Actor(account, token, principal)
+        if len(self._actors) >= _KEPT_ACTORS:
+            self._actors.pop(next(iter(self._actors)), None)
+        self._actors[account_id] = ((account.version, token.version, principal.version), actor)
+        return actor
+
+    async def by_thumbprint(self, thumbprint: str) -> Account | None:
+        """See `Accounts.by_thumbprint`."""
+        return await self._driver.point(self._find, thumbprint)
+
+    def _find(self, thumbprint: str) -> Unit[Account | None]:
+        rows = yield self._by_thumbprint(thumbprint)
+        return self._account.read(rows[0]) if rows else None
+
+    async def bind(self, account: Account, rule: Callable[[Token, Principal], Token]) -> tuple[Account, bool]:
+        """See `Accounts.bind`. Of two that bind one key at the same moment the later gets the earlier's account."""
+        try:
+            return await self._driver.write(self._bind, account, rule)
+        except Conflict as conflict:
+            if conflict.field != "thumbprint":
+                raise
+        return await self._driver.write(self._bind, account, rule)
+
+    def _bind(self, account: Account, rule: Callable[[Token, Principal], Token]) -> Unit[tuple[Account, bool]]:
+        existing = yield from self._find(account.thumbprint)
+        if existing is not None:
+            return existing, False
+        rows = yield self._lock_token(account.token_id)
+        if not rows:
+            raise Missing(f"no token {account.token_id}")
+        token = self._token.read(rows[0])
+        principal = self._principal.read((yield self._one_principal(token.principal_id))[0])
+        names = self._token.changed(token, used := rule(token, principal))
+        if names:
+            yield self._token.update(names)(*self._token.values(names, used), token.id, token.version)
+            yield BUMP("token")
+        yield self._account.insert(*self._account.row(account))
+        return account, True
+
+    async def replace(self, account: Account) -> Account:
+        """See `Accounts.replace`."""
+        return await self._driver.write(replace_row, self._account, self._fields, account)
+
+    async def list(self, *, after: str = "", limit: int = 100) -> Sequence[Account]:
+        """See `Accounts.list`."""
+        return await self._driver.read(self._page, after, limit)
+
+    def _page(self, after: str, limit: int) -> Unit[tuple[Account, ...]]:
+        rows = yield self._list(after, limit)
+        return tuple(map(self._account.read, rows))

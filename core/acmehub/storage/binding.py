@@ -1,0 +1,119 @@
+"""Piccolo's engine, reduced to what this storage uses Piccolo for: it says which SQL to write, and runs migrations.
+
+What it is bound to is a context variable, so threads and tasks do not disturb each other; nothing else of Piccolo's
+engines (connections, pools, transactions) is used.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+from piccolo.engine.base import Engine
+from piccolo.query.base import Query
+from piccolo.querystring import QueryString
+
+from acmehub.storage.driver import SchemaSession
+from acmehub.storage.statements import Dialect, Sql, Statement
+
+_dialect: ContextVar[Dialect] = ContextVar("acmehub_dialect")
+_session: ContextVar[SchemaSession] = ContextVar("acmehub_schema_session")
+
+
+class _Transaction:
+    """BEGIN … COMMIT on the session of a migration."""
+
+    def __init__(self, session: SchemaSession) -> None:
+        self._session = session
+
+    async def __aenter__(self) -> "_Transaction":
+        await self._session.execute("BEGIN")
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        await self._session.execute("COMMIT" if kind is None else "ROLLBACK")
+        return False
+
+
+class BoundEngine(Engine[Any]):
+    """The engine of `tables`; usable inside `speaking` and, for running anything, inside `bound`."""
+
+    def __init__(self) -> None:
+        self.query_id = 0
+        self.log_queries = False
+        self.log_responses = False
+        self.min_version_number = 0
+
+    @property
+    def engine_type(self) -> str:  # type: ignore[override]
+        """Piccolo's name of the dialect that is spoken here."""
+        return _dialect.get().value
+
+    async def get_version(self) -> float:
+        """New enough for everything that Piccolo writes."""
+        return self.get_version_sync()
+
+    def get_version_sync(self) -> float:
+        """See `get_version`."""
+        return 3.40 if _dialect.get() is Dialect.SQLITE else 15.0
+
+    async def prep_database(self) -> None:
+        """Nothing: no extension is needed."""
+
+    async def batch(self, query: Query[Any, Any], batch_size: int = 100, node: str | None = None) -> NoReturn:
+        """Not offered."""
+        raise NotImplementedError
+
+    def atomic(self) -> NoReturn:
+        """Not offered."""
+        raise NotImplementedError
+
+    def transaction(self, *_: Any, **__: Any) -> _Transaction:
+        """A transaction of the bound session."""
+        return _Transaction(_session.get())
+
+    async def run_querystring(
+        self,
+        querystring: QueryString,
+        in_pool: bool = True,  # noqa: ARG002 - Piccolo's signature
+    ) -> list[dict[str, Any]]:
+        """Run a query on the bound session."""
+        text, values = querystring.compile_string(engine_type=self.engine_type)
+        return await _session.get().execute(text, tuple(values))
+
+    async def run_ddl(self, ddl: str, in_pool: bool = True) -> list[dict[str, Any]]:  # noqa: ARG002
+        """Run a piece of DDL on the bound session."""
+        return await _session.get().execute(ddl)
+
+
+DB = BoundEngine()
+"""Has no state of its own."""
+
+
+@contextmanager
+def speaking(dialect: Dialect) -> Iterator[None]:
+    """Inside, Piccolo writes SQL for `dialect`."""
+    token = _dialect.set(dialect)
+    try:
+        yield
+    finally:
+        _dialect.reset(token)
+
+
+@contextmanager
+def bound(session: SchemaSession, dialect: Dialect) -> Iterator[None]:
+    """Inside, Piccolo runs what it is told on `session`."""
+    token = _session.set(session)
+    try:
+        with speaking(dialect):
+            yield
+    finally:
+        _session.reset(token)
+
+
+def built(query: Query[Any, Any], dialect: Dialect) -> Statement:
+    """The statement that a Piccolo query stands for; its values must be in the dialect's form already."""
+    with speaking(dialect):
+        (querystring,) = query.querystrings
+        text, values = querystring.compile_string(engine_type=dialect.value)
+    return Statement(Sql.ready(text), values)

@@ -1,0 +1,152 @@
+"""Rows and models: built once per kind of model from its fields, so that the hot verbs only run through short lists.
+
+A column has the field's name. Enums are kept as their value, times as timestamptz (in SQLite as text of one width, so
+that its order is time's), nested values as JSON.
+"""
+
+import enum
+import types
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec.structs import astuple
+
+from acmehub.storage.statements import Dialect, Sql
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+_PLAIN = (str, int, float, bytes)
+_enum_value = attrgetter("_value_")
+
+
+def time_text(value: datetime) -> str:
+    """A time as SQLite keeps it: `2026-11-24T06:12:00.000000+00:00`."""
+    if value.tzinfo is not UTC:
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone is not stored")
+        value = value.astimezone(UTC)
+    return value.isoformat(timespec="microseconds")
+
+
+def time_value(dialect: Dialect, value: datetime) -> Any:
+    """A time as the dialect's driver takes it."""
+    return time_text(value) if dialect is Dialect.SQLITE else value
+
+
+def read_time(dialect: Dialect, value: Any) -> datetime | None:
+    """A time as it came from the driver."""
+    if value is None:
+        return None
+    time: datetime = datetime.fromisoformat(value) if dialect is Dialect.SQLITE else value
+    return time
+
+
+def _json_text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _inner(hint: Any) -> Any:
+    """`X` for `X | None`."""
+    if get_origin(hint) in (Union, types.UnionType):
+        rest = [item for item in get_args(hint) if item is not type(None)]
+        return rest[0] if len(rest) == 1 else hint
+    return hint
+
+
+class Codec(Generic[M]):
+    """How one kind of model is written to, and read from, one table."""
+
+    def __init__(self, model: type[M], table: str, dialect: Dialect) -> None:
+        self.model = model
+        self.table = table
+        self.fields: tuple[str, ...] = model.__struct_fields__
+        self._encoders: list[tuple[int, Callable[[Any], Any]]] = []
+        self._decoders: list[tuple[int, Callable[[Any], Any]]] = []
+        hints = get_type_hints(model)
+        for index, name in enumerate(self.fields):
+            encode, decode = _coders(_inner(hints[name]), dialect)
+            if encode is not None:
+                self._encoders.append((index, encode))
+            if decode is not None:
+                self._decoders.append((index, decode))
+        self._encode_field = {self.fields[index]: encode for index, encode in self._encoders}
+        self._updates: dict[tuple[str, ...], Sql] = {}
+        self.columns = ", ".join(f'"{name}"' for name in self.fields)
+        self.insert = Sql(
+            "INSERT INTO {table} ({columns}) VALUES ({values})",
+            table=table,
+            columns=self.columns,
+            values=", ".join(f"${number}" for number in range(1, len(self.fields) + 1)),
+        )
+
+    def prefixed(self, alias: str) -> str:
+        """The columns for a SELECT from a table with an alias."""
+        return ", ".join(f'{alias}."{name}"' for name in self.fields)
+
+    def row(self, item: M) -> list[Any]:
+        """The values of `item` in the order of `columns`."""
+        values = list(astuple(item))
+        for index, encode in self._encoders:
+            value = values[index]
+            if value is not None:
+                values[index] = encode(value)
+        return values
+
+    def read(self, row: Sequence[Any]) -> M:
+        """The model in a row whose values are in the order of `columns`."""
+        values = list(row)
+        for index, decode in self._decoders:
+            value = values[index]
+            if value is not None:
+                values[index] = decode(value)
+        return self.model(**dict(zip(self.fields, values, strict=True)))
+
+    def value(self, field: str, value: Any) -> Any:
+        """One field's value as it is stored."""
+        encode = self._encode_field.get(field)
+        return value if encode is None or value is None else encode(value)
+
+    def changed(self, old: M, new: M) -> tuple[str, ...]:
+        """The names of the fields in which two models differ."""
+        return tuple(
+            [
+                name
+                for name, before, after in zip(self.fields, astuple(old), astuple(new), strict=True)
+                if before is not after and before != after
+            ]
+        )
+
+    def update(self, names: tuple[str, ...]) -> Sql:
+        """UPDATE of these columns with version + 1: values are the columns', then id and the version that was read."""
+        sql = self._updates.get(names)
+        if sql is None:
+            count = len(names)
+            sets = [f'"{name}" = ${number}' for number, name in enumerate(names, 1)]
+            sql = self._updates[names] = Sql(
+                "UPDATE {table} SET {sets} WHERE id = ${id} AND version = ${version} RETURNING id",
+                table=self.table,
+                sets=", ".join([*sets, "version = version + 1"]),
+                id=str(count + 1),
+                version=str(count + 2),
+            )
+        return sql
+
+    def values(self, names: tuple[str, ...], item: M) -> list[Any]:
+        """The stored values of these fields of `item`."""
+        return [self.value(name, getattr(item, name)) for name in names]
+
+
+def _coders(hint: Any, dialect: Dialect) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
+    """How a field of this type is written and read; None where the driver takes and gives it as it is."""
+    if hint is bool:
+        return None, bool if dialect is Dialect.SQLITE else None
+    if hint in _PLAIN:
+        return None, None
+    if hint is datetime:
+        return (time_text, datetime.fromisoformat) if dialect is Dialect.SQLITE else (None, None)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return _enum_value, {item.value: item for item in hint}.__getitem__
+    return _json_text, msgspec.json.Decoder(hint).decode

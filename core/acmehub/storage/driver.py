@@ -1,0 +1,62 @@
+"""What a storage engine has to offer: run units of work, keep the schema, tell of changes."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
+
+from acmehub.storage.statements import Dialect, Unit
+
+T = TypeVar("T")
+
+
+class SchemaSession(Protocol):
+    """A connection for migrations, held together with the lock that keeps other processes from migrating."""
+
+    async def execute(self, text: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+        """Run one statement in the engine's own words (`?` or `$1`); rows as dicts."""
+        ...
+
+
+class SqlDriver(Protocol):
+    """One engine. Every error that comes out is a `StoreError`, or what a unit of work itself raised."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The SQL it speaks."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """See `ports.store.Store.shared`."""
+        ...
+
+    def schema(self) -> AbstractAsyncContextManager[SchemaSession]:
+        """A session for migrations; entered in an event loop of its own, before or beside `open`."""
+        ...
+
+    async def open(self, *, serve: bool) -> None:
+        """See `ports.store.Store.open`."""
+        ...
+
+    async def close(self) -> None:
+        """See `ports.store.Store.close`."""
+        ...
+
+    async def point(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
+        """Run a unit that reads a few rows by an index; each of its statements sees what is committed then."""
+        ...
+
+    async def read(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
+        """Run a unit that reads much; each of its statements sees what is committed then."""
+        ...
+
+    async def write(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
+        """Run a unit in one transaction; returns when it is durable. An exception rolls it back and comes through.
+
+        A caller that is cancelled does not learn the outcome; the transaction is then either whole or not there.
+        """
+        ...
+
+    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """See `ports.store.Store.subscribe`."""
+        ...

@@ -1,0 +1,67 @@
+"""Orders as jobs: claiming what is due, renewing leases, knowing when something is due next."""
+
+from datetime import datetime
+
+from acmehub.models import Authorization, Order
+from acmehub.orders import Lease, OrderBundle
+from acmehub.storage.codec import Codec, read_time, time_value
+from acmehub.storage.statements import Dialect, Sql, Unit
+
+_GROUP = 16
+
+
+class JobRows:
+    """The claims of orders. A job is due when its `run_at` has come and its lease is free or over."""
+
+    def __init__(self, dialect: Dialect, order: Codec[Order], authorization: Codec[Authorization]) -> None:
+        self._dialect = dialect
+        self._order = order
+        self._authorization = authorization
+        self._claim = Sql(
+            "UPDATE orders SET lease_owner = $1, lease_until = $2, fence = fence + 1, version = version + 1"
+            " WHERE id IN (SELECT id FROM orders WHERE run_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)"
+            " ORDER BY run_at LIMIT $4 {skip}) RETURNING {columns}",
+            columns=order.columns,
+        )
+        self._authorizations = Sql(
+            "SELECT {columns} FROM authorization_ WHERE order_id IN ({ids})",
+            columns=authorization.columns,
+            ids=", ".join(f"${number}" for number in range(1, _GROUP + 1)),
+        )
+        self._renew = Sql(
+            "UPDATE orders SET lease_until = $1 WHERE id = $2 AND fence = $3 AND lease_owner IS NOT NULL RETURNING id"
+        )
+        self._next_due = Sql(
+            "SELECT min(due) FROM (SELECT due FROM (SELECT run_at AS due FROM orders"
+            " WHERE run_at IS NOT NULL AND lease_until IS NULL ORDER BY run_at LIMIT 1) AS free"
+            " UNION ALL SELECT CASE WHEN lease_until > run_at THEN lease_until ELSE run_at END AS due FROM orders"
+            " WHERE run_at IS NOT NULL AND lease_until IS NOT NULL) AS both_halves"
+        )
+
+    def claim(self, lease: Lease, now: datetime, limit: int) -> Unit[tuple[OrderBundle, ...]]:
+        """Up to `limit` orders, most overdue first, now owned by `lease`."""
+        until = time_value(self._dialect, lease.until)
+        rows = yield self._claim(lease.owner, until, time_value(self._dialect, now), limit)
+        orders = [self._order.read(row) for row in rows]
+        orders.sort(key=lambda order: order.run_at or now)
+        found: dict[str, list[Authorization]] = {order.id: [] for order in orders}
+        ids = list(found)
+        for start in range(0, len(ids), _GROUP):
+            group = ids[start : start + _GROUP]
+            padded = group + group[-1:] * (_GROUP - len(group))
+            for row in (yield self._authorizations(*padded)):
+                item = self._authorization.read(row)
+                found[item.order_id].append(item)
+        return tuple(
+            OrderBundle(order, tuple(sorted(found[order.id], key=lambda item: item.position))) for order in orders
+        )
+
+    def renew(self, order_id: str, fence: int, until: datetime) -> Unit[bool]:
+        """Whether the lease was still held with this fence, and is now until `until`."""
+        rows = yield self._renew(time_value(self._dialect, until), order_id, fence)
+        return bool(rows)
+
+    def next_due(self) -> Unit[datetime | None]:
+        """The earliest moment at which a claim would find something: the head of an index, and the few leased rows."""
+        rows = yield self._next_due()
+        return read_time(self._dialect, rows[0][0])

@@ -1,0 +1,80 @@
+"""Lists of orders, a page at a time, by Piccolo's query builder where the filters vary."""
+
+from datetime import datetime
+from typing import Any
+
+from piccolo.query.methods.select import Select
+
+from acmehub.models import Order, OrderStatus
+from acmehub.storage import tables
+from acmehub.storage.binding import built
+from acmehub.storage.codec import Codec, time_value
+from acmehub.storage.statements import Dialect, Sql, Unit
+
+_OPEN = "stage NOT IN ('done', 'failed')"
+
+
+class OrderLists:
+    """The lists of `ports.store.Orders`."""
+
+    def __init__(self, dialect: Dialect, order: Codec[Order]) -> None:
+        self._dialect = dialect
+        self._order = order
+        newest = "ORDER BY created DESC, id DESC LIMIT"
+        beyond = "AND (created, id) < (SELECT created, id FROM orders WHERE id = $3)"
+        mine = "SELECT id FROM orders WHERE account_id = $1 AND status <> 'invalid'"
+        self._of_account = Sql("{mine} {newest} $2", mine=mine, newest=newest)
+        self._of_account_beyond = Sql("{mine} {beyond} {newest} $2", mine=mine, beyond=beyond, newest=newest)
+        self._lapsed = Sql(
+            "SELECT id FROM orders WHERE status IN ('pending', 'ready') AND expires <= $1 ORDER BY expires LIMIT $2"
+        )
+        self._of_flight = Sql(
+            "SELECT {columns} FROM orders WHERE flight = $1 AND id <> $2 AND {open}", columns=order.columns, open=_OPEN
+        )
+        self._of_upstream = Sql(
+            "SELECT {columns} FROM orders WHERE upstream_url = $1 AND id <> $2 AND {open} ORDER BY created, id",
+            columns=order.columns,
+            open=_OPEN,
+        )
+        self._columns = [tables.Order._meta.get_column_by_name(name) for name in order.fields]
+        self._place = Sql("SELECT created FROM orders WHERE id = $1")
+
+    def rivals(self, order_id: str, flight: str, upstream_url: str) -> Unit[tuple[Order, ...]]:
+        """See `Orders.rivals`; an order that is both appears once."""
+        found: dict[str, Order] = {}
+        for sql, value in ((self._of_flight, flight), (self._of_upstream, upstream_url)):
+            if value:
+                for row in (yield sql(value, order_id)):
+                    order = self._order.read(row)
+                    found[order.id] = order
+        return tuple(found.values())
+
+    def of_account(self, account_id: str, after: str, limit: int) -> Unit[tuple[str, ...]]:
+        """See `Orders.of_account`."""
+        if after:
+            rows = yield self._of_account_beyond(account_id, limit, after)
+        else:
+            rows = yield self._of_account(account_id, limit)
+        return tuple(row[0] for row in rows)
+
+    def lapsed(self, now: datetime, limit: int) -> Unit[tuple[str, ...]]:
+        """See `Orders.lapsed`."""
+        rows = yield self._lapsed(time_value(self._dialect, now), limit)
+        return tuple(row[0] for row in rows)
+
+    def page(self, status: OrderStatus | None, account_id: str, after: str, limit: int) -> Unit[tuple[Order, ...]]:
+        """See `Orders.list`."""
+        order = tables.Order
+        query: Select[Any] = order.select(*self._columns).order_by(order.created, order.id, ascending=False)
+        if status is not None:
+            query = query.where(order.status == status.value)
+        if account_id:
+            query = query.where(order.account_id == account_id)
+        if after:
+            place = yield self._place(after)
+            if not place:
+                return ()
+            created = place[0][0]
+            query = query.where((order.created < created) | ((order.created == created) & (order.id < after)))
+        rows = yield built(query.limit(limit), self._dialect)
+        return tuple(map(self._order.read, rows))

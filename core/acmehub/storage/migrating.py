@@ -1,0 +1,50 @@
+"""Bringing the schema up to date: Piccolo's migration runner, on a session that keeps all other processes waiting.
+
+Piccolo records a migration outside the migration's transaction, so one that was applied may be run again after a crash:
+each must be harmless when it is run twice.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import io
+import os
+import pkgutil
+from typing import cast
+
+from piccolo.apps.migrations.commands.forwards import ForwardsMigrationManager
+from piccolo.apps.migrations.tables import Migration
+from piccolo.conf.apps import MigrationModule
+
+from acmehub.storage import migrations
+from acmehub.storage.binding import bound
+from acmehub.storage.driver import SqlDriver
+from acmehub.storage.piccolo_app import APP_CONFIG
+
+APP = APP_CONFIG.app_name
+
+
+class _Forwards(ForwardsMigrationManager):
+    """Piccolo's runner, with the migrations imported as the modules of a package that they are."""
+
+    def get_migration_modules(self, folder_path: str) -> dict[str, MigrationModule]:  # noqa: ARG002
+        """Each migration by its `ID`."""
+        names = [item.name for item in pkgutil.iter_modules(migrations.__path__)]
+        modules = [importlib.import_module(f"{migrations.__name__}.{name}") for name in names]
+        return {module.ID: cast(MigrationModule, module) for module in modules}
+
+
+async def migrate(driver: SqlDriver) -> int:
+    """Run what has not been run, in a thread with its own event loop; returns how many migrations that were."""
+    return await asyncio.to_thread(asyncio.run, _run(driver))
+
+
+async def _run(driver: SqlDriver) -> int:
+    os.environ["PICCOLO_CONF"] = "acmehub.storage.piccolo_conf"
+    async with driver.schema() as session:
+        with bound(session, driver.dialect), contextlib.redirect_stdout(io.StringIO()):
+            runner = _Forwards(APP)
+            await runner.create_migration_table()
+            before = len(await Migration.get_migrations_which_ran(APP))
+            await runner.run_migrations(APP_CONFIG)
+            return len(await Migration.get_migrations_which_ran(APP)) - before

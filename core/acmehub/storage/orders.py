@@ -1,0 +1,185 @@
+"""Orders and their authorizations: adding, reading, and changing one by a rule in one transaction."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from acmehub.models import Authorization, Event, Order, OrderStatus, TxtRecord
+from acmehub.orders import Change, Lease, OrderBundle
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Conflict, Fenced, Missing
+from acmehub.storage.certificates import CertificateRows
+from acmehub.storage.codec import Codec, time_value
+from acmehub.storage.driver import SqlDriver
+from acmehub.storage.jobs import JobRows
+from acmehub.storage.listing import OrderLists
+from acmehub.storage.records import EventRows
+from acmehub.storage.resources import replace_row
+from acmehub.storage.statements import Changed, Sql, Unit
+
+Rule = Callable[[OrderBundle], Change]
+
+
+class SqlOrders:
+    """See `ports.store.Orders`."""
+
+    def __init__(self, driver: SqlDriver, clock: Clock, events: EventRows, certificates: CertificateRows) -> None:
+        self._driver = driver
+        self._clock = clock
+        self._events = events
+        self._certificates = certificates
+        self._order = Codec(Order, "orders", driver.dialect)
+        self._authorization = Codec(Authorization, "authorization_", driver.dialect)
+        self._record = Codec(TxtRecord, "txt_record", driver.dialect)
+        self._jobs = JobRows(driver.dialect, self._order, self._authorization)
+        self._lists = OrderLists(driver.dialect, self._order)
+        order, authorization = self._order, self._authorization
+        self._lock = Sql("SELECT {columns} FROM orders WHERE id = $1 {lock}", columns=order.columns)
+        self._authorizations = Sql(
+            "SELECT {columns} FROM authorization_ WHERE order_id = $1", columns=authorization.columns
+        )
+        self._bundle = Sql(
+            "SELECT {order}, {authorization} FROM orders AS o LEFT JOIN authorization_ AS a ON a.order_id = o.id"
+            " WHERE o.id = $1",
+            order=order.prefixed("o"),
+            authorization=authorization.prefixed("a"),
+        )
+        self._one = Sql("SELECT {columns} FROM authorization_ WHERE id = $1", columns=authorization.columns)
+        self._withdraw = Sql(
+            "UPDATE txt_record SET state = 'remove', run_at = coalesce(run_at, created), attempts = 0,"
+            " version = version + 1 WHERE order_id = $1 AND state <> 'remove'"
+        )
+        self._wake = Sql(
+            "UPDATE orders SET run_at = $1, version = version + 1 WHERE id IN (SELECT id FROM orders"
+            " WHERE name_set = $2 AND authority_id = $3 AND stage = 'ordering' AND run_at > $1 AND id <> $4 {skip})"
+            " RETURNING id"
+        )
+
+    async def add(self, bundle: OrderBundle, events: Sequence[Event] = ()) -> None:
+        """See `Orders.add`."""
+        await self._driver.write(self._add, bundle, events)
+
+    def _add(self, bundle: OrderBundle, events: Sequence[Event]) -> Unit[None]:
+        yield self._order.insert(*self._order.row(bundle.order))
+        rows = [self._authorization.row(item) for item in bundle.authorizations]
+        if rows:
+            yield self._authorization.insert.many(rows)
+        if events:
+            yield self._events.insert(events)
+        yield Changed((bundle.order.id,))
+
+    async def get(self, order_id: str) -> OrderBundle | None:
+        """See `Orders.get`: one statement, so that order and authorizations are of one moment."""
+        return await self._driver.point(self._read, order_id)
+
+    def _read(self, order_id: str) -> Unit[OrderBundle | None]:
+        rows = yield self._bundle(order_id)
+        if not rows:
+            return None
+        count = len(self._order.fields)
+        first = tuple(rows[0])
+        order = self._order.read(first[:count])
+        if first[count] is None:
+            return OrderBundle(order)
+        return OrderBundle(order, _in_order([self._authorization.read(tuple(row)[count:]) for row in rows]))
+
+    async def authorization(self, authorization_id: str) -> Authorization | None:
+        """See `Orders.authorization`."""
+        return await self._driver.point(self._read_one, authorization_id)
+
+    def _read_one(self, authorization_id: str) -> Unit[Authorization | None]:
+        rows = yield self._one(authorization_id)
+        return self._authorization.read(rows[0]) if rows else None
+
+    async def apply(self, order_id: str, rule: Rule, *, fence: int | None = None) -> OrderBundle:
+        """See `Orders.apply`. The row is locked from reading to writing, so the fence that was checked holds."""
+        return await self._driver.write(self._apply, order_id, rule, fence)
+
+    def _apply(self, order_id: str, rule: Rule, fence: int | None) -> Unit[OrderBundle]:
+        rows = yield self._lock(order_id)
+        if not rows:
+            raise Missing(f"no order {order_id}")
+        order = self._order.read(rows[0])
+        if fence is not None and fence != order.fence:
+            raise Fenced(f"order {order_id}: fence {fence}, now {order.fence}")
+        rows = yield self._authorizations(order_id)
+        before = OrderBundle(order, _in_order(list(map(self._authorization.read, rows))))
+        change = rule(before)
+        return (yield from self._write(before, change))
+
+    def _write(self, before: OrderBundle, change: Change) -> Unit[OrderBundle]:
+        order, new = before.order, change.order
+        if (new.id, new.version) != (order.id, order.version):
+            raise Conflict("version", f"order {order.id}: the change is for another version of it")
+        names = self._order.changed(order, new)
+        woken: tuple[str, ...] = ()
+        if names:
+            new = yield from replace_row(self._order, names, new)
+        if "flight" in names and order.flight is not None:
+            woken = yield from self._wake_waiting(order)
+        authorizations = before.authorizations
+        for item in change.authorizations:
+            authorizations = yield from self._write_authorization(authorizations, item)
+        if change.records:
+            yield self._record.insert.many([self._record.row(item) for item in change.records])
+        if change.certificate is not None:
+            yield from self._certificates.insert(change.certificate)
+        if change.withdraw:
+            yield self._withdraw(order.id)
+        if change.events:
+            yield self._events.insert(change.events)
+        if names or change.authorizations or change.records or change.certificate or change.withdraw or change.events:
+            yield Changed((order.id, *woken))
+        return OrderBundle(new, authorizations)
+
+    def _write_authorization(
+        self, authorizations: tuple[Authorization, ...], new: Authorization
+    ) -> Unit[tuple[Authorization, ...]]:
+        old = next((item for item in authorizations if item.id == new.id), None)
+        if old is None or old.version != new.version:
+            raise Conflict("version", f"authorization {new.id}: the change is for another version of it")
+        names = self._authorization.changed(old, new)
+        if not names:
+            return authorizations
+        stored = yield from replace_row(self._authorization, names, new)
+        return tuple(stored if item is old else item for item in authorizations)
+
+    def _wake_waiting(self, order: Order) -> Unit[tuple[str, ...]]:
+        now = time_value(self._driver.dialect, self._clock.now())
+        rows = yield self._wake(now, order.name_set, order.authority_id, order.id)
+        return tuple(row[0] for row in rows)
+
+    async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[OrderBundle]:
+        """See `Orders.claim`. Subscribers do not hear of a claim or of a renewal: nothing they wait for changed."""
+        return await self._driver.write(self._jobs.claim, lease, now, limit)
+
+    async def renew(self, order_id: str, fence: int, until: datetime) -> bool:
+        """See `Orders.renew`."""
+        return await self._driver.write(self._jobs.renew, order_id, fence, until)
+
+    async def next_due(self) -> datetime | None:
+        """See `Orders.next_due`."""
+        return await self._driver.point(self._jobs.next_due)
+
+    async def rivals(self, order_id: str, *, flight: str = "", upstream_url: str = "") -> Sequence[Order]:
+        """See `Orders.rivals`."""
+        return await self._driver.point(self._lists.rivals, order_id, flight, upstream_url)
+
+    async def of_account(self, account_id: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
+        """See `Orders.of_account`."""
+        return await self._driver.read(self._lists.of_account, account_id, after, limit)
+
+    async def list(
+        self, *, status: OrderStatus | None = None, account_id: str = "", after: str = "", limit: int = 100
+    ) -> Sequence[Order]:
+        """See `Orders.list`."""
+        return await self._driver.read(self._lists.page, status, account_id, after, limit)
+
+    async def lapsed(self, now: datetime, limit: int) -> Sequence[str]:
+        """See `Orders.lapsed`."""
+        return await self._driver.read(self._lists.lapsed, now, limit)
+
+
+def _in_order(authorizations: list[Authorization]) -> tuple[Authorization, ...]:
+    if len(authorizations) > 1:
+        authorizations.sort(key=lambda item: item.position)
+    return tuple(authorizations)

@@ -1,0 +1,98 @@
+"""What is only ever appended: timelines, the audit; and nonces that were used."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from acmehub.models import AuditEntry, Event
+from acmehub.storage.codec import Codec, time_value
+from acmehub.storage.driver import SqlDriver
+from acmehub.storage.statements import Sql, Statement, Unit
+
+
+class EventRows:
+    """Timelines as rows: shared by the verbs of orders, whose changes carry events."""
+
+    def __init__(self, driver: SqlDriver) -> None:
+        self._codec = Codec(Event, "event", driver.dialect)
+        self.timeline = Sql("SELECT {columns} FROM event WHERE order_id = $1 ORDER BY id", columns=self._codec.columns)
+
+    def insert(self, events: Sequence[Event]) -> Statement:
+        """Append `events` (at least one)."""
+        return self._codec.insert.many([self._row(event) for event in events])
+
+    def _row(self, event: Event) -> list[object]:
+        return [_storable(value) if type(value) is str else value for value in self._codec.row(event)]
+
+    def read(self, order_id: str) -> Unit[tuple[Event, ...]]:
+        """An order's events, oldest first."""
+        rows = yield self.timeline(order_id)
+        return tuple(map(self._codec.read, rows))
+
+
+def _storable(text: str) -> str:
+    """Other people's words without what PostgreSQL's text cannot hold: U+0000 and lone surrogates."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+class SqlRecords:
+    """See `ports.store.Records`."""
+
+    def __init__(self, driver: SqlDriver, events: EventRows) -> None:
+        self._driver = driver
+        self._events = events
+        self._audit = Codec(AuditEntry, "audit", driver.dialect)
+        self._latest = Sql("SELECT {columns} FROM audit ORDER BY id DESC LIMIT $1", columns=self._audit.columns)
+
+    async def note(self, events: Sequence[Event]) -> None:
+        """See `Records.note`."""
+        if events:
+            await self._driver.write(self._note, events)
+
+    def _note(self, events: Sequence[Event]) -> Unit[None]:
+        yield self._events.insert(events)
+
+    async def timeline(self, order_id: str) -> Sequence[Event]:
+        """See `Records.timeline`."""
+        return await self._driver.read(self._events.read, order_id)
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """See `Records.audit`."""
+        await self._driver.write(self._append, entry)
+
+    def _append(self, entry: AuditEntry) -> Unit[None]:
+        yield self._audit.insert(*self._audit.row(entry))
+
+    async def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
+        """See `Records.audited`."""
+        return await self._driver.read(self._audited, limit)
+
+    def _audited(self, limit: int) -> Unit[tuple[AuditEntry, ...]]:
+        rows = yield self._latest(limit)
+        return tuple(map(self._audit.read, rows))
+
+
+class SqlUsedNonces:
+    """See `ports.store.UsedNonces`."""
+
+    _USE = Sql("INSERT INTO used_nonce (nonce, expires) VALUES ($1, $2) ON CONFLICT (nonce) DO NOTHING RETURNING nonce")
+    _PRUNE = Sql("DELETE FROM used_nonce WHERE expires <= $1")
+
+    def __init__(self, driver: SqlDriver) -> None:
+        self._driver = driver
+
+    async def use(self, nonce: str, expires: datetime) -> bool:
+        """See `UsedNonces.use`."""
+        return await self._driver.write(self._use, nonce, expires)
+
+    def _use(self, nonce: str, expires: datetime) -> Unit[bool]:
+        rows = yield self._USE(nonce, time_value(self._driver.dialect, expires))
+        return bool(rows)
+
+    async def prune(self, now: datetime) -> None:
+        """See `UsedNonces.prune`."""
+        await self._driver.write(self._prune, now)
+
+    def _prune(self, now: datetime) -> Unit[None]:
+        yield self._PRUNE(time_value(self._driver.dialect, now))

@@ -1,0 +1,108 @@
+"""What operators manage: one set of verbs for the four kinds of resources."""
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from msgspec import structs
+
+from acmehub.models import Authority, ManagedChallenge, Model, Principal, Token
+from acmehub.ports.store import Conflict
+from acmehub.storage.codec import Codec
+from acmehub.storage.driver import SqlDriver
+from acmehub.storage.statements import Sql, Unit
+
+R = TypeVar("R", Principal, Token, ManagedChallenge, Authority)
+N = TypeVar("N", bound=Model)
+
+BUMP = Sql(
+    "INSERT INTO revision (name, value) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET value = revision.value + 1"
+)
+READ_REVISION = Sql("SELECT value FROM revision WHERE name = $1")
+
+
+class SqlResources(Generic[R]):
+    """See `ports.store.Resources`. A write moves the kind's revision in the same transaction."""
+
+    def __init__(self, driver: SqlDriver, model: type[R], table: str, name_field: str = "name") -> None:
+        self._driver = driver
+        self._codec: Codec[R] = Codec(model, table, driver.dialect)
+        self._table = table
+        self._kept: tuple[int, tuple[R, ...]] = (-1, ())
+        codec = self._codec
+        everything = tuple(name for name in codec.fields if name not in ("id", "version"))
+        self._fields = everything
+        self._get = Sql("SELECT {columns} FROM {table} WHERE id = $1", columns=codec.columns, table=table)
+        self._named = Sql(
+            'SELECT {columns} FROM {table} WHERE "{field}" = $1 ORDER BY created, id',
+            columns=codec.columns,
+            table=table,
+            field=name_field,
+        )
+        self._list = Sql("SELECT {columns} FROM {table} ORDER BY created, id", columns=codec.columns, table=table)
+        self._delete = Sql("DELETE FROM {table} WHERE id = $1 AND version = $2 RETURNING id", table=table)
+
+    async def get(self, id: str) -> R | None:
+        """See `Resources.get`."""
+        found = await self._driver.point(self._select, self._get, id)
+        return found[0] if found else None
+
+    async def named(self, name: str) -> Sequence[R]:
+        """See `Resources.named`."""
+        return await self._driver.point(self._select, self._named, name)
+
+    def _select(self, sql: Sql, value: str) -> Unit[tuple[R, ...]]:
+        rows = yield sql(value)
+        return tuple(map(self._codec.read, rows))
+
+    async def list(self) -> Sequence[R]:
+        """See `Resources.list`. The revision is read before the rows, so that what is kept is never older than it."""
+        revision = await self._driver.point(self._revision)
+        if revision == self._kept[0]:
+            return self._kept[1]
+        items = await self._driver.read(self._all)
+        if revision > self._kept[0]:
+            self._kept = (revision, items)
+        return items
+
+    def _revision(self) -> Unit[int]:
+        rows = yield READ_REVISION(self._table)
+        return rows[0][0] if rows else 0
+
+    def _all(self) -> Unit[tuple[R, ...]]:
+        rows = yield self._list()
+        return tuple(map(self._codec.read, rows))
+
+    async def add(self, item: R) -> None:
+        """See `Resources.add`."""
+        await self._driver.write(self._add, item)
+
+    def _add(self, item: R) -> Unit[None]:
+        yield self._codec.insert(*self._codec.row(item))
+        yield BUMP(self._table)
+
+    async def replace(self, item: R) -> R:
+        """See `Resources.replace`."""
+        return await self._driver.write(self._replace, item)
+
+    def _replace(self, item: R) -> Unit[R]:
+        new = yield from replace_row(self._codec, self._fields, item)
+        yield BUMP(self._table)
+        return new
+
+    async def remove(self, item: R) -> None:
+        """See `Resources.remove`."""
+        await self._driver.write(self._remove, item)
+
+    def _remove(self, item: R) -> Unit[None]:
+        rows = yield self._delete(item.id, item.version)
+        if not rows:
+            raise Conflict("version", f"{self._table} {item.id} has changed or is gone")
+        yield BUMP(self._table)
+
+
+def replace_row(codec: Codec[N], names: tuple[str, ...], item: N) -> Unit[N]:
+    """Version-guarded UPDATE of these fields; gives the item with its next version."""
+    rows = yield codec.update(names)(*codec.values(names, item), item.id, item.version)
+    if not rows:
+        raise Conflict("version", f"{codec.table} {item.id} has changed or is gone")
+    return structs.replace(item, version=item.version + 1)

@@ -1,0 +1,190 @@
+"""The SQLite driver: one file, one writer, readers that never wait for it (WAL)."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from acmehub.ports.store import StoreError, StoreUnavailable
+from acmehub.storage.sqlite_files import FileLock, connect, is_busy, patient, run, translated
+from acmehub.storage.sqlite_writer import Writer
+from acmehub.storage.statements import Dialect, Unit
+
+T = TypeVar("T")
+
+
+class SqliteDriver:
+    """Runs units of work on the database in `path`.
+
+    `patience` is how long, in seconds, a lock of another process is waited for; every `poll` seconds, while anybody
+    subscribes, it looks whether another process has committed.
+    """
+
+    dialect = Dialect.SQLITE
+    shared = False
+
+    def __init__(self, path: Path, *, patience: float = 30.0, poll: float = 0.5) -> None:
+        self._path = path
+        self._patience = patience
+        self._poll = poll
+        self._serving = FileLock(path.with_name(path.name + ".serve.lock"))
+        self._callbacks: dict[object, Callable[[str], None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._writer: Writer | None = None
+        self._near: sqlite3.Connection | None = None  # for reads on the event loop
+        self._far: sqlite3.Connection | None = None  # for reads in the thread
+        self._thread: ThreadPoolExecutor | None = None
+
+    # ---------------------------------------------------------------------------------------- life
+
+    @asynccontextmanager
+    async def schema(self) -> AsyncIterator["SqliteSchema"]:
+        """See `SqlDriver.schema`: the lock is a file beside the database."""
+        lock = FileLock(self._path.with_name(self._path.name + ".migrate.lock"))
+        try:
+            lock.acquire(wait=True)
+            connection = connect(self._path)
+        except (OSError, sqlite3.Error) as error:
+            lock.release()
+            raise self._unavailable(error) from error
+        try:
+            with patient(connection, self._patience):
+                yield SqliteSchema(connection)
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+        finally:
+            connection.close()
+            lock.release()
+
+    async def open(self, *, serve: bool) -> None:
+        """See `Store.open`."""
+        if serve and not self._take_serving():
+            raise StoreUnavailable(
+                f"another acmehub serves from {self._path} already: stop it, give this one another data directory,"
+                " or use storage_postgres, which several may share"
+            )
+        try:
+            connection, self._near, self._far = await asyncio.to_thread(self._connect)
+        except (OSError, sqlite3.Error) as error:
+            self._serving.release()
+            raise self._unavailable(error) from error
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="acmehub-sqlite-read")
+        self._writer = Writer(connection, self._path, self._patience, self._publish)
+        if self._callbacks:
+            self._schedule()
+
+    def _take_serving(self) -> bool:
+        try:
+            return self._serving.acquire(wait=False)
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def _connect(self) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3.Connection]:
+        writing = connect(self._path)
+        try:
+            return writing, connect(self._path, read_only=True), connect(self._path, read_only=True)
+        except sqlite3.Error:
+            writing.close()
+            raise
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.close()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.shutdown)
+        for connection in (self._near, self._far):
+            if connection is not None:
+                connection.close()
+        self._near = self._far = self._thread = None
+        self._serving.release()
+
+    # ---------------------------------------------------------------------------------------- units of work
+
+    async def point(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
+        """See `SqlDriver.point`: runs on the event loop, where it takes some microseconds."""
+        if self._near is None:
+            raise self._closed()
+        try:
+            return run(self._near, verb(*args), [])
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                raise translated(error, self._path) or error from error
+        return await self.read(verb, *args)
+
+    async def read(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
+        """See `SqlDriver.read`: runs in a thread."""
+        if self._far is None or self._thread is None:
+            raise self._closed()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_patiently, verb(*args))
+
+    def _read_patiently(self, unit: Unit[T]) -> T:
+        assert self._far is not None
+        try:
+            with patient(self._far, self._patience):
+                return run(self._far, unit, [])
+        except sqlite3.Error as error:
+            raise translated(error, self._path) or error from error
+
+    async def write(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
+        """See `SqlDriver.write`."""
+        if self._writer is None:
+            raise self._closed()
+        return await self._writer.submit(verb, args)
+
+    def _closed(self) -> StoreUnavailable:
+        return StoreUnavailable(f"the database {self._path} is not open")
+
+    def _unavailable(self, error: OSError | sqlite3.Error) -> StoreError | sqlite3.Error:
+        if isinstance(error, sqlite3.Error):
+            return translated(error, self._path) or error
+        return StoreUnavailable(f"the database {self._path} cannot be opened: {error.strerror or error}")
+
+    # ---------------------------------------------------------------------------------------- news
+
+    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """See `Store.subscribe`."""
+        key = object()
+        self._callbacks[key] = callback
+        if self._timer is None and self._writer is not None:
+            self._schedule()
+
+        def end() -> None:
+            self._callbacks.pop(key, None)
+
+        return end
+
+    def _publish(self, order_id: str) -> None:
+        loop = asyncio.get_running_loop()
+        for callback in self._callbacks.values():
+            loop.call_soon(callback, order_id)
+
+    def _schedule(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._poll, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._callbacks and self._writer is not None:
+            self._writer.check()
+            self._schedule()
+
+
+class SqliteSchema:
+    """See `driver.SchemaSession`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, text: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+        """See `SchemaSession.execute`; Piccolo gives dates and times as objects."""
+        plain = [value.isoformat() if hasattr(value, "isoformat") else value for value in values]
+        cursor = self._connection.execute(text, plain)
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

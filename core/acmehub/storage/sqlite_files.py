@@ -1,0 +1,127 @@
+"""SQLite's file: connections, locks beside it, and what its errors mean."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from acmehub.ports.store import Conflict, StoreError, StoreUnavailable
+from acmehub.storage.statements import Changed, Statement, T, Unit
+
+_CURES = {
+    sqlite3.SQLITE_BUSY: "is locked by another process: end that process, or wait for it",
+    sqlite3.SQLITE_LOCKED: "is locked by another process: end that process, or wait for it",
+    sqlite3.SQLITE_FULL: "cannot grow: the disk is full, make room on it",
+    sqlite3.SQLITE_READONLY: "is read-only: make the file and its folder writable for this process",
+    sqlite3.SQLITE_PERM: "may not be used: make the file and its folder writable for this process",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that the folder exists and may be written to",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: the disk reports an error",
+    sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup",
+    sqlite3.SQLITE_NOTADB: "is not an SQLite database: give another path, or restore it from a backup",
+}
+_CACHE_KIB = 65536
+_CHECKPOINT_PAGES = 4000
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection whose commits are on the disk when they return; it may be used by one thread at a time.
+
+    It never waits for a lock: `patient` does, for one statement.
+    """
+    make_private(path)
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512)
+    try:
+        with patient(connection, 30.0):
+            if not read_only:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchall()  # the first read takes the locks
+            connection.execute(f"PRAGMA query_only = {int(read_only)}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def make_private(path: Path) -> None:
+    """Make the file, if it is not there, readable for its owner alone; the files beside it get its mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
+
+
+@contextmanager
+def patient(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
+    """Inside, statements wait for locks."""
+    connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA busy_timeout = 0")
+
+
+def run(connection: sqlite3.Connection, unit: Unit[T], changed: list[str]) -> T:
+    """Run a unit's statements, one after the other; adds the orders it changes to `changed`."""
+    try:
+        step = next(unit)
+        while True:
+            rows: list[tuple[object, ...]] = []
+            if type(step) is Statement:
+                if step.many:
+                    connection.executemany(step.sql.sqlite, step.values)
+                else:
+                    rows = connection.execute(step.sql.sqlite, step.values).fetchall()
+            elif type(step) is Changed:
+                changed.extend(step.order_ids)
+            step = unit.send(rows)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether waiting would help."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def translated(error: sqlite3.Error, path: Path) -> StoreError | None:
+    """What an error of SQLite's means to the caller; None when it is a defect of ours."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
+        table, _, field = str(error).rpartition(" ")[2].partition(".")
+        return Conflict(field, f"another {table} has this {field}")
+    if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return Conflict("references", "something else refers to this, or what this refers to is not there")
+    cure = _CURES.get(code & 0xFF)
+    return StoreUnavailable(f"the database {path} {cure} ({error})") if cure else None
+
+
+class FileLock:
+    """A lock on a file beside the database, held until `release` or the end of the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def acquire(self, *, wait: bool) -> bool:
+        """Take the lock; False when somebody else has it and `wait` is off."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Give the lock back, if it is held."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

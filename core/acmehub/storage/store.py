@@ -1,0 +1,71 @@
+"""The store: the nouns of `ports.store` over one driver."""
+
+from collections.abc import Callable
+
+from acmehub.models import Authority, ManagedChallenge, Principal, Token
+from acmehub.ports.clock import Clock, SystemClock
+from acmehub.ports.store import Accounts, Certificates, Ledger, Orders, Records, Resources, UsedNonces
+from acmehub.storage.accounts import SqlAccounts
+from acmehub.storage.certificates import CertificateRows, SqlCertificates
+from acmehub.storage.driver import SqlDriver
+from acmehub.storage.ledger import SqlLedger
+from acmehub.storage.orders import SqlOrders
+from acmehub.storage.records import EventRows, SqlRecords, SqlUsedNonces
+from acmehub.storage.resources import SqlResources
+from acmehub.storage.statements import Sql, Unit
+
+_PING = Sql(
+    "INSERT INTO revision (name, value) VALUES ('ping', 1) ON CONFLICT (name) DO UPDATE SET value = revision.value + 1"
+)
+
+
+class SqlStore:
+    """A `ports.store.Store` over SQL. `clock` gives the time at which waiting orders are made due."""
+
+    def __init__(self, driver: SqlDriver, clock: Clock | None = None) -> None:
+        self._driver = driver
+        events = EventRows(driver)
+        certificates = CertificateRows(driver)
+        self.principals: Resources[Principal] = SqlResources(driver, Principal, "principal")
+        self.tokens: Resources[Token] = SqlResources(driver, Token, "token", name_field="title")
+        self.managed_challenges: Resources[ManagedChallenge] = SqlResources(
+            driver, ManagedChallenge, "managed_challenge"
+        )
+        self.authorities: Resources[Authority] = SqlResources(driver, Authority, "authority")
+        self.accounts: Accounts = SqlAccounts(driver)
+        self.orders: Orders = SqlOrders(driver, clock or SystemClock(), events, certificates)
+        self.ledger: Ledger = SqlLedger(driver)
+        self.certificates: Certificates = SqlCertificates(driver, certificates)
+        self.records: Records = SqlRecords(driver, events)
+        self.nonces: UsedNonces = SqlUsedNonces(driver)
+
+    @property
+    def shared(self) -> bool:
+        """See `Store.shared`."""
+        return self._driver.shared
+
+    async def migrate(self) -> int:
+        """See `Store.migrate`."""
+        from acmehub.storage.migrating import migrate  # Piccolo's runner is only paid for here
+
+        return await migrate(self._driver)
+
+    async def open(self, *, serve: bool = False) -> None:
+        """See `Store.open`."""
+        await self._driver.open(serve=serve)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._driver.close()
+
+    async def ping(self) -> None:
+        """See `Store.ping`: it writes."""
+        await self._driver.write(_ping)
+
+    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """See `Store.subscribe`."""
+        return self._driver.subscribe(callback)
+
+
+def _ping() -> Unit[None]:
+    yield _PING()

@@ -1,0 +1,282 @@
+"""The schema as Piccolo tables: columns are the fields of `models`, by the same names.
+
+What a model nests (tuples, structs) is JSON in a text column: only we read it, and JSONB would refuse U+0000. Indexes
+are in `migrations`, because most are partial or composite.
+"""
+
+from typing import Any
+
+from piccolo.columns import (
+    BigInt,
+    BigSerial,
+    Boolean,
+    Bytea,
+    DoublePrecision,
+    ForeignKey,
+    Integer,
+    OnDelete,
+    OnUpdate,
+    Text,
+    Timestamptz,
+)
+from piccolo.table import Table
+
+from acmehub.storage.binding import DB
+
+
+def _key() -> Text:
+    return Text(primary_key=True, default=None)
+
+
+def _text(*, null: bool = False) -> Text:
+    return Text(default=None, null=null)
+
+
+def _time(*, null: bool = False) -> Timestamptz:
+    return Timestamptz(default=None, null=null)
+
+
+def _to(table: type[Table]) -> ForeignKey[Any]:
+    return ForeignKey(table, null=False, on_delete=OnDelete.no_action, on_update=OnUpdate.no_action)
+
+
+class Principal(Table, tablename="principal", db=DB):
+    """`models.Principal`."""
+
+    id = _key()
+    version = Integer()
+    name = _text()
+    type = _text()
+    roles = _text()
+    enabled = Boolean()
+    created = _time()
+
+
+class Token(Table, tablename="token", db=DB):
+    """`models.Token`."""
+
+    id = _key()
+    version = Integer()
+    title = _text()
+    principal_id = _to(Principal)
+    scope = _text()
+    names = _text()
+    authorization = _text()
+    networks = _text()
+    use_limit = Integer(default=None, null=True)
+    uses = Integer()
+    expires = _time(null=True)
+    enabled = Boolean()
+    revoked = _time(null=True)
+    secret_hash = Bytea()
+    sealed_hmac_key = Bytea()
+    created = _time()
+
+
+class ManagedChallenge(Table, tablename="managed_challenge", db=DB):
+    """`models.ManagedChallenge`."""
+
+    id = _key()
+    version = Integer()
+    name = _text()
+    plugin = _text()
+    match = _text()
+    tags = _text()
+    cname_zones = _text()
+    propagation = _text()
+    enabled = Boolean()
+    sealed_settings = Bytea()
+    created = _time()
+
+
+class Authority(Table, tablename="authority", db=DB):
+    """`models.Authority`."""
+
+    id = _key()
+    version = Integer()
+    name = _text()
+    plugin = _text()
+    default = Boolean()
+    enabled = Boolean()
+    tags = _text()
+    sealed_settings = Bytea()
+    account_url = _text()
+    sealed_account_key = Bytea()
+    created = _time()
+
+
+class Account(Table, tablename="account", db=DB):
+    """`models.Account`."""
+
+    id = _key()
+    version = Integer()
+    status = _text()
+    jwk = Bytea()
+    thumbprint = _text()
+    contact = _text()
+    token_id = _to(Token)
+    principal_id = _to(Principal)
+    binding = Bytea()
+    user_agent = _text()
+    created = _time()
+
+
+class Order(Table, tablename="orders", db=DB):
+    """`models.Order`. `certificate_id` is no foreign key: the certificate refers to the order."""
+
+    id = _key()
+    version = Integer()
+    account_id = _to(Account)
+    token_id = _to(Token)
+    principal_id = _to(Principal)
+    status = _text()
+    identifiers = _text()
+    name_set = _text()
+    mode = _text()
+    expires = _time()
+    created = _time()
+    profile = _text(null=True)
+    not_before = _time(null=True)
+    not_after = _time(null=True)
+    replaces = _text(null=True)
+    error = _text(null=True)
+    csr = Bytea(default=None, null=True)
+    certificate_id = _text(null=True)
+    authority_id = _to(Authority)
+    stage = _text()
+    flight = _text(null=True)
+    upstream_url = _text(null=True)
+    upstream_finalize = _text(null=True)
+    upstream_certificate = _text(null=True)
+    run_at = _time(null=True)
+    lease_owner = _text(null=True)
+    lease_until = _time(null=True)
+    fence = BigInt()
+    attempts = Integer()
+    give_up_at = _time()
+
+
+class Authorization(Table, tablename="authorization_", db=DB):
+    """`models.Authorization` (AUTHORIZATION is a word of PostgreSQL's)."""
+
+    id = _key()
+    version = Integer()
+    order_id = _to(Order)
+    account_id = _text()
+    position = Integer()
+    identifier = _text()
+    wildcard = Boolean()
+    status = _text()
+    expires = _time()
+    token = _text()
+    answered = _text(null=True)
+    validated = _time(null=True)
+    error = _text(null=True)
+    upstream_url = _text(null=True)
+    upstream_challenge = _text(null=True)
+    upstream_status = _text()
+    triggered = Boolean()
+
+
+class TxtRecord(Table, tablename="txt_record", db=DB):
+    """`models.TxtRecord`."""
+
+    id = _key()
+    version = Integer()
+    order_id = _to(Order)
+    authorization_id = _to(Authorization)
+    managed_challenge_id = _to(ManagedChallenge)
+    zone = _text()
+    name = _text()
+    value = _text()
+    state = _text()
+    run_at = _time(null=True)
+    lease_owner = _text(null=True)
+    lease_until = _time(null=True)
+    attempts = Integer()
+    last_error = _text()
+    created = _time()
+
+
+class Certificate(Table, tablename="certificate", db=DB):
+    """`models.Certificate`."""
+
+    id = _key()
+    version = Integer()
+    order_id = _to(Order)
+    account_id = _to(Account)
+    authority_id = _to(Authority)
+    names = _text()
+    serial = _text()
+    issuer = _text()
+    spki_sha256 = _text()
+    not_before = _time()
+    not_after = _time()
+    chain = _text()
+    alternates = _text()
+    revoked = _time(null=True)
+    created = _time()
+
+
+class CertificateName(Table, tablename="certificate_name", db=DB):
+    """Which names a certificate has, for finding it by one."""
+
+    id = BigSerial(primary_key=True)
+    certificate_id = _to(Certificate)
+    name = _text()
+
+
+class Event(Table, tablename="event", db=DB):
+    """`models.Event`, in the order of writing."""
+
+    id = BigSerial(primary_key=True)
+    order_id = _to(Order)
+    at = _time()
+    what = _text()
+    detail = _text()
+    server = _text()
+    seconds = DoublePrecision(default=None, null=True)
+
+
+class Audit(Table, tablename="audit", db=DB):
+    """`models.AuditEntry`, in the order of writing."""
+
+    id = BigSerial(primary_key=True)
+    at = _time()
+    actor = _text()
+    action = _text()
+    object = _text()
+    detail = _text()
+    allowed = Boolean()
+
+
+class UsedNonce(Table, tablename="used_nonce", db=DB):
+    """Nonces that were used."""
+
+    nonce = _key()
+    expires = _time()
+
+
+class Revision(Table, tablename="revision", db=DB):
+    """How often a kind of resource was changed."""
+
+    name = _key()
+    value = BigInt()
+
+
+TABLES: tuple[type[Table], ...] = (
+    Principal,
+    Token,
+    ManagedChallenge,
+    Authority,
+    Account,
+    Order,
+    Authorization,
+    TxtRecord,
+    Certificate,
+    CertificateName,
+    Event,
+    Audit,
+    UsedNonce,
+    Revision,
+)

@@ -1,0 +1,298 @@
+"""A small, strict ACME client for tests: it asserts of every answer what RFC 8555 and CLIENTS.md section 4 demand.
+
+async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
+    client = await AcmeClient.discover(http, "https://hub.test/acme/directory")
+    await client.register(ExternalAccount(kid, key))
+    chain, key = await client.issue(["a.corp.test"])
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import httpx
+
+from acmehub.testing.acme_keys import AccountKey, ExternalAccount, PrivateKey, b64, compact, make_csr
+
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_TYPES = ("application/json", "application/problem+json", "application/pem-certificate-chain")
+_LINK = re.compile(r'<(https?://[A-Za-z0-9.\[\]:-]+/[A-Za-z0-9/_.-]*)>;rel="([a-z]+)"')
+_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9_.-]+)+")
+_ACME = "urn:ietf:params:acme:error:"
+
+
+class AcmeRefused(AssertionError):
+    """The server answered with a problem where the test expected none."""
+
+
+class Reply:
+    """A checked answer to a POST."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self.status = response.status_code
+        self.headers = response.headers
+        self.body = response.content
+
+    @property
+    def json(self) -> Any:
+        """The body's object."""
+        return json.loads(self.body)
+
+    @property
+    def location(self) -> str:
+        """The `Location`; must be there."""
+        values = self.headers.get_list("location")
+        assert len(values) == 1, f"Location: {values}"
+        return str(values[0])
+
+    @property
+    def problem(self) -> str:
+        """The problem's type without the prefix; empty when it is none."""
+        if self.headers["content-type"] != "application/problem+json":
+            return ""
+        return str(self.json["type"]).removeprefix(_ACME)
+
+    @property
+    def retry_after(self) -> int | None:
+        """In seconds."""
+        value = self.headers.get("retry-after")
+        return None if value is None else int(value)
+
+    def links(self, relation: str) -> list[str]:
+        """URLs of that relation, in the order of the header lines."""
+        found = [_LINK.fullmatch(line) for line in self.headers.get_list("link")]
+        return [match[1] for match in found if match and match[2] == relation]
+
+
+class AcmeClient:
+    """One account of one client, which holds one nonce at a time."""
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        directory: Mapping[str, Any],
+        key: AccountKey,
+        user_agent: str = "strict-client/1",
+    ) -> None:
+        self.http = http
+        self.directory = directory
+        self.key = key
+        self.user_agent = user_agent
+        self.kid = ""
+        self._nonces: list[str] = []
+
+    @classmethod
+    async def discover(
+        cls, http: httpx.AsyncClient, url: str, *, key: AccountKey | None = None, user_agent: str = "strict-client/1"
+    ) -> Self:
+        """A client of the server with this directory URL; without an account yet."""
+        response = await http.get(url)
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/json"
+        check_json(response.content)
+        return cls(http, response.json(), key or AccountKey.generate(), user_agent)
+
+    async def nonce(self) -> str:
+        """A nonce that was not used yet."""
+        if self._nonces:
+            return self._nonces.pop()
+        response = await self.http.head(self.directory["newNonce"])
+        assert response.status_code == 200
+        return check_nonce(response)
+
+    async def sign(self, url: str, payload: bytes, **header: Any) -> bytes:
+        """A signed request body; members of `header` replace the right ones, None leaves one out."""
+        full: dict[str, Any] = {"nonce": await self.nonce() if "nonce" not in header else "", "url": url}
+        full |= {"kid": self.kid} if self.kid else {"jwk": self.key.jwk}
+        full |= header
+        return self.key.jws({name: value for name, value in full.items() if value is not None}, payload)
+
+    async def send(self, url: str, body: bytes, *, content_type: str = "application/jose+json") -> Reply:
+        """POST a body as it is; what every answer must fulfil is asserted."""
+        headers = {"content-type": content_type, "user-agent": self.user_agent}
+        response = await self.http.post(url, content=body, headers=headers)
+        check_answer(response)
+        self._nonces.append(response.headers["replay-nonce"])
+        return Reply(response)
+
+    async def post(self, url: str, payload: object = None, *, status: int | None = None, **header: Any) -> Reply:
+        """A signed POST; `payload` None is POST-as-GET. With `status` it must be the answer's, else any 2xx."""
+        body = await self.sign(url, b"" if payload is None else compact(payload), **header)
+        reply = await self.send(url, body)
+        if status is None and reply.status >= 400:
+            raise AcmeRefused(f"{reply.status} {reply.body.decode()}")
+        assert status in (None, reply.status), f"{reply.status} instead of {status}: {reply.body.decode()}"
+        return reply
+
+    # ------------------------------------------------------------------------------------------------ resources
+
+    async def register(
+        self, external: ExternalAccount | None = None, *, status: int | None = None, **members: Any
+    ) -> Reply:
+        """newAccount; the account is used from then on."""
+        url = self.directory["newAccount"]
+        if external is not None:
+            members["externalAccountBinding"] = external.binding(self.key, url)
+        self.kid = ""
+        reply = await self.post(url, members, status=status)
+        if reply.status < 400:
+            assert reply.status in (200, 201)
+            assert reply.json["status"] == "valid"
+            assert reply.json["orders"].startswith("https://")
+            self.kid = reply.location
+        return reply
+
+    async def new_order(self, names: Sequence[str], *, status: int | None = None, **members: Any) -> Reply:
+        """newOrder for DNS names."""
+        asked = [{"type": "dns", "value": name} for name in names]
+        reply = await self.post(self.directory["newOrder"], {"identifiers": asked, **members}, status=status)
+        if reply.status < 400:
+            assert reply.status == 201
+            check_order(reply)
+            assert [item["value"] for item in reply.json["identifiers"]] == list(dict.fromkeys(names))
+        return reply
+
+    async def order(self, url: str) -> Reply:
+        """An order."""
+        reply = await self.post(url, status=200)
+        check_order(reply)
+        assert reply.location == url
+        return reply
+
+    async def authorization(self, url: str) -> Reply:
+        """An authorization."""
+        reply = await self.post(url, status=200)
+        check_authorization(reply)
+        return reply
+
+    async def respond(self, url: str) -> Reply:
+        """Respond to a challenge."""
+        reply = await self.post(url, {}, status=200)
+        assert reply.links("up"), "Link: rel=up is missing"
+        assert "location" not in reply.headers
+        return reply
+
+    async def finalize(self, order: Mapping[str, Any], csr: bytes, *, status: int | None = None) -> Reply:
+        """Finalize an order with a CSR (DER)."""
+        reply = await self.post(order["finalize"], {"csr": b64(csr)}, status=status)
+        if reply.status < 400:
+            assert reply.status == 200
+            check_order(reply)
+            assert reply.location == order["finalize"].removesuffix("/finalize")
+        return reply
+
+    async def certificate(self, url: str) -> str:
+        """A chain."""
+        reply = await self.post(url, status=200)
+        assert reply.headers["content-type"] == "application/pem-certificate-chain"
+        assert "up" not in {line.rpartition("rel=")[2].strip('"') for line in reply.headers.get_list("link")}
+        return reply.body.decode("ascii")
+
+    async def issue(self, names: Sequence[str], *, seconds: float = 30.0) -> tuple[str, PrivateKey]:
+        """A whole order: the chain, and the key that it is for."""
+        placed = await self.new_order(names)
+        csr, key = make_csr(names)
+        async with asyncio.timeout(seconds):
+            for url in placed.json["authorizations"]:
+                authorization = await self.authorization(url)
+                while authorization.json["status"] == "pending":
+                    offered = authorization.json["challenges"]
+                    if all(item["status"] == "pending" for item in offered):
+                        await self.respond(offered[0]["url"])
+                    authorization = await self.authorization(url)
+                assert authorization.json["status"] == "valid", authorization.json
+            reply = await self.finalize(placed.json, csr)
+            while reply.json["status"] == "processing":
+                reply = await self.order(placed.location)
+        assert reply.json["status"] == "valid", reply.json
+        return await self.certificate(reply.json["certificate"]), key
+
+
+# ---------------------------------------------------------------------------------------- what must always hold
+
+
+def check_nonce(response: httpx.Response) -> str:
+    """Exactly one `Replay-Nonce`, of base64url characters and a possible length (CLIENTS.md rule 12)."""
+    found = response.headers.get_list("replay-nonce")
+    assert len(found) == 1, f"Replay-Nonce: {found}"
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", found[0]), found
+    assert len(found[0]) % 4 != 1
+    return str(found[0])
+
+
+def check_answer(response: httpx.Response) -> None:
+    """What holds of every answer to a POST: nonce, content type, compact JSON, links, problem documents."""
+    check_nonce(response)
+    content_type = response.headers["content-type"]
+    assert content_type in _TYPES, content_type
+    for line in response.headers.get_list("link"):
+        assert _LINK.fullmatch(line), line
+    assert any('rel="index"' in line for line in response.headers.get_list("link"))
+    assert response.headers.get("retry-after", "1").isdecimal()
+    if content_type != _TYPES[2]:
+        check_json(response.content)
+    if response.status_code < 400:
+        assert content_type != _TYPES[1]
+        return
+    assert content_type == "application/problem+json"
+    problem = response.json()
+    assert problem["type"].startswith(_ACME), problem
+    assert problem["detail"]
+    assert problem["status"] == response.status_code
+    text = "invalid anti-replay"  # clients look for it (CLIENTS.md rules 13, 21)
+    assert (text in problem["detail"]) == (problem["type"] == _ACME + "badNonce" and "no anti" not in problem["detail"])
+
+
+def check_json(body: bytes) -> None:
+    """Compact, ASCII, without `#`, null and empty strings (CLIENTS.md rule 17)."""
+    assert body.isascii(), body
+    assert b"#" not in body
+    item = json.loads(body)
+    assert json.dumps(item, separators=(",", ":"), ensure_ascii=True).replace("#", "\\u0023").encode() == body
+    _check_values(item)
+
+
+def check_order(reply: Reply) -> None:
+    """RFC 8555 section 7.1.3; CLIENTS.md rules 14, 18, 19, 22."""
+    order = reply.json
+    assert _URL.fullmatch(reply.location), reply.location
+    assert order["status"] in ("pending", "ready", "processing", "valid", "invalid")
+    assert TIMESTAMP.fullmatch(order["expires"])
+    assert order["identifiers"]
+    assert len(order["authorizations"]) == len(order["identifiers"])
+    assert all(_URL.fullmatch(url) for url in (*order["authorizations"], order["finalize"]))
+    assert ("certificate" in order) == (order["status"] == "valid")
+    assert ("error" in order) == (order["status"] == "invalid")
+    if order["status"] not in ("pending", "processing"):
+        assert reply.retry_after is None
+
+
+def check_authorization(reply: Reply) -> None:
+    """RFC 8555 section 7.1.4; CLIENTS.md rules 6, 8, 9, 14, 22."""
+    authorization = reply.json
+    assert "location" not in reply.headers
+    assert TIMESTAMP.fullmatch(authorization["expires"])
+    assert not authorization["identifier"]["value"].startswith("*")
+    assert authorization.get("wildcard", True) is True
+    assert authorization["challenges"]
+    statuses = {item["status"] for item in authorization["challenges"]}
+    if authorization["status"] == "valid":
+        assert statuses == {"valid"}
+        assert all(TIMESTAMP.fullmatch(item["validated"]) for item in authorization["challenges"])
+    if authorization["status"] == "pending":
+        assert statuses <= {"pending", "processing"}
+    else:
+        assert reply.retry_after is None
+    for item in authorization["challenges"]:
+        assert _URL.fullmatch(item["url"])
+        assert re.fullmatch(r"[A-Za-z0-9_-]{22,}", item["token"])
+
+
+def _check_values(item: object) -> None:
+    assert item is not None
+    assert item != ""
+    for part in item.values() if isinstance(item, dict) else item if isinstance(item, list) else ():
+        _check_values(part)

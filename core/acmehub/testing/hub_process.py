@@ -1,0 +1,203 @@
+"""A hub as a process of its own, in a folder of its own: for end-to-end tests, the demo and the benchmark.
+
+with HubProcess(folder, config="[acme]\\nhold = 5") as hub:
+    hub.apply(RESOURCES)
+    credentials = hub.eab("Firewall")
+    ...                                   # point a client at credentials["directory"], trusting hub.ca_file
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+START_SECONDS = 30.0
+STOP_SECONDS = 20.0
+
+
+class HubFailed(Exception):
+    """The process ended, or a command failed; the text has its last words."""
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class HubProcess:
+    """`acmehub serve` (or, with `command="worker"`, another command that stays) with `acmehub.toml` in `folder`.
+
+    `config` is TOML put at the end of that file; `environment` is added to this process's; output goes to `log`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        config: str = "",
+        command: str = "serve",
+        arguments: tuple[str, ...] = (),
+        port: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.log = log or folder / "hub.log"
+        self._config = config
+        self._command = (command, *arguments)
+        self._environment = dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def directory(self) -> str:
+        """The URL that clients are pointed at."""
+        return f"https://localhost:{self.port}/acme/directory"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the private CA that signed the hub's own TLS certificate."""
+        return self.folder / "data" / "ca.pem"
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        if self._process is None:
+            raise HubFailed("not started")
+        return self._process.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """What the process ended with (negative: by that signal); None while it runs."""
+        return self._process.poll() if self._process is not None else None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    def configure(self) -> None:
+        """Write `acmehub.toml`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = f'listen = "127.0.0.1:{self.port}"\ndata_dir = "data"\n{self._config}\n'
+        (self.folder / "acmehub.toml").write_text(text)
+
+    def launch(self, **environment: str) -> None:
+        """Start the process, with more `environment`, and do not wait."""
+        self.configure()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [_executable(), *self._command], env=self._env(environment), cwd=self.folder, stdout=log, stderr=log
+            )
+
+    def start(self, **environment: str) -> None:
+        """Start the process, and wait until it serves."""
+        self.launch(**environment)
+        if self._command[0] == "serve":
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Return when `/readyz` says 200; raises `HubFailed` when the process ends before, or in 30 seconds."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready():
+            if self.ended(0.05):
+                raise HubFailed(f"{self._command} ended at its start:\n{self.last_words()}")
+            if time.monotonic() > deadline:
+                raise HubFailed(f"{self._command} is not ready after {START_SECONDS} s:\n{self.last_words()}")
+
+    def ended(self, seconds: float) -> bool:
+        """Whether the process is over, or ends within `seconds`."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """SIGTERM, and wait; SIGKILL when it does not end within 20 seconds, which is an error."""
+        if self.ended(0):
+            return
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        if not self.ended(STOP_SECONDS):
+            self.kill()
+            raise HubFailed(f"{self._command} did not stop:\n{self.last_words()}")
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def run(self, *arguments: str, **environment: str) -> str:
+        """Run an `acmehub` command with this hub's configuration; its standard output. Raises `HubFailed`."""
+        done = subprocess.run(
+            [_executable(), *arguments],
+            env=self._env(environment),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise HubFailed(f"acmehub {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        """As `run`, of a command with `--json`."""
+        return json.loads(self.run(*arguments, "--json"))
+
+    def apply(self, resources: str, **environment: str) -> str:
+        """Write `resources.toml` and run `acmehub apply` on it; secrets may be `env:NAME`."""
+        self.configure()
+        path = self.folder / "resources.toml"
+        path.write_text(resources)
+        return self.run("apply", str(path), **environment)
+
+    def eab(self, token: str) -> dict[str, str]:
+        """EAB credentials of a token, by title: `kid`, `hmac_key`, `directory`."""
+        found = self.json("token", "eab", token)
+        return {name: found[name] for name in ("kid", "hmac_key", "directory")}
+
+    def last_words(self) -> str:
+        """The end of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
+
+    def _env(self, more: Mapping[str, str]) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACMEHUB_")}
+        config = {"ACMEHUB_CONFIG": str(self.folder / "acmehub.toml")}
+        return {**inherited, **self._environment, **config, **more}
+
+    def _ready(self) -> bool:
+        unchecked = ssl.create_default_context()  # is it up? Who it is, clients check
+        unchecked.check_hostname = False
+        unchecked.verify_mode = ssl.CERT_NONE
+        scheme = "http" if 'mode = "off"' in self._config else "https"
+        url = f"{scheme}://127.0.0.1:{self.port}/readyz"
+        try:
+            with urllib.request.urlopen(url, timeout=5, context=unchecked) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def _executable() -> str:
+    beside = Path(sys.executable).with_name("acmehub")
+    return str(beside) if beside.exists() else shutil.which("acmehub") or "acmehub"

@@ -1,0 +1,43 @@
+"""Counts what a CA was brought to issue, by public key, from the ACME traffic that passes."""
+
+import base64
+import hashlib
+from collections import defaultdict
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+
+def spki_sha256(item: x509.Certificate | x509.CertificateSigningRequest) -> str:
+    """SHA-256 of a public key's SPKI in hexadecimal, as `models.Certificate` keeps it."""
+    der = item.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
+
+
+class IssuedCount:
+    """Orders that were finalized, and certificates that were downloaded, each by the key they are for."""
+
+    def __init__(self) -> None:
+        self._finalized: defaultdict[str, set[str]] = defaultdict(set)
+        self._serials: defaultdict[str, set[int]] = defaultdict(set)
+
+    def of(self, key: str) -> int:
+        """Certificates for a key: finalized orders, or different serials seen where those are more."""
+        return max(len(self._finalized.get(key, ())), len(self._serials.get(key, ())))
+
+    def all(self) -> dict[str, int]:
+        """Certificates by key."""
+        return {key: self.of(key) for key in {*self._finalized, *self._serials}}
+
+    def note(self, path: str, payload: Any, status: int, content_type: str, body: bytes) -> None:
+        """Take in one exchange; what does not concern issuance is ignored."""
+        if not 200 <= status < 300:
+            return
+        if isinstance(payload, dict) and isinstance(payload.get("csr"), str):
+            text = payload["csr"]
+            der = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            self._finalized[spki_sha256(x509.load_der_x509_csr(der))].add(path)
+        elif content_type.startswith("application/pem-certificate-chain"):
+            leaf = x509.load_pem_x509_certificate(body)
+            self._serials[spki_sha256(leaf)].add(leaf.serial_number)

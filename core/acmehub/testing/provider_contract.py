@@ -1,0 +1,206 @@
+"""What every DNS provider must do: a suite to run against your own. Needs pytest with pytest-asyncio.
+
+    class TestMine(RemoteDnsProviderContract):
+        @pytest.fixture
+        async def lab(self): ...        # an object with the members of `RemoteLab`
+
+`DnsProviderContract` is for any provider; `RemoteDnsProviderContract` adds what one that talks to a server must do
+when the server refuses, is dead, is silent or talks nonsense.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import pytest
+
+from acmehub import DnsProvider, DnsProviderRefused, DnsProviderUnavailable, ListsZones
+
+A = "9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
+B = "-_aB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI9jg"
+SPARE_SECONDS = 2.0
+
+
+class Lab(Protocol):
+    """What the suite needs for a provider: `zone` is one it may write to, and empty of challenges at the start."""
+
+    zone: str
+
+    def provider(self) -> DnsProvider:
+        """A provider with the right settings."""
+        ...
+
+    async def values(self, name: str) -> set[str]:
+        """The TXT values that stand at `name`, read from where they end up and not through the provider."""
+        ...
+
+    async def put(self, name: str, value: str) -> None:
+        """Write a TXT value as somebody else would."""
+        ...
+
+
+class RemoteLab(Lab, Protocol):
+    """What is needed besides for a provider with a server: `foreign_zone` is one that the server does not have,
+    `seconds` the (short) timeout of what `provider_at` gives, `secrets` the texts that must never be shown."""
+
+    foreign_zone: str
+    seconds: float
+    secrets: tuple[str, ...]
+
+    def provider_with_wrong_credentials(self) -> DnsProvider:
+        """A provider that the server does not trust."""
+        ...
+
+    def provider_at(self, host: str, port: int) -> DnsProvider:
+        """A provider whose server would be at `host` and `port`."""
+        ...
+
+
+class DnsProviderContract:
+    """Two verbs, idempotent, by value."""
+
+    async def test_a_value_stands_after_it_was_added_and_is_gone_after_it_was_removed(self, lab: Lab) -> None:
+        provider, name = lab.provider(), f"_acme-challenge.{lab.zone}"
+        await provider.add_txt(lab.zone, name, A)
+        assert await lab.values(name) == {A}
+        await provider.remove_txt(lab.zone, name, A)
+        assert await lab.values(name) == set()
+
+    async def test_two_values_stand_side_by_side_on_one_name(self, lab: Lab) -> None:
+        provider, name = lab.provider(), f"_acme-challenge.{lab.zone}"
+        await provider.add_txt(lab.zone, name, A)
+        await provider.add_txt(lab.zone, name, B)
+        assert await lab.values(name) == {A, B}
+
+    async def test_only_the_named_value_is_removed(self, lab: Lab) -> None:
+        provider, name = lab.provider(), f"_acme-challenge.{lab.zone}"
+        await provider.add_txt(lab.zone, name, A)
+        await provider.add_txt(lab.zone, name, B)
+        await provider.remove_txt(lab.zone, name, A)
+        assert await lab.values(name) == {B}
+
+    async def test_adding_twice_is_as_adding_once(self, lab: Lab) -> None:
+        provider, name = lab.provider(), f"_acme-challenge.{lab.zone}"
+        await provider.add_txt(lab.zone, name, A)
+        await provider.add_txt(lab.zone, name, A)
+        assert await lab.values(name) == {A}
+        await provider.remove_txt(lab.zone, name, A)
+        assert await lab.values(name) == set()
+
+    async def test_removing_what_is_not_there_is_fine(self, lab: Lab) -> None:
+        provider, name = lab.provider(), f"_acme-challenge.www.{lab.zone}"
+        await provider.remove_txt(lab.zone, name, A)
+        await provider.add_txt(lab.zone, name, A)
+        await provider.remove_txt(lab.zone, name, A)
+        await provider.remove_txt(lab.zone, name, A)
+        assert await lab.values(name) == set()
+
+    async def test_records_of_somebody_else_are_not_touched(self, lab: Lab) -> None:
+        provider, name, beside = lab.provider(), f"_acme-challenge.{lab.zone}", f"_acme-challenge.www.{lab.zone}"
+        await lab.put(name, "somebody-else")
+        await lab.put(beside, A)
+        await provider.add_txt(lab.zone, name, A)
+        await provider.remove_txt(lab.zone, name, A)
+        assert await lab.values(name) == {"somebody-else"}
+        assert await lab.values(beside) == {A}
+
+    async def test_a_value_that_somebody_else_put_there_already_counts_as_added(self, lab: Lab) -> None:
+        provider, name = lab.provider(), f"_acme-challenge.{lab.zone}"
+        await lab.put(name, A)
+        await provider.add_txt(lab.zone, name, A)
+        assert await lab.values(name) == {A}
+
+    async def test_what_one_provider_added_another_one_can_remove(self, lab: Lab) -> None:
+        name = f"_acme-challenge.{lab.zone}"
+        await lab.provider().add_txt(lab.zone, name, A)
+        await lab.provider().remove_txt(lab.zone, name, A)
+        assert await lab.values(name) == set()
+
+    async def test_many_orders_at_once_do_not_disturb_each_other(self, lab: Lab) -> None:
+        provider, name = lab.provider(), f"_acme-challenge.{lab.zone}"
+        values = [f"{number:043d}" for number in range(8)]
+        await asyncio.gather(*(provider.add_txt(lab.zone, name, value) for value in values))
+        assert await lab.values(name) == set(values)
+        await asyncio.gather(*(provider.remove_txt(lab.zone, name, value) for value in values[1:]))
+        assert await lab.values(name) == {values[0]}
+
+    async def test_the_zones_it_lists_hold_the_one_it_may_write_to(self, lab: Lab) -> None:
+        provider = lab.provider()
+        assert not isinstance(provider, ListsZones) or lab.zone in await provider.zones()
+
+
+class RemoteDnsProviderContract(DnsProviderContract):
+    """What goes wrong with servers, told apart: `DnsProviderRefused` needs somebody to act, `DnsProviderUnavailable`
+    needs patience."""
+
+    async def test_a_zone_that_the_server_does_not_have_is_refused(self, lab: RemoteLab) -> None:
+        with pytest.raises(DnsProviderRefused) as caught:
+            await lab.provider().add_txt(lab.foreign_zone, f"_acme-challenge.{lab.foreign_zone}", A)
+        assert lab.foreign_zone in caught.value.detail
+
+    async def test_wrong_credentials_are_refused_without_showing_them(self, lab: RemoteLab) -> None:
+        provider, name = lab.provider_with_wrong_credentials(), f"_acme-challenge.{lab.zone}"
+        with pytest.raises(DnsProviderRefused) as caught:
+            await provider.add_txt(lab.zone, name, A)
+        with pytest.raises(DnsProviderRefused):
+            await provider.remove_txt(lab.zone, name, A)
+        assert await lab.values(name) == set()
+        shown = f"{caught.value} {caught.value!r} {caught.value.__dict__} {provider!r}"
+        assert not [secret for secret in lab.secrets if secret in shown]
+
+    async def test_a_dead_server_is_unavailable(self, lab: RemoteLab) -> None:
+        with socket.socket() as reserved:
+            reserved.bind(("127.0.0.1", 0))
+            provider = lab.provider_at("127.0.0.1", reserved.getsockname()[1])
+            with pytest.raises(DnsProviderUnavailable) as caught:
+                await provider.add_txt(lab.zone, f"_acme-challenge.{lab.zone}", A)
+        assert caught.value.detail
+
+    async def test_a_silent_server_is_unavailable_within_the_timeout(self, lab: RemoteLab) -> None:
+        async with _listener(answer=None) as port:
+            began = time.monotonic()
+            with pytest.raises(DnsProviderUnavailable):
+                await lab.provider_at("127.0.0.1", port).add_txt(lab.zone, f"_acme-challenge.{lab.zone}", A)
+            assert time.monotonic() - began < lab.seconds + SPARE_SECONDS
+
+    async def test_a_server_that_talks_nonsense_is_unavailable(self, lab: RemoteLab) -> None:
+        async with _listener(answer=b"\x00\x10<html>Bad Gateway</html>") as port:
+            with pytest.raises(DnsProviderUnavailable):
+                await lab.provider_at("127.0.0.1", port).add_txt(lab.zone, f"_acme-challenge.{lab.zone}", A)
+
+    async def test_a_verb_that_is_cancelled_ends_at_once(self, lab: RemoteLab) -> None:
+        async with _listener(answer=None) as port:
+            provider = lab.provider_at("127.0.0.1", port)
+            task = asyncio.create_task(provider.add_txt(lab.zone, f"_acme-challenge.{lab.zone}", A))
+            await asyncio.sleep(min(0.2, lab.seconds / 4))
+            began = time.monotonic()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert time.monotonic() - began < lab.seconds / 2
+
+
+@asynccontextmanager
+async def _listener(answer: bytes | None) -> AsyncIterator[int]:
+    """A port that takes connections and answers `answer` to the first bytes, or is silent, until the context ends."""
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read(65536)
+            if answer is None:
+                await over.wait()
+            else:
+                writer.write(answer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        over.set()
+        server.close()

@@ -1,0 +1,219 @@
+"""The part of the storage contract about work: claims, leases, the ledger's removals, news of changes."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from acmehub.models import TxtState
+from acmehub.orders import Change, Lease, OrderBundle
+from acmehub.ports.store import Conflict, Fenced, Store
+from acmehub.testing.store_samples import Seed, at, sow, unchanged
+
+MakeStore = Callable[[], Store]
+
+
+def _run_at(seconds: float | None) -> Callable[[OrderBundle], Change]:
+    return lambda bundle: Change(
+        order=replace(
+            bundle.order,
+            run_at=None if seconds is None else at(seconds),
+            lease_owner=None,
+            lease_until=None,
+        )
+    )
+
+
+class JobsContract:
+    """An order as a job; ledger rows as jobs; subscriptions."""
+
+    async def test_due_orders_are_claimed_most_overdue_first_with_their_authorizations(self, store: Store) -> None:
+        seed = await sow(store)
+        bundles = [seed.order(f"{n}.corp.test", "x.corp.test", created=at(-n)) for n in range(3)]
+        early = seed.order(created=at(60))
+        for bundle in (*bundles, early):
+            await store.orders.add(bundle)
+        claimed = await store.orders.claim(Lease("me", at(30)), at(0), 2)
+        assert [bundle.order.id for bundle in claimed] == [bundles[2].order.id, bundles[1].order.id]
+        assert claimed[0].authorizations == bundles[2].authorizations
+        order = claimed[0].order
+        assert (order.lease_owner, order.lease_until, order.fence) == ("me", at(30), 1)
+        assert await store.orders.get(order.id) == claimed[0]
+        rest = await store.orders.claim(Lease("me", at(30)), at(0), 10)
+        assert [bundle.order.id for bundle in rest] == [bundles[0].order.id]
+        assert await store.orders.claim(Lease("me", at(30)), at(0), 10) == ()
+
+    async def test_many_orders_are_claimed_at_once(self, store: Store) -> None:
+        seed = await sow(store)
+        bundles = [seed.order(created=at(n - 100)) for n in range(40)]
+        for bundle in bundles:
+            await store.orders.add(bundle)
+        claimed = await store.orders.claim(Lease("me", at(30)), at(0), 64)
+        assert [(b.order.id, b.authorizations) for b in claimed] == [(b.order.id, b.authorizations) for b in bundles]
+
+    async def test_two_claimers_never_get_the_same_order(self, store: Store, make_store: MakeStore) -> None:
+        seed = await sow(store)
+        for n in range(40):
+            await store.orders.add(seed.order(created=at(-n)))
+        other = make_store()
+        await other.open()
+        got: list[str] = []
+
+        async def work(keeper: Store, owner: str) -> None:
+            while claimed := await keeper.orders.claim(Lease(owner, at(30)), at(0), 3):
+                got.extend(bundle.order.id for bundle in claimed)
+
+        try:
+            await asyncio.gather(*[work(keeper, f"{n}") for n in range(3) for keeper in (store, other)])
+        finally:
+            await other.close()
+        assert len(got) == len(set(got)) == 40
+
+    async def test_a_lease_that_is_over_is_claimed_again_and_the_old_fence_refused(self, store: Store) -> None:
+        seed = await sow(store)
+        await store.orders.add(seed.order())
+        (first,) = await store.orders.claim(Lease("one", at(30)), at(0), 9)
+        order_id = first.order.id
+        assert await store.orders.claim(Lease("two", at(59)), at(29.9), 9) == ()
+        (second,) = await store.orders.claim(Lease("two", at(60)), at(30), 9)
+        assert second.order.fence == 2
+        with pytest.raises(Fenced):
+            await store.orders.apply(order_id, unchanged, fence=first.order.fence)
+        assert not await store.orders.renew(order_id, first.order.fence, at(90))
+        assert await store.orders.renew(order_id, second.order.fence, at(90))
+        assert await store.orders.next_due() == at(90)
+        await store.orders.apply(order_id, _run_at(None), fence=second.order.fence)
+        assert not await store.orders.renew(order_id, second.order.fence, at(120))
+        assert await store.orders.next_due() is None
+
+    async def test_the_next_due_moment_counts_leases(self, store: Store) -> None:
+        seed = await sow(store)
+        assert await store.orders.next_due() is None
+        one, two = seed.order(created=at(10)), seed.order(created=at(50))
+        await store.orders.add(one)
+        assert await store.orders.next_due() == at(10)
+        await store.orders.add(two)
+        await store.orders.claim(Lease("me", at(40)), at(10), 1)
+        assert await store.orders.next_due() == at(40)
+        await store.orders.renew(one.order.id, 1, at(70))
+        assert await store.orders.next_due() == at(50)
+        await store.orders.apply(one.order.id, _run_at(45))
+        assert await store.orders.next_due() == at(45)
+
+    async def test_a_lease_that_ends_before_the_order_is_due_does_not_count(self, store: Store) -> None:
+        seed = await sow(store)
+        bundle = seed.order(created=at(10))
+        order = replace(bundle.order, lease_owner="me", lease_until=at(5))
+        await store.orders.add(OrderBundle(order, bundle.authorizations))
+        assert await store.orders.next_due() == at(10)
+
+    async def _with_record(self, store: Store, seed: Seed) -> OrderBundle:
+        bundle = seed.order()
+        await store.orders.add(bundle)
+        return await store.orders.apply(
+            bundle.order.id, lambda stored: Change(order=stored.order, records=(seed.record(bundle),))
+        )
+
+    async def test_a_ledger_row_is_replaced_by_version_and_forgotten(self, store: Store) -> None:
+        seed = await sow(store)
+        bundle = await self._with_record(store, seed)
+        (record,) = await store.ledger.of_order(bundle.order.id)
+        present = await store.ledger.replace(
+            replace(record, state=TxtState.PRESENT, attempts=2, last_error="timeout", run_at=at(7))
+        )
+        assert await store.ledger.list() == (present,)
+        assert present.version == 2
+        with pytest.raises(Conflict):
+            await store.ledger.replace(record)
+        await store.ledger.remove(present)
+        await store.ledger.remove(present)
+        assert await store.ledger.list() == ()
+
+    async def test_a_managed_challenge_with_records_is_not_removed(self, store: Store) -> None:
+        seed = await sow(store)
+        bundle = await self._with_record(store, seed)
+        with pytest.raises(Conflict):
+            await store.managed_challenges.remove(seed.managed_challenge)
+        for record in await store.ledger.of_order(bundle.order.id):
+            await store.ledger.remove(record)
+        await store.managed_challenges.remove(seed.managed_challenge)
+
+    async def test_removals_are_claimed_when_due_and_again_when_their_lease_is_over(self, store: Store) -> None:
+        seed = await sow(store)
+        bundle = await self._with_record(store, seed)
+        assert await store.ledger.claim(Lease("me", at(30)), at(9), 9) == ()
+        assert await store.ledger.next_due() is None
+        (record,) = await store.ledger.of_order(bundle.order.id)
+        await store.ledger.replace(replace(record, run_at=at(10)))
+        await store.orders.apply(bundle.order.id, lambda stored: Change(order=stored.order, withdraw=True))
+        assert await store.ledger.next_due() == at(10)
+        assert await store.ledger.claim(Lease("me", at(30)), at(9), 9) == ()
+        (claimed,) = await store.ledger.claim(Lease("me", at(30)), at(10), 9)
+        assert (claimed.lease_owner, claimed.lease_until, claimed.state) == ("me", at(30), TxtState.REMOVE)
+        assert await store.ledger.next_due() == at(30)
+        assert await store.ledger.claim(Lease("you", at(60)), at(20), 9) == ()
+        (again,) = await store.ledger.claim(Lease("you", at(60)), at(30), 9)
+        with pytest.raises(Conflict):
+            await store.ledger.replace(claimed)
+        await store.ledger.replace(replace(again, lease_owner=None, lease_until=None, run_at=at(99)))
+        assert await store.ledger.next_due() == at(99)
+
+    async def test_subscribers_hear_of_changes_by_this_and_by_another_process(
+        self, store: Store, make_store: MakeStore
+    ) -> None:
+        seed = await sow(store)
+        bundle = seed.order()
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        end = store.subscribe(heard.put_nowait)
+        await store.orders.add(bundle)
+        async with asyncio.timeout(5):
+            assert await heard.get() == bundle.order.id
+        other = make_store()
+        await other.open()
+        try:
+            await other.orders.apply(bundle.order.id, _run_at(5))
+            async with asyncio.timeout(5):
+                assert await heard.get() in ("", bundle.order.id)
+            await asyncio.sleep(0.1)
+            end()
+            while not heard.empty():
+                heard.get_nowait()
+            await store.orders.apply(bundle.order.id, _run_at(6))
+            await asyncio.sleep(0.2)
+            assert heard.empty()
+        finally:
+            await other.close()
+
+    async def test_callers_that_are_cancelled_harm_nobody(self, store: Store) -> None:
+        seed = await sow(store)
+        bundles = [seed.order(created=at(-n)) for n in range(10)]
+        for bundle in bundles:
+            await store.orders.add(bundle)
+        dice = random.Random(7)
+
+        def rule(stored: OrderBundle) -> Change:
+            return Change(order=replace(stored.order, attempts=stored.order.attempts + 1))
+
+        async def call() -> None:
+            order_id = dice.choice(bundles).order.id
+            await store.orders.apply(order_id, rule)
+            await store.orders.get(order_id)
+            await store.orders.claim(Lease("me", at(1)), at(0), 1)
+            await store.orders.list(limit=3)
+
+        running: set[asyncio.Task[None]] = set()
+        for _ in range(300):
+            task = asyncio.create_task(call())
+            running.add(task)
+            await asyncio.sleep(dice.random() * 0.004)
+            dice.choice(list(running)).cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        async with asyncio.timeout(20):
+            for bundle in bundles:
+                before = await store.orders.get(bundle.order.id)
+                after = await store.orders.apply(bundle.order.id, rule)
+                assert before is not None
+                assert after.order.attempts == before.order.attempts + 1
+            await store.ping()

@@ -1,0 +1,49 @@
+"""What an operator sets to use Let's Encrypt."""
+
+from typing import Literal, Self
+
+from acmehub import PluginSettings, RelaySettings
+
+DIRECTORIES = {
+    "production": "https://acme-v02.api.letsencrypt.org/directory",
+    "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+TERMS = "https://letsencrypt.org/repository/"
+
+
+class LetsEncryptSettings(PluginSettings, frozen=True, kw_only=True):
+    """`environment` is `production`, or `staging` with certificates that nobody trusts and generous limits.
+
+    `agree_to_terms_of_service` must be set to true by the operator, who thereby agrees to Let's Encrypt's subscriber
+    agreement. The rest is as in `RelaySettings`.
+    """
+
+    environment: Literal["production", "staging"] = "production"
+    agree_to_terms_of_service: bool = False
+    email: str = ""
+    account_key_type: Literal["ec256", "ec384", "rsa2048", "rsa3072", "rsa4096"] = "ec256"
+    preferred_chain: str = ""
+    profile: str = ""
+    timeout: float = 30.0
+
+    def validate(self) -> Self:
+        """See `PluginSettings.validate`."""
+        if not self.agree_to_terms_of_service:
+            raise ValueError(
+                f"agree_to_terms_of_service: read the subscriber agreement at {TERMS} and set it to true"
+                " - `$.agree_to_terms_of_service`"
+            )
+        self.relay_settings().validate()
+        return self
+
+    def relay_settings(self) -> RelaySettings:
+        """The same for `AcmeRelay`."""
+        return RelaySettings(
+            directory=DIRECTORIES[self.environment],
+            email=self.email,
+            account_key_type=self.account_key_type,
+            preferred_chain=self.preferred_chain,
+            profile=self.profile,
+            timeout=self.timeout,
+            terms_of_service_agreed=self.agree_to_terms_of_service,
+        )

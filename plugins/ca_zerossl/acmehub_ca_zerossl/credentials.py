@@ -1,0 +1,109 @@
+"""Fetching EAB credentials (https://zerossl.com/documentation/acme/generate-eab-credentials/)."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import msgspec
+
+from acmehub import Problem, ProblemType, UpstreamError, UpstreamRateLimited, UpstreamRefused, UpstreamUnavailable
+
+from .settings import ZeroSslSettings
+
+_LARGEST_BODY = 1 << 16
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """A key id and its HMAC key (base64url)."""
+
+    kid: str
+    hmac_key: str
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.kid!r})"
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    code: int = 0
+    type: str = ""
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    success: bool | int = False
+    eab_kid: str = ""
+    eab_hmac_key: str = ""
+    error: _Refusal = _Refusal()
+
+
+async def fetch_credentials(settings: ZeroSslSettings, user_agent: str) -> Credentials:
+    """New credentials, by API key where there is one, else by e-mail; raises an `UpstreamError`."""
+    api_key = settings.api_key.reveal()
+    request: dict[str, Any]
+    if api_key:
+        url, request = f"{settings.api_url}/acme/eab-credentials", {"params": {"access_key": api_key}}
+    else:
+        url, request = f"{settings.api_url}/acme/eab-credentials-email", {"data": {"email": settings.email}}
+    client = httpx.AsyncClient(timeout=settings.timeout, headers={"User-Agent": user_agent})
+    try:
+        with _kept_from_logs(api_key):
+            async with client, client.stream("POST", url, **request) as response:
+                body = await _read(response, url)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        # neither the error nor its words where they hold the URL, and with it the API key
+        words = str(error) if not api_key or api_key not in str(error) else ""
+        raise UpstreamUnavailable(f"{url}: {words or type(error).__name__}", server=settings.api_url) from None
+    return _credentials(response, body, url, settings.api_url)
+
+
+async def _read(response: httpx.Response, url: str) -> bytes:
+    body = b""
+    async for part in response.aiter_bytes():
+        body += part
+        if len(body) > _LARGEST_BODY:
+            raise UpstreamUnavailable(f"{url} answers with more than {_LARGEST_BODY} octets")
+    return body
+
+
+def _credentials(response: httpx.Response, body: bytes, url: str, server: str) -> Credentials:
+    try:
+        answer = msgspec.json.decode(body, type=_Answer)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = None
+    if response.status_code == 429:
+        raise UpstreamRateLimited(f"{url}: too many requests", server=server, retry_after=_retry_after(response))
+    if response.status_code >= 500 or answer is None:
+        raise _unavailable(url, response, server)
+    if answer.success and answer.eab_kid and answer.eab_hmac_key:
+        return Credentials(answer.eab_kid, answer.eab_hmac_key)
+    if answer.success or not answer.error.type:
+        raise _unavailable(url, response, server)
+    detail = f"ZeroSSL gives no EAB credentials: {answer.error.type} ({answer.error.code})"
+    raise UpstreamRefused(Problem(ProblemType.UNAUTHORIZED, detail).document(), server=server)
+
+
+def _unavailable(url: str, response: httpx.Response, server: str) -> UpstreamError:
+    return UpstreamUnavailable(
+        f"{url}: HTTP {response.status_code} with something else than credentials", server=server
+    )
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("Retry-After", "")
+    return min(float(value), 3600.0) if value.isascii() and value.isdigit() else None
+
+
+@contextmanager
+def _kept_from_logs(secret: str) -> Iterator[None]:
+    """ZeroSSL wants its API key in the URL, and httpx logs URLs: such lines are dropped while we ask."""
+
+    def harmless(record: logging.LogRecord) -> bool:
+        return not secret or secret not in record.getMessage()
+
+    logger = logging.getLogger("httpx")
+    logger.addFilter(harmless)
+    try:
+        yield
+    finally:
+        logger.removeFilter(harmless)

@@ -1,0 +1,30 @@
+"""What an operator sets to use ZeroSSL."""
+
+from typing import Self
+
+from acmehub import RelaySettings, Secret
+
+DIRECTORY = "https://acme.zerossl.com/v2/DV90"
+API = "https://api.zerossl.com"
+
+
+class ZeroSslSettings(RelaySettings, frozen=True, kw_only=True):
+    """As `RelaySettings`, with ZeroSSL's directory.
+
+    One of three must be given: `eab_kid` with `eab_hmac_key`, from ZeroSSL's console; `api_key`, with which they are
+    fetched once; or `email` alone, by which they are fetched, too, for an account that ZeroSSL makes for the address.
+    `api_url` is where they are fetched from.
+    """
+
+    directory: str = DIRECTORY
+    api_key: Secret = Secret("")
+    api_url: str = API
+
+    def validate(self) -> Self:
+        """See `PluginSettings.validate`."""
+        super().validate()
+        if not (self.eab_kid or self.api_key or self.email):
+            raise ValueError("api_key: give api_key, or email, or eab_kid and eab_hmac_key - `$.api_key`")
+        if not self.api_url.startswith(("https://", "http://127.", "http://localhost")):
+            raise ValueError("api_url: an https:// URL is needed - `$.api_url`")
+        return self

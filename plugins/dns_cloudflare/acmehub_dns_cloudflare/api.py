@@ -1,0 +1,145 @@
+"""Cloudflare's API v4: one kept HTTP client, its envelope, its pages, and its refusals as exceptions.
+
+Facts: developers.cloudflare.com/api (envelope, `result_info`), …/fundamentals/api/reference/limits (429, Retry-After).
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from acmehub import DnsProviderRefused, DnsProviderUnavailable
+from acmehub_dns_cloudflare.settings import Settings
+
+MOST_PAGES = 1000
+INVALID_HEADERS = 6003
+CURE = "; check api_token and that it has Zone:DNS:Edit and Zone:Zone:Read for this zone"
+Result = TypeVar("Result")
+
+
+class ApiError(msgspec.Struct, frozen=True):
+    """One of the envelope's errors."""
+
+    code: int = 0
+    message: str = ""
+    error_chain: tuple["ApiError", ...] = ()
+
+    def __str__(self) -> str:
+        inner = "".join(f": {item}" for item in self.error_chain)
+        return f"{self.message} ({self.code}){inner}"
+
+
+class ResultInfo(msgspec.Struct, frozen=True):
+    """Where a page stands among the pages."""
+
+    page: int = 1
+    total_pages: int = 1
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What every answer is wrapped in."""
+
+    success: bool = False
+    errors: tuple[ApiError, ...] = ()
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    result_info: ResultInfo | None = None
+
+
+class Refusal(DnsProviderRefused):
+    """A refusal with Cloudflare's words; `status` and `codes` tell which."""
+
+    def __init__(self, detail: str, *, server: str, status: int, codes: frozenset[int]) -> None:
+        super().__init__(detail, server=server)
+        self.status = status
+        self.codes = codes
+
+
+class Api:
+    """Requests with the token; raises `Refusal` and `DnsProviderUnavailable`."""
+
+    def __init__(self, settings: Settings, *, user_agent: str) -> None:
+        self._timeout = settings.timeout
+        self._server = urlsplit(settings.base_url).hostname or settings.base_url
+        self._client = httpx.AsyncClient(
+            base_url=settings.base_url.rstrip("/") + "/",
+            headers={"Authorization": f"Bearer {settings.api_token.reveal()}", "User-Agent": user_agent},
+            timeout=settings.timeout,
+        )
+
+    async def aclose(self) -> None:
+        """Close the kept connections."""
+        await self._client.aclose()
+
+    async def one(
+        self, method: str, path: str, kind: type[Result], *, body: Mapping[str, object] | None = None
+    ) -> Result:
+        """The result of one request."""
+        return self._result(await self._envelope(method, path, body=body), kind)
+
+    async def pages(self, path: str, kind: type[Result], *, per_page: int, **query: str) -> list[Result]:
+        """The results of a list, all of its pages (Cloudflare decides how long a page is)."""
+        found: list[Result] = []
+        for page in range(1, MOST_PAGES + 1):
+            envelope = await self._envelope("GET", path, query={**query, "page": page, "per_page": per_page})
+            items = self._result(envelope, list[kind])  # type: ignore[valid-type]
+            found += items
+            if not items or envelope.result_info is None or page >= envelope.result_info.total_pages:
+                return found
+        raise DnsProviderUnavailable(f"{self._server}: {path} has no end", server=self._server)
+
+    async def _envelope(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Envelope:
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._client.request(method, path, params=query, json=body)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise self._unavailable(f"no answer within {self._timeout:g} seconds") from error
+        except httpx.HTTPError as error:
+            raise self._unavailable(f"cannot be reached: {str(error) or type(error).__name__}") from error
+        try:
+            envelope = msgspec.json.decode(answer.content, type=Envelope)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            envelope = None
+        words = "; ".join(map(str, envelope.errors)) if envelope else ""
+        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            raise self._unavailable(words or "too many requests", _retry_after(answer.headers))
+        if answer.is_server_error or envelope is None:
+            raise self._unavailable(f"HTTP {answer.status_code}: {words or 'not an answer of the API'}")
+        if not envelope.success:
+            codes = frozenset(error.code for error in envelope.errors)
+            cure = CURE if answer.status_code in (401, 403) or INVALID_HEADERS in codes else ""
+            detail = f"{self._server}: HTTP {answer.status_code}: {words or 'no reason given'}{cure}"
+            raise Refusal(detail, server=self._server, status=answer.status_code, codes=codes)
+        return envelope
+
+    def _result(self, envelope: Envelope, kind: type[Result]) -> Result:
+        try:
+            return msgspec.json.decode(envelope.result, type=kind)
+        except msgspec.DecodeError as error:
+            raise self._unavailable(f"an answer of another form than documented: {error}") from error
+
+    def _unavailable(self, detail: str, retry_after: float | None = None) -> DnsProviderUnavailable:
+        return DnsProviderUnavailable(f"{self._server}: {detail}", server=self._server, retry_after=retry_after)
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """Seconds from now, from either form of Retry-After (RFC 9110 section 10.2.3)."""
+    text = headers.get("Retry-After", "")
+    if text.isdecimal():
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

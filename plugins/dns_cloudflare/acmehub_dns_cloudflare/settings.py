@@ -1,0 +1,36 @@
+"""The settings of `dns_cloudflare`."""
+
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from acmehub import PluginSettings, Secret
+
+AUTOMATIC_TTL = 1
+SHORTEST_TTL = 60
+
+
+class Settings(PluginSettings, frozen=True, kw_only=True):
+    """`api_token` needs Zone:DNS:Edit and Zone:Zone:Read; `ttl` of the records (1: automatic) and `timeout` of one
+    request are in seconds."""
+
+    api_token: Secret
+    base_url: str = "https://api.cloudflare.com/client/v4"
+    ttl: Annotated[int, Meta(ge=1, le=86400)] = 60
+    timeout: Annotated[float, Meta(gt=0, le=300)] = 15.0
+
+    def validate(self) -> Self:
+        """See `PluginSettings.validate`."""
+        token = self.api_token.reveal()
+        if not token or not token.isascii() or not token.isprintable() or " " in token:
+            raise ValueError("api_token: expected an API token (not the global API key), in one piece without spaces")
+        if AUTOMATIC_TTL < self.ttl < SHORTEST_TTL:
+            raise ValueError(f"ttl: Cloudflare takes 60 to 86400 seconds, or 1 for automatic, not {self.ttl}")
+        url = urlsplit(self.base_url)
+        on_this_machine = url.hostname in ("localhost", "::1") or (url.hostname or "").startswith("127.")
+        if url.scheme != "https" and not (url.scheme == "http" and on_this_machine):
+            raise ValueError("base_url: expected an https:// URL, so that the token is never sent in clear")
+        if not url.hostname or url.username or url.query or url.fragment:
+            raise ValueError("base_url: expected a URL with a host, and without credentials or query")
+        return self

@@ -1,0 +1,120 @@
+"""The provider: one signed update per verb, each by value, and what servers answer in words."""
+
+import asyncio
+from collections.abc import Callable
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rdtypes.ANY.TXT
+import dns.tsig
+import dns.update
+
+from acmehub import DnsProviderError, DnsProviderRefused, DnsProviderUnavailable
+from acmehub_dns_rfc2136.settings import Settings
+
+TRY_AGAIN = (dns.rcode.SERVFAIL,)
+CLOCKS = "BADTIME: the clocks of the hub and of the server differ by more than the server allows; check NTP on both"
+
+
+class Rfc2136Provider:
+    """A `DnsProvider` for the zones of one primary server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._server = f"{settings.server}:{settings.port}"
+
+    async def add_txt(self, zone: str, name: str, value: str) -> None:
+        """See `DnsProvider.add_txt`; adding a record that is there changes nothing (RFC 2136 section 3.4.2.2)."""
+        await self._send(zone, lambda update: update.add(_absolute(name), self._settings.ttl, _txt(value)))
+
+    async def remove_txt(self, zone: str, name: str, value: str) -> None:
+        """See `DnsProvider.remove_txt`; deletes one record by value (RFC 2136 section 2.5.4)."""
+        await self._send(zone, lambda update: update.delete(_absolute(name), _txt(value)))
+
+    async def _send(self, zone: str, change: Callable[[dns.update.UpdateMessage], None]) -> None:
+        # The key is made when it is used and not kept: dnspython's keys show their secret in their repr.
+        update = dns.update.UpdateMessage(_absolute(zone), keyring=self._settings.tsig())
+        change(update)
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                response = await self._exchange(update)
+        except TimeoutError as error:
+            seconds = f"{self._settings.timeout:g}"
+            raise self._unavailable(f"no answer to the update of {zone} within {seconds} seconds") from error
+        except (OSError, EOFError) as error:
+            raise self._unavailable(f"cannot be reached for the update of {zone}: {error}") from error
+        except dns.tsig.PeerError as error:
+            raise self._refused(self._tsig_words(error)) from error
+        except dns.exception.DNSException as error:
+            words = str(error) or type(error).__name__
+            raise self._unavailable(f"gave no trustworthy answer to the update of {zone}: {words}") from error
+        self._judge(zone, response.rcode())
+
+    async def _exchange(self, update: dns.update.UpdateMessage) -> dns.message.Message:
+        """Send the update, and the answer once its signature is verified; an unsigned answer may only be a refusal."""
+        reader, writer = await asyncio.open_connection(self._settings.server, self._settings.port)
+        try:
+            writer.write(update.to_wire(prepend_length=True))
+            length = int.from_bytes(await reader.readexactly(2))
+            wire = await reader.readexactly(length)
+        finally:
+            writer.close()
+        unproven = dns.message.from_wire(wire, keyring=lambda _message, _name: False)
+        if unproven.tsig is None and update.is_response(unproven) and unproven.rcode() != dns.rcode.NOERROR:
+            return unproven
+        response = dns.message.from_wire(wire, keyring=update.keyring, request_mac=update.mac or b"")
+        if not update.is_response(response):
+            raise dns.query.BadResponse
+        return response
+
+    def _judge(self, zone: str, rcode: dns.rcode.Rcode) -> None:
+        """Turn anything but NOERROR into the exception and the words that lead to the cure."""
+        if rcode == dns.rcode.NOERROR:
+            return
+        if rcode in TRY_AGAIN:
+            raise self._unavailable(
+                f"SERVFAIL for the update of {zone}: the server has a trouble of its own; see its log"
+            )
+        key = self._settings.key_name
+        words = {
+            dns.rcode.REFUSED: f"REFUSED: the server does not let the key {key!r} change this name in {zone}; "
+            "see its update-policy (BIND) or ACL",
+            dns.rcode.NOTAUTH: f"NOTAUTH: the server is not the primary of the zone {zone}",
+            dns.rcode.NOTZONE: f"NOTZONE: the name is not in the zone {zone}",
+            dns.rcode.NOTIMP: "NOTIMP: the server does not take updates (RFC 2136)",
+            dns.rcode.FORMERR: "FORMERR: the server does not understand the update",
+        }
+        raise self._refused(words.get(rcode, f"{dns.rcode.to_text(rcode)} for the update of {zone}"))
+
+    def _tsig_words(self, error: dns.tsig.PeerError) -> str:
+        key = self._settings.key_name
+        match error:
+            case dns.tsig.PeerBadKey():
+                return (
+                    f"BADKEY: the server has no key {key!r} with algorithm {self._settings.key_algorithm}; "
+                    "check key_name and key_algorithm"
+                )
+            case dns.tsig.PeerBadSignature():
+                return f"BADSIG: the server has another secret for the key {key!r}; check key_secret"
+            case dns.tsig.PeerBadTime():
+                return CLOCKS
+        return str(error)
+
+    def _unavailable(self, detail: str) -> DnsProviderError:
+        return DnsProviderUnavailable(f"{self._server}: {detail}", server=self._server)
+
+    def _refused(self, detail: str) -> DnsProviderError:
+        return DnsProviderRefused(f"{self._server}: {detail}", server=self._server)
+
+
+def _absolute(name: str) -> dns.name.Name:
+    return dns.name.from_text(name)
+
+
+def _txt(value: str) -> dns.rdtypes.ANY.TXT.TXT:
+    return dns.rdtypes.ANY.TXT.TXT(dns.rdataclass.IN, dns.rdatatype.TXT, [value.encode()])

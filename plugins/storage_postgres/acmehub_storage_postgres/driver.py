@@ -1,0 +1,154 @@
+"""The PostgreSQL driver of the storage."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+
+from acmehub import Dialect, Sql, StoreUnavailable, Unit
+from acmehub_storage_postgres.errors import Errors, translated
+from acmehub_storage_postgres.news import CHANNEL, LARGEST, Listener, Payload
+from acmehub_storage_postgres.settings import Settings
+from acmehub_storage_postgres.workers import Workers
+
+T = TypeVar("T")
+
+MIGRATION_LOCK = 0x61636D65  # "acme": any number, as long as every process takes the same
+_QUIETLY = Sql("SET LOCAL synchronous_commit = off")
+_NOTIFY = Sql("SELECT pg_notify($1, $2)")
+
+
+class PostgresDriver:
+    """Runs units of work, each in a transaction on one of a few kept connections."""
+
+    dialect = Dialect.POSTGRES
+    shared = True
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._workers: Workers | None = None
+        self._listener: Listener | None = None
+        self._payload = Payload()
+        self._callbacks: dict[object, Callable[[str], None]] = {}
+        self._outbox: dict[str, None] = {}
+        self._telling: asyncio.Future[Any] | None = None
+
+    # ---------------------------------------------------------------------------------------- life
+
+    @asynccontextmanager
+    async def schema(self) -> AsyncIterator["PostgresSchema"]:
+        """See `SqlDriver.schema`: an advisory lock on a connection of its own."""
+        arguments = {**self._settings.connect_arguments(), "command_timeout": None}
+        try:
+            connection = await asyncpg.connect(**arguments)
+            try:
+                await connection.execute(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
+                yield PostgresSchema(connection)
+            finally:
+                await connection.close(timeout=self._settings.timeout)
+        except Errors as error:
+            raise translated(error, self._settings.place) or error from error
+
+    async def open(self, *, serve: bool) -> None:  # noqa: ARG002 - any number may serve
+        """See `Store.open`."""
+        workers = Workers(self._settings, self._publish)
+        await workers.start()
+        self._workers = workers
+        if self._callbacks:
+            self._listen()
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
+        if self._workers is not None:
+            while self._telling is not None:  # what has changed is told before we go
+                await asyncio.wait([self._telling])
+            workers, self._workers = self._workers, None
+            await workers.close()
+
+    # ---------------------------------------------------------------------------------------- units of work
+
+    async def point(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
+        """See `SqlDriver.point`."""
+        value: T = await self._open().submit(verb, args, writes=False)
+        return value
+
+    async def read(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
+        """See `SqlDriver.read`."""
+        value: T = await self._open().submit(verb, args, writes=False)
+        return value
+
+    async def write(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
+        """See `SqlDriver.write`."""
+        value: T = await self._open().submit(verb, args, writes=True)
+        return value
+
+    def _open(self) -> Workers:
+        if self._workers is None:
+            raise StoreUnavailable(f"the storage at {self._settings.place} is not open")
+        return self._workers
+
+    # ---------------------------------------------------------------------------------------- news
+
+    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """See `Store.subscribe`."""
+        key = object()
+        self._callbacks[key] = callback
+        if self._workers is not None:
+            self._listen()
+
+        def end() -> None:
+            self._callbacks.pop(key, None)
+
+        return end
+
+    def _listen(self) -> None:
+        if self._listener is None:
+            self._listener = Listener(self._settings, self._payload, self._tell)
+
+    def _tell(self, order_id: str) -> None:
+        loop = asyncio.get_running_loop()
+        for callback in self._callbacks.values():
+            loop.call_soon(callback, order_id)
+
+    def _publish(self, order_ids: list[str]) -> None:
+        """Own subscribers hear at once; other processes with the next notification."""
+        for order_id in order_ids:
+            self._tell(order_id)
+        self._outbox.update(dict.fromkeys(order_ids))
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._telling is None and self._outbox and self._workers is not None:
+            order_ids = list(self._outbox)[:LARGEST]
+            for order_id in order_ids:
+                del self._outbox[order_id]
+            self._telling = self._workers.submit(_notify, (self._payload.of(order_ids),), writes=True)
+            self._telling.add_done_callback(self._told)
+
+    def _told(self, telling: "asyncio.Future[Any]") -> None:
+        self._telling = None
+        if not telling.cancelled() and telling.exception() is None:
+            self._notify()
+        else:
+            self._outbox.clear()  # the listeners hear "" when they have connected again
+
+
+def _notify(payload: str) -> Unit[None]:
+    yield _QUIETLY()
+    yield _NOTIFY(CHANNEL, payload)
+
+
+class PostgresSchema:
+    """See `acmehub.SchemaSession`."""
+
+    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
+        self._connection = connection
+
+    async def execute(self, text: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+        """See `SchemaSession.execute`."""
+        return [dict(row) for row in await self._connection.fetch(text, *values)]

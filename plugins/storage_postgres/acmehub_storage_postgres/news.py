@@ -1,0 +1,90 @@
+"""News between processes: LISTEN on a connection of its own, NOTIFY after the commits.
+
+A NOTIFY inside a transaction makes all commits of a database wait for each other, so it is sent after it, for all
+orders that changed meanwhile, in a transaction that needs no flush. What is lost when a process dies in between is only
+the wake-up: whoever waits looks again by itself after a while.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+
+from acmehub_storage_postgres.errors import Errors, translated
+from acmehub_storage_postgres.settings import Settings
+from acmehub_storage_postgres.workers import discard
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "acmehub_orders"
+LARGEST = 200  # ids in one notification: its payload holds less than 8000 bytes
+
+
+class Payload:
+    """`sender` and the ids of orders, as one text; no ids means that something may have been missed."""
+
+    def __init__(self) -> None:
+        self.sender = secrets.token_hex(4)
+
+    def of(self, order_ids: list[str]) -> str:
+        """The text that tells of these orders."""
+        return " ".join([self.sender, *order_ids])
+
+    def read(self, text: str) -> list[str]:
+        """What a text tells: ids, or `""` for "anything"; nothing when we sent it ourselves."""
+        sender, *order_ids = text.split(" ")
+        if sender == self.sender:
+            return []
+        return order_ids or [""]
+
+
+class Listener:
+    """A task that listens, and connects again when the connection is lost; calls back with `""` when it has."""
+
+    def __init__(self, settings: Settings, payload: Payload, callback: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._payload = payload
+        self._callback = callback
+        self._stop = asyncio.Event()
+        self._task = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._stop.set()
+        await self._task
+
+    async def _listen(self) -> None:
+        pause = 0.1
+        while not self._stop.is_set():
+            try:
+                await self._listen_once()
+                pause = 0.1
+            except Errors as error:
+                log.warning("no news from other processes: %s", translated(error, self._settings.place) or error)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
+            except TimeoutError:
+                pause = min(pause * 2, 5.0)
+
+    async def _listen_once(self) -> None:
+        """Listen until the connection is lost or `close` is called."""
+        lost = asyncio.Event()
+        connection = await asyncpg.connect(**self._settings.connect_arguments())
+        try:
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(CHANNEL, self._heard)
+            self._callback("")
+            waits = [asyncio.ensure_future(lost.wait()), asyncio.ensure_future(self._stop.wait())]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+        finally:
+            await discard(connection, self._settings.timeout)
+
+    def _heard(self, *notification: Any) -> None:
+        for order_id in self._payload.read(notification[3]):
+            self._callback(order_id)

@@ -1,0 +1,64 @@
+"""Where the database is, and how it is used."""
+
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from acmehub import PluginSettings, Secret
+
+
+class Settings(PluginSettings, frozen=True, kw_only=True):
+    """Either `dsn` (`postgresql://user:password@host:port/database`, several hosts and `target_session_attrs` for
+    failover), or the parts; what neither says comes from the environment (`PGHOST` …) as libpq has it.
+
+    `connections` is how many this process opens at most, besides one that listens; `timeout` in seconds, for
+    connecting and for each statement.
+    """
+
+    dsn: Secret = Secret("")
+    host: str = ""
+    port: int = 5432
+    database: str = ""
+    user: str = ""
+    password: Secret = Secret("")
+    connections: int = 10
+    timeout: float = 30.0
+
+    def validate(self) -> Self:
+        """See `PluginSettings.validate`."""
+        if self.dsn and self.host:
+            raise ValueError("dsn and host: give one of them")
+        if self.dsn and not self.dsn.reveal().startswith(("postgresql://", "postgres://")):
+            raise ValueError("dsn: must begin with postgresql://")
+        if self.connections < 1:
+            raise ValueError("connections: at least 1")
+        if self.timeout <= 0:
+            raise ValueError("timeout: more than 0 seconds")
+        return self
+
+    @property
+    def place(self) -> str:
+        """Host, port and database, for messages: never user or password."""
+        if not self.dsn:
+            return f"{self.host or 'localhost'}:{self.port}/{self.database}"
+        parts = urlsplit(self.dsn.reveal())
+        hosts = parts.netloc.rpartition("@")[2] or ",".join(parse_qs(parts.query).get("host", ["localhost"]))
+        return f"{hosts}{parts.path}"
+
+    def connect_arguments(self) -> dict[str, Any]:
+        """What `asyncpg.connect` is given: **the password in clear**."""
+        given: dict[str, Any] = {
+            "timeout": self.timeout,
+            "command_timeout": self.timeout,
+            "statement_cache_size": 512,
+            "server_settings": {
+                "application_name": "acmehub",
+                "jit": "off",
+                # a process that is frozen in a transaction must not keep the others from its rows
+                "idle_in_transaction_session_timeout": "10s",
+            },
+        }
+        if self.dsn:
+            return {**given, "dsn": self.dsn.reveal()}
+        parts = {"host": self.host, "database": self.database, "user": self.user, "password": self.password.reveal()}
+        given.update({name: value for name, value in parts.items() if value})
+        return {**given, "port": self.port} if self.host else given

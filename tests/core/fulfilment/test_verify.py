@@ -1,0 +1,135 @@
+"""Mode `verify`: the hub looks for the client's own proof in DNS."""
+
+from datetime import timedelta
+
+import pytest
+
+from acmehub.fulfilment.verifying import proof_value
+from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, ChallengeType, OrderStatus
+from acmehub.problems import URN
+from acmehub.testing.dns_server import FaultKind
+from tests.core.fulfilment.rig import Rig
+
+
+def publish(rig: Rig, authorization: Authorization, at: str = "") -> None:
+    value = proof_value(authorization.token, rig.actor.account.thumbprint)
+    rig.dns.zones.add(at or f"_acme-challenge.{authorization.identifier.value}", "TXT", f'"{value}"')
+
+
+async def opened(rig: Rig, *names: str, signing: bool = True) -> tuple[str, tuple[Authorization, ...]]:
+    order_id = await rig.open(*names, mode=AuthorizationMode.VERIFY, signing=signing)
+    return order_id, (await rig.bundle(order_id)).authorizations
+
+
+def test_the_proof_is_the_digest_of_the_key_authorization() -> None:
+    """RFC 8555 section 8.4, with the values of section 8.1's example."""
+    token, thumbprint = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA", "9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
+    assert proof_value(token, thumbprint) == "s-qdXM_1VQdgZm6s3-wSPVuoK5bwgMYTHyDq0BPnPJ4"
+
+
+@pytest.mark.parametrize("signing", [True, False])
+async def test_a_proof_that_stands_makes_the_order_ready_and_the_certificate_follows(rig: Rig, signing: bool) -> None:
+    order_id, authorizations = await opened(rig, "corp.test", "*.corp.test", signing=signing)
+    for position, item in enumerate(authorizations):
+        publish(rig, item)
+        await rig.answer(order_id, position)
+    await rig.main.work_off()
+    bundle = await rig.bundle(order_id)
+    assert bundle.order.status is OrderStatus.READY
+    assert {item.status for item in bundle.authorizations} == {AuthorizationStatus.VALID}
+    assert {item.answered for item in bundle.authorizations} == {ChallengeType.DNS_01}
+    seen = [event for event in await rig.timeline(order_id) if event.what == "proof seen"]
+    assert len(seen) == 2
+    assert seen[0].seconds is not None
+    await rig.finalize(order_id)
+    await rig.go()
+    assert (await rig.order(order_id)).status is OrderStatus.VALID
+
+
+async def test_nothing_is_looked_for_before_the_client_says_so(rig: Rig) -> None:
+    order_id, authorizations = await opened(rig, "corp.test")
+    publish(rig, authorizations[0])
+    await rig.go()
+    assert rig.dns.seen == []
+    assert (await rig.order(order_id)).status is OrderStatus.PENDING
+
+
+async def test_a_proof_that_comes_a_few_seconds_late_is_seen(rig: Rig) -> None:
+    order_id, authorizations = await opened(rig, "corp.test")
+    await rig.answer(order_id)
+    await rig.go(4)
+    assert (await rig.order(order_id)).status is OrderStatus.PENDING
+    publish(rig, authorizations[0])
+    await rig.go()
+    assert (await rig.order(order_id)).status is OrderStatus.READY
+
+
+async def test_a_proof_that_does_not_come_fails_the_order_after_ten_seconds(rig: Rig) -> None:
+    order_id, _ = await opened(rig, "corp.test", "www.corp.test")
+    await rig.answer(order_id, 0)
+    begun = rig.clock.now()
+    await rig.go()
+    assert timedelta(seconds=10) < rig.clock.now() - begun < timedelta(seconds=15)
+    bundle = await rig.bundle(order_id)
+    assert bundle.order.status is OrderStatus.INVALID
+    assert bundle.order.error is not None
+    assert bundle.order.error.type == f"{URN}dns"
+    assert "no TXT record at _acme-challenge.corp.test" in bundle.order.error.detail
+    first = bundle.authorizations[0]
+    assert first.status is AuthorizationStatus.INVALID
+    assert first.error is not None
+    assert first.error.type == f"{URN}dns"
+
+
+async def test_another_value_is_an_incorrect_response(rig: Rig) -> None:
+    order_id, _ = await opened(rig, "corp.test")
+    rig.dns.zones.add("_acme-challenge.corp.test", "TXT", '"something else"')
+    await rig.answer(order_id)
+    await rig.go()
+    error = (await rig.order(order_id)).error
+    assert error is not None
+    assert error.type == f"{URN}incorrectResponse"
+
+
+async def test_a_proof_behind_a_cname_in_another_zone_counts(rig: Rig) -> None:
+    order_id, authorizations = await opened(rig, "www.corp.test")
+    rig.dns.zones.add("_acme-challenge.www.corp.test", "CNAME", "www.far.test.")
+    publish(rig, authorizations[0], "www.far.test")
+    await rig.answer(order_id)
+    await rig.go()
+    assert (await rig.order(order_id)).status is OrderStatus.READY
+
+
+async def test_name_servers_that_cannot_be_asked_prove_nothing(rig: Rig) -> None:
+    order_id, authorizations = await opened(rig, "www.corp.test")
+    publish(rig, authorizations[0])
+    await rig.answer(order_id)
+    with rig.dns.fault(FaultKind.SERVFAIL, rdtype="TXT"):
+        await rig.go()
+    error = (await rig.order(order_id)).error
+    assert error is not None
+    assert error.type == f"{URN}dns"
+    assert "SERVFAIL" in error.detail
+
+
+async def test_a_second_answer_gets_looks_of_its_own(rig: Rig) -> None:
+    order_id, authorizations = await opened(rig, "a.corp.test", "b.corp.test")
+    await rig.answer(order_id, 0)
+    await rig.go(6)
+    publish(rig, authorizations[0])
+    await rig.answer(order_id, 1)
+    await rig.go(6)
+    assert (await rig.order(order_id)).status is OrderStatus.PENDING
+    publish(rig, authorizations[1])
+    await rig.go()
+    assert (await rig.order(order_id)).status is OrderStatus.READY
+
+
+async def test_the_proof_of_another_account_does_not_count(rig: Rig) -> None:
+    order_id, authorizations = await opened(rig, "corp.test")
+    other = await rig.account()
+    value = proof_value(authorizations[0].token, other.account.thumbprint)
+    rig.dns.zones.add("_acme-challenge.corp.test", "TXT", f'"{value}"')
+    await rig.answer(order_id)
+    await rig.go()
+    assert (await rig.order(order_id)).status is OrderStatus.INVALID

@@ -1,0 +1,63 @@
+"""An ACME client that does not give up: it goes on where it was when a server dies, and asks whichever is there."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from bench.acme_client import AccountKey, Client, Stats, Target, Work, make_key, make_work
+from bench.http import LoadError
+
+PAUSE = 0.2
+
+
+class PersistentClient:
+    """One account; each exchange goes to the next of `targets` in turn (all serve the same URLs)."""
+
+    def __init__(self, targets: Sequence[Target], credentials: dict[str, str], seconds: float = 90.0) -> None:
+        key = AccountKey("ec256")
+        eab = (credentials["kid"], credentials["hmac_key"])
+        self._clients = [Client(replace(target, timeout=20.0), Stats(), {}, key, eab) for target in targets]
+        self._turn = itertools.cycle(self._clients)
+        self._seconds = seconds
+
+    async def register(self) -> None:
+        """Register the account; the same key at every server."""
+        client = next(self._turn)
+        await client.account()
+        for other in self._clients:
+            other.kid = client.kid
+
+    async def certificate(self, *names: str) -> dict[str, Any]:
+        """Order a certificate; the final order object, with the chain in `pem` when it is valid."""
+        work = make_work([("dns", name) for name in names], make_key("ec256"), with_cn=False)
+        deadline = time.monotonic() + self._seconds
+        url = ""
+        order: dict[str, Any] = {"status": "not placed"}
+        while time.monotonic() < deadline:
+            client = next(self._turn)
+            try:
+                if not url:
+                    placed = await client.new_order(work.identifiers)
+                    url = placed.headers["location"]
+                order = await self._advance(client, url, work)
+            except LoadError as error:
+                if not error.kind.startswith("transport:"):
+                    raise
+                await asyncio.sleep(PAUSE)  # it is being restarted
+                continue
+            if order["status"] in ("valid", "invalid"):
+                return {**order, "url": url}
+            await asyncio.sleep(PAUSE)
+        raise TimeoutError(f"{names}: {order}")
+
+    async def _advance(self, client: Client, url: str, work: Work) -> dict[str, Any]:
+        order: dict[str, Any] = (await client.post("order", url)).json()
+        if order["status"] == "ready":
+            order = (await client.post("finalize", order["finalize"], {"csr": work.csr})).json()
+        if order["status"] == "valid":
+            answer = await client.post("certificate", order["certificate"])
+            return {**order, "pem": answer.body.decode()}
+        return order

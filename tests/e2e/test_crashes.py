@@ -1,0 +1,54 @@
+"""kill -9 at each gap of the fulfilment (RELIABILITY.md section 3, F1 to F12), with orders in flight."""
+
+import asyncio
+import signal
+from collections import Counter
+
+import pytest
+
+from acmehub.testing.hub_process import HubProcess
+from tests.e2e.persistent_client import PersistentClient
+from tests.e2e.stack import Stack
+from tests.e2e.targets import target_of
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+ORDERS = 20
+CONFIG = "[worker]\nlease = 3\n[acme]\nhold = 2\n"
+FAULTS = {f"F{number}": f"F{number}:{ORDERS // 2}" for number in range(1, 13)}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def storage(request: pytest.FixtureRequest) -> str:
+    return "" if request.param == "sqlite" else str(request.getfixturevalue("postgres_storage"))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_nothing_is_lost_or_done_twice_when_the_hub_is_killed(fault: str, storage: str, stack: Stack) -> None:
+    hub = await asyncio.to_thread(stack.hub, "device", config=CONFIG, storage=storage)
+    label = f"{fault.lower()}{'p' if storage else 's'}"
+    before = len(stack.issued_upstream())
+    await asyncio.to_thread(hub.start, ACMEHUB_FAULTS=FAULTS[fault])
+    try:
+        client = PersistentClient([await target_of(hub)], stack.credentials(hub, "device"))
+        await client.register()
+        async with asyncio.TaskGroup() as tasks:
+            revive = tasks.create_task(asyncio.to_thread(restart_when_killed, hub))
+            names = [f"n{number}.{label}.corp.test" for number in range(ORDERS)]
+            orders = [tasks.create_task(client.certificate(name)) for name in names]
+        assert revive.result() == -signal.SIGKILL, "the fault point was never reached"
+        assert Counter(order.result()["status"] for order in orders) == {"valid": ORDERS}
+        stack.assert_no_txt_left()
+        issued = stack.issued_upstream()[before:]
+        assert len(issued) == ORDERS
+        assert len(set(issued)) == ORDERS
+    finally:
+        await asyncio.to_thread(hub.stop)
+
+
+def restart_when_killed(hub: HubProcess) -> int | None:
+    """Wait for the end of the process, start it again; its exit status."""
+    hub.ended(60)
+    status = hub.exit_status
+    if status is not None:
+        hub.start()
+    return status

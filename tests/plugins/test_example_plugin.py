@@ -1,0 +1,125 @@
+"""examples/plugin is what docs/write-a-plugin.md shows, is small, passes its own suite, and works when installed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from acmehub.testing.dns_process import running_in_thread
+from acmehub.testing.dns_server import DnsServer
+from acmehub.testing.hub_process import HubProcess
+from tests.e2e.clients import certbot_from_debian
+from tests.journal import Journal
+from tests.servers.pebble import PebbleOptions, running_pebble
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "plugin"
+MODULE = EXAMPLE / "acmehub_dns_folder.py"
+PAGE = ROOT / "docs" / "write-a-plugin.md"
+UV = Path(sys.executable).with_name("uv")
+MOST_LINES = 15
+
+RESOURCES = """
+[[authority]]
+name = "pebble"
+plugin = "ca_acme"
+default = true
+settings = {{ directory = "{directory}", ca_file = "{ca_file}", email = "ops@example.org" }}
+
+[[managed_challenge]]
+name = "corp zone"
+plugin = "dns_folder"
+match = "corp.test, *.corp.test"
+settings = {{ folder = "{folder}" }}
+
+[[principal]]
+name = "device"
+type = "application"
+roles = ["managed_acme_consumer"]
+
+[[token]]
+title = "device"
+principal = "device"
+scope = ["managed_acme_consumer"]
+"""
+
+
+def test_the_page_shows_the_files_as_they_are() -> None:
+    shown = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL))
+    files = [path for path in EXAMPLE.rglob("*") if path.suffix in (".py", ".toml")]
+    assert shown == {str(path.relative_to(ROOT)): path.read_text() for path in files}
+
+
+def test_the_example_has_at_most_15_lines_of_code() -> None:
+    text = re.sub(r'^"""[^"]*"""$', "", MODULE.read_text(), flags=re.MULTILINE)
+    assert 0 < len([line for line in text.splitlines() if line.strip()]) <= MOST_LINES
+
+
+def test_the_examples_own_suite_is_green_and_typed() -> None:
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=EXAMPLE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, str(MODULE)]
+    typed = {**os.environ, "MYPYPATH": str(ROOT / "core")}
+    done = subprocess.run(mypy, cwd=EXAMPLE, env=typed, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment with the core's wheel and the example from its folder; gives its `bin`."""
+    folder = tmp_path_factory.mktemp("installed")
+    release = {**os.environ, "ACMEHUB_RELEASE": "1"}
+    subprocess.run([UV, "build", "-q", "--wheel", "--out-dir", folder / "dist", ROOT], check=True, env=release)
+    subprocess.run([UV, "venv", "-q", "--python", sys.executable, folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    wheel = next((folder / "dist").glob("acmehub-*.whl"))
+    fresh = ("--refresh-package", "acmehub-dns-folder")  # uv would take its cache while pyproject.toml is the same
+    subprocess.run([UV, "pip", "install", "-q", "--python", python, *fresh, wheel, EXAMPLE], check=True)
+    return python.parent
+
+
+@pytest.mark.timeout(300)
+def test_the_installed_plugin_is_listed(installed: Path, tmp_path: Path) -> None:
+    command = [installed / "acmehub", "plugin", "list", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    plugins = {item["name"]: item for item in json.loads(done.stdout)}
+    assert plugins["dns_folder"]["state"] == "installed"
+    assert plugins["dns_folder"]["distribution"] == "acmehub-dns-folder"
+    assert plugins["ca_acme"]["state"] == "active"
+
+
+@pytest.fixture
+def hub(
+    installed: Path, tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[HubProcess, DnsServer]]:
+    """A hub run from `installed`, whose upstream is a Pebble that validates through a DNS server with a folder."""
+    records = tmp_path / "records"
+    records.mkdir()
+    monkeypatch.setattr(sys, "executable", str(installed / "python"))  # HubProcess takes the `acmehub` beside it
+    with running_in_thread(DnsServer(["corp.test"], txt_folder=records)) as dns:
+        address = f"127.0.0.1:{dns.port}"
+        options = PebbleOptions(dns_server=address, nonce_reject=15)
+        config = f'[dns]\nresolvers = ["{address}"]\nport = {dns.port}\n'
+        with running_pebble(tmp_path / "pebble", options, log=journal.new_log("pebble")) as pebble:
+            hub = HubProcess(tmp_path / "hub", config=config, log=journal.new_log("hub"))
+            hub.apply(RESOURCES.format(directory=pebble.directory, ca_file=pebble.ca_file, folder=records))
+            with hub:
+                yield hub, dns
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+def test_the_installed_plugin_answers_a_real_order(hub: tuple[HubProcess, DnsServer], tmp_path: Path) -> None:
+    process, dns = hub
+    client = certbot_from_debian(tmp_path / "device", process.ca_file, process.directory, process.eab("device"))
+    chain = client.issue("corp.test", "*.corp.test")[0].read_text()
+    assert "BEGIN CERTIFICATE" in chain
+    assert [item for item in dns.seen if item.rdtype == "TXT" and item.rcode == "NOERROR"]
+    assert list((tmp_path / "records").iterdir()) == []

@@ -1,0 +1,136 @@
+"""A real PostgreSQL 15 for a test run: its own cluster in a folder of its own, on a free port of 127.0.0.1.
+
+    with running_postgres(log=journal.new_log("postgres")) as postgres:
+        dsn = postgres.new_database()
+
+Durability is as by default (fsync on). It runs as the user `postgres` when we are root, because it refuses root.
+"""
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+BIN = Path("/usr/lib/postgresql/15/bin")
+USER = "postgres"
+START_SECONDS = 30.0
+
+
+class Postgres:
+    """One cluster; `password` is that of its only user, `hub`, who may make databases and end connections."""
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        self.folder = folder
+        self.log = log
+        self.password = secrets.token_hex(16)
+        self.user = "hub"
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def create(self) -> None:
+        """Make the cluster."""
+        self.folder.mkdir(parents=True)
+        password_file = self.folder / "password"
+        password_file.write_text(self.password)
+        if os.geteuid() == 0:
+            owner = pwd.getpwnam(USER)
+            for path in (self.folder, password_file):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        arguments = ["-D", str(self.data), "-U", self.user, "--pwfile", str(password_file), "-A", "scram-sha-256"]
+        self._run([str(BIN / "initdb"), "--no-sync", "-E", "UTF8", "--locale", "C.UTF-8", *arguments])
+        with (self.data / "postgresql.conf").open("a") as settings:
+            settings.write(f"unix_socket_directories = '{self.folder}'\nlog_min_duration_statement = -1\n")
+
+    @property
+    def data(self) -> Path:
+        """The cluster's data directory."""
+        return self.folder / "data"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers; on the same port as before, if there was one."""
+        if not self.port:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
+        options = ["-c", "listen_addresses=127.0.0.1", "-p", str(self.port)]
+        with self.log.open("ab") as log:
+            command = _as_postgres([str(BIN / "postgres"), "-D", str(self.data), *options])
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
+        end = time.monotonic() + START_SECONDS
+        ready = _as_postgres([str(BIN / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)])
+        while subprocess.run(ready, check=False, cwd=self.folder).returncode != 0:
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"PostgreSQL did not start:\n{self.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End the server: SIGINT disconnects everybody (fast), SIGQUIT is a crash; waits for its end."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            os.kill(self.postmaster, how)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            process.wait()
+
+    @property
+    def postmaster(self) -> int:
+        """The process id of the server itself."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
+    def new_database(self) -> str:
+        """An empty database: its DSN."""
+        name = f"hub_{secrets.token_hex(4)}"
+        self.sql(f'CREATE DATABASE "{name}"')
+        return self.dsn(name)
+
+    def dsn(self, database: str) -> str:
+        """How to connect to a database."""
+        return f"postgresql://{self.user}:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def sql(self, text: str, database: str = "postgres") -> str:
+        """Run a statement with psql, as an outsider would."""
+        command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", text]
+        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", database]
+        environment = {**os.environ, "PGPASSWORD": self.password}
+        done = subprocess.run([*command, *where], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"psql: {done.stderr}")
+        return done.stdout.strip()
+
+    def end_connections(self, database: str) -> None:
+        """Kill every backend that serves a database."""
+        self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
+
+    def _run(self, command: Sequence[str]) -> None:
+        done = subprocess.run(_as_postgres(command), capture_output=True, text=True, check=False, cwd=self.folder)
+        if done.returncode != 0:
+            raise RuntimeError(f"{command[0]}: {done.stderr}")
+
+
+def _as_postgres(command: Sequence[str]) -> list[str]:
+    return ["runuser", "-u", USER, "--", *command] if os.geteuid() == 0 else list(command)
+
+
+@contextmanager
+def running_postgres(*, log: Path) -> Iterator[Postgres]:
+    """A new cluster, started; stopped and deleted at the end. Not in pytest's folders: those are closed to others."""
+    folder = Path("/tmp") / f"acmehub-postgres-{secrets.token_hex(4)}"
+    server = Postgres(folder, log)
+    try:
+        server.create()
+        server.start()
+        yield server
+    finally:
+        server.stop(signal.SIGQUIT)
+        shutil.rmtree(folder, ignore_errors=True)
