@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from acmehub.storage.statements import Dialect as Dialect
     from acmehub.storage.statements import Sql as Sql
     from acmehub.storage.statements import Statement as Statement
+    from acmehub.storage.statements import Step as Step
+    from acmehub.storage.statements import Together as Together
     from acmehub.storage.statements import Unit as Unit
     from acmehub.storage.store import SqlStore as SqlStore
 
@@ -109,7 +111,7 @@ _HOMES = {
     "acmehub.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),
     "acmehub.storage.driver": ("SchemaSession", "SqlDriver"),
     "acmehub.storage.sqlite": ("SqliteDriver",),
-    "acmehub.storage.statements": ("Changed", "Dialect", "Sql", "Statement", "Unit"),
+    "acmehub.storage.statements": ("Changed", "Dialect", "Sql", "Statement", "Step", "Together", "Unit"),
     "acmehub.storage.store": ("SqlStore",),
     "acmehub.relay.authority": ("AcmeRelay",),
     "acmehub.relay.settings": ("RelaySettings",),

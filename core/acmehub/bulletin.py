@@ -15,6 +15,10 @@ class Notice:
         """Something changed."""
         self._event.set()
 
+    def forget(self) -> None:
+        """Take away what was posted so far."""
+        self._event.clear()
+
     async def wait(self, seconds: float) -> bool:
         """Whether news came within `seconds`; takes the news away."""
         try:
@@ -31,6 +35,7 @@ class Bulletin:
 
     def __init__(self) -> None:
         self._notices: dict[str, set[Notice]] = {}
+        self._count = 0
 
     @contextmanager
     def listen(self, order_id: str) -> Iterator[Notice]:
@@ -38,10 +43,12 @@ class Bulletin:
         notice = Notice()
         listeners = self._notices.setdefault(order_id, set())
         listeners.add(notice)
+        self._count += 1
         try:
             yield notice
         finally:
             listeners.discard(notice)
+            self._count -= 1
             if not listeners:
                 self._notices.pop(order_id, None)
 
@@ -54,4 +61,4 @@ class Bulletin:
 
     def __len__(self) -> int:
         """How many answers are held."""
-        return sum(len(group) for group in self._notices.values())
+        return self._count

@@ -33,6 +33,7 @@ from acmehub.services.managed_challenges import ManagedChallengeService
 from acmehub.services.operations import OperationService
 from acmehub.services.ordering import OrderService
 from acmehub.services.principals import PrincipalService
+from acmehub.services.resources_file import ResourcesFileService
 from acmehub.services.tokens import TokenService
 from acmehub.vault import Vault
 
@@ -65,8 +66,13 @@ class Hub:
         self.tokens = TokenService(store, vault, registry, clock)
         self.managed_challenges = ManagedChallengeService(store, vault, registry, clock)
         self.authorities = AuthorityService(store, vault, registry, clock)
+        self.resources_file = ResourcesFileService(
+            self.principals, self.tokens, self.managed_challenges, self.authorities
+        )
         self.operations = OperationService(store, self.instances, clock)
-        self.checks = CheckService(store, self.instances, self.solver, self.ordering, clock)
+        self.checks = CheckService(
+            store, self.instances, self.solver, self.ordering, self.principals, self.tokens, clock
+        )
 
     @asynccontextmanager
     async def running(self, *, serve: bool = False, worker: bool = False, migrate: bool = True) -> AsyncIterator[None]:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.identifiers import Identifier, base_name, is_wildcard, name_set
+from acmehub.identifiers import Identifier, base_name, canonical, is_wildcard, name_set
 from acmehub.models import (
     Actor,
     Authorization,
@@ -152,9 +152,12 @@ def open_order(
     """A new order and its authorizations, one per identifier, in the state its mode asks for.
 
     `mode` is settled (not `auto`); `signing` says that the authority signs by itself and asks for no challenge, so that
-    fulfilment begins where an upstream order would be ready. Duplicates among the identifiers are dropped.
+    fulfilment begins where an upstream order would be ready. Of names that are equal as DNS has it the first stays.
     """
-    unique = tuple(dict.fromkeys(identifiers))
+    first: dict[tuple[str, str], Identifier] = {}
+    for item in identifiers:
+        first.setdefault((item.type, canonical(item.value)), item)
+    unique = tuple(first.values())
     approved = mode is AuthorizationMode.PREAPPROVED
     expires = now + lifetimes.order
     waits = signing or mode is AuthorizationMode.VERIFY  # for the CSR, or for the client's proof
@@ -233,7 +236,9 @@ def approve(bundle: OrderBundle, now: datetime) -> Change:
         if item.status is AuthorizationStatus.PENDING
     )
     order = replace(with_status(order, OrderStatus.READY), mode=AuthorizationMode.PREAPPROVED)
-    event = Event(order_id=order.id, at=now, what="approved", detail="the upstream validated before the client answered")
+    event = Event(
+        order_id=order.id, at=now, what="approved", detail="the upstream validated before the client answered"
+    )
     return Change(order=order, authorizations=approved, events=(event,))
 
 

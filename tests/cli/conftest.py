@@ -4,13 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from acmehub.testing.hub_process import HubProcess
+from acmehub.cli.exits import run
 
 COMMAND = Path(sys.executable).with_name("acmehub")
 
@@ -55,14 +54,48 @@ class Cli:
         return done.stderr.strip()
 
 
+class Terminal:
+    """The same command in this process, which is quicker, for what needs no process of its own."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Status, standard output, standard error."""
+        self._capsys.readouterr()
+        status = run(arguments)
+        said = self._capsys.readouterr()
+        return status, said.out, said.err
+
+    def ok(self, *arguments: str) -> str:
+        """Standard output of a command that must succeed."""
+        status, out, err = self(*arguments)
+        assert status == 0, (arguments, status, out, err)
+        return out
+
+    def json(self, *arguments: str, status: int = 0) -> Any:
+        """What a command with --json prints."""
+        ended, out, err = self(*arguments, "--json")
+        assert ended == status, (arguments, ended, out, err)
+        return json.loads(out)
+
+    def refused(self, status: int, *arguments: str) -> str:
+        """What a command says on standard error that must exit with `status`."""
+        ended, out, err = self(*arguments)
+        assert ended == status, (arguments, ended, out, err)
+        return err.strip()
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """The command in an empty folder, in this process; its logs go to pytest."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("acmehub.cli.session.set_up_logs", lambda config: None)
+    return Terminal(tmp_path, capsys)
+
+
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """The command in an empty folder."""
     return Cli(tmp_path)
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[HubProcess]:
-    """A hub that serves, in its own folder."""
-    with HubProcess(tmp_path / "hub") as process:
-        yield process

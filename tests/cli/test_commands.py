@@ -15,7 +15,7 @@ from acmehub.problems import Problem, ProblemType, subproblem
 from tests.cli.conftest import Cli
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
-SHOW_NOTHING = {"serve", "worker", "init", "export"}
+SHOW_NOTHING = {"serve", "worker", "init"}
 
 
 def leaves() -> Iterator[tuple[str, click.Command]]:

@@ -21,7 +21,7 @@ from tests.servers.pebble_lab import context
 )
 def test_each_environment_has_its_directory(environment: str, directory: str, tmp_path: Path) -> None:
     registration = build_registry().authorities["ca_letsencrypt"]
-    raw = {"environment": environment, "agree_to_terms_of_service": True}
+    raw = {"environment": environment, "terms_of_service_agreed": True}
     made = registration.factory(read_settings(raw, registration.settings), context(tmp_path))
     assert isinstance(made, RelayAuthority)
     assert isinstance(made, AcmeRelay)
@@ -29,14 +29,14 @@ def test_each_environment_has_its_directory(environment: str, directory: str, tm
 
 
 def test_without_the_operators_agreement_nothing_works() -> None:
-    for raw in ({}, {"agree_to_terms_of_service": False}):
-        with pytest.raises(SettingsError, match=r"set it to true - `\$\.agree_to_terms_of_service`"):
+    for raw in ({}, {"terms_of_service_agreed": False}):
+        with pytest.raises(SettingsError, match=r"set it to true - `\$\.terms_of_service_agreed`"):
             read_settings(raw, LetsEncryptSettings)
 
 
 def test_the_agreement_and_the_other_settings_reach_the_relay() -> None:
     raw = {
-        "agree_to_terms_of_service": True,
+        "terms_of_service_agreed": True,
         "email": "ops@example.test",
         "account_key_type": "ec384",
         "preferred_chain": "ISRG Root X1",
@@ -44,7 +44,7 @@ def test_the_agreement_and_the_other_settings_reach_the_relay() -> None:
         "timeout": 12,
     }
     relay = read_settings(raw, LetsEncryptSettings).relay_settings()
-    assert relay.terms_of_service_agreed
+    assert relay.agrees
     assert relay.email == "ops@example.test"
     assert relay.account_key_type == "ec384"
     assert relay.preferred_chain == "ISRG Root X1"
@@ -57,10 +57,10 @@ def test_the_agreement_and_the_other_settings_reach_the_relay() -> None:
     ("raw", "field"),
     [
         ({"environment": "testing"}, r"\$\.environment"),
-        ({"agree_to_terms_of_service": True, "email": "nobody"}, r"\$\.email"),
-        ({"agree_to_terms_of_service": True, "timeout": 0}, r"\$\.timeout"),
-        ({"agree_to_terms_of_service": True, "account_key_type": "dsa"}, r"\$\.account_key_type"),
-        ({"agree_to_terms_of_service": True, "directory": "https://elsewhere"}, "directory"),
+        ({"terms_of_service_agreed": True, "email": "nobody"}, r"\$\.email"),
+        ({"terms_of_service_agreed": True, "timeout": 0}, r"\$\.timeout"),
+        ({"terms_of_service_agreed": True, "account_key_type": "dsa"}, r"\$\.account_key_type"),
+        ({"terms_of_service_agreed": True, "directory": "https://elsewhere"}, "directory"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(raw: dict[str, object], field: str) -> None:

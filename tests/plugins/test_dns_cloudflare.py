@@ -1,9 +1,11 @@
 """dns_cloudflare against a fake of Cloudflare's API that is strict about what the documentation demands."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import acmehub_dns_cloudflare
@@ -16,7 +18,7 @@ from acmehub import (
     SystemClock,
     read_settings,
 )
-from acmehub.ports.settings import public_settings
+from acmehub.ports.settings import public_settings, secret_fields
 from acmehub.testing.provider_contract import A, B, RemoteDnsProviderContract
 from acmehub_dns_cloudflare.api import Api
 from acmehub_dns_cloudflare.provider import CloudflareProvider, quoted, unquoted
@@ -254,6 +256,21 @@ async def test_the_token_is_never_shown(
 def test_settings_that_do_not_fit_name_the_field_and_the_cure(raw: dict[str, object], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         read_settings(raw, Settings)
+
+
+def test_the_readme_lists_the_settings_with_their_defaults() -> None:
+    text = (Path(__file__).parents[2] / "plugins" / "dns_cloudflare" / "README.md").read_text()
+    table = dict(re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \|", text, flags=re.MULTILINE))
+    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    assert table.keys() == fields.keys()
+    for name, words in table.items():
+        if fields[name].default is msgspec.NODEFAULT:
+            assert words.startswith("required")
+        else:
+            assert words.strip("`") == format(
+                fields[name].default, "" if isinstance(fields[name].default, str) else "g"
+            )
+    assert {name for name, words in table.items() if "secret" in words} == secret_fields(Settings)
 
 
 async def test_the_plugin_registers_a_provider_made_from_its_settings(fake: FakeCloudflare, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -12,11 +13,12 @@ from types import SimpleNamespace
 import dns.message
 import dns.rcode
 import dns.tsig
+import msgspec
 import pytest
 
 import acmehub_dns_rfc2136
 from acmehub import DnsProviderRefused, DnsProviderUnavailable, PluginContext, SettingsError, SystemClock, read_settings
-from acmehub.ports.settings import public_settings
+from acmehub.ports.settings import public_settings, secret_fields
 from acmehub.testing.dns_server import DnsServer, FaultKind, tsig_key
 from acmehub.testing.provider_contract import A, RemoteDnsProviderContract
 from acmehub_dns_rfc2136.provider import Rfc2136Provider
@@ -271,6 +273,21 @@ async def test_the_secret_is_never_shown(server: DnsServer, caplog: pytest.LogCa
     await provider.add_txt("corp.test", NAME, A)
     shown = [repr(provider), repr(settings), str(public_settings(settings)), repr(vars(provider)), *caplog.messages]
     assert not [text for text in shown if SECRET in text]
+
+
+def test_the_readme_lists_the_settings_with_their_defaults() -> None:
+    text = (Path(__file__).parents[2] / "plugins" / "dns_rfc2136" / "README.md").read_text()
+    table = dict(re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \|", text, flags=re.MULTILINE))
+    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    assert table.keys() == fields.keys()
+    for name, words in table.items():
+        if fields[name].default is msgspec.NODEFAULT:
+            assert words.startswith("required")
+        else:
+            assert words.strip("`") == format(
+                fields[name].default, "" if isinstance(fields[name].default, str) else "g"
+            )
+    assert {name for name, words in table.items() if "secret" in words} == secret_fields(Settings)
 
 
 async def test_the_plugin_registers_a_provider_made_from_the_settings_of_the_example(

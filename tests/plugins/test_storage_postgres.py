@@ -1,12 +1,23 @@
-"""The PostgreSQL storage: the contract, and what is its own."""
+"""The PostgreSQL storage: the contract of every storage, and what PostgreSQL and the network may do to us."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
+import asyncpg
 import pytest
+from msgspec.structs import replace
 
-from acmehub import Secret, SqlStore, Store
+from acmehub import Conflict, Secret, SettingsError, SqlStore, Store, StoreUnavailable, read_settings
+from acmehub.orders import Change, OrderBundle
+from acmehub.storage.tables import TABLES
 from acmehub.testing.store_contract import StoreContract
-from acmehub_storage_postgres import PostgresDriver, Settings
+from acmehub.testing.store_samples import Seed, an_event, sow
+from acmehub_storage_postgres import PostgresDriver, Settings, register_storages
+from acmehub_storage_postgres.errors import translated
 from tests.journal import Journal
 from tests.servers.postgres import Postgres, running_postgres
 
@@ -18,15 +29,350 @@ def postgres(journal: Journal) -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture
-def settings(postgres: Postgres) -> Settings:
-    return Settings(dsn=Secret(postgres.new_database()), connections=4, timeout=10)
+@pytest.fixture(scope="session")
+def database(postgres: Postgres) -> str:
+    """The DSN of a database that has its tables."""
+    dsn = postgres.new_database()
+    asyncio.run(store_of(dsn).migrate())
+    return dsn
 
 
 @pytest.fixture
-def make_store(settings: Settings) -> Callable[[], Store]:
-    return lambda: SqlStore(PostgresDriver(settings))
+def make_store(postgres: Postgres, database: str) -> Callable[[], Store]:
+    """Stores on a database that has tables and no rows: making one anew takes a second."""
+    emptied = [f"DELETE FROM {table._meta.tablename}" for table in reversed(TABLES)]
+    postgres.sql("; ".join(emptied), name_of(database))
+    return lambda: store_of(database)
+
+
+@pytest.fixture
+async def store(make_store: Callable[[], SqlStore]) -> AsyncIterator[SqlStore]:
+    store = make_store()
+    await store.open()
+    yield store
+    await store.close()
+
+
+def store_of(dsn: str, **settings: Any) -> SqlStore:
+    return SqlStore(PostgresDriver(Settings(dsn=Secret(dsn), **{"connections": 4, "timeout": 10, **settings})))
+
+
+def name_of(dsn: str) -> str:
+    return dsn.rpartition("/")[2]
+
+
+def counted(bundle: OrderBundle) -> Change:
+    return Change(order=replace(bundle.order, attempts=bundle.order.attempts + 1))
+
+
+async def attempts_of(store: Store, bundle: OrderBundle) -> int:
+    found = await store.orders.get(bundle.order.id)
+    assert found is not None
+    return found.order.attempts
+
+
+async def an_order(store: Store) -> tuple[Seed, OrderBundle]:
+    seed = await sow(store)
+    bundle = seed.order()
+    await store.orders.add(bundle)
+    return seed, bundle
 
 
 class TestPostgresStore(StoreContract):
     """The contract of every storage."""
+
+    @pytest.fixture
+    def make_bare_store(self, postgres: Postgres) -> Callable[[], Store]:
+        dsn = postgres.new_database()
+        return lambda: store_of(dsn)
+
+
+# ------------------------------------------------------------------------------------------------------- faults
+
+
+async def test_connections_killed_in_mid_flight_cost_no_change_and_heal(
+    store: SqlStore, postgres: Postgres, database: str
+) -> None:
+    _, bundle = await an_order(store)
+    done, doubtful = 0, 0
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal done, doubtful
+        while not stop.is_set():
+            try:
+                await store.orders.apply(bundle.order.id, counted)
+                done += 1
+            except StoreUnavailable:
+                doubtful += 1
+
+    workers = [asyncio.create_task(work()) for _ in range(6)]
+    for _ in range(15):
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(postgres.end_connections, name_of(database))
+    stop.set()
+    await asyncio.gather(*workers)
+    assert done > 0
+    assert done <= await attempts_of(store, bundle) <= done + doubtful
+    await store.ping()
+
+
+async def test_an_idle_connection_that_was_killed_is_replaced_without_an_error(
+    store: SqlStore, postgres: Postgres, database: str
+) -> None:
+    _, bundle = await an_order(store)
+    postgres.end_connections(name_of(database))
+    await store.orders.apply(bundle.order.id, counted)
+    assert await attempts_of(store, bundle) == 1
+
+
+async def test_the_store_outlives_a_restart_of_the_server(journal: Journal) -> None:
+    with running_postgres(log=journal.new_log("postgres")) as server:
+        journal.keep_secret("PostgreSQL password of another server", server.password)
+        store = store_of(server.new_database(), timeout=3)
+        await store.migrate()
+        await store.open()
+        news: list[str] = []
+        store.subscribe(news.append)
+        try:
+            _, bundle = await an_order(store)
+            await asyncio.to_thread(server.stop, signal.SIGQUIT)  # a crash
+            for attempt in (store.orders.apply(bundle.order.id, counted), store.orders.get(bundle.order.id)):
+                with pytest.raises(StoreUnavailable) as caught:
+                    await attempt
+                assert f"127.0.0.1:{server.port}" in str(caught.value)
+                assert server.password not in str(caught.value)
+            await asyncio.to_thread(server.start)
+            news.clear()
+            assert (await store.orders.apply(bundle.order.id, counted)).order.attempts == 1
+            async with asyncio.timeout(15):
+                while "" not in news:  # it listens again, and does not know what it has missed
+                    await asyncio.sleep(0.05)
+        finally:
+            await store.close()
+
+
+async def test_a_commit_that_fails_changes_nothing_and_the_connection_goes_on(
+    store: SqlStore, postgres: Postgres, database: str
+) -> None:
+    _, bundle = await an_order(store)
+    failing_commit(postgres, database, "RAISE EXCEPTION 'no' USING ERRCODE = 'foreign_key_violation'")
+    try:
+        with pytest.raises(Conflict) as caught:
+            await store.records.note((an_event(bundle.order), an_event(bundle.order)))
+        assert caught.value.field == "references"
+        with pytest.raises(Conflict):
+            await store.orders.apply(bundle.order.id, lambda b: replace(counted(b), events=(an_event(b.order),)))
+        assert await store.records.timeline(bundle.order.id) == ()
+        assert await attempts_of(store, bundle) == 0
+        assert (await store.orders.apply(bundle.order.id, counted)).order.attempts == 1
+    finally:
+        postgres.sql("DROP FUNCTION failing() CASCADE", name_of(database))
+
+
+async def test_a_transaction_that_could_not_be_serialized_is_run_again(
+    store: SqlStore, postgres: Postgres, database: str
+) -> None:
+    _, bundle = await an_order(store)
+    postgres.sql("CREATE SEQUENCE tries", name_of(database))
+    fails_twice = "IF nextval('tries') <= 2 THEN RAISE EXCEPTION 'no' USING ERRCODE = 'serialization_failure'; END IF"
+    failing_commit(postgres, database, fails_twice)
+    ran = 0
+
+    def rule(stored: OrderBundle) -> Change:
+        nonlocal ran
+        ran += 1
+        return replace(counted(stored), events=(an_event(stored.order),))
+
+    try:
+        assert (await store.orders.apply(bundle.order.id, rule)).order.attempts == 1
+        assert ran == 3
+        assert len(await store.records.timeline(bundle.order.id)) == 1
+    finally:
+        postgres.sql("DROP FUNCTION failing() CASCADE; DROP SEQUENCE tries", name_of(database))
+
+
+def failing_commit(postgres: Postgres, database: str, does: str) -> None:
+    """Have transactions that add events do something at their COMMIT."""
+    postgres.sql(
+        f"CREATE FUNCTION failing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; RETURN NULL; END $$;"
+        " CREATE CONSTRAINT TRIGGER failing AFTER INSERT ON event DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION failing()",
+        name_of(database),
+    )
+
+
+async def test_a_server_that_takes_no_writes_is_named_and_left(
+    store: SqlStore, postgres: Postgres, database: str
+) -> None:
+    _, bundle = await an_order(store)
+    name = name_of(database)
+    postgres.sql(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    postgres.end_connections(name)
+    try:
+        with pytest.raises(StoreUnavailable, match="primary"):
+            await store.orders.apply(bundle.order.id, counted)
+        assert await attempts_of(store, bundle) == 0
+    finally:
+        postgres.sql(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+    postgres.end_connections(name)
+    await store.orders.apply(bundle.order.id, counted)
+
+
+async def test_a_process_that_froze_in_a_transaction_does_not_keep_its_rows(store: SqlStore, database: str) -> None:
+    connection = await asyncpg.connect(**Settings(dsn=Secret(database)).connect_arguments())
+    try:
+        assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("wrong", ["password", "port", "database", "user"])
+async def test_what_cannot_be_connected_to_is_named_without_the_password(postgres: Postgres, wrong: str) -> None:
+    password, port, database, user = postgres.password, postgres.port, "postgres", postgres.user
+    if wrong == "password":
+        password = "wrong-password"
+    elif wrong == "port":
+        port = 1
+    elif wrong == "database":
+        database = "nothing"
+    else:
+        user = "nobody"
+    dsn = f"postgresql://{user}:{password}@127.0.0.1:{port}/{database}"
+    parts = Settings(host="127.0.0.1", port=port, database=database, user=user, password=Secret(password), timeout=5)
+    for store in (store_of(dsn, timeout=5), SqlStore(PostgresDriver(parts))):
+        for attempt in (store.open(), store.migrate()):
+            with pytest.raises(StoreUnavailable) as caught:
+                await attempt
+            text = str(caught.value)
+            assert f"127.0.0.1:{port}/{database}" in text
+            assert password not in text
+            assert password not in repr(caught.value.__cause__)
+
+
+async def test_a_database_without_tables_says_how_to_make_them(postgres: Postgres) -> None:
+    store = store_of(postgres.new_database())
+    await store.open()
+    try:
+        with pytest.raises(StoreUnavailable, match="acmehub db upgrade"):
+            await store.principals.list()
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (asyncpg.DiskFullError("could not extend file"), "disk is full"),
+        (asyncpg.TooManyConnectionsError("too many clients"), "max_connections"),
+        (asyncpg.CannotConnectNowError("starting up"), "wait for it"),
+        (asyncpg.AdminShutdownError("terminating connection"), "wait for it"),
+        (asyncpg.QueryCanceledError("statement timeout"), "statement_timeout"),
+        (asyncpg.ConnectionDoesNotExistError("connection was closed"), "connection was lost"),
+        (asyncpg.DeadlockDetectedError("deadlock"), "contention"),
+        (TimeoutError(), "did not answer in time"),
+        (ConnectionRefusedError("refused"), "cannot be reached"),
+        (asyncpg.InterfaceError("connection is closed"), "cannot be reached"),
+        (asyncpg.InternalClientError("cannot switch to state 15"), "cannot be reached"),
+    ],
+)
+def test_each_failure_names_a_cure(error: Exception, cure: str) -> None:
+    known = translated(error, "db:5432/hub")
+    assert isinstance(known, StoreUnavailable)
+    assert cure in str(known)
+    assert "db:5432/hub" in str(known)
+    doubtful = translated(error, "db:5432/hub", committing=True)
+    assert "not known" in str(doubtful)
+
+
+def test_a_defect_of_ours_is_not_dressed_up() -> None:
+    assert translated(asyncpg.PostgresSyntaxError("syntax error"), "db") is None
+    assert translated(asyncpg.exceptions._base.DataError("invalid input"), "db") is None
+
+
+async def test_no_more_connections_are_opened_than_allowed(store: SqlStore, postgres: Postgres, database: str) -> None:
+    seed = await sow(store)
+    await asyncio.gather(*[store.orders.add(seed.order()) for _ in range(50)])
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'acmehub'"
+    assert int(await asyncio.to_thread(postgres.sql, count, name_of(database))) <= 4
+
+
+# ------------------------------------------------------------------------------------------------------- schema
+
+
+def test_six_processes_migrate_at_once(postgres: Postgres) -> None:
+    program = f"""
+import asyncio
+from acmehub import Secret, SqlStore
+from acmehub_storage_postgres import PostgresDriver, Settings
+print(asyncio.run(SqlStore(PostgresDriver(Settings(dsn=Secret({postgres.new_database()!r})))).migrate()))
+"""
+    running = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    ended = [process.communicate(timeout=120) for process in running]
+    assert all(not errors for _, errors in ended), ended
+    steps = sorted(int(output) for output, _ in ended)
+    assert steps[:5] == [0] * 5
+    assert steps[5] > 0
+
+
+def test_the_migrations_make_the_columns_that_the_tables_have(postgres: Postgres, database: str) -> None:
+    text = postgres.sql(
+        "SELECT table_name || ' ' || column_name || ' ' || is_nullable FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name <> 'migration'",
+        name_of(database),
+    )
+    expected = {
+        f"{table._meta.tablename} {column._meta.name} {'YES' if column._meta.null else 'NO'}"
+        for table in TABLES
+        for column in table._meta.columns
+    }
+    assert set(text.splitlines()) == expected
+
+
+async def test_a_schema_of_its_own_serves_as_well(postgres: Postgres) -> None:
+    dsn = postgres.new_database()
+    postgres.sql("CREATE SCHEMA hub", name_of(dsn))
+    store = store_of(f"{dsn}?search_path=hub")
+    assert await store.migrate() > 0
+    assert await store.migrate() == 0
+    await store.open()
+    await sow(store)
+    await store.close()
+    assert postgres.sql("SELECT count(*) FROM hub.principal", name_of(dsn)) == "1"
+
+
+# ------------------------------------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        ({"dsn": "mysql://db/hub"}, "dsn"),
+        ({"dsn": "postgresql://db/hub", "host": "db"}, "dsn and host"),
+        ({"host": "db", "connections": 0}, "connections"),
+        ({"host": "db", "timeout": 0}, "timeout"),
+        ({"host": "db", "pool": 3}, "pool"),
+    ],
+)
+def test_settings_that_do_not_fit_name_the_field(raw: dict[str, Any], field: str) -> None:
+    with pytest.raises(SettingsError, match=field):
+        read_settings(raw, Settings)
+
+
+def test_settings_show_the_place_and_never_the_password() -> None:
+    for settings in (
+        read_settings({"dsn": "postgresql://hub:hidden-word@db1:5432,db2:5433/hub?sslmode=require"}, Settings),
+        read_settings({"host": "db1", "database": "hub", "user": "hub", "password": "hidden-word"}, Settings),
+    ):
+        assert "db1:5432" in settings.place
+        assert "hidden-word" not in settings.place + repr(settings)
+    assert Settings(dsn=Secret("postgresql:///hub?host=/run/postgresql")).place == "/run/postgresql/hub"
+
+
+def test_it_is_registered_under_its_name() -> None:
+    registered: list[str] = []
+    register_storages(lambda name, *_: registered.append(name))
+    assert registered == ["storage_postgres"]

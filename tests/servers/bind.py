@@ -60,7 +60,11 @@ class TsigKey:
 
 
 class Bind:
-    """The servers, started and stopped by `with`; `key` is the hub's, `admin` may change everything."""
+    """The servers, started and stopped by `with`; `key` is the hub's, `admin` may change everything.
+
+    With `resolves` they are resolvers as well, as a validating CA needs one: a CNAME is followed into another zone,
+    and names outside the zones do not exist.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class Bind:
         secondaries: int = 0,
         log: Path | None = None,
         key: TsigKey | None = None,
+        resolves: bool = False,
     ) -> None:
         self.zones = tuple(zones)
         self.key = key or TsigKey("hub.")
@@ -81,6 +86,7 @@ class Bind:
         self._forwarder = Forwarder({(item, self.port): ("127.0.0.1", self._ports[item]) for item in self.addresses})
         self.log = log or folder / "named.log"
         self._folder = folder
+        self._resolves = resolves
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -178,6 +184,7 @@ class Bind:
     def _write(self, address: str) -> None:
         home = self._home(address)
         home.mkdir(parents=True)
+        (home / "root.zone").write_text("$TTL 60\n. SOA ns. hostmaster. 1 2 1 86400 1\n. NS ns.\nns. A 127.0.0.1\n")
         config = [self._options(address)]
         config += [
             f'key "{key.name}" {{ algorithm {key.algorithm}; secret "{key.secret}"; }};'
@@ -202,12 +209,14 @@ class Bind:
 options {{
     directory "{self._home(address)}"; pid-file none; session-keyfile none; managed-keys-directory ".";
     listen-on port {self._ports[address]} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
-    recursion no; dnssec-validation no; empty-zones-enable no;
+    {"recursion yes; allow-recursion { any; };" if self._resolves else "recursion no;"}
+    dnssec-validation no; empty-zones-enable no;
     allow-query {{ any; }}; allow-transfer {{ 127.0.0.0/8; }};
     {notify}
     notify-delay 0; notify-rate 1000; startup-notify-rate 1000; serial-query-rate 1000; min-refresh-time 1;
 }};
-controls {{ }};"""
+controls {{ }};
+{'zone "." { type primary; file "root.zone"; };' if self._resolves else ""}"""
 
     def _zone_file(self, zone: Zone) -> str:
         lines = [f"$ORIGIN {zone.name}.", "$TTL 60", "@ SOA ns1 hostmaster 1 2 1 86400 1"]

@@ -12,6 +12,8 @@ from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Conflict, Missing, StoreError, StoreUnavailable
 from acmehub.problems import Problem
 from acmehub.registry import PluginError, PluginMissing
+from acmehub.services.declared import InvalidFile
+from acmehub.services.errors import InUse, Invalid, NotFound, Refused, Taken
 from acmehub.vault import VaultError
 
 
@@ -40,6 +42,12 @@ MEANINGS = {
 # the first class that fits decides
 _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
     (ConfigError, Exit.USAGE),
+    (Invalid, Exit.USAGE),
+    (InvalidFile, Exit.USAGE),
+    (NotFound, Exit.NOT_FOUND),
+    (Taken, Exit.CONFLICT),
+    (InUse, Exit.CONFLICT),
+    (Refused, Exit.FAILED),
     (SettingsError, Exit.USAGE),
     (PluginMissing, Exit.NOT_FOUND),
     (PluginError, Exit.FAILED),
@@ -93,6 +101,8 @@ def describe(error: Exception) -> list[str]:
     if isinstance(error, Problem):
         parts = [f"  {part.detail}" for part in error.subproblems if part.detail != error.detail]
         return [f"{error.type.value[0]}: {error.detail}", *parts]
+    if isinstance(error, InvalidFile):
+        return list(error.faults)
     text = str(error)
     if isinstance(error, UpstreamError | DnsProviderError) and error.server:
         text = f"{error.server}: {text}"

@@ -7,18 +7,19 @@ import pwd
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from acmehub.config import Config, find_config, load_config
+from acmehub.services.plugin_resources import Sources
+from acmehub.services.rights import Acting
 from acmehub.serving.logs import set_up_logs
+from acmehub.serving.urls import last_url
 
 if TYPE_CHECKING:
     from acmehub.hub import Hub
-
-P = ParamSpec("P")
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -30,10 +31,20 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """An open hub, and who is at the keyboard (for the audit)."""
+    """An open hub, and who is at the keyboard."""
 
     hub: "Hub"
-    actor: str
+    acting: Acting
+
+    @property
+    def actor(self) -> str:
+        """How the audit names who acts."""
+        return self.acting.name
+
+    @property
+    def sources(self) -> Sources:
+        """Where `env:NAME` and `file:PATH` of options are looked up: here."""
+        return Sources(os.environ, Path.cwd())
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,14 +68,18 @@ def read_config(config_file: Path | None, **overrides: Any) -> Config:
     return load_config(path, environ=os.environ, overrides=overrides)
 
 
-def hub_verb(verb: Callable[Concatenate[Session, P], Awaitable[Result]]) -> Callable[..., int]:
-    """A verb that works on an open hub: adds --config, --data-dir and --json, and prints its `Result`."""
+def hub_verb(verb: Callable[..., Awaitable[Result]]) -> Callable[..., int]:
+    """A verb that works on an open hub: adds --config, --data-dir and --json, and prints its `Result`.
+
+    `verb` is given a `Session`, then its own options by name.
+    """
 
     @config_options
     @json_option
     @functools.wraps(verb)
     def command(config_file: Path | None, data_dir: Path | None, as_json: bool, **arguments: Any) -> int:
         config = read_config(config_file, data_dir=data_dir)
+        config = msgspec.structs.replace(config, public_url=config.public_url or last_url(config.data_dir))
         set_up_logs(msgspec.structs.replace(config.log, level="debug" if config.log.level == "debug" else "warning"))
         result = asyncio.run(_with_hub(verb, config, arguments))
         show(result, as_json)
@@ -111,7 +126,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str) ->
 
 def fields(pairs: Sequence[tuple[str, object]]) -> list[str]:
     """`name  value` lines, without those that have no value."""
-    kept = [(name, value) for name, value in pairs if value not in (None, "", ())]
+    kept = [(name, value) for name, value in pairs if value not in (None, "", (), [])]
     width = max((len(name) for name, _ in kept), default=0)
     return [f"{name.ljust(width)}  {_text(value)}" for name, value in kept]
 
@@ -129,4 +144,4 @@ async def _with_hub(verb: Callable[..., Awaitable[Result]], config: Config, argu
 
     hub = build_hub(config)
     async with hub.running():
-        return await verb(Session(hub, actor()), **arguments)
+        return await verb(Session(hub, Acting.machine(actor())), **arguments)

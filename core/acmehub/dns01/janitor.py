@@ -26,6 +26,7 @@ LEASE = timedelta(seconds=120)  # longer than a provider may take
 LONGEST_PAUSE = 3600.0
 IDLE = 15.0  # looks at least so often, for rows that another process has withdrawn
 LOUD_AFTER = 5
+GRACE = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -46,12 +47,12 @@ class Janitor:
         self._woken.set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled; removals that are under way may end then."""
         while True:
             self._woken.clear()
             seconds = IDLE
             try:
-                await self.work_off()
+                await self._work_off_unbroken()
                 due = await self._store.ledger.next_due()
                 if due is not None:
                     seconds = min(IDLE, max(0.1, (due - self._clock.now()).total_seconds()))
@@ -62,6 +63,24 @@ class Janitor:
                     await self._woken.wait()
             except TimeoutError:
                 continue
+
+    async def finish(self) -> None:
+        """Remove what is due once more, before the process ends, within the grace."""
+        try:
+            async with asyncio.timeout(GRACE):
+                await self.work_off()
+        except (TimeoutError, StoreUnavailable) as error:
+            _log.info("records are left to the next process: %s", str(error) or "no time left")
+
+    async def _work_off_unbroken(self) -> None:
+        task = asyncio.create_task(self.work_off())
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task], timeout=GRACE)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
 
     async def work_off(self) -> int:
         """Remove what is due now; how many rows were tried."""

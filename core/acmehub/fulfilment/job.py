@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -17,7 +17,13 @@ from acmehub.fulfilment.pacing import Looks, SteadyClock, jittered
 from acmehub.instances import Instances
 from acmehub.models import Authorization, Event, Order, OrderStatus, Stage
 from acmehub.orders import Change, OrderBundle
-from acmehub.ports.authority import IssueRequest, UpstreamAccount, UpstreamUnavailable
+from acmehub.ports.authority import (
+    CertificateAuthority,
+    IssueRequest,
+    SigningAuthority,
+    UpstreamAccount,
+    UpstreamUnavailable,
+)
 from acmehub.ports.plugins import OrderFinished
 from acmehub.ports.store import Store, StoreUnavailable
 from acmehub.problems import ProblemDocument
@@ -48,6 +54,14 @@ class Engine(msgspec.Struct, kw_only=True):
     lease: timedelta
     efforts: timedelta
     stopping: bool = False
+    signing: dict[type, bool] = {}
+
+    def signs(self, authority: CertificateAuthority) -> TypeGuard[SigningAuthority]:
+        """Whether an authority signs by itself; asked once per type, as the answer takes a while."""
+        kind = type(authority)
+        if kind not in self.signing:
+            self.signing[kind] = isinstance(authority, SigningAuthority)
+        return self.signing[kind]
 
     async def announce(self, order: Order) -> None:
         """Tell plugins that an order is finished; costs nothing while none of them listens."""

@@ -59,8 +59,14 @@ async def order_upstream(job: Job, relay: RelayAuthority) -> None:
 
 
 async def _take_flight(job: Job, key: str) -> None:
+    def rule(current: OrderBundle) -> Change:
+        order = replace(current.order, flight=key, attempts=0)
+        if current.order.flight is not None:  # another account than before: its orders are out of reach
+            order = replace(order, upstream_url=None, upstream_finalize=None, upstream_certificate=None)
+        return Change(order=order)
+
     try:
-        await job.commit(lambda current: Change(order=replace(current.order, flight=key, attempts=0)))
+        await job.commit(rule)
     except Conflict as conflict:
         if conflict.field != "flight":
             raise

@@ -3,14 +3,17 @@
 from acmehub.fulfilment.authorizing import read_authorizations, trigger, watch_validation
 from acmehub.fulfilment.issuing import begin_finalizing, download, finalize, watch_issuance
 from acmehub.fulfilment.job import Job
-from acmehub.fulfilment.ordering import order_upstream
+from acmehub.fulfilment.ordering import flight_key, order_again, order_upstream
 from acmehub.fulfilment.publishing import publish, watch_propagation
 from acmehub.fulfilment.signing import sign
 from acmehub.fulfilment.verifying import to_verify, verify, wait_for_proofs
 from acmehub.models import AuthorizationMode, OrderStatus, Stage
-from acmehub.ports.authority import RelayAuthority, SigningAuthority
+from acmehub.ports.authority import RelayAuthority
 from acmehub.ports.settings import SettingsError
 from acmehub.problems import Problem, ProblemType
+
+
+NEEDS_NO_ACCOUNT = frozenset({Stage.ORDERING, Stage.PUBLISHING, Stage.PROPAGATING, Stage.DONE, Stage.FAILED})
 
 
 async def take_step(job: Job) -> None:
@@ -24,7 +27,7 @@ async def take_step(job: Job) -> None:
         return
     instance = await job.engine.instances.authority(order.authority_id)
     authority = instance.object
-    if isinstance(authority, SigningAuthority):
+    if job.engine.signs(authority):
         await sign(job, authority, instance.row.name)
     elif isinstance(authority, RelayAuthority):
         await _relay_step(job, authority)
@@ -33,6 +36,12 @@ async def take_step(job: Job) -> None:
 
 
 async def _relay_step(job: Job, relay: RelayAuthority) -> None:
+    order = job.order
+    if order.stage not in NEEDS_NO_ACCOUNT and order.flight is not None:
+        account = await job.account(relay.server)
+        if flight_key(relay, account, order) != order.flight:
+            await order_again(job, "orders anew with another upstream account", account.url)
+            return
     match job.order.stage:
         case Stage.ORDERING:
             await order_upstream(job, relay)

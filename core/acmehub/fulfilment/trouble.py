@@ -1,5 +1,6 @@
 """What becomes of an order when a step fails: tried again, ordered anew, or ended with words (RELIABILITY.md 2.13)."""
 
+import itertools
 from datetime import timedelta
 
 from acmehub.dns01 import DnsTrouble, DnsUnclear
@@ -26,7 +27,9 @@ EXPECTED = (UpstreamError, DnsProviderError, DnsTrouble, Problem, *OURS)
 
 MOST_REFUSALS = 12  # with pauses up to a minute: about ten minutes for an operator to put it right
 LONGEST_PAUSE = 60.0
+LOST = "CA does not know it"
 SURE_OF_LOSS = 3  # 404s in a row until an upstream order counts as dead
+SURER_OF_LOSS = 6  # when it may have been finalized: about two minutes
 
 
 async def settle(job: Job, error: Exception) -> None:
@@ -54,8 +57,8 @@ async def _settle_upstream(job: Job, error: UpstreamError) -> None:
             await _settle_limit(job, error)
         case UpstreamAccountLost():
             await job.engine.instances.forget_account(job.order.authority_id, job.account_url)
-            pause = back_off(job.order.attempts + 1)
-            await order_again(job, "upstream account lost, to be registered anew", error.detail, pause=pause)
+            event = job.event("upstream account lost, to be registered anew", error.detail)
+            await job.put_off(back_off(job.order.attempts + 1), event)  # `steps` finds out whether it is another one
         case UpstreamObjectLost():
             await _settle_loss(job, error)
         case UpstreamRefused():
@@ -77,8 +80,12 @@ async def _settle_limit(job: Job, error: UpstreamRateLimited) -> None:
 
 async def _settle_loss(job: Job, error: UpstreamObjectLost) -> None:
     """One 404 may be a slip of the CA's; a certificate that was issued is never ordered a second time."""
-    event = job.event("CA does not know it", error.detail)
-    if job.order.attempts + 1 < SURE_OF_LOSS or job.order.stage is Stage.DOWNLOADING:
+    event = job.event(LOST, error.detail)
+    timeline = await job.engine.store.records.timeline(job.order.id)
+    in_a_row = sum(1 for _ in itertools.takewhile(lambda item: item.what == LOST, reversed(timeline)))
+    count = min(in_a_row, job.order.attempts) + 1  # what worked meanwhile has reset `attempts`
+    sure = SURER_OF_LOSS if job.order.stage in (Stage.FINALIZING, Stage.ISSUING) else SURE_OF_LOSS
+    if count < sure or job.order.stage is Stage.DOWNLOADING:
         await job.put_off(back_off(job.order.attempts + 1), event)
     else:
         await order_again(job, "upstream order lost", error.detail, pause=back_off(job.order.attempts + 1))

@@ -263,6 +263,7 @@ class Fulfilment:
             await asyncio.wait([task for _job, task in left])
         for job, _task in left:
             await self._give_back(job)
+        await self.janitor.finish()
 
     async def _give_back(self, job: Job) -> None:
         def rule(current: OrderBundle) -> Change:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from litestar.types import Scope
+from litestar.types import HTTPScope
 
 Network = IPv4Network | IPv6Network
 
 
-def client_address(scope: Scope, proxies: Sequence[Network]) -> str:
+def client_address(scope: HTTPScope, proxies: Sequence[Network]) -> str:
     """The client's IP address; empty where the transport has none.
 
     `X-Forwarded-For` is read from the right, and only as far as each hop is one of the trusted proxies.

@@ -1,13 +1,17 @@
-"""The ASGI application: Litestar, with the ACME resources mounted at `/acme` and what plugins add beside them."""
+"""The ASGI application: the ACME server at `/acme`, and Litestar for everything beside it.
+
+The ACME resources have a table of their own in front of Litestar, which answers 404 and 405 outside of every middleware
+and costs as much per request as checking a signature (docs/adr/0005-acme-in-front-of-litestar.md).
+"""
 
 import logging
 import secrets
 from typing import Any
 
 from litestar import Litestar, Request, Response
+from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.handlers import asgi
-from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Scope, Send
 
 from acmehub.http import accounts, authorizations, certificates, challenges, directory, orders, routing
 from acmehub.http.answers import PROBLEM, Answer, encode
@@ -17,10 +21,12 @@ from acmehub.http.holding import ClientGone
 from acmehub.http.rendering import problem_answer
 from acmehub.http.routing import NotAllowed, Route, Router
 from acmehub.http.urls import PREFIX
+from acmehub.jws import MAX_BODY
 from acmehub.ports.store import StoreUnavailable
 from acmehub.problems import Problem, ProblemDocument, ProblemType
 
 _log = logging.getLogger(__name__)
+_BELOW = PREFIX + "/"
 _STORE_RETRY_AFTER = 10
 
 ROUTES = (
@@ -40,24 +46,34 @@ ROUTES = (
 )
 
 
-def create_app(hub: Engine) -> Litestar:
+def create_app(hub: Engine) -> "Application":
     """The application of a hub; the hub must be running when requests come, but need not be yet."""
-    acme = AcmeServer(build_front(hub))
-
-    @asgi(PREFIX, is_mount=True, copy_scope=False)
-    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
-        await acme(scope, receive, send)
-
-    handlers: list[ControllerRouterHandler] = [mounted, *health_routes(hub)]
+    handlers: list[ControllerRouterHandler] = [*health_routes(hub)]
     for offered in hub.registry.hook.register_routes():
         handlers += offered
-    return Litestar(
+    beside = Litestar(
         route_handlers=handlers,
         openapi_config=None,
         logging_config=None,
-        request_max_body_size=64 * 1024,
+        request_max_body_size=MAX_BODY,
         exception_handlers={Exception: _beside_acme},
     )
+    return Application(AcmeServer(build_front(hub)), beside)
+
+
+class Application:
+    """Gives requests for `/acme` and below to the ACME server, all else (and the lifespan) to Litestar."""
+
+    def __init__(self, acme: "AcmeServer", beside: Litestar) -> None:
+        self._acme = acme
+        self._beside = beside
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == ScopeType.HTTP and (scope["path"].startswith(_BELOW) or scope["path"] == PREFIX):
+            await self._acme(scope, receive, send)
+        else:
+            await self._beside(scope, receive, send)
 
 
 class AcmeServer:
@@ -68,9 +84,9 @@ class AcmeServer:
         self._router = Router(ROUTES)
         self._index = f'<{front.urls.directory}>;rel="index"'.encode()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI, of type `http`."""
-        method = str(scope.get("method"))
+    async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        method = scope["method"]
         path = scope["raw_path"].decode("latin-1")
         route: Route | None = None
         try:

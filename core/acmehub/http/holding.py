@@ -62,6 +62,9 @@ class Holding:
             state = await (first or read)()
             if done(state) or len(self._bulletin) > MOST_HELD:
                 return state
+            if first is not None:  # the news of our own write comes a turn later, and would have us read for nothing
+                await asyncio.sleep(0)
+                notice.forget()
             begun = self._clock.monotonic()
             end = begun + min(seconds, SUM_PER_ORDER - self._spent.get(order_id, 0.0))
             try:
@@ -86,21 +89,17 @@ class Holding:
             self._greeted.popitem(last=False)
 
     async def _news(self, notice: Notice, watch: "_Watch", end: float) -> bool:
-        """Wait for news until `end` (monotonic); False when it is time to answer with what there is."""
-        if self._stopping.is_set():
-            return False
+        """Wait for news until `end` (monotonic), and see after a while without what there is; False when time is up."""
         left = end - self._clock.monotonic()
-        if left <= 0:
+        if self._stopping.is_set() or left <= 0:
             return False
-        if not watch.begun:
-            if await notice.wait(min(left, _UNWATCHED)):
-                return not self._stopping.is_set()
+        if watch.begun:
+            await notice.wait(left)
+        elif not await notice.wait(min(left, _UNWATCHED)):
             watch.begin()
-            left = end - self._clock.monotonic()
-        came = await notice.wait(left)
         if watch.gone:
             raise ClientGone
-        return came and not self._stopping.is_set()
+        return True
 
     def _note(self, order_id: str, seconds: float) -> None:
         self._spent[order_id] = self._spent.get(order_id, 0.0) + seconds

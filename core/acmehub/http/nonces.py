@@ -1,9 +1,10 @@
-"""Anti-replay nonces (RFC 8555 section 6.5): issued without a write, accepted exactly once. docs/adr/0002-nonces.md.
+"""Anti-replay nonces (RFC 8555 section 6.5): issued without a write, accepted exactly once. docs/adr/0004-nonces.md.
 
 A nonce is 24 bytes, 32 characters of base64url: 12 that say which one it is, then 12 of a MAC. Nobody can make one up,
 so only those that were *used* have to be remembered.
 """
 
+import hashlib
 import hmac
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -134,7 +135,8 @@ class SharedNonces:
 
 
 def _seal(key: bytes, body: bytes) -> str:
-    return urlsafe_b64encode(body + hmac.digest(key, body, "sha256")[:_MAC_SIZE]).decode()
+    mac = hashlib.blake2b(body, key=key, digest_size=_MAC_SIZE).digest()  # RFC 7693; a third of the time of HMAC
+    return urlsafe_b64encode(body + mac).decode()
 
 
 def _open(key: bytes, nonce: str) -> bytes | None:

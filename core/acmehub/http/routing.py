@@ -1,14 +1,9 @@
-"""Routes of the ACME server: which resource a path and a method lead to.
-
-The ACME resources are mounted in Litestar as one ASGI application with a table of their own: Litestar 2.25 answers 404
-and 405 outside of every middleware, cannot give path parameters to ASGI handlers, and its HTTP handlers cost as much
-CPU as verifying the signature (docs/adr/0004-the-acme-mount.md).
-"""
+"""Routes of the ACME server: which resource a path and a method lead to."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
-from litestar.types import Receive, Scope
+from litestar.types import HTTPScope, Receive
 
 from acmehub.http.answers import Answer
 from acmehub.http.front import Front
@@ -20,7 +15,7 @@ class Request(msgspec.Struct):
     """A request that was routed: `path` is the path as it came, `parts` the values of the route's `{…}` by name."""
 
     front: Front
-    scope: Scope
+    scope: HTTPScope
     receive: Receive
     method: str
     path: str
@@ -28,7 +23,10 @@ class Request(msgspec.Struct):
 
     def header(self, name: bytes) -> str:
         """A header by its lower-case name; empty when it was not sent."""
-        return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), "")
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return value.decode("latin-1")
+        return ""
 
 
 Serve = Callable[[Request], Awaitable[Answer]]

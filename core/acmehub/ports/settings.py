@@ -52,14 +52,22 @@ class SettingsError(ValueError):
 
 
 def _decode(kind: type, value: Any) -> Any:
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
-    raise NotImplementedError(kind)
+    if kind is not Secret:
+        raise NotImplementedError(kind)
+    if not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    return Secret(value)
 
 
 def _encode(value: Any) -> Any:
     if isinstance(value, Secret):
         return value.reveal()
+    raise NotImplementedError(type(value))
+
+
+def _hide(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return "(secret)" if value else ""
     raise NotImplementedError(type(value))
 
 
@@ -85,7 +93,7 @@ def public_settings(settings: PluginSettings) -> dict[str, Any]:
             if value:
                 shown[name] = "(secret)"
         else:
-            shown[name] = msgspec.to_builtins(value, enc_hook=_encode)
+            shown[name] = msgspec.to_builtins(value, enc_hook=_hide)
     return shown
 
 

@@ -16,7 +16,8 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
     of the system's; a relative path is looked up in the working directory, then in the data directory. `email`: the
     account's contact. `eab_kid` and `eab_hmac_key` (base64url): External Account Binding. `preferred_chain`: common
     name of the topmost issuer wanted, when the CA offers several chains. `profile`: asked for when the client names
-    none. `timeout`: seconds that a CA may be silent.
+    none. `timeout`: seconds that a CA may be silent. `terms_of_service_agreed`: the operator agrees to the CA's terms;
+    unsaid, that holds for a private CA alone, which is one that needs `ca_file`.
     """
 
     directory: str
@@ -28,7 +29,12 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
     preferred_chain: str = ""
     profile: str = ""
     timeout: float = 30.0
-    terms_of_service_agreed: bool = False
+    terms_of_service_agreed: bool | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether an account may be made at a CA that has terms of service."""
+        return bool(self.ca_file) if self.terms_of_service_agreed is None else self.terms_of_service_agreed
 
     def validate(self) -> Self:
         """See `PluginSettings.validate`."""

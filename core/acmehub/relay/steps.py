@@ -60,7 +60,7 @@ class Steps:
 
     def _check_terms(self, directory: Directory) -> None:
         meta = directory.meta
-        if meta.terms_of_service and not self._settings.terms_of_service_agreed:
+        if meta.terms_of_service and not self._settings.agrees:
             raise self._refused(
                 ProblemType.USER_ACTION_REQUIRED,
                 f"this CA has terms of service ({meta.terms_of_service}): read them and set terms_of_service_agreed",

@@ -1,7 +1,6 @@
 """What would happen to an order, told beforehand: rule, managed challenge, DNS, authority (`acmehub check`)."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import msgspec
 
@@ -22,14 +21,15 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.plugins import OrderRequest
 from acmehub.ports.settings import SettingsError
-from acmehub.ports.store import Missing, Store
+from acmehub.ports.store import Store
 from acmehub.problems import Problem
 from acmehub.registry import PluginError
 from acmehub.scopes import MatchIndex, decide, match_rule
+from acmehub.services.errors import Invalid
 from acmehub.services.ordering import OrderService
+from acmehub.services.principals import PrincipalService
+from acmehub.services.tokens import TokenService
 from acmehub.vault import VaultError
-
-Row = TypeVar("Row", Principal, Token)
 
 
 class AuthorityCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,9 +82,18 @@ class CheckService:
     """Looks and tells; writes nothing but, with `live`, a TXT record that it removes again."""
 
     def __init__(
-        self, store: Store, instances: Instances, solver: Solver, ordering: OrderService, clock: Clock
+        self,
+        store: Store,
+        instances: Instances,
+        solver: Solver,
+        ordering: OrderService,
+        principals: PrincipalService,
+        tokens: TokenService,
+        clock: Clock,
     ) -> None:
         self._store = store
+        self._principals = principals
+        self._tokens = tokens
         self._instances = instances
         self._solver = solver
         self._ordering = ordering
@@ -93,7 +102,7 @@ class CheckService:
     async def check(self, names: Sequence[str], *, principal: str = "", token: str = "", live: bool = False) -> Check:
         """What would happen to an order for `names`, of this principal or token (by name) if one is given.
 
-        Raises `Missing` for an unknown principal or token, `Problem` for names that no order can have.
+        Raises `ServiceError`s for principal and token, `Problem` for names that no order can have.
         """
         identifiers = tuple(Identifier("dns", canonical(name)) for name in names)
         check_identifiers(identifiers)
@@ -115,15 +124,12 @@ class CheckService:
         who = Principal(name="anybody", type=PrincipalType.APPLICATION, roles=(RoleAssignment(role),), created=now)
         what = Token(title="any", principal_id=who.id, scope=(role,), secret_hash=b"", sealed_hmac_key=b"", created=now)
         if token:
-            what = _one(await self._store.tokens.named(token), "token", token)
-            owner = await self._store.principals.get(what.principal_id)
-            if owner is None:
-                raise Missing(f"the principal of token {token!r} is gone")
-            who = owner
+            what = await self._tokens.find(token)
+            who = await self._principals.find(what.principal_id)
         if principal:
-            named = _one(await self._store.principals.named(principal), "principal", principal)
+            named = await self._principals.find(principal)
             if token and named.id != who.id:
-                raise Missing(f"token {token!r} is not one of principal {principal!r}")
+                raise Invalid("token", f"{token!r} is not one of principal {principal!r}")
             who = named
         return who, what
 
@@ -172,9 +178,3 @@ def _scoped(
     matching = [pattern for pattern in match_rule(challenge.match).patterns if match_rule(str(pattern)).matches(name)]
     rule = max(matching, key=lambda pattern: pattern.rank)
     return NameCheck(name=name, managed_challenge=challenge.name, plugin=challenge.plugin, rule=str(rule)), challenge
-
-
-def _one(rows: Sequence[Row], noun: str, name: str) -> Row:
-    if len(rows) != 1:
-        raise Missing(f"there is no {noun} {name!r}" if not rows else f"several {noun}s are called {name!r}")
-    return rows[0]

@@ -31,6 +31,7 @@ from acmehub.ports.authority import RelayAuthority
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store
 from acmehub.problems import Problem, ProblemType
+from acmehub.services.errors import Invalid, NotFound, Refused
 
 REASONS = {
     "unspecified": 0,
@@ -93,7 +94,7 @@ class CertificateLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OperationService:
-    """Verbs raise `Missing` for what is not there, and `Problem` for what may not be."""
+    """Verbs raise `ServiceError`s."""
 
     def __init__(self, store: Store, instances: Instances, clock: Clock) -> None:
         self._store = store
@@ -126,7 +127,7 @@ class OperationService:
         """One order with its timeline."""
         bundle = await self._store.orders.get(order_id)
         if bundle is None:
-            raise Missing(f"there is no order {order_id}")
+            raise NotFound(f"there is no order {order_id}")
         names = await self._names()
         return OrderStory(
             bundle=bundle,
@@ -148,7 +149,7 @@ class OperationService:
             order = bundle.order
             _refuse_finished(order, "retried")
             if order.run_at is None:
-                raise Problem(ProblemType.ORDER_NOT_READY, "there is nothing to retry: the order waits for its client")
+                raise Refused("there is nothing to retry: the order waits for its client")
             efforts = order.give_up_at - order.created
             again = msgspec.structs.replace(order, attempts=0, run_at=now, give_up_at=min(order.expires, now + efforts))
             event = Event(order_id=order.id, at=now, what="retried by the operator", detail=actor)
@@ -174,7 +175,7 @@ class OperationService:
         try:
             bundle = await self._store.orders.apply(order_id, rule)
         except Missing:
-            raise Missing(f"there is no order {order_id}") from None
+            raise NotFound(f"there is no order {order_id}") from None
         await self._audit(actor, action, f"order {order_id}")
         return bundle.order
 
@@ -202,7 +203,7 @@ class OperationService:
     async def _account(self, account_id: str) -> Account:
         found = await self._store.accounts.actor(account_id)
         if found is None:
-            raise Missing(f"there is no account {account_id}")
+            raise NotFound(f"there is no account {account_id}")
         return found.account
 
     # ------------------------------------------------------------------------------------------ certificates
@@ -221,11 +222,11 @@ class OperationService:
     async def revoke(self, id_or_serial: str, reason: str, actor: str) -> CertificateLine:
         """Revoke a certificate at the authority that issued it; `reason` is one of `REASONS`, or empty for none.
 
-        Raises the authority's `UpstreamError`s; a second revocation is the Problem `alreadyRevoked`.
+        Raises the authority's `UpstreamError`s too.
         """
         certificate = await self._certificate(id_or_serial)
         if certificate.revoked is not None:
-            raise Problem(ProblemType.ALREADY_REVOKED, f"revoked on {certificate.revoked:%Y-%m-%d}")
+            raise Refused(f"certificate {certificate.id} was revoked on {certificate.revoked:%Y-%m-%d}")
         leaf = x509.load_pem_x509_certificates(certificate.chain.encode())[0].public_bytes(Encoding.DER)
         code = REASONS[reason] if reason else None
         authority = (await self._instances.authority(certificate.authority_id)).object
@@ -246,9 +247,9 @@ class OperationService:
         serial = id_or_serial.replace(":", "").lower().lstrip("0")
         same = await self._store.certificates.by_serial(serial)
         if not same:
-            raise Missing(f"there is no certificate with the id or the serial number {id_or_serial}")
+            raise NotFound(f"there is no certificate with the id or the serial number {id_or_serial}")
         if len(same) > 1:
-            raise Missing(f"several certificates have the serial number {id_or_serial}: name one by its id")
+            raise Invalid("certificate", f"several have the serial number {id_or_serial}; name one by its id")
         return same[0]
 
     # ---------------------------------------------------------------------------------------------- together
@@ -288,12 +289,11 @@ class Names:
 
 def _refuse_finished(order: Order, what: str) -> None:
     if order.status is OrderStatus.VALID:
-        raise Problem(ProblemType.MALFORMED, f"the order is valid: it cannot be {what}")
+        raise Refused(f"the order is valid: it cannot be {what}")
     if order.status is OrderStatus.INVALID:
-        raise Problem(
-            ProblemType.MALFORMED,
+        raise Refused(
             f"the order is invalid, which is final (RFC 8555 section 7.1.6): it cannot be {what}, "
-            "its client must order again",
+            "its client must order again"
         )
 
 

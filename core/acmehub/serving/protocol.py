@@ -7,6 +7,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from acmehub.config import Limits
 
+FAREWELL_SECONDS = 1.0
+
 
 def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
     """A protocol class that closes connections whose request is too slow or whose head is too large.
@@ -22,6 +24,7 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             self._head = 0
             self._in_head = True
             self._waiting: asyncio.TimerHandle | None = None
+            self._ending = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -58,6 +61,21 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             self._head = 0
             self._in_head = True
             super().on_message_complete()
+
+        def shutdown(self) -> None:
+            self._ending = True
+            super().shutdown()
+            if self.transport.is_closing():
+                self._let_go()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self._ending:
+                self._let_go()
+
+        def _let_go(self) -> None:
+            """End a closed connection whose client does not answer the farewell of TLS, so that it delays nobody."""
+            self.loop.call_later(FAREWELL_SECONDS, self.transport.abort)
 
         def _wait(self) -> None:
             self._waiting = self.loop.call_later(limits.request_seconds, self._too_slow)

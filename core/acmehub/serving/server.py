@@ -18,6 +18,7 @@ from acmehub.hub import Hub, build_hub
 from acmehub.serving.certificates import OwnCertificate, ServingCertificate, keep_fresh, serving_certificate
 from acmehub.serving.protocol import limited_protocol
 from acmehub.serving.sockets import bind
+from acmehub.serving.urls import note_url
 
 GRACE_SECONDS = 10
 
@@ -56,7 +57,8 @@ async def _serve(
             certificate = serving_certificate(hub)
             if certificate is not None:
                 await certificate.prepare()
-            server = HubServer(hub, certificate, lambda: announce(config.base_url, _root_file(certificate)))
+            server = HubServer(hub, certificate, lambda: announce(hub.config.public_url, _root_file(certificate)))
+            note_url(config.data_dir, hub.config.public_url)
             async with asyncio.TaskGroup() as group:
                 stopper = group.create_task(server.end_with(hub.stopping))
                 keeper = group.create_task(keep_fresh(certificate, reload)) if certificate is not None else None

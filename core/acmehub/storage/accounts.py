@@ -6,10 +6,9 @@ from acmehub.models import Account, Actor, Principal, Token
 from acmehub.ports.store import Conflict, Missing
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.kept import Kept
 from acmehub.storage.resources import BUMP, replace_row
 from acmehub.storage.statements import Sql, Unit
-
-_KEPT_ACTORS = 4096
 
 Versions = tuple[int, int, int]
 
@@ -26,7 +25,7 @@ class SqlAccounts:
         self._account = Codec(Account, "account", dialect)
         self._token = Codec(Token, "token", dialect)
         self._principal = Codec(Principal, "principal", dialect)
-        self._actors: dict[str, tuple[Versions, Actor]] = {}
+        self._actors: Kept[Versions, Actor] = Kept()
         account, token, principal = self._account, self._token, self._principal
         self._fields = tuple(name for name in account.fields if name not in ("id", "version"))
         joined = (
@@ -54,11 +53,11 @@ class SqlAccounts:
         return await self._driver.point(self._read_actor, account_id)
 
     def _read_actor(self, account_id: str) -> Unit[Actor | None]:
-        kept = self._actors.get(account_id)
-        if kept is not None:
+        if account_id in self._actors:
             rows = yield self._versions(account_id)
-            if rows and tuple(rows[0]) == kept[0]:
-                return kept[1]
+            kept = self._actors.at(account_id, tuple(rows[0])) if rows else None
+            if kept is not None:
+                return kept
         rows = yield self._actor(account_id)
         if not rows:
             return None
@@ -69,9 +68,7 @@ class SqlAccounts:
         token = self._token.read(row[tokens:principals])
         principal = self._principal.read(row[principals:])
         actor = Actor(account, token, principal)
-        if len(self._actors) >= _KEPT_ACTORS:
-            self._actors.pop(next(iter(self._actors)), None)
-        self._actors[account_id] = ((account.version, token.version, principal.version), actor)
+        self._actors.keep(account_id, (account.version, token.version, principal.version), actor)
         return actor
 
     async def by_thumbprint(self, thumbprint: str) -> Account | None:
@@ -102,7 +99,7 @@ class SqlAccounts:
         principal = self._principal.read((yield self._one_principal(token.principal_id))[0])
         names = self._token.changed(token, used := rule(token, principal))
         if names:
-            yield self._token.update(names)(*self._token.values(names, used), token.id, token.version)
+            yield self._token.update(names, locked=True)(*self._token.values(names, used), token.id, token.version)
             yield BUMP("token")
         yield self._account.insert(*self._account.row(account))
         return account, True

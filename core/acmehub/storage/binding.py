@@ -4,8 +4,8 @@ What it is bound to is a context variable, so threads and tasks do not disturb e
 engines (connections, pools, transactions) is used.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
@@ -20,19 +20,16 @@ _dialect: ContextVar[Dialect] = ContextVar("acmehub_dialect")
 _session: ContextVar[SchemaSession] = ContextVar("acmehub_schema_session")
 
 
-class _Transaction:
-    """BEGIN … COMMIT on the session of a migration."""
-
-    def __init__(self, session: SchemaSession) -> None:
-        self._session = session
-
-    async def __aenter__(self) -> "_Transaction":
-        await self._session.execute("BEGIN")
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        await self._session.execute("COMMIT" if kind is None else "ROLLBACK")
-        return False
+@asynccontextmanager
+async def transaction(session: SchemaSession) -> AsyncIterator[None]:
+    """BEGIN … COMMIT, or ROLLBACK, around a whole migration run."""
+    await session.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        await session.execute("ROLLBACK")
+        raise
+    await session.execute("COMMIT")
 
 
 class BoundEngine(Engine[Any]):
@@ -68,9 +65,9 @@ class BoundEngine(Engine[Any]):
         """Not offered."""
         raise NotImplementedError
 
-    def transaction(self, *_: Any, **__: Any) -> _Transaction:
-        """A transaction of the bound session."""
-        return _Transaction(_session.get())
+    def transaction(self, *_: Any, **__: Any) -> Any:
+        """Nothing of its own: the whole run is in one (see `transaction`)."""
+        return nullcontext()
 
     async def run_querystring(
         self,

@@ -6,7 +6,7 @@ from acmehub.models import Certificate
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.resources import replace_row
-from acmehub.storage.statements import Sql, Unit
+from acmehub.storage.statements import Sql, Statement, Unit
 
 
 class CertificateRows:
@@ -16,11 +16,12 @@ class CertificateRows:
         self.codec = Codec(Certificate, "certificate", driver.dialect)
         self._insert_name = Sql("INSERT INTO certificate_name (certificate_id, name) VALUES ($1, $2)")
 
-    def insert(self, certificate: Certificate) -> Unit[None]:
+    def insert(self, certificate: Certificate) -> list[Statement]:
         """The certificate and its names."""
-        yield self.codec.insert(*self.codec.row(certificate))
+        steps = [self.codec.insert(*self.codec.row(certificate))]
         if certificate.names:
-            yield self._insert_name.many([(certificate.id, name) for name in dict.fromkeys(certificate.names)])
+            steps.append(self._insert_name.many([(certificate.id, name) for name in dict.fromkeys(certificate.names)]))
+        return steps
 
 
 class SqlCertificates:

@@ -73,7 +73,7 @@ class Codec(Generic[M]):
             if decode is not None:
                 self._decoders.append((index, decode))
         self._encode_field = {self.fields[index]: encode for index, encode in self._encoders}
-        self._updates: dict[tuple[str, ...], Sql] = {}
+        self._updates: dict[tuple[bool, tuple[str, ...]], Sql] = {}
         self.columns = ", ".join(f'"{name}"' for name in self.fields)
         self.insert = Sql(
             "INSERT INTO {table} ({columns}) VALUES ({values})",
@@ -119,14 +119,19 @@ class Codec(Generic[M]):
             ]
         )
 
-    def update(self, names: tuple[str, ...]) -> Sql:
-        """UPDATE of these columns with version + 1: values are the columns', then id and the version that was read."""
-        sql = self._updates.get(names)
+    def update(self, names: tuple[str, ...], *, locked: bool = False) -> Sql:
+        """UPDATE of these columns with version + 1: values are the columns', then id and the version that was read.
+
+        Gives the id back when the version still held. A row that this transaction has locked and read cannot have
+        changed: `locked` saves the answer, which costs SQLite a third of the statement.
+        """
+        sql = self._updates.get((locked, names))
         if sql is None:
             count = len(names)
             sets = [f'"{name}" = ${number}' for number, name in enumerate(names, 1)]
-            sql = self._updates[names] = Sql(
-                "UPDATE {table} SET {sets} WHERE id = ${id} AND version = ${version} RETURNING id",
+            sql = self._updates[locked, names] = Sql(
+                "UPDATE {table} SET {sets} WHERE id = ${id} AND version = ${version}{returning}",
+                returning="" if locked else " RETURNING id",
                 table=self.table,
                 sets=", ".join([*sets, "version = version + 1"]),
                 id=str(count + 1),

@@ -5,7 +5,7 @@ from datetime import datetime
 from acmehub.models import Authorization, Order
 from acmehub.orders import Lease, OrderBundle
 from acmehub.storage.codec import Codec, read_time, time_value
-from acmehub.storage.statements import Dialect, Sql, Unit
+from acmehub.storage.statements import Dialect, Sql, Together, Unit
 
 _GROUP = 16
 
@@ -29,7 +29,8 @@ class JobRows:
             ids=", ".join(f"${number}" for number in range(1, _GROUP + 1)),
         )
         self._renew = Sql(
-            "UPDATE orders SET lease_until = $1 WHERE id = $2 AND fence = $3 AND lease_owner IS NOT NULL RETURNING id"
+            "UPDATE orders SET lease_until = $1, version = version + 1"
+            " WHERE id = $2 AND fence = $3 AND lease_owner IS NOT NULL RETURNING id"
         )
         self._next_due = Sql(
             "SELECT min(due) FROM (SELECT due FROM (SELECT run_at AS due FROM orders"
@@ -58,7 +59,7 @@ class JobRows:
 
     def renew(self, order_id: str, fence: int, until: datetime) -> Unit[bool]:
         """Whether the lease was still held with this fence, and is now until `until`."""
-        rows = yield self._renew(time_value(self._dialect, until), order_id, fence)
+        rows = yield Together((self._renew(time_value(self._dialect, until), order_id, fence),), whole=True)
         return bool(rows)
 
     def next_due(self) -> Unit[datetime | None]:

@@ -1,7 +1,7 @@
 """Bringing the schema up to date: Piccolo's migration runner, on a session that keeps all other processes waiting.
 
-Piccolo records a migration outside the migration's transaction, so one that was applied may be run again after a crash:
-each must be harmless when it is run twice.
+By itself Piccolo records a migration outside the migration's transaction; here everything that is to be done, and its
+record, is one transaction, so a crash leaves the schema as it was.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from piccolo.apps.migrations.tables import Migration
 from piccolo.conf.apps import MigrationModule
 
 from acmehub.storage import migrations
-from acmehub.storage.binding import bound
+from acmehub.storage.binding import bound, transaction
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.piccolo_app import APP_CONFIG
 
@@ -26,6 +26,11 @@ APP = APP_CONFIG.app_name
 
 class _Forwards(ForwardsMigrationManager):
     """Piccolo's runner, with the migrations imported as the modules of a package that they are."""
+
+    async def create_migration_table(self) -> bool:
+        """Whatever schema the connection's search path leads to: Piccolo itself only looks into `public`."""
+        await Migration.create_table(if_not_exists=True)
+        return True
 
     def get_migration_modules(self, folder_path: str) -> dict[str, MigrationModule]:  # noqa: ARG002
         """Each migration by its `ID`."""
@@ -44,7 +49,8 @@ async def _run(driver: SqlDriver) -> int:
     async with driver.schema() as session:
         with bound(session, driver.dialect), contextlib.redirect_stdout(io.StringIO()):
             runner = _Forwards(APP)
-            await runner.create_migration_table()
-            before = len(await Migration.get_migrations_which_ran(APP))
-            await runner.run_migrations(APP_CONFIG)
-            return len(await Migration.get_migrations_which_ran(APP)) - before
+            async with transaction(session):
+                await runner.create_migration_table()
+                before = len(await Migration.get_migrations_which_ran(APP))
+                await runner.run_migrations(APP_CONFIG)
+                return len(await Migration.get_migrations_which_ran(APP)) - before

@@ -1,7 +1,12 @@
-"""Orders and their authorizations: adding, reading, and changing one by a rule in one transaction."""
+"""Orders and their authorizations: adding, reading, and changing one by a rule in one transaction.
+
+An order's version moves with every write of its row *and* of its authorizations, so it stands for the whole bundle.
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+
+from msgspec import structs
 
 from acmehub.models import Authorization, Event, Order, OrderStatus, TxtRecord
 from acmehub.orders import Change, Lease, OrderBundle
@@ -11,10 +16,10 @@ from acmehub.storage.certificates import CertificateRows
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.jobs import JobRows
+from acmehub.storage.kept import Kept
 from acmehub.storage.listing import OrderLists
 from acmehub.storage.records import EventRows
-from acmehub.storage.resources import replace_row
-from acmehub.storage.statements import Changed, Sql, Unit
+from acmehub.storage.statements import Changed, Sql, Statement, Together, Unit
 
 Rule = Callable[[OrderBundle], Change]
 
@@ -33,7 +38,10 @@ class SqlOrders:
         self._jobs = JobRows(driver.dialect, self._order, self._authorization)
         self._lists = OrderLists(driver.dialect, self._order)
         order, authorization = self._order, self._authorization
-        self._lock = Sql("SELECT {columns} FROM orders WHERE id = $1 {lock}", columns=order.columns)
+        self._kept: Kept[int, OrderBundle] = Kept()
+        self._version = Sql("SELECT version FROM orders WHERE id = $1")
+        self._lock = Sql("SELECT version FROM orders WHERE id = $1 {lock}")
+        self._row = Sql("SELECT {columns} FROM orders WHERE id = $1", columns=order.columns)
         self._authorizations = Sql(
             "SELECT {columns} FROM authorization_ WHERE order_id = $1", columns=authorization.columns
         )
@@ -57,21 +65,33 @@ class SqlOrders:
     async def add(self, bundle: OrderBundle, events: Sequence[Event] = ()) -> None:
         """See `Orders.add`."""
         await self._driver.write(self._add, bundle, events)
+        self._keep(bundle)
+
+    def _keep(self, bundle: OrderBundle) -> OrderBundle:
+        self._kept.keep(bundle.order.id, bundle.order.version, bundle)
+        return bundle
 
     def _add(self, bundle: OrderBundle, events: Sequence[Event]) -> Unit[None]:
-        yield self._order.insert(*self._order.row(bundle.order))
-        rows = [self._authorization.row(item) for item in bundle.authorizations]
-        if rows:
-            yield self._authorization.insert.many(rows)
-        if events:
-            yield self._events.insert(events)
         yield Changed((bundle.order.id,))
+        steps = [self._order.insert(*self._order.row(bundle.order))]
+        if bundle.authorizations:
+            rows = [self._authorization.row(item) for item in bundle.authorizations]
+            steps.append(self._authorization.insert.many(rows))
+        if events:
+            steps.append(self._events.insert(events))
+        yield Together(tuple(steps), whole=True)
 
     async def get(self, order_id: str) -> OrderBundle | None:
         """See `Orders.get`: one statement, so that order and authorizations are of one moment."""
-        return await self._driver.point(self._read, order_id)
+        bundle = await self._driver.point(self._read, order_id)
+        return self._keep(bundle) if bundle is not None else None
 
     def _read(self, order_id: str) -> Unit[OrderBundle | None]:
+        if order_id in self._kept:
+            rows = yield self._version(order_id)
+            kept = self._kept.at(order_id, rows[0][0]) if rows else None
+            if kept is not None:
+                return kept
         rows = yield self._bundle(order_id)
         if not rows:
             return None
@@ -92,56 +112,72 @@ class SqlOrders:
 
     async def apply(self, order_id: str, rule: Rule, *, fence: int | None = None) -> OrderBundle:
         """See `Orders.apply`. The row is locked from reading to writing, so the fence that was checked holds."""
-        return await self._driver.write(self._apply, order_id, rule, fence)
+        return self._keep(await self._driver.write(self._apply, order_id, rule, fence))
 
     def _apply(self, order_id: str, rule: Rule, fence: int | None) -> Unit[OrderBundle]:
         rows = yield self._lock(order_id)
         if not rows:
             raise Missing(f"no order {order_id}")
-        order = self._order.read(rows[0])
-        if fence is not None and fence != order.fence:
-            raise Fenced(f"order {order_id}: fence {fence}, now {order.fence}")
-        rows = yield self._authorizations(order_id)
-        before = OrderBundle(order, _in_order(list(map(self._authorization.read, rows))))
-        change = rule(before)
-        return (yield from self._write(before, change))
+        before = self._kept.at(order_id, rows[0][0])
+        if before is None:
+            order = self._order.read((yield self._row(order_id))[0])
+            rows = yield self._authorizations(order_id)
+            before = OrderBundle(order, _in_order(list(map(self._authorization.read, rows))))
+        if fence is not None and fence != before.order.fence:
+            raise Fenced(f"order {order_id}: fence {fence}, now {before.order.fence}")
+        return (yield from self._write(before, rule(before)))
 
     def _write(self, before: OrderBundle, change: Change) -> Unit[OrderBundle]:
         order, new = before.order, change.order
         if (new.id, new.version) != (order.id, order.version):
             raise Conflict("version", f"order {order.id}: the change is for another version of it")
+        steps, authorizations = self._changes(before.authorizations, change.authorizations)
         names = self._order.changed(order, new)
+        if names or steps:  # the order's version stands for its authorizations, too
+            steps.append(
+                self._order.update(names, locked=True)(*self._order.values(names, new), order.id, order.version)
+            )
+            new = structs.replace(new, version=order.version + 1)
+        steps += self._additions(change)
+        if not steps and not change.withdraw:
+            return before
         woken: tuple[str, ...] = ()
-        if names:
-            new = yield from replace_row(self._order, names, new)
         if "flight" in names and order.flight is not None:
             woken = yield from self._wake_waiting(order)
-        authorizations = before.authorizations
-        for item in change.authorizations:
-            authorizations = yield from self._write_authorization(authorizations, item)
-        if change.records:
-            yield self._record.insert.many([self._record.row(item) for item in change.records])
-        if change.certificate is not None:
-            yield from self._certificates.insert(change.certificate)
-        if change.withdraw:
+        if change.withdraw and not change.records:
+            steps.append(self._withdraw(order.id))
+        yield Together(tuple(steps))
+        if change.withdraw and change.records:
             yield self._withdraw(order.id)
-        if change.events:
-            yield self._events.insert(change.events)
-        if names or change.authorizations or change.records or change.certificate or change.withdraw or change.events:
-            yield Changed((order.id, *woken))
+        yield Changed((order.id, *woken))
         return OrderBundle(new, authorizations)
 
-    def _write_authorization(
-        self, authorizations: tuple[Authorization, ...], new: Authorization
-    ) -> Unit[tuple[Authorization, ...]]:
-        old = next((item for item in authorizations if item.id == new.id), None)
-        if old is None or old.version != new.version:
-            raise Conflict("version", f"authorization {new.id}: the change is for another version of it")
-        names = self._authorization.changed(old, new)
-        if not names:
-            return authorizations
-        stored = yield from replace_row(self._authorization, names, new)
-        return tuple(stored if item is old else item for item in authorizations)
+    def _changes(
+        self, authorizations: tuple[Authorization, ...], changed: tuple[Authorization, ...]
+    ) -> tuple[list[Statement], tuple[Authorization, ...]]:
+        """The UPDATEs of the authorizations that differ, and all of them as they will be stored."""
+        codec = self._authorization
+        by_id = {item.id: item for item in authorizations}
+        steps: list[Statement] = []
+        for new in changed:
+            old = by_id.get(new.id)
+            if old is None or old.version != new.version:
+                raise Conflict("version", f"authorization {new.id}: the change is for another version of it")
+            names = codec.changed(old, new)
+            if names:
+                steps.append(codec.update(names, locked=True)(*codec.values(names, new), old.id, old.version))
+                by_id[new.id] = structs.replace(new, version=old.version + 1)
+        return steps, tuple(by_id.values())
+
+    def _additions(self, change: Change) -> list[Statement]:
+        steps: list[Statement] = []
+        if change.records:
+            steps.append(self._record.insert.many([self._record.row(item) for item in change.records]))
+        if change.certificate is not None:
+            steps += self._certificates.insert(change.certificate)
+        if change.events:
+            steps.append(self._events.insert(change.events))
+        return steps
 
     def _wake_waiting(self, order: Order) -> Unit[tuple[str, ...]]:
         now = time_value(self._driver.dialect, self._clock.now())
@@ -150,7 +186,8 @@ class SqlOrders:
 
     async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[OrderBundle]:
         """See `Orders.claim`. Subscribers do not hear of a claim or of a renewal: nothing they wait for changed."""
-        return await self._driver.write(self._jobs.claim, lease, now, limit)
+        claimed = await self._driver.write(self._jobs.claim, lease, now, limit)
+        return tuple(map(self._keep, claimed))
 
     async def renew(self, order_id: str, fence: int, until: datetime) -> bool:
         """See `Orders.renew`."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from acmehub.ports.store import Conflict, StoreError, StoreUnavailable
-from acmehub.storage.statements import Changed, Statement, T, Unit
+from acmehub.storage.statements import Changed, Statement, T, Together, Unit
 
 _CURES = {
     sqlite3.SQLITE_BUSY: "is locked by another process: end that process, or wait for it",
@@ -51,7 +51,12 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 def make_private(path: Path) -> None:
     """Make the file, if it is not there, readable for its owner alone; the files beside it get its mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        # Never opened and closed: that would drop the POSIX locks that SQLite holds in this process, and another
+        # process, finding none, would delete the write-ahead log under us when it leaves.
+        return
 
 
 @contextmanager
@@ -71,16 +76,23 @@ def run(connection: sqlite3.Connection, unit: Unit[T], changed: list[str]) -> T:
         while True:
             rows: list[tuple[object, ...]] = []
             if type(step) is Statement:
-                if step.many:
-                    connection.executemany(step.sql.sqlite, step.values)
-                else:
-                    rows = connection.execute(step.sql.sqlite, step.values).fetchall()
+                rows = _execute(connection, step)
+            elif type(step) is Together:
+                for statement in step.statements:
+                    rows = _execute(connection, statement)
             elif type(step) is Changed:
                 changed.extend(step.order_ids)
             step = unit.send(rows)
     except StopIteration as stop:
         value: T = stop.value
         return value
+
+
+def _execute(connection: sqlite3.Connection, statement: Statement) -> list[tuple[object, ...]]:
+    if statement.many:
+        connection.executemany(statement.sql.sqlite, statement.values)
+        return []
+    return connection.execute(statement.sql.sqlite, statement.values).fetchall()
 
 
 def is_busy(error: sqlite3.Error) -> bool:

@@ -36,13 +36,14 @@ class _Done(msgspec.Struct):
     future: "asyncio.Future[Any]"
     value: Any = None
     error: BaseException | None = None
+    halfway: bool = False  # it failed after it had changed something
 
 
 class Writer:
     """Owns the writing connection. `published` hears, after each commit, which orders it changed."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, patience: float, published: Callable[[str], None]):
-        self._connection = connection
+        self.connection = self._connection = connection
         self._path = path
         self._patience = patience
         self._published = published
@@ -52,6 +53,8 @@ class Writer:
         self._idle.set()
         self._closed = False
         self._check_due = False
+        self._careful = False
+        self._lent = False
         self._seen = self._data_version()
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="acmehub-sqlite-commit", daemon=True)
@@ -67,6 +70,11 @@ class Writer:
             self._idle.clear()
             self._loop.call_soon(self._begin)
         return future
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the event loop may read from the connection: the thread does not use it, no transaction is open."""
+        return not self._lent
 
     async def close(self) -> None:
         """Finish what was submitted, then let go of the connection."""
@@ -100,6 +108,11 @@ class Writer:
 
     # ---------------------------------------------------------------------------------------- on the event loop
 
+    def _lend(self, task: Callable[[], None]) -> None:
+        """Have the thread do something with the connection; what it calls back takes the connection back."""
+        self._lent = True
+        self._work.put(task)
+
     def _begin(self) -> None:
         if self._check_due:
             self._look()
@@ -108,50 +121,74 @@ class Writer:
         except sqlite3.Error as error:
             if is_busy(error):
                 waiting = len(self._pending)
-                self._work.put(lambda: self._begin_patiently(waiting))
+                self._lend(lambda: self._begin_patiently(waiting))
             else:
                 self._give_up(len(self._pending), error)
             return
         self._run_batch()
 
     def _run_batch(self) -> None:
+        self._lent = False
         before = self._connection.total_changes
+        careful, self._careful = self._careful, False
+        jobs: list[_Job] = []
         batch: list[_Done] = []
         changed: list[str] = []
         while self._pending and len(batch) < _LARGEST_BATCH:
             job = self._pending.popleft()
             if job.future.done():  # cancelled before it began
                 continue
-            batch.append(self._run_one(job, changed))
+            jobs.append(job)
+            done = self._run_carefully(job, changed) if careful else self._run_one(job, changed)
+            batch.append(done)
             if not self._connection.in_transaction:  # SQLite itself has rolled everything back
-                lost = StoreUnavailable(f"the database {self._path} rolled back: {batch[-1].error}")
-                self._finish(batch, changed, lost)
+                self._finish(batch, changed, StoreUnavailable(f"the database {self._path} rolled back: {done.error}"))
+                return
+            if done.halfway and not careful:
+                self._again(jobs)
                 return
         if self._connection.total_changes == before:
             self._connection.execute("ROLLBACK")
             self._finish(batch, changed, None)
         else:
-            self._work.put(lambda: self._commit(batch, changed))
+            self._lend(lambda: self._commit(batch, changed))
 
     def _run_one(self, job: _Job, changed: list[str]) -> _Done:
         mine: list[str] = []
-        execute = self._connection.execute
+        before = self._connection.total_changes
         try:
-            execute("SAVEPOINT unit")
             value = run(self._connection, job.verb(*job.args), mine)
-            execute("RELEASE unit")
         except Exception as error:  # noqa: BLE001 - whatever a rule raises is its caller's, and goes there
-            if self._connection.in_transaction:
-                execute("ROLLBACK TO unit")
-                execute("RELEASE unit")
             known = translated(error, self._path) if isinstance(error, sqlite3.Error) else None
             if known is not None:
                 known.__cause__ = error
-            return _Done(job.future, error=known or error)
+            return _Done(job.future, error=known or error, halfway=self._connection.total_changes != before)
         changed.extend(mine)
         return _Done(job.future, value)
 
+    def _run_carefully(self, job: _Job, changed: list[str]) -> _Done:
+        """Run a unit in a savepoint of its own."""
+        self._connection.execute("SAVEPOINT unit")
+        done = self._run_one(job, changed)
+        if self._connection.in_transaction:
+            if done.error is not None:
+                self._connection.execute("ROLLBACK TO unit")
+            self._connection.execute("RELEASE unit")
+        return done
+
+    def _again(self, jobs: list[_Job]) -> None:
+        """A unit has failed half-way: the same units once more, each in a savepoint.
+
+        Savepoints cost as much as the statements in them, so they are kept for the few batches that need them; most
+        refusals come before a unit has changed anything.
+        """
+        self._connection.execute("ROLLBACK")
+        self._careful = True
+        self._pending.extendleft(reversed(jobs))
+        self._begin()
+
     def _finish(self, batch: list[_Done], changed: list[str], lost: StoreUnavailable | None) -> None:
+        self._lent = False
         for done in batch:
             error = lost or done.error
             if done.future.done():  # its caller was cancelled meanwhile
@@ -167,6 +204,7 @@ class Writer:
 
     def _give_up(self, count: int, error: sqlite3.Error) -> None:
         """No transaction could be begun: those who waited for it hear so."""
+        self._lent = False
         unavailable = translated(error, self._path) or error
         for _ in range(min(count, len(self._pending))):
             job = self._pending.popleft()

@@ -61,6 +61,17 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
     many: bool = False
 
 
+class Together(msgspec.Struct, frozen=True, gc=False):
+    """Statements of which none needs what another one does; gives the rows of the last.
+
+    An engine behind a network may send them as one. With `whole` they are all that the unit does, so that they may be
+    a transaction by themselves.
+    """
+
+    statements: tuple[Statement, ...]
+    whole: bool = False
+
+
 class Changed(msgspec.Struct, frozen=True):
     """The orders that this transaction changes: who subscribed hears of them after the commit."""
 
@@ -70,5 +81,8 @@ class Changed(msgspec.Struct, frozen=True):
 Rows = Sequence[Any]
 """Rows as the driver has them: each can be indexed and unpacked by position."""
 
-Unit = Generator[Statement | Changed, Rows, T]
+Step = Statement | Together | Changed
+"""What a unit of work may yield."""
+
+Unit = Generator[Step, Rows, T]
 """A unit of work with result `T`."""

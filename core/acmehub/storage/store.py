@@ -12,7 +12,7 @@ from acmehub.storage.ledger import SqlLedger
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.records import EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import SqlResources
-from acmehub.storage.statements import Sql, Unit
+from acmehub.storage.statements import Sql, Together, Unit
 
 _PING = Sql(
     "INSERT INTO revision (name, value) VALUES ('ping', 1) ON CONFLICT (name) DO UPDATE SET value = revision.value + 1"
@@ -68,4 +68,4 @@ class SqlStore:
 
 
 def _ping() -> Unit[None]:
-    yield _PING()
+    yield Together((_PING(),), whole=True)

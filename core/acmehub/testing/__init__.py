@@ -1,1 +1,1 @@
-"""TODO."""
+"""For plugin authors' tests and ours: contract suites, fakes, test servers, and a proxy that plays faults."""

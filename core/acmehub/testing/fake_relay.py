@@ -129,7 +129,7 @@ class FakeRelay:
     async def order(self, account: UpstreamAccount, url: str) -> UpstreamOrder:
         """See `RelayAuthority.order`."""
         after = self._begin("order", account)
-        order = self._order(url)
+        order = self._order(url, account)
         order.looks += 1
         self._update(order)
         _end(after)
@@ -138,7 +138,8 @@ class FakeRelay:
     async def authorization(self, account: UpstreamAccount, url: str) -> UpstreamAuthorization:
         """See `RelayAuthority.authorization`."""
         after = self._begin("authorization", account)
-        found = next((item for order in self.orders.values() for item in order.authorizations if item.url == url), None)
+        own = [order for order in self.orders.values() if order.account == account.url]
+        found = next((item for order in own for item in order.authorizations if item.url == url), None)
         if found is None:
             raise UpstreamObjectLost("no such authorization", server=self.server)
         self._validate(found)
@@ -171,7 +172,7 @@ class FakeRelay:
     async def finalize(self, account: UpstreamAccount, finalize_url: str, order_url: str, csr: bytes) -> UpstreamOrder:
         """See `RelayAuthority.finalize`."""
         after = self._begin("finalize", account)
-        order = self._order(order_url)
+        order = self._order(order_url, account)
         self._update(order)
         if order.status != "ready" or finalize_url != f"{order.url}/finalize":
             raise UpstreamRefused(
@@ -187,7 +188,7 @@ class FakeRelay:
         """See `RelayAuthority.certificate`."""
         after = self._begin("certificate", account)
         base, _, number = url.partition("/certificate/")
-        order = self._order(base)
+        order = self._order(base, account)
         _end(after)
         chain = self.substitute(order.chains[int(number)])
         others = tuple(f"{base}/certificate/{index}" for index in range(1, len(order.chains)))
@@ -240,9 +241,9 @@ class FakeRelay:
             None,
         )
 
-    def _order(self, url: str) -> FakeOrder:
+    def _order(self, url: str, account: UpstreamAccount) -> FakeOrder:
         order = self.orders.get(url)
-        if order is None:
+        if order is None or order.account != account.url:
             raise UpstreamObjectLost("no such order", server=self.server)
         return order
 

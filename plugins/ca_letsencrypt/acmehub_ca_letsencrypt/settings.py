@@ -14,12 +14,12 @@ TERMS = "https://letsencrypt.org/repository/"
 class LetsEncryptSettings(PluginSettings, frozen=True, kw_only=True):
     """`environment` is `production`, or `staging` with certificates that nobody trusts and generous limits.
 
-    `agree_to_terms_of_service` must be set to true by the operator, who thereby agrees to Let's Encrypt's subscriber
+    `terms_of_service_agreed` must be set to true by the operator, who thereby agrees to Let's Encrypt's subscriber
     agreement. The rest is as in `RelaySettings`.
     """
 
     environment: Literal["production", "staging"] = "production"
-    agree_to_terms_of_service: bool = False
+    terms_of_service_agreed: bool = False
     email: str = ""
     account_key_type: Literal["ec256", "ec384", "rsa2048", "rsa3072", "rsa4096"] = "ec256"
     preferred_chain: str = ""
@@ -28,10 +28,10 @@ class LetsEncryptSettings(PluginSettings, frozen=True, kw_only=True):
 
     def validate(self) -> Self:
         """See `PluginSettings.validate`."""
-        if not self.agree_to_terms_of_service:
+        if not self.terms_of_service_agreed:
             raise ValueError(
-                f"agree_to_terms_of_service: read the subscriber agreement at {TERMS} and set it to true"
-                " - `$.agree_to_terms_of_service`"
+                f"terms_of_service_agreed: read the subscriber agreement at {TERMS} and set it to true"
+                " - `$.terms_of_service_agreed`"
             )
         self.relay_settings().validate()
         return self
@@ -45,5 +45,5 @@ class LetsEncryptSettings(PluginSettings, frozen=True, kw_only=True):
             preferred_chain=self.preferred_chain,
             profile=self.profile,
             timeout=self.timeout,
-            terms_of_service_agreed=self.agree_to_terms_of_service,
+            terms_of_service_agreed=self.terms_of_service_agreed,
         )

@@ -7,17 +7,15 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from acmehub import Dialect, Sql, StoreUnavailable, Unit
+from acmehub import Dialect, StoreUnavailable, Unit
 from acmehub_storage_postgres.errors import Errors, translated
-from acmehub_storage_postgres.news import CHANNEL, LARGEST, Listener, Payload
+from acmehub_storage_postgres.news import Announcer, Listener, Payload
 from acmehub_storage_postgres.settings import Settings
 from acmehub_storage_postgres.workers import Workers
 
 T = TypeVar("T")
 
 MIGRATION_LOCK = 0x61636D65  # "acme": any number, as long as every process takes the same
-_QUIETLY = Sql("SET LOCAL synchronous_commit = off")
-_NOTIFY = Sql("SELECT pg_notify($1, $2)")
 
 
 class PostgresDriver:
@@ -32,8 +30,7 @@ class PostgresDriver:
         self._listener: Listener | None = None
         self._payload = Payload()
         self._callbacks: dict[object, Callable[[str], None]] = {}
-        self._outbox: dict[str, None] = {}
-        self._telling: asyncio.Future[Any] | None = None
+        self._announcer: Announcer | None = None
 
     # ---------------------------------------------------------------------------------------- life
 
@@ -56,6 +53,7 @@ class PostgresDriver:
         workers = Workers(self._settings, self._publish)
         await workers.start()
         self._workers = workers
+        self._announcer = Announcer(workers, self._payload)
         if self._callbacks:
             self._listen()
 
@@ -64,10 +62,12 @@ class PostgresDriver:
         if self._listener is not None:
             await self._listener.close()
             self._listener = None
-        if self._workers is not None:
-            while self._telling is not None:  # what has changed is told before we go
-                await asyncio.wait([self._telling])
-            workers, self._workers = self._workers, None
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            await workers.at_rest()
+            if self._announcer is not None:
+                await self._announcer.close()
+                self._announcer = None
             await workers.close()
 
     # ---------------------------------------------------------------------------------------- units of work
@@ -116,31 +116,11 @@ class PostgresDriver:
             loop.call_soon(callback, order_id)
 
     def _publish(self, order_ids: list[str]) -> None:
-        """Own subscribers hear at once; other processes with the next notification."""
+        """Own subscribers hear at once, other processes with the next notification."""
         for order_id in order_ids:
             self._tell(order_id)
-        self._outbox.update(dict.fromkeys(order_ids))
-        self._notify()
-
-    def _notify(self) -> None:
-        if self._telling is None and self._outbox and self._workers is not None:
-            order_ids = list(self._outbox)[:LARGEST]
-            for order_id in order_ids:
-                del self._outbox[order_id]
-            self._telling = self._workers.submit(_notify, (self._payload.of(order_ids),), writes=True)
-            self._telling.add_done_callback(self._told)
-
-    def _told(self, telling: "asyncio.Future[Any]") -> None:
-        self._telling = None
-        if not telling.cancelled() and telling.exception() is None:
-            self._notify()
-        else:
-            self._outbox.clear()  # the listeners hear "" when they have connected again
-
-
-def _notify(payload: str) -> Unit[None]:
-    yield _QUIETLY()
-    yield _NOTIFY(CHANNEL, payload)
+        if self._announcer is not None:
+            self._announcer.announce(order_ids)
 
 
 class PostgresSchema:

@@ -4,7 +4,10 @@ import asyncpg
 
 from acmehub import Conflict, StoreError, StoreUnavailable
 
-Errors = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_Gone = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# InternalClientError ("cannot switch to state …") is what a connection answers whose server has said goodbye meanwhile
+
+Errors = (asyncpg.PostgresError, TimeoutError, *_Gone)
 """Everything that comes from the database or from the way to it."""
 
 AGAIN = {"40001", "40P01"}
@@ -37,7 +40,7 @@ def is_lost(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state[:2] == "08" or state[:3] == "57P" or state == "25006"
-    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError) and not isinstance(error, ValueError)
+    return isinstance(error, (TimeoutError, *_Gone)) and not isinstance(error, ValueError)
 
 
 def may_run_again(error: BaseException) -> bool:
@@ -61,7 +64,7 @@ def translated(error: BaseException, place: str, *, committing: bool = False) ->
         return StoreUnavailable(f"PostgreSQL at {place}: {cure or 'too much contention: try again'}{doubt} ({error})")
     if isinstance(error, TimeoutError):
         return StoreUnavailable(f"PostgreSQL at {place} did not answer in time: check that it runs and is idle{doubt}")
-    if isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ValueError):
+    if isinstance(error, _Gone) and not isinstance(error, ValueError):
         reason = str(error) or type(error).__name__
         return StoreUnavailable(
             f"PostgreSQL at {place} cannot be reached: check that it runs and accepts connections{doubt} ({reason})"

@@ -13,14 +13,19 @@ from typing import Any
 
 import asyncpg
 
+from acmehub import Sql, Together, Unit
 from acmehub_storage_postgres.errors import Errors, translated
 from acmehub_storage_postgres.settings import Settings
-from acmehub_storage_postgres.workers import discard
+from acmehub_storage_postgres.units import discard
+from acmehub_storage_postgres.workers import Workers
 
 log = logging.getLogger(__name__)
 
 CHANNEL = "acmehub_orders"
+PAUSE = 0.02  # seconds
 LARGEST = 200  # ids in one notification: its payload holds less than 8000 bytes
+
+_NOTIFY = Sql("SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)")
 
 
 class Payload:
@@ -39,6 +44,57 @@ class Payload:
         if sender == self.sender:
             return []
         return order_ids or [""]
+
+
+class Announcer:
+    """Tells other processes which orders this one has changed: at once, then not more often than every `PAUSE`."""
+
+    def __init__(self, workers: Workers, payload: Payload) -> None:
+        self._workers = workers
+        self._payload = payload
+        self._outbox: dict[str, None] = {}
+        self._sending: asyncio.Future[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def announce(self, order_ids: list[str]) -> None:
+        """These orders have changed, and are committed."""
+        self._outbox.update(dict.fromkeys(order_ids))
+        if self._sending is None and self._timer is None:
+            self._send()
+
+    async def close(self) -> None:
+        """Tell what is left to tell; a commit that is under way is told, too, if it ends meanwhile."""
+        while self._outbox or self._sending is not None:
+            if self._sending is None:
+                self._send()
+            else:
+                await asyncio.wait([self._sending])
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _send(self) -> None:
+        order_ids = list(self._outbox)[:LARGEST]
+        for order_id in order_ids:
+            del self._outbox[order_id]
+        self._sending = self._workers.submit(_notify, (self._payload.of(order_ids),), writes=True)
+        self._sending.add_done_callback(self._sent)
+
+    def _sent(self, sending: "asyncio.Future[Any]") -> None:
+        self._sending = None
+        if sending.cancelled() or sending.exception() is not None:
+            log.warning("other processes were not told of changes: %s", sending.exception())
+            self._outbox.clear()  # where the database was away, they hear "" when they have connected again
+        else:
+            self._timer = asyncio.get_running_loop().call_later(PAUSE, self._rested)
+
+    def _rested(self) -> None:
+        self._timer = None
+        if self._outbox:
+            self._send()
+
+
+def _notify(payload: str) -> Unit[None]:
+    yield Together((_NOTIFY(CHANNEL, payload),), whole=True)
 
 
 class Listener:

@@ -5,7 +5,6 @@ a unit costs no task, no acquiring and no resetting. A connection that is lost i
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +12,10 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from acmehub import Statement, StoreUnavailable, Unit
+from acmehub import StoreUnavailable, Unit
 from acmehub_storage_postgres.errors import Errors, is_lost, may_run_again, translated
 from acmehub_storage_postgres.settings import Settings
-
-log = logging.getLogger(__name__)
+from acmehub_storage_postgres.units import Failure, Joined, Running, cut, discard, execute, roll_back
 
 _TRIES = 5
 
@@ -33,15 +31,6 @@ class Job(msgspec.Struct):
     writes: bool
 
 
-class _Failure(Exception):
-    """The database, or the way to it, failed with `error`; `committing` when the COMMIT had been sent."""
-
-    def __init__(self, error: BaseException, *, committing: bool = False) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.committing = committing
-
-
 class Workers:
     """Up to `settings.connections` workers; `published` hears which orders a transaction has changed."""
 
@@ -53,12 +42,16 @@ class Workers:
         self._idle: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._unfinished = 0
+        self._rest = asyncio.Event()
+        self._rest.set()
+        self._joined = Joined()
 
     async def start(self) -> None:
         """Make the first connection: raises `StoreUnavailable` when it cannot be made."""
         try:
             connection = await self._connect()
-        except _Failure as failure:
+        except Failure as failure:
             raise self._meaning(failure) from failure.error
         self._spawn(connection)
 
@@ -67,6 +60,8 @@ class Workers:
         if self._closing:
             raise StoreUnavailable(f"the storage at {self._place} was closed")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._unfinished += 1
+        self._rest.clear()
         self._queue.append(Job(verb, args, future, writes))
         while self._idle:
             sleeper = self._idle.pop()
@@ -76,6 +71,10 @@ class Workers:
         if len(self._tasks) < self._settings.connections:
             self._spawn(None)
         return future
+
+    async def at_rest(self) -> None:
+        """Wait until everything that was submitted is done."""
+        await self._rest.wait()
 
     async def close(self) -> None:
         """Work through what was submitted, then close the connections."""
@@ -95,7 +94,7 @@ class Workers:
         try:
             return await asyncpg.connect(**self._settings.connect_arguments())
         except Errors as error:
-            raise _Failure(error) from error
+            raise Failure(error) from error
 
     async def _work(self, connection: "asyncpg.Connection[Any] | None") -> None:
         while True:
@@ -103,6 +102,9 @@ class Workers:
                 job = self._queue.popleft()
                 if not job.future.done():  # else its caller was cancelled before it began
                     connection = await self._serve(job, connection)
+                self._unfinished -= 1
+                if not self._unfinished:
+                    self._rest.set()
             elif self._closing:
                 break
             else:
@@ -122,7 +124,7 @@ class Workers:
                 if connection is None or not kept:
                     connection = await self._connect()
                 value = await self._run(job, connection)
-            except _Failure as failure:
+            except Failure as failure:
                 again = may_run_again(failure.error) and tries < _TRIES
                 if is_lost(failure.error):
                     if connection is not None:
@@ -138,7 +140,7 @@ class Workers:
                 _settle(job, value=value)
             return connection
 
-    def _meaning(self, failure: _Failure) -> BaseException:
+    def _meaning(self, failure: Failure) -> BaseException:
         known = translated(failure.error, self._place, committing=failure.committing)
         if known is None:
             return failure.error
@@ -146,18 +148,21 @@ class Workers:
         return known
 
     async def _run(self, job: Job, connection: "asyncpg.Connection[Any]") -> Any:
-        changed: list[str] = []
+        unit = Running(job.verb(*job.args), self._joined)
         if not job.writes:
-            return await _run_unit(job.verb(*job.args), connection, changed)
-        await _execute(connection, "BEGIN")
-        try:
-            value = await _run_unit(job.verb(*job.args), connection, changed)
-        except BaseException:
-            await _roll_back(connection)
-            raise
-        await _execute(connection, "COMMIT", committing=True)
-        if changed:
-            self._published(list(dict.fromkeys(changed)))
+            return await unit.to_end(connection)
+        if unit.is_whole:
+            value = await unit.to_end(connection, committing=True)
+        else:
+            await execute(connection, "BEGIN")
+            try:
+                value = await unit.to_end(connection)
+            except BaseException:
+                await roll_back(connection)
+                raise
+            await execute(connection, "COMMIT", committing=True)
+        if unit.changed:
+            self._published(list(dict.fromkeys(unit.changed)))
         return value
 
 
@@ -168,56 +173,3 @@ def _settle(job: Job, *, value: Any = None, error: BaseException | None = None) 
         job.future.set_result(value)
     else:
         job.future.set_exception(error)
-
-
-async def _run_unit(unit: Unit[Any], connection: "asyncpg.Connection[Any]", changed: list[str]) -> Any:
-    try:
-        step = next(unit)
-        while True:
-            rows: list[Any] = []
-            if isinstance(step, Statement):
-                try:
-                    if step.many:
-                        await connection.executemany(step.sql.postgres, step.values)
-                    else:
-                        rows = await connection.fetch(step.sql.postgres, *step.values)
-                except Errors as error:
-                    raise _Failure(error) from error
-            else:
-                changed.extend(step.order_ids)
-            step = unit.send(rows)
-    except StopIteration as stop:
-        return stop.value
-
-
-async def _execute(connection: "asyncpg.Connection[Any]", text: str, *, committing: bool = False) -> None:
-    try:
-        await connection.execute(text)
-    except Errors as error:
-        raise _Failure(error, committing=committing) from error
-
-
-async def _roll_back(connection: "asyncpg.Connection[Any]") -> None:
-    """End the transaction; a connection that cannot do even that is thrown away, which ends it too."""
-    if connection.is_closed():
-        return
-    try:
-        await connection.execute("ROLLBACK")
-    except Errors as error:
-        log.debug("rolling back: %s", error)
-        await cut(connection)
-
-
-async def discard(connection: "asyncpg.Connection[Any]", timeout: float) -> None:
-    """Close a connection, by force when it does not answer."""
-    try:
-        await connection.close(timeout=timeout)
-    except Errors as error:
-        log.debug("closing a connection: %s", error)
-        await cut(connection)
-
-
-async def cut(connection: "asyncpg.Connection[Any]") -> None:
-    """Drop a connection without a word; its socket is closed when this returns."""
-    connection.terminate()
-    await asyncio.sleep(0)  # the transport closes in the loop's next round

@@ -25,6 +25,8 @@ from acmehub import (
     UpstreamUnavailable,
 )
 from acmehub.ports.settings import Secret, public_settings, read_settings
+from acmehub.relay.keys import AccountKey, new_account_key
+from acmehub.relay.settings import hmac_key
 from acmehub.testing.authority_contract import request_for
 from acmehub.testing.fault_proxy import FaultProxy
 from acmehub.testing.upstream_faults import changed
@@ -62,6 +64,15 @@ async def test_terms_of_service_that_the_operator_has_not_agreed_to_are_a_refusa
     assert [call.path for call in proxy.calls] == ["/dir"], "nothing was sent in the operator's name"
 
 
+@pytest.mark.parametrize(
+    ("said", "ca_file", "agrees"),
+    [(None, "ca.pem", True), (None, "", False), (False, "ca.pem", False), (True, "", True)],
+)
+def test_terms_are_agreed_to_unsaid_only_for_a_private_ca(said: bool | None, ca_file: str, agrees: bool) -> None:
+    settings = RelaySettings(directory="https://ca.test", ca_file=ca_file, terms_of_service_agreed=said)
+    assert settings.agrees is agrees
+
+
 async def test_a_ca_that_wants_a_binding_and_gets_none_is_a_refusal_that_names_the_settings(
     eab_pebble: Pebble,
 ) -> None:
@@ -83,6 +94,12 @@ async def test_a_binding_is_made_with_the_key_however_the_ca_spells_it(
         key = key.replace("-", "+").replace("_", "/")
     relay = relay_at(eab_pebble, eab_kid=kid, eab_hmac_key=Secret(key))
     assert (await relay.register(relay.new_account_key())).url
+
+
+def test_an_hmac_key_is_brought_to_base64url_without_padding() -> None:
+    assert hmac_key(Secret(" +/8= ")) == "-_8"
+    with pytest.raises(ValueError, match="base64url"):
+        hmac_key(Secret("="))
 
 
 async def test_a_wrong_binding_is_a_refusal_and_no_lost_account(eab_pebble: Pebble) -> None:
@@ -239,6 +256,10 @@ async def test_nothing_secret_and_nothing_signed_reaches_a_log(
     for secret in (EAB_KEYS["kid-1"], key.decode().splitlines()[1], '"protected"', '"payload"', "signature"):
         assert secret not in caplog.text
     assert [record.name for record in caplog.records if record.name.startswith(("acme.", "josepy"))] == []
+
+
+def test_a_loaded_account_key_does_not_show_itself() -> None:
+    assert repr(AccountKey(new_account_key("ec256"))) == "AccountKey(…)"
 
 
 async def test_settings_hide_the_hmac_key() -> None:

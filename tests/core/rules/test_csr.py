@@ -292,7 +292,7 @@ def test_what_is_not_a_csr_is_refused(der: bytes) -> None:
 
 
 def only_a_problem(der: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     try:
         check(der, A)
     except Problem as problem:
@@ -300,7 +300,7 @@ def only_a_problem(der: bytes) -> None:
     else:
         status = 200
     assert status < 500
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 @given(st.binary(max_size=200))

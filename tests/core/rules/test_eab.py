@@ -130,9 +130,9 @@ def test_a_payload_that_is_no_public_key_is_refused(clear: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_problem_and_nothing_else(raw: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     assert refusal(raw).status < 500
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 @given(st.data())

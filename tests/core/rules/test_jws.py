@@ -397,14 +397,14 @@ MEMBERS = ("nonce", "url", "kid", "jwk", "crit", "b64", "kty", "crv", "x", "y", 
 
 
 def only_a_problem(body: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     problem: Problem | None = None
     try:
         accept(body)
     except Problem as refused:
         problem = refused
     assert problem is None or (problem.status < 500 and problem.detail.isascii())
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 @given(st.binary(max_size=300))
@@ -441,9 +441,9 @@ def test_a_good_request_with_some_bytes_changed_is_never_taken(data: st.DataObje
 
 
 def test_a_huge_number_in_the_header_is_refused_quickly() -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     assert_malformed(with_header('{"alg":' + "9" * 45_000 + "}"))
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 def test_flattened_parts_are_what_stood_there() -> None:

@@ -156,7 +156,10 @@ def _names(request: IssueRequest) -> list[str]:
 def _general_name(identifier: Identifier) -> bytes:
     """A name as it stands in the subject alternative names; orders have no `ip` yet, the hub's own certificate may."""
     if identifier.type == "ip":
-        return der.wrap(der.IP_ADDRESS, ip_address(identifier.value).packed)
+        try:
+            return der.wrap(der.IP_ADDRESS, ip_address(identifier.value).packed)
+        except ValueError as error:
+            raise _refused(ProblemType.MALFORMED, f"{identifier.value!a} is no address") from error
     return der.wrap(der.DNS_NAME, identifier.value.lower().encode("ascii"))
 
 

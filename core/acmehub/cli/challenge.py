@@ -1,0 +1,192 @@
+"""`acmehub challenge`: managed challenges."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.cli.settings import read_options, settings_options
+from acmehub.models import Propagation, PropagationMode
+from acmehub.services.managed_challenges import ManagedChallengePatch, ManagedChallengeView, NewManagedChallenge
+
+
+@click.group()
+def challenge() -> None:
+    """Managed challenges: for which names the hub answers DNS challenges, and with which credentials."""
+
+
+ADD = """\b
+Examples:
+  acmehub challenge add "corp zone" --plugin dns_rfc2136 --match "corp.test, *.corp.test" \\
+      --set server=127.0.0.1 --set key_name=hub. --set key_secret=env:TSIG
+  acmehub challenge add shop --plugin dns_cloudflare --match "*.shop.example" --set api_token=file:token
+"""
+SET = """\b
+Examples:
+  acmehub challenge set "corp zone" --match "corp.test, *.corp.test, *.lab.test"
+  acmehub challenge set "corp zone" --propagation delay --propagation-delay 60
+"""
+
+
+def propagation_options(function: Any) -> Any:
+    """How long, and by asking whom, to wait for a record."""
+    for option in (
+        click.option(
+            "--propagation-server", "servers", multiple=True, metavar="HOST[:PORT]", help="Ask these instead."
+        ),
+        click.option("--propagation-delay", "delay", type=float, help="Seconds to wait when nobody can be asked."),
+        click.option("--propagation-limit", "limit", type=float, help="Seconds until the order fails for lack of it."),
+        click.option(
+            "--propagation",
+            "mode",
+            type=click.Choice([item.value for item in PropagationMode]),
+            help="How the hub learns that a record can be seen.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@challenge.command(epilog=ADD)
+@click.argument("name")
+@click.option("--plugin", required=True, help="Its kind: dns_rfc2136, dns_cloudflare, …")
+@click.option("--match", required=True, help="Domain match rule: 'example.com, *.example.com'.")
+@settings_options
+@click.option("--tag", "tags", multiple=True, help="A tag, for roles that are narrowed by tags; may be repeated.")
+@click.option("--cname-zone", "cname_zones", multiple=True, help="A zone that CNAMEs may lead to; '*' for any.")
+@propagation_options
+@click.option("--disabled", is_flag=True, help="Not to be used yet.")
+@hub_verb
+async def add(
+    session: Session,
+    name: str,
+    plugin: str,
+    match: str,
+    pairs: tuple[str, ...],
+    settings_file: Path | None,
+    tags: tuple[str, ...],
+    cname_zones: tuple[str, ...],
+    disabled: bool,
+    **propagation: Any,
+) -> Result:
+    """Add a managed challenge."""
+    service = session.hub.managed_challenges
+    new = NewManagedChallenge(
+        name=name,
+        plugin=plugin,
+        match=match,
+        settings=read_options(service.registration(plugin).settings, pairs, settings_file),
+        tags=tags,
+        cname_zones=cname_zones,
+        propagation=_propagation(Propagation(), propagation) or Propagation(),
+        enabled=not disabled,
+    )
+    return _shown(await service.add(new, session.acting, sources=session.sources))
+
+
+@challenge.command(name="list", epilog="\b\nExample:\n  acmehub challenge list --json")
+@hub_verb
+async def list_(session: Session) -> Result:
+    """All managed challenges."""
+    found = await session.hub.managed_challenges.list(session.acting)
+    rows = [
+        (item.name, item.plugin, "enabled" if item.enabled else "disabled", item.match, ", ".join(item.tags))
+        for item in found
+    ]
+    return Result(found, table(("NAME", "PLUGIN", "STATE", "MATCH", "TAGS"), rows, "no managed challenges"))
+
+
+@challenge.command(epilog='\b\nExample:\n  acmehub challenge show "corp zone"')
+@click.argument("name")
+@hub_verb
+async def show(session: Session, name: str) -> Result:
+    """One managed challenge, its secrets left out."""
+    return _shown(await session.hub.managed_challenges.show(name, session.acting))
+
+
+@challenge.command(name="set", epilog=SET)
+@click.argument("name")
+@click.option("--name", "new_name", help="Rename it.")
+@click.option("--plugin", help="Another kind; its settings begin anew.")
+@click.option("--match", help="Domain match rule.")
+@settings_options
+@click.option("--tag", "tags", multiple=True, help="The tags, instead of those there are; may be repeated.")
+@click.option("--no-tags", is_flag=True, help="Take all tags away.")
+@click.option(
+    "--cname-zone", "cname_zones", multiple=True, help="The zones CNAMEs may lead to, instead of those before."
+)
+@click.option("--no-cname-zones", is_flag=True, help="CNAMEs may lead nowhere else.")
+@propagation_options
+@click.option("--enable/--disable", "--enabled/--disabled", "enabled", default=None, help="Whether it may be used.")
+@hub_verb
+async def set_(
+    session: Session,
+    name: str,
+    new_name: str | None,
+    plugin: str | None,
+    match: str | None,
+    pairs: tuple[str, ...],
+    settings_file: Path | None,
+    tags: tuple[str, ...],
+    no_tags: bool,
+    cname_zones: tuple[str, ...],
+    no_cname_zones: bool,
+    enabled: bool | None,
+    **propagation: Any,
+) -> Result:
+    """Change a managed challenge; what is not named stays. Orders under way take it at their next step."""
+    service = session.hub.managed_challenges
+    before = await service.show(name, session.acting)
+    kind = plugin or before.plugin
+    settings = read_options(service.registration(kind).settings, pairs, settings_file) if pairs or settings_file else {}
+    patch = ManagedChallengePatch(
+        name=new_name or UNSET,
+        plugin=plugin or UNSET,
+        match=match or UNSET,
+        settings=settings or UNSET,
+        tags=tags if tags or no_tags else UNSET,
+        cname_zones=cname_zones if cname_zones or no_cname_zones else UNSET,
+        propagation=_propagation(before.propagation, propagation),
+        enabled=UNSET if enabled is None else enabled,
+    )
+    return _shown(await service.set(name, patch, session.acting, sources=session.sources))
+
+
+@challenge.command(epilog='\b\nExample:\n  acmehub challenge remove "corp zone"')
+@click.argument("name")
+@hub_verb
+async def remove(session: Session, name: str) -> Result:
+    """Remove a managed challenge that has no record in DNS."""
+    await session.hub.managed_challenges.remove(name, session.acting)
+    return Result({"removed": name}, [f"removed managed challenge {name}"])
+
+
+def _propagation(before: Propagation, options: dict[str, Any]) -> Propagation | UnsetType:
+    given = {key: value for key, value in options.items() if value not in (None, ())}
+    if "mode" in given:
+        given["mode"] = PropagationMode(given["mode"])
+    return msgspec.structs.replace(before, **given) if given else UNSET
+
+
+def _shown(item: ManagedChallengeView) -> Result:
+    waits = item.propagation
+    lines = fields(
+        [
+            ("managed challenge", item.name),
+            ("id", item.id),
+            ("plugin", item.plugin),
+            ("match", item.match),
+            ("state", "enabled" if item.enabled else "disabled"),
+            ("tags", item.tags),
+            ("CNAME zones", item.cname_zones),
+            ("propagation", f"{waits.mode}, limit {waits.limit:g} s, delay {waits.delay:g} s"),
+            ("ask", waits.servers),
+            ("created", moment(item.created)),
+            *((f"  {key}", value) for key, value in item.settings.items()),
+            ("✗", item.problem),
+        ]
+    )
+    return Result(item, lines)

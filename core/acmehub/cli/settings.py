@@ -1,0 +1,58 @@
+"""Settings of plugins from the command line: `--set KEY=VALUE` and `--settings FILE`."""
+
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import click
+
+from acmehub.ports.settings import PluginSettings, Secret
+
+
+def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that give a plugin its settings, as `pairs` and `settings_file`."""
+    for option in (
+        click.option(
+            "--settings",
+            "settings_file",
+            type=click.Path(path_type=Path, dir_okay=False, exists=True),
+            help="A TOML file with the plugin's settings.",
+        ),
+        click.option(
+            "--set",
+            "pairs",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="One setting of the plugin; a secret best as env:NAME or file:PATH; without VALUE its default.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def read_options(kind: type[PluginSettings], pairs: Sequence[str], settings_file: Path | None) -> dict[str, Any]:
+    """The settings that the options give; those of `--set` win. None is written for one without a value."""
+    settings: dict[str, Any] = {}
+    if settings_file is not None:
+        try:
+            settings.update(tomllib.loads(settings_file.read_text("utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise click.BadParameter(f"{settings_file}: {error}", param_hint="--settings") from None
+    hints = get_type_hints(kind)
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--set")
+        settings[key] = _value(text, hints.get(key)) if text else None
+    return settings
+
+
+def _value(text: str, hint: Any) -> Any:
+    """Text for a field of text; what TOML makes of it for any other (5353, true, ["a", "b"])."""
+    if hint in (str, Secret) or {str, Secret} & set(get_args(hint)):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,160 @@
+"""Running one unit of work on a connection: its statements, and the ends of transactions."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from acmehub import Statement, Step, Together, Unit
+from acmehub_storage_postgres.errors import Errors
+
+log = logging.getLogger(__name__)
+
+_PLACEHOLDER = re.compile(r"\$(\d+)")
+
+
+class Failure(Exception):
+    """The database, or the way to it, failed with `error`; `committing` when the outcome may be a commit."""
+
+    def __init__(self, error: BaseException, *, committing: bool = False) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.committing = committing
+
+
+class Joined:
+    """Statements that may go together, as one with data-modifying WITH parts; texts are kept, so they stay prepared."""
+
+    def __init__(self) -> None:
+        self._texts: dict[tuple[str, ...], str] = {}
+
+    def text(self, statements: Sequence[Statement]) -> str:
+        """One text for all of them, whose values are theirs one after the other."""
+        key = tuple([statement.sql.postgres for statement in statements])
+        text = self._texts.get(key)
+        if text is None:
+            text = self._texts[key] = self._join(statements)
+        return text
+
+    def _join(self, statements: Sequence[Statement]) -> str:
+        parts, before = [], 0
+        for statement in statements:
+            parts.append(_shifted(statement.sql.postgres, before))
+            before += len(statement.values)
+        if len(parts) == 1:
+            return parts[0]
+        named = ", ".join(f"part{number} AS ({part})" for number, part in enumerate(parts[:-1]))
+        return f"WITH {named} {parts[-1]}"
+
+
+def _shifted(text: str, by: int) -> str:
+    return _PLACEHOLDER.sub(lambda match: f"${int(match[1]) + by}", text)
+
+
+class Running:
+    """A unit that has been started, so that it is known whether it is one statement that needs no BEGIN and COMMIT."""
+
+    def __init__(self, unit: Unit[Any], joined: Joined) -> None:
+        self._unit = unit
+        self._joined = joined
+        self.changed: list[str] = []
+        self._value: Any = None
+        self._step: Step | None = self._next(None)
+        while self._step is not None and not isinstance(self._step, Statement | Together):
+            self._step = self._next([])
+
+    def _next(self, rows: list[Any] | None) -> Step | None:
+        try:
+            step = next(self._unit) if rows is None else self._unit.send(rows)
+        except StopIteration as stop:
+            self._value = stop.value
+            return None
+        if not isinstance(step, Statement | Together):
+            self.changed.extend(step.order_ids)
+        return step
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether one statement is all that it does."""
+        step = self._step
+        return isinstance(step, Together) and step.whole and not any(item.many for item in step.statements)
+
+    async def to_end(self, connection: "asyncpg.Connection[Any]", *, committing: bool = False) -> Any:
+        """Run it; gives its result. Raises `Failure`, or what it raises itself."""
+        step = self._step
+        while step is not None:
+            try:
+                rows = await self._rows(step, connection)
+            except Errors as error:
+                raise Failure(error, committing=committing) from error
+            step = self._next(rows)
+        return self._value
+
+    async def _rows(self, step: Step, connection: "asyncpg.Connection[Any]") -> list[Any]:
+        rows: list[Any] = []
+        if isinstance(step, Statement):
+            rows = await _fetch(step, connection)
+        elif isinstance(step, Together):
+            group: list[Statement] = []
+            for statement in step.statements:
+                if statement.many:
+                    await self._fetch_together(group, connection)
+                    rows = await _fetch(statement, connection)
+                    group = []
+                else:
+                    group.append(statement)
+            if group:
+                rows = await self._fetch_together(group, connection)
+        return rows
+
+    async def _fetch_together(self, group: list[Statement], connection: "asyncpg.Connection[Any]") -> list[Any]:
+        if not group:
+            return []
+        values = [value for statement in group for value in statement.values]
+        rows: list[Any] = await connection.fetch(self._joined.text(group), *values)
+        return rows
+
+
+async def _fetch(statement: Statement, connection: "asyncpg.Connection[Any]") -> list[Any]:
+    if statement.many:
+        await connection.executemany(statement.sql.postgres, statement.values)
+        return []
+    rows: list[Any] = await connection.fetch(statement.sql.postgres, *statement.values)
+    return rows
+
+
+async def execute(connection: "asyncpg.Connection[Any]", text: str, *, committing: bool = False) -> None:
+    """Run a statement without values; raises `Failure`."""
+    try:
+        await connection.execute(text)
+    except Errors as error:
+        raise Failure(error, committing=committing) from error
+
+
+async def roll_back(connection: "asyncpg.Connection[Any]") -> None:
+    """End the transaction; a connection that cannot do even that is thrown away, which ends it too."""
+    if connection.is_closed():
+        return
+    try:
+        await connection.execute("ROLLBACK")
+    except Errors as error:
+        log.debug("rolling back: %s", error)
+        await cut(connection)
+
+
+async def discard(connection: "asyncpg.Connection[Any]", timeout: float) -> None:
+    """Close a connection, by force when it does not answer."""
+    try:
+        await connection.close(timeout=timeout)
+    except Errors as error:
+        log.debug("closing a connection: %s", error)
+        await cut(connection)
+
+
+async def cut(connection: "asyncpg.Connection[Any]") -> None:
+    """Drop a connection without a word; its socket is closed when this returns."""
+    connection.terminate()
+    await asyncio.sleep(0)  # the transport closes in the loop's next round

@@ -1,0 +1,127 @@
+"""Where a record has to stand: zones by SOA, chains of CNAMEs, and where they may not lead."""
+
+import pytest
+
+from acmehub.config import Dns
+from acmehub.dns01 import DnsUnclear, DnsWrong
+from acmehub.dns01.resolver import Address, Resolver, parse_address
+from acmehub.dns01.zones import challenge_name, find_place
+from acmehub.testing.dns_server import DnsServer, FaultKind
+
+
+@pytest.mark.parametrize(
+    ("name", "zone"),
+    [
+        ("corp.test", "corp.test"),
+        ("*.corp.test", "corp.test"),
+        ("WWW.Corp.Test", "corp.test"),
+        ("a.b.c.corp.test", "corp.test"),
+        ("deep.sub.corp.test", "sub.corp.test"),
+        ("own.corp.test", "_acme-challenge.own.corp.test"),
+    ],
+)
+async def test_the_zone_is_the_nearest_one_above(resolver: Resolver, name: str, zone: str) -> None:
+    place = await find_place(resolver, name, ())
+    assert (place.name, place.zone, place.chain) == (challenge_name(name), zone, (challenge_name(name),))
+
+
+async def test_a_name_whose_parents_exist_is_found_too(resolver: Resolver, dns: DnsServer) -> None:
+    dns.zones.add("_acme-challenge.www.corp.test", "TXT", '"of somebody"')
+    assert (await find_place(resolver, "www.corp.test", ())).zone == "corp.test"
+
+
+async def test_a_parent_that_is_a_cname_does_not_lead_the_zone_astray(resolver: Resolver, dns: DnsServer) -> None:
+    dns.zones.add("host.sub.corp.test", "CNAME", "www.corp.test.")
+    assert await resolver.zone_of("host.sub.corp.test") == "sub.corp.test"
+
+
+async def test_a_cname_within_the_zone_is_followed(resolver: Resolver, dns: DnsServer) -> None:
+    dns.zones.add("_acme-challenge.www.corp.test", "CNAME", "a.corp.test.")
+    dns.zones.add("a.corp.test", "CNAME", "B.corp.test.")
+    place = await find_place(resolver, "www.corp.test", ())
+    assert place.name == "b.corp.test"
+    assert place.chain == ("_acme-challenge.www.corp.test", "a.corp.test", "b.corp.test")
+
+
+@pytest.mark.parametrize("allowed", [("far.test",), ("FAR.test.",), ("*",), ("x.test", "far.test")])
+async def test_a_cname_into_an_allowed_zone_is_followed(
+    resolver: Resolver, dns: DnsServer, allowed: tuple[str, ...]
+) -> None:
+    dns.zones.add("_acme-challenge.www.corp.test", "CNAME", "www.far.test.")
+    place = await find_place(resolver, "www.corp.test", allowed)
+    assert (place.name, place.zone) == ("www.far.test", "far.test")
+
+
+@pytest.mark.parametrize("allowed", [(), ("test",), ("other.far.test",), ("ar.test",)])
+async def test_a_cname_into_a_foreign_zone_is_refused(
+    resolver: Resolver, dns: DnsServer, allowed: tuple[str, ...]
+) -> None:
+    dns.zones.add("_acme-challenge.www.corp.test", "CNAME", "www.far.test.")
+    with pytest.raises(DnsWrong, match=r"-> www\.far\.test: this CNAME leads into zone far\.test"):
+        await find_place(resolver, "www.corp.test", allowed)
+
+
+async def test_a_cname_into_a_zone_below_is_foreign_as_well(resolver: Resolver, dns: DnsServer) -> None:
+    dns.zones.add("_acme-challenge.www.corp.test", "CNAME", "www.sub.corp.test.")
+    with pytest.raises(DnsWrong, match=r"zone sub\.corp\.test"):
+        await find_place(resolver, "www.corp.test", ())
+
+
+async def test_a_wildcard_cname_is_not_meant_for_challenges(resolver: Resolver, dns: DnsServer) -> None:
+    dns.zones.add("*.corp.test", "CNAME", "hosting.far.test.")
+    assert (await find_place(resolver, "www.corp.test", ())).name == "_acme-challenge.www.corp.test"
+    assert (await find_place(resolver, "corp.test", ())).name == "_acme-challenge.corp.test"
+
+
+async def test_a_loop_of_cnames_is_refused(resolver: Resolver, dns: DnsServer) -> None:
+    dns.zones.add("_acme-challenge.www.corp.test", "CNAME", "x.far.test.")
+    dns.zones.add("x.far.test", "CNAME", "_acme-challenge.www.corp.test.")
+    with pytest.raises(DnsWrong, match="CNAME loop"):
+        await find_place(resolver, "www.corp.test", ("*",))
+
+
+async def test_a_chain_without_end_is_refused(resolver: Resolver, dns: DnsServer) -> None:
+    dns.zones.add("_acme-challenge.corp.test", "CNAME", "n0.corp.test.")
+    for number in range(30):
+        dns.zones.add(f"n{number}.corp.test", "CNAME", f"n{number + 1}.corp.test.")
+    with pytest.raises(DnsWrong, match="more than 16 CNAMEs"):
+        await find_place(resolver, "corp.test", ())
+
+
+async def test_a_server_that_fails_is_no_answer(resolver: Resolver, dns: DnsServer) -> None:
+    with dns.fault(FaultKind.SERVFAIL), pytest.raises(DnsUnclear, match="answers SERVFAIL"):
+        await find_place(resolver, "corp.test", ())
+    with dns.fault(FaultKind.DROP), pytest.raises(DnsUnclear, match=r"no answer within 0\.4 s"):
+        await find_place(resolver, "corp.test", ())
+
+
+async def test_the_next_resolver_is_asked_when_one_fails(dns: DnsServer) -> None:
+    both = Dns(resolvers=(f"127.0.71.1:{dns.port}", f"127.0.71.2:{dns.port}"), port=dns.port, timeout=0.2)
+    with dns.fault(FaultKind.DROP, address="127.0.71.1"):
+        assert await Resolver(both).zone_of("www.corp.test") == "corp.test"
+
+
+async def test_one_lost_datagram_is_no_failure(resolver: Resolver, dns: DnsServer) -> None:
+    with dns.fault(FaultKind.DROP, times=1):
+        assert await resolver.zone_of("www.corp.test") == "corp.test"
+
+
+async def test_a_name_that_dns_cannot_have_is_refused(resolver: Resolver) -> None:
+    with pytest.raises(DnsWrong, match="no name that DNS can have"):
+        await find_place(resolver, f"{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 58}.test", ())
+
+
+def test_addresses_are_read_with_and_without_a_port() -> None:
+    assert parse_address("192.0.2.1", 53) == Address("192.0.2.1", 53)
+    assert parse_address("192.0.2.1:5353", 53) == Address("192.0.2.1", 5353)
+    assert parse_address("2001:db8::1", 53) == Address("2001:db8::1", 53)
+    assert parse_address("[2001:db8::1]:5353", 53) == Address("2001:db8::1", 5353)
+    assert parse_address("[2001:db8::1]", 53) == Address("2001:db8::1", 53)
+    assert parse_address("ns.corp.test:54", 53) == Address("ns.corp.test", 54)
+    assert str(Address("2001:db8::1", 5353)) == "[2001:db8::1]:5353"
+    assert str(Address("192.0.2.1", 53)) == "192.0.2.1"
+
+
+async def test_without_configured_resolvers_the_machines_own_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acmehub.dns01.resolver._system_resolvers", lambda: (Address("127.0.0.9", 53),))
+    assert await Resolver(Dns()).resolvers() == (Address("127.0.0.9", 53),)

@@ -1,0 +1,95 @@
+"""Who may do what: each verb of each service with each role, from one table written out by hand."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from acmehub.models import Role, RoleAssignment
+from acmehub.services.authorities import AuthorityPatch, NewAuthority
+from acmehub.services.declared import Declared
+from acmehub.services.errors import Refused
+from acmehub.services.export import export
+from acmehub.services.managed_challenges import ManagedChallengePatch, NewManagedChallenge
+from acmehub.services.principals import NewPrincipal, PrincipalPatch
+from acmehub.services.rights import RIGHTS, Acting
+from acmehub.services.tokens import NewToken, TokenPatch
+from tests.core.services.conftest import ROOT, House
+
+Verb = Callable[[House, Acting], Awaitable[object]]
+CHALLENGE = NewManagedChallenge(
+    name="new", plugin="dns_fake", match="a.test", settings={"server": "s", "key_secret": "k"}
+)
+
+VERBS: dict[str, Verb] = {
+    "principal.add": lambda house, who: house.principals.add(NewPrincipal(name="new"), who),
+    "principal.list": lambda house, who: house.principals.list(who),
+    "principal.show": lambda house, who: house.principals.show("app", who),
+    "principal.set": lambda house, who: house.principals.set("app", PrincipalPatch(enabled=False), who),
+    "principal.remove": lambda house, who: house.principals.remove("idle", who),
+    "token.add": lambda house, who: house.tokens.add(NewToken(title="new", principal="app"), who),
+    "token.list": lambda house, who: house.tokens.list(who),
+    "token.show": lambda house, who: house.tokens.show("EAB", who),
+    "token.set": lambda house, who: house.tokens.set("EAB", TokenPatch(enabled=False), who),
+    "token.revoke": lambda house, who: house.tokens.revoke("EAB", who),
+    "token.remove": lambda house, who: house.tokens.remove("EAB", who),
+    "token.eab": lambda house, who: house.tokens.eab("EAB", who),
+    "challenge.add": lambda house, who: house.managed_challenges.add(CHALLENGE, who),
+    "challenge.list": lambda house, who: house.managed_challenges.list(who),
+    "challenge.show": lambda house, who: house.managed_challenges.show("zone", who),
+    "challenge.set": lambda house, who: house.managed_challenges.set("zone", ManagedChallengePatch(tags=("x",)), who),
+    "challenge.remove": lambda house, who: house.managed_challenges.remove("zone", who),
+    "authority.add": lambda house, who: house.authorities.add(NewAuthority(name="new", plugin="ca_fake"), who),
+    "authority.list": lambda house, who: house.authorities.list(who),
+    "authority.show": lambda house, who: house.authorities.show("ca", who),
+    "authority.set": lambda house, who: house.authorities.set("ca", AuthorityPatch(enabled=False), who),
+    "authority.remove": lambda house, who: house.authorities.remove("ca", who),
+    "apply": lambda house, who: house.files.apply(Declared(), who),
+    "export": lambda house, who: export(
+        house.principals, house.tokens, house.managed_challenges, house.authorities, who
+    ),
+}
+READS = {verb for verb in VERBS if verb.endswith((".list", ".show"))} | {"export"}
+MAY = {
+    Role.ADMINISTRATOR: set(VERBS),
+    Role.OPERATOR: set(VERBS),
+    Role.AUDITOR: READS,
+    Role.MANAGED_ACME_CONSUMER: set(),
+    Role.MANAGED_CHALLENGE_CONSUMER: set(),
+}
+
+
+@pytest.fixture
+async def furnished(house: House) -> House:
+    consumer = (RoleAssignment(Role.MANAGED_ACME_CONSUMER),)
+    await house.principals.add(NewPrincipal(name="app", roles=consumer), ROOT)
+    await house.principals.add(NewPrincipal(name="idle"), ROOT)
+    await house.tokens.add(NewToken(title="EAB", principal="app"), ROOT)
+    settings = {"server": "s", "key_secret": "k"}
+    zone = NewManagedChallenge(name="zone", plugin="dns_fake", match="b.test", settings=settings)
+    await house.managed_challenges.add(zone, ROOT)
+    await house.authorities.add(NewAuthority(name="ca", plugin="ca_fake"), ROOT)
+    return house
+
+
+def test_each_action_of_the_table_is_tried_here_and_there_is_no_other() -> None:
+    assert set(VERBS) == set(RIGHTS)
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("verb", VERBS)
+async def test_each_verb_is_refused_to_each_role_that_may_not_do_it(furnished: House, verb: str, role: Role) -> None:
+    who = Acting("somebody", frozenset({role}))
+    if verb in MAY[role]:
+        await VERBS[verb](furnished, who)
+        return
+    before = await furnished.audited()
+    with pytest.raises(Refused, match=f"somebody may not do {verb}: it takes the role"):
+        await VERBS[verb](furnished, who)
+    written = [entry for entry in await furnished.audited() if entry not in before]
+    assert [(entry.action, entry.allowed) for entry in written] == [(verb, False)]
+
+
+async def test_nobody_without_a_role_may_do_anything(furnished: House) -> None:
+    for verb in VERBS.values():
+        with pytest.raises(Refused):
+            await verb(furnished, Acting("nobody", frozenset()))
