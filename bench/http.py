@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             if self._waiter and not self._waiter.done():
-                self._waiter.set_exception(LoadError("http-parse", str(error)))
+                self._waiter.set_exception(LoadError("http-parse", f"{error}: {data[:300]!r}"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.lower().decode()] = value.decode("latin-1")

@@ -65,6 +65,7 @@ def test_configurations_can_be_read(page: Path, body: str, tmp_path: Path) -> No
     for file in re.findall(r'"file:([^"]+)"', body):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(secret())
+        (tmp_path / file).chmod(0o600)
     load_config(path, environ={name: secret() for name in re.findall(r'"env:(\w+)"', body)})
 
 

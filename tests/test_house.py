@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def run_pytest(test: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run one test file under this run's own conftest."""
     (folder / "test_it.py").write_text(test)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", os.devnull, "--rootdir", folder, folder]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", os.devnull]
+    command += ["--rootdir", str(folder), str(folder)]
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, "CI": "", **environment}, capture_output=True, text=True
     )

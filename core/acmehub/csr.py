@@ -201,7 +201,7 @@ def _read_chain(chain_pem: str) -> Sequence[x509.Certificate]:
         raise ChainMismatch("a private key came with the chain")
     try:
         certificates = x509.load_pem_x509_certificates(chain_pem.encode())
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise ChainMismatch(f"no chain of certificates: {ascii(str(error))[1:-1][:150]}") from error
     if len(certificates) > MAX_CERTIFICATES:
         raise ChainMismatch(f"a chain of {len(certificates)} certificates; at most {MAX_CERTIFICATES} are allowed")

@@ -155,8 +155,8 @@ def require_active(actor: Actor, now: datetime) -> None:
     Expiry and the limit of uses end binding, not the accounts already bound: a device goes on renewing with the account
     it has. Disabling or revoking a token, disabling a principal or taking its role away ends both at once.
     """
-    if actor.account.status is not AccountStatus.VALID:
-        raise Problem(ProblemType.UNAUTHORIZED, f"the account is {actor.account.status.value}", status=401)  # section 7.3.6
+    if actor.account.status is not AccountStatus.VALID:  # RFC 8555 section 7.3.6 wants a 401 for it
+        raise Problem(ProblemType.UNAUTHORIZED, f"the account is {actor.account.status.value}", status=401)
     state = token_state(actor.token, actor.principal, now)
     if state in (TokenState.DISABLED, TokenState.REVOKED):
         raise _refused(_why(actor.token, actor.principal, state))

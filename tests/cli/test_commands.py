@@ -1,6 +1,7 @@
 """The command line as a whole: help, examples, --json, exit statuses, and docs/cli.md in step with it."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from acmehub.cli.root import VERBS, root
 from acmehub.identifiers import Identifier
 from acmehub.ports.dns import DnsProviderRefused
 from acmehub.problems import Problem, ProblemType, subproblem
-from tests.cli.conftest import Cli
+from tests.cli.conftest import COMMAND, Cli
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 SHOW_NOTHING = {"serve", "worker", "init"}
@@ -110,6 +111,16 @@ def test_a_problem_is_told_with_one_line_per_name() -> None:
 
 def test_an_error_of_a_server_names_the_server() -> None:
     assert describe(DnsProviderRefused("bad key", server="ns1.test")) == ["ns1.test: bad key"]
+
+
+def test_an_error_of_the_system_names_the_file() -> None:
+    assert describe(OSError(28, "No space left on device", "data/tls.pem")) == ["data/tls.pem: No space left on device"]
+
+
+def test_a_reader_that_goes_away_is_no_traceback(cli: Cli) -> None:
+    script = f"{COMMAND} --help | true"
+    done = subprocess.run(["sh", "-c", script], cwd=cli.folder, capture_output=True, text=True, check=False, timeout=60)
+    assert "Traceback" not in done.stderr
 
 
 PLUGIN = """

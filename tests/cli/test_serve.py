@@ -245,6 +245,7 @@ def test_a_new_certificate_is_served_after_sighup_and_connections_are_kept(files
 def test_files_that_do_not_fit_are_logged_and_the_old_certificate_stays(files_hub: HubProcess) -> None:
     with files_hub as hub:
         before = served_certificate(hub.port)
+        write_pair(hub.folder, trustme.CA())
         trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(hub.folder / "key.pem")
         os.kill(hub.pid, signal.SIGHUP)
         wait_for("TLS certificate not loaded again", hub)
@@ -286,10 +287,26 @@ def test_a_head_that_is_too_large_is_refused(hub: HubProcess) -> None:
             assert connection.recv(4096).startswith(b"HTTP/1.1 431 ")
 
 
+def test_connections_beyond_the_limit_are_told_when_to_come_back(tmp_path: Path) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with HubProcess(tmp_path, config="[limits]\nconnections = 2\n") as hub, raw(hub) as one, raw(hub) as two:
+        for connection in (one, two):
+            connection.sendall(request)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        with raw(hub) as third:
+            third.sendall(request)
+            answer = third.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 10\r\n" in answer
+        one.sendall(request)
+        assert one.recv(4096)
+
+
 def test_requests_that_do_not_arrive_in_time_are_cut_off(tmp_path: Path) -> None:
     whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     with HubProcess(tmp_path, config="[limits]\nrequest_seconds = 1\n") as hub:
-        for begin in (b"", b"GET / HT", b"POST /acme/new-order HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234"):
+        post = b"POST /acme/new-order HTTP/1.1\r\nHost: x\r\nContent-Type: application/jose+json\r\n"
+        for begin in (b"", b"GET / HT", post, post + b"Content-Length: 9\r\n\r\n1234"):
             with raw(hub) as connection:
                 connection.sendall(begin)
                 started = time.monotonic()
@@ -298,7 +315,9 @@ def test_requests_that_do_not_arrive_in_time_are_cut_off(tmp_path: Path) -> None
         with raw(hub) as connection:
             for _ in range(3):
                 connection.sendall(whole)
-                assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+                answer = b""
+                while not answer.endswith(b"ok\n"):
+                    answer += connection.recv(4096)
             connection.sendall(whole[:10])
             assert read_to_end(connection) == b""
 

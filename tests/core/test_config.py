@@ -177,11 +177,21 @@ def test_numbers_must_be_positive(tmp_path: Path) -> None:
 
 def test_secrets_come_from_environment_and_files(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("from file\n")
+    (tmp_path / "key").chmod(0o640)
     text = 'master_keys = ["env:KEY", "file:key", "as written"]\n[storage]\nsettings = { dsn = "env:DSN", pool = 3 }\n'
     config = load_config(write(tmp_path, text), environ={"KEY": "from environment", "DSN": "postgresql://x"})
     assert config.master_keys == (Secret("from environment"), Secret("from file"), Secret("as written"))
     assert config.storage.settings == {"dsn": "postgresql://x", "pool": 3}
     assert "from file" not in repr(config)
+
+
+def test_a_master_key_file_that_anybody_may_read_is_refused_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("a key")
+    for mode in (0o604, 0o602, 0o644):
+        (tmp_path / "key").chmod(mode)
+        text = error_of(tmp_path, 'master_keys = ["file:key"]')
+        assert "$.master_keys[0]:" in text
+        assert f"chmod 640 {tmp_path}/key" in text
 
 
 def test_a_secret_that_is_missing_names_key_and_variable_or_file(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ class Ca:
         self.registrations: list[bytes] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.asked = asyncio.Event()
         self.down = False
 
     def make(self, settings: Settings, _context: PluginContext) -> "Relay":
@@ -90,6 +91,8 @@ class Completing(Relay):
         if self.settings.token:
             return None
         type(self).asked += 1
+        self.ca.asked.set()
+        await self.ca.gate.wait()
         return msgspec.structs.replace(self.settings, token=Secret(f"fetched {type(self).asked}"))
 
 
@@ -239,6 +242,20 @@ async def test_two_processes_that_complete_at_once_end_with_the_same_settings(la
     assert Completing.asked > 1
 
 
+async def test_settings_that_an_operator_changes_while_they_are_completed_are_completed_themselves(lab: Lab) -> None:
+    row = await lab.authority("ca_completing")
+    lab.ca.gate.clear()
+    task = asyncio.create_task(lab.process().authority(row.id))
+    await lab.ca.asked.wait()
+    other = dump_settings(Settings(directory="https://other.test/dir"))
+    await lab.store.authorities.replace(
+        msgspec.structs.replace(row, sealed_settings=lab.vault.seal(AUTHORITY_SETTINGS, row.id, other))
+    )
+    lab.ca.gate.set()
+    settings = cast(Relay, (await task).object).settings
+    assert settings == Settings(directory="https://other.test/dir", token=Secret("fetched 2"))
+
+
 async def test_the_account_key_is_stored_before_the_registration(lab: Lab) -> None:
     row = await lab.authority()
     lab.ca.gate.clear()
@@ -314,8 +331,10 @@ async def test_a_late_notice_of_loss_does_not_drop_the_new_account(lab: Lab) -> 
     lab.ca.deactivated.add(old.key)
     await instances.forget_account(row.id, old.url)
     new = await instances.account(row.id)
+    asked = len(lab.ca.registrations)
     await lab.process().forget_account(row.id, old.url)
     assert (await instances.account(row.id)).url == new.url
+    assert len(lab.ca.registrations) == asked
 
 
 async def test_an_authority_that_signs_by_itself_has_no_account(lab: Lab) -> None:

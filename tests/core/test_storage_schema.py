@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import enum
+import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +13,15 @@ import pytest
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
 from acmehub import models
-from acmehub.storage.binding import BoundEngine
+from acmehub.storage.codec import Codec
+from acmehub.storage.listing import OrderLists
 from acmehub.storage.migrating import _Forwards
 from acmehub.storage.sqlite import SqliteDriver
-from acmehub.storage.statements import Sql
+from acmehub.storage.statements import Dialect, Statement
 from acmehub.storage.store import SqlStore
 from acmehub.storage.tables import TABLES
+from tests.racing import race
+from tests.storage_statements import WHOLE, statements
 
 MODELS = {
     "principal": models.Principal,
@@ -82,44 +83,21 @@ def test_every_foreign_key_has_an_index(database: sqlite3.Connection) -> None:
             assert key[3] in indexed, f"{name}.{key[3]}"
 
 
-def statements(thing: object, seen: set[int]) -> Iterator[tuple[str, Sql]]:
-    """Every `Sql` that an object of the storage, or one that it uses, keeps."""
-    if id(thing) in seen or isinstance(thing, SqliteDriver | type | enum.Enum | BoundEngine):
-        return
-    seen.add(id(thing))
-    for name, value in {**vars(type(thing)), **vars(thing)}.items():
-        if isinstance(value, Sql):
-            yield f"{type(thing).__name__}.{name}", value
-        elif isinstance(value, dict):
-            yield from ((f"{type(thing).__name__}.{name}", item) for item in value.values() if isinstance(item, Sql))
-        elif type(value).__module__.startswith("acmehub.storage"):
-            yield from statements(value, seen)
-
-
-WHOLE = {  # what is meant to give all there is, or the newest of it by the table's own key
-    "SqlResources._list",
-    "SqlLedger._list",
-    "SqlRecords._latest",
-}
-
-
 def test_no_statement_scans_a_table(store: SqlStore, database: sqlite3.Connection) -> None:
     database.execute("PRAGMA foreign_keys = ON")
     checked = 0
-    for noun in vars(store).values():
-        for name, sql in statements(noun, set()):
-            if name in WHOLE:
-                continue
-            values = [None] * (sql.sqlite.count("?") and max(int(n) for n in _numbers(sql.sqlite)))
-            plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql.sqlite}", values)]
+    for name, sql in statements(store):
+        if name not in WHOLE:
+            plan = plan_of(database, sql.sqlite)
             scans = [step for step in plan if step.startswith("SCAN") and not _is_short(step)]
             assert not scans, f"{name}: {sql.sqlite}: {plan}"
             checked += 1
     assert checked > 50
 
 
-def _numbers(text: str) -> list[str]:
-    return [part.split(" ")[0].rstrip("),") for part in text.replace("(", " ").split("?")[1:]]
+def plan_of(database: sqlite3.Connection, text: str) -> list[str]:
+    values = [None] * max((int(number) for number in re.findall(r"\?(\d+)", text)), default=text.count("?"))
+    return [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
 
 
 def _is_short(step: str) -> bool:
@@ -130,20 +108,34 @@ def _is_short(step: str) -> bool:
     return step.startswith(subquery) or any(f"INDEX {name}" in step for name in (*partial, *ordered))
 
 
+@pytest.mark.parametrize(
+    ("status", "account", "index"),
+    [
+        (None, "", "orders_created"),
+        (models.OrderStatus.READY, "", "orders_status"),
+        (None, "account", "orders_account"),
+    ],
+)
+@pytest.mark.parametrize("after", ["", "order"])
+def test_a_page_of_orders_is_read_from_an_index_in_its_order(
+    database: sqlite3.Connection, status: models.OrderStatus | None, account: str, index: str, after: str
+) -> None:
+    lists = OrderLists(Dialect.SQLITE, Codec(models.Order, "orders", Dialect.SQLITE))
+    unit = lists.page(status, account, after, 10)
+    step = next(unit)
+    if after:
+        step = unit.send([("2026-11-24T12:00:00.000000+00:00",)])
+    assert isinstance(step, Statement)
+    plan = plan_of(database, step.sql.sqlite)
+    assert len(plan) == 1, plan
+    assert f"USING INDEX {index}" in plan[0]
+    assert ("created<?" in plan[0]) is bool(after)
+
+
 def test_six_processes_migrate_at_once(path: Path) -> None:
-    program = f"""
-import asyncio
-from pathlib import Path
-from acmehub import SqliteDriver, SqlStore
-print(asyncio.run(SqlStore(SqliteDriver(Path({str(path)!r}))).migrate()))
-"""
-    running = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(6)
-    ]
-    ended = [process.communicate(timeout=120) for process in running]
-    assert all(not errors for _, errors in ended), ended
-    steps = sorted(int(output) for output, _ in ended)
+    imports = "import asyncio, pathlib, acmehub.storage.migrating\nfrom acmehub import SqliteDriver, SqlStore"
+    driver = f"SqliteDriver(pathlib.Path({str(path)!r}))"
+    steps = sorted(map(int, race(6, imports, f"asyncio.run(SqlStore({driver}).migrate())")))
     assert steps[:5] == [0] * 5
     assert steps[5] > 0
 

@@ -142,6 +142,16 @@ def test_processes_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["master.key"]  # noqa: PTH208
 
 
+def test_the_key_of_a_process_that_was_a_moment_quicker_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "master.key"
+    first = make_key_file(path)
+    monkeypatch.setattr(Path, "exists", lambda _path: False)  # looked before the other one wrote
+    assert make_key_file(path) == first == read_key_file(path)
+    assert os.listdir(tmp_path) == ["master.key"]  # noqa: PTH208
+
+
 def test_random_values_of_all_sizes_survive() -> None:
     vault = Vault([NEW])
     for size in (0, 1, 15, 16, 17, 4096):

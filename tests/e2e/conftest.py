@@ -32,7 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, journal: Journal) -> Iterato
         Zone("slow.test", hosts=("*",)),
     ]
     pebble_log = journal.new_log("pebble")
-    with Bind(folder / "bind", zones, log=journal.new_log("bind")) as bind:
+    with Bind(folder / "bind", zones, log=journal.new_log("bind"), resolves=True) as bind:
         options = PebbleOptions(
             dns_server=f"{bind.primary}:{bind.port}", nonce_reject=15, authz_reuse=50, blocked_names=[BLOCKED]
         )

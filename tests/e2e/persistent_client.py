@@ -17,27 +17,34 @@ class PersistentClient:
     """One account; each exchange goes to the next of `targets` in turn (all serve the same URLs)."""
 
     def __init__(self, targets: Sequence[Target], credentials: dict[str, str], seconds: float = 90.0) -> None:
-        key = AccountKey("ec256")
-        eab = (credentials["kid"], credentials["hmac_key"])
-        self._clients = [Client(replace(target, timeout=20.0), Stats(), {}, key, eab) for target in targets]
-        self._turn = itertools.cycle(self._clients)
+        self._targets = [replace(target, timeout=20.0) for target in targets]
+        self._key = AccountKey("ec256")
+        self._eab = (credentials["kid"], credentials["hmac_key"])
+        self._kid = ""
         self._seconds = seconds
 
     async def register(self) -> None:
-        """Register the account; the same key at every server."""
-        client = next(self._turn)
+        """Register the account."""
+        client = self._connections()[0]
         await client.account()
-        for other in self._clients:
-            other.kid = client.kid
+        self._kid = client.kid
+
+    def _connections(self) -> list[Client]:
+        """A connection to each server, for one order: it can carry one request at a time."""
+        clients = [Client(target, Stats(), {}, self._key, self._eab) for target in self._targets]
+        for client in clients:
+            client.kid = self._kid
+        return clients
 
     async def certificate(self, *names: str) -> dict[str, Any]:
         """Order a certificate; the final order object, with the chain in `pem` when it is valid."""
         work = make_work([("dns", name) for name in names], make_key("ec256"), with_cn=False)
+        turn = itertools.cycle(self._connections())
         deadline = time.monotonic() + self._seconds
         url = ""
         order: dict[str, Any] = {"status": "not placed"}
         while time.monotonic() < deadline:
-            client = next(self._turn)
+            client = next(turn)
             try:
                 if not url:
                     placed = await client.new_order(work.identifiers)

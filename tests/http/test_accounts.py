@@ -11,8 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.models import Role
+from acmehub.ports.store import Missing
+from acmehub.problems import Problem
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount
+from acmehub.wire import AccountUpdate
 from tests.http.lab import BASE, Lab
 
 
@@ -142,6 +145,30 @@ def _asked(client: AcmeClient, external: ExternalAccount) -> dict[str, Any]:
     return {"externalAccountBinding": external.binding(client.key, client.directory["newAccount"])}
 
 
+async def test_a_token_that_goes_while_it_is_used_binds_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(*_: object) -> None:
+        raise Missing("no token")
+
+    _, external = await lab.token()
+    monkeypatch.setattr(lab.hub.store.accounts, "bind", gone)
+    assert (await (await lab.stranger()).register(external, status=403)).problem == "unauthorized"
+
+
+async def test_an_account_that_goes_while_it_is_changed_does_not_exist(
+    lab: Lab, client: AcmeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = await lab.hub.store.accounts.actor(client.kid.rpartition("/")[2])
+    assert actor is not None
+    await client.post(client.kid, {"contact": ["mailto:a@example.org"]})  # the actor is out of date now
+
+    async def gone(_: str) -> None:
+        return None
+
+    monkeypatch.setattr(lab.hub.store.accounts, "actor", gone)
+    with pytest.raises(Problem, match="no such account"):
+        await lab.hub.accounts.update(actor, AccountUpdate(contact=("mailto:b@example.org",)))
+
+
 async def test_a_token_that_cannot_be_used_binds_nothing_and_says_why(lab: Lab) -> None:
     for fields, word in (
         ({"enabled": False}, "disabled"),
@@ -184,7 +211,9 @@ async def test_news_of_an_account_reaches_plugins(lab: Lab) -> None:
 async def test_a_contact_that_is_not_one_mail_address_is_refused(lab: Lab, contact: str, problem: str) -> None:
     _, external = await lab.token()
     client = await lab.stranger()
-    assert (await client.register(external, status=400, contact=[contact])).problem == problem
+    refused = await client.register(external, status=400, contact=[contact])
+    assert refused.problem == problem
+    assert ("header fields" in refused.json["detail"]) == ("?" in contact)
     await client.register(external, status=201, contact=[])
     assert (await client.post(client.kid, {"contact": [contact]}, status=400)).problem == problem
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from acmehub.bulletin import Notice
 from acmehub.config import Acme
 from acmehub.http import holding
 from acmehub.http.holding import Holding
@@ -248,6 +249,18 @@ async def test_auto_offers_lego_a_challenge_when_the_upstream_is_slow(brief: Lab
     await client.respond(challenges[0]["url"])
     await brief.upstream_validates(placed.location)
     assert (await client.order(placed.location)).json["status"] == "ready"
+
+
+async def test_news_that_was_missed_is_found_by_looking_again(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "_UNWATCHED", 0.5)
+    client = await patient.client()
+    placed = await placed_order(patient, client)
+    task = await held(patient, client.finalize(placed.json, make_csr(["a.corp.test"])[0]))
+    with monkeypatch.context() as deaf:
+        deaf.setattr(Notice, "post", lambda _notice: None)
+        await patient.upstream_issues(placed.location)
+        await asyncio.sleep(0)
+    assert (await soon(task)).json["status"] == "valid"
 
 
 # ------------------------------------------------------------------------------------------------- how it ends

@@ -4,10 +4,13 @@ import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
-from acmehub.http import nonces
+from acmehub.http import create_app, nonces
 from acmehub.http.nonces import LIFETIME, LocalNonces, SharedNonces
+from acmehub.testing.acme_client import AcmeClient
+from tests.http.lab import Lab
 
 
 class Time:
@@ -68,7 +71,7 @@ async def test_a_nonce_of_an_earlier_start_is_refused() -> None:
     assert not await later.spend(issued)
 
 
-@pytest.mark.parametrize("text", ["", "x", "A" * 32, "é" * 32, "A" * 31 + "=", "A" * 64])
+@pytest.mark.parametrize("text", ["", "x", "A" * 32, "é" * 32, "A" * 31 + "=", "A" * 31 + "!", "A" * 64])
 async def test_a_made_up_nonce_is_refused(text: str) -> None:
     source = LocalNonces(Time())
     source.issue()
@@ -138,6 +141,21 @@ async def test_a_shared_nonce_ends_after_an_hour_and_a_clock_may_be_a_little_off
     assert await here.spend(here.issue())
     ours.passed = LIFETIME + 400.0
     assert not await here.spend(issued)
+
+
+async def test_two_replicas_of_the_whole_server_take_a_nonce_once(
+    lab: Lab, client: AcmeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(lab.hub.store), "shared", property(lambda _store: True))
+    here, there = (httpx.ASGITransport(create_app(lab.hub)) for _ in range(2))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=here) as one, httpx.AsyncClient(transport=there) as other:
+        issued = (await one.head(client.directory["newNonce"])).headers["replay-nonce"]
+        body = await client.sign(client.kid, b"", nonce=issued)
+        headers = {"content-type": "application/jose+json"}
+        replies = await asyncio.gather(*(web.post(client.kid, content=body, headers=headers) for web in (one, other)))
+    assert sorted(reply.status_code for reply in replies) == [200, 400]
+    refused = next(reply for reply in replies if reply.status_code == 400)
+    assert refused.json()["type"].endswith(":badNonce")
 
 
 async def test_used_nonces_are_forgotten_when_they_could_not_be_used_any_more() -> None:

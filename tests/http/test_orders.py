@@ -7,7 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec.structs import replace
 
-from acmehub.models import AuthorizationMode, OrderStatus
+from acmehub.models import AuthorizationMode, ChallengeType, OrderStatus
+from acmehub.ports.store import Missing
 from acmehub.problems import Problem, ProblemType
 from acmehub.testing.acme_client import TIMESTAMP, AcmeClient
 from acmehub.testing.acme_keys import b64, compact, make_csr
@@ -368,6 +369,31 @@ async def test_objects_of_another_account_are_answered_as_if_they_were_not_there
         assert reply.json == missing.json, url
     assert (await client.authorization(authorization)).json["status"] == "valid"
     assert await client.certificate(certificate) == CHAIN
+
+
+async def test_the_service_itself_looks_at_whose_an_authorization_is(lab: Lab, client: AcmeClient) -> None:
+    stored = await lab.stored((await client.new_order(["a.corp.test"])).location)
+    stranger = await lab.hub.store.accounts.actor((await lab.client()).kid.rpartition("/")[2])
+    assert stranger is not None
+    (authorization,) = stored.authorizations
+    with pytest.raises(Problem) as refused:
+        await lab.hub.ordering.answer(stranger, authorization, ChallengeType.DNS_01)
+    assert refused.value.status == 404
+    with pytest.raises(Problem) as refused:
+        await lab.hub.ordering.deactivate(stranger, authorization)
+    assert refused.value.status == 404
+
+
+async def test_an_order_that_is_pruned_while_it_is_changed_is_not_there(
+    lab: Lab, client: AcmeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(*_: object, **__: object) -> None:
+        raise Missing("no order")
+
+    placed = await client.new_order(["a.corp.test"])
+    monkeypatch.setattr(lab.hub.store.orders, "apply", gone)
+    csr, _ = make_csr(["a.corp.test"])
+    assert (await client.finalize(placed.json, csr, status=404)).problem == "malformed"
 
 
 async def test_no_certificate_is_fetched_before_the_order_is_valid(lab: Lab, client: AcmeClient) -> None:

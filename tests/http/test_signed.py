@@ -2,10 +2,13 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from acmehub.http import create_app, front
 from acmehub.testing.acme_client import AcmeClient, check_answer
 from acmehub.testing.acme_keys import AccountKey, compact
 from tests.http.lab import BASE, Lab
@@ -67,33 +70,31 @@ async def test_a_content_type_with_parameters_is_fine(client: AcmeClient) -> Non
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_over_64_kib_is_413_also_in_chunks(lab: Lab, chunked: bool) -> None:
-    async def pieces() -> object:
-        for _ in range(10):
+async def test_a_body_over_64_kib_is_413_and_no_more_of_it_is_read(lab: Lab, chunked: bool) -> None:
+    read: list[int] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(100):
+            read.append(number)
             yield b"x" * 10_000
 
-    content = pieces() if chunked else b"x" * 100_000
+    length = {} if chunked else {"content-length": "1000000"}
     response = await lab.http.post(
-        "/acme/new-order",
-        content=content,  # type: ignore[arg-type]
-        headers={"content-type": "application/jose+json"},
+        "/acme/new-order", content=pieces(), headers={"content-type": "application/jose+json", **length}
     )
     check_answer(response)
     assert response.status_code == 413
+    assert len(read) <= 8 if chunked else len(read) <= 1
 
 
 async def test_rule_16_a_request_in_chunks_is_read(client: AcmeClient) -> None:
     body = await client.sign(client.kid, b"")
 
-    async def pieces() -> object:
+    async def pieces() -> AsyncIterator[bytes]:
         yield body[:10]
         yield body[10:]
 
-    response = await client.http.post(
-        client.kid,
-        content=pieces(),  # type: ignore[arg-type]
-        headers={"content-type": "application/jose+json"},
-    )
+    response = await client.http.post(client.kid, content=pieces(), headers={"content-type": "application/jose+json"})
     assert response.status_code == 200
 
 
@@ -185,6 +186,40 @@ async def test_a_payload_that_was_changed_is_refused(client: AcmeClient) -> None
 async def test_a_payload_of_another_shape_is_malformed(client: AcmeClient, payload: object) -> None:
     reply = await client.post(client.directory["newOrder"], payload, status=400)
     assert reply.problem == "malformed"
+
+
+async def test_loaded_keys_are_kept_in_bounded_memory(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "_MOST_KEYS", 2)
+    keys = front.Keys()
+    actors = [await lab.hub.store.accounts.actor((await lab.client()).kid.rpartition("/")[2]) for _ in range(3)]
+    first, second, third = (actor.account for actor in actors if actor is not None)
+    kept = keys.of(first)
+    keys.of(second)
+    assert keys.of(first) is kept
+    keys.of(third)
+    assert keys.of(first) is kept
+    assert len(keys._loaded) == 2
+
+
+async def test_a_client_that_hangs_up_in_the_middle_of_its_request_is_left_alone(lab: Lab) -> None:
+    sent: list[object] = []
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/acme/new-order",
+        "raw_path": b"/acme/new-order",
+        "headers": [(b"content-type", b"application/jose+json")],
+    }
+    await create_app(lab.hub)(scope, receive, send)  # type: ignore[arg-type]
+    assert sent == []
 
 
 async def test_the_token_is_asked_on_every_request(lab: Lab, client: AcmeClient) -> None:

@@ -1,9 +1,8 @@
 """The PostgreSQL storage: the contract of every storage, and what PostgreSQL and the network may do to us."""
 
 import asyncio
+import re
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -11,15 +10,16 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from acmehub import Conflict, Secret, SettingsError, SqlStore, Store, StoreUnavailable, read_settings
+from acmehub import Conflict, Secret, SqlStore, Store, StoreUnavailable
 from acmehub.orders import Change, OrderBundle
 from acmehub.storage.tables import TABLES
 from acmehub.testing.store_contract import StoreContract
 from acmehub.testing.store_samples import Seed, an_event, sow
-from acmehub_storage_postgres import PostgresDriver, Settings, register_storages
-from acmehub_storage_postgres.errors import translated
+from acmehub_storage_postgres import PostgresDriver, Settings
 from tests.journal import Journal
+from tests.racing import race
 from tests.servers.postgres import Postgres, running_postgres
+from tests.storage_statements import WHOLE, statements
 
 
 @pytest.fixture(scope="session")
@@ -260,36 +260,6 @@ async def test_a_database_without_tables_says_how_to_make_them(postgres: Postgre
         await store.close()
 
 
-@pytest.mark.parametrize(
-    ("error", "cure"),
-    [
-        (asyncpg.DiskFullError("could not extend file"), "disk is full"),
-        (asyncpg.TooManyConnectionsError("too many clients"), "max_connections"),
-        (asyncpg.CannotConnectNowError("starting up"), "wait for it"),
-        (asyncpg.AdminShutdownError("terminating connection"), "wait for it"),
-        (asyncpg.QueryCanceledError("statement timeout"), "statement_timeout"),
-        (asyncpg.ConnectionDoesNotExistError("connection was closed"), "connection was lost"),
-        (asyncpg.DeadlockDetectedError("deadlock"), "contention"),
-        (TimeoutError(), "did not answer in time"),
-        (ConnectionRefusedError("refused"), "cannot be reached"),
-        (asyncpg.InterfaceError("connection is closed"), "cannot be reached"),
-        (asyncpg.InternalClientError("cannot switch to state 15"), "cannot be reached"),
-    ],
-)
-def test_each_failure_names_a_cure(error: Exception, cure: str) -> None:
-    known = translated(error, "db:5432/hub")
-    assert isinstance(known, StoreUnavailable)
-    assert cure in str(known)
-    assert "db:5432/hub" in str(known)
-    doubtful = translated(error, "db:5432/hub", committing=True)
-    assert "not known" in str(doubtful)
-
-
-def test_a_defect_of_ours_is_not_dressed_up() -> None:
-    assert translated(asyncpg.PostgresSyntaxError("syntax error"), "db") is None
-    assert translated(asyncpg.exceptions._base.DataError("invalid input"), "db") is None
-
-
 async def test_no_more_connections_are_opened_than_allowed(store: SqlStore, postgres: Postgres, database: str) -> None:
     seed = await sow(store)
     await asyncio.gather(*[store.orders.add(seed.order()) for _ in range(50)])
@@ -301,19 +271,13 @@ async def test_no_more_connections_are_opened_than_allowed(store: SqlStore, post
 
 
 def test_six_processes_migrate_at_once(postgres: Postgres) -> None:
-    program = f"""
-import asyncio
-from acmehub import Secret, SqlStore
-from acmehub_storage_postgres import PostgresDriver, Settings
-print(asyncio.run(SqlStore(PostgresDriver(Settings(dsn=Secret({postgres.new_database()!r})))).migrate()))
-"""
-    running = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(6)
-    ]
-    ended = [process.communicate(timeout=120) for process in running]
-    assert all(not errors for _, errors in ended), ended
-    steps = sorted(int(output) for output, _ in ended)
+    imports = (
+        "import asyncio, acmehub.storage.migrating\n"
+        "from acmehub import Secret, SqlStore\n"
+        "from acmehub_storage_postgres import PostgresDriver, Settings"
+    )
+    driver = f"PostgresDriver(Settings(dsn=Secret({postgres.new_database()!r})))"
+    steps = sorted(map(int, race(6, imports, f"asyncio.run(SqlStore({driver}).migrate())")))
     assert steps[:5] == [0] * 5
     assert steps[5] > 0
 
@@ -332,6 +296,42 @@ def test_the_migrations_make_the_columns_that_the_tables_have(postgres: Postgres
     assert set(text.splitlines()) == expected
 
 
+async def test_every_statement_but_those_for_all_rows_can_use_an_index(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+        checked = 0
+        for name, sql in statements(store_of(database)):
+            if name in WHOLE:
+                continue
+            count = max((int(number) for number in re.findall(r"\$(\d+)", sql.postgres)), default=0)
+            arguments = f"({', '.join(['NULL'] * count)})" if count else ""
+            await connection.execute(f"PREPARE checked AS {sql.postgres}")
+            plan = [row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE checked{arguments}")]
+            await connection.execute("DEALLOCATE checked")
+            assert not any("Seq Scan" in line for line in plan), f"{name}: {plan}"
+            checked += 1
+        assert checked > 50
+    finally:
+        await connection.close()
+
+
+async def test_a_role_that_owns_nothing_is_enough_once_the_tables_are_there(postgres: Postgres, database: str) -> None:
+    name = name_of(database)
+    role = f"runs_{name}"
+    postgres.sql(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'run-time-word'; GRANT USAGE ON SCHEMA public TO {role};"
+        f" GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};"
+        f" GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        name,
+    )
+    store = store_of(f"postgresql://{role}:run-time-word@127.0.0.1:{postgres.port}/{name}")
+    assert await store.migrate() == 0
+    await store.open()
+    await store.ping()
+    await store.close()
+
+
 async def test_a_schema_of_its_own_serves_as_well(postgres: Postgres) -> None:
     dsn = postgres.new_database()
     postgres.sql("CREATE SCHEMA hub", name_of(dsn))
@@ -342,37 +342,3 @@ async def test_a_schema_of_its_own_serves_as_well(postgres: Postgres) -> None:
     await sow(store)
     await store.close()
     assert postgres.sql("SELECT count(*) FROM hub.principal", name_of(dsn)) == "1"
-
-
-# ------------------------------------------------------------------------------------------------------- settings
-
-
-@pytest.mark.parametrize(
-    ("raw", "field"),
-    [
-        ({"dsn": "mysql://db/hub"}, "dsn"),
-        ({"dsn": "postgresql://db/hub", "host": "db"}, "dsn and host"),
-        ({"host": "db", "connections": 0}, "connections"),
-        ({"host": "db", "timeout": 0}, "timeout"),
-        ({"host": "db", "pool": 3}, "pool"),
-    ],
-)
-def test_settings_that_do_not_fit_name_the_field(raw: dict[str, Any], field: str) -> None:
-    with pytest.raises(SettingsError, match=field):
-        read_settings(raw, Settings)
-
-
-def test_settings_show_the_place_and_never_the_password() -> None:
-    for settings in (
-        read_settings({"dsn": "postgresql://hub:hidden-word@db1:5432,db2:5433/hub?sslmode=require"}, Settings),
-        read_settings({"host": "db1", "database": "hub", "user": "hub", "password": "hidden-word"}, Settings),
-    ):
-        assert "db1:5432" in settings.place
-        assert "hidden-word" not in settings.place + repr(settings)
-    assert Settings(dsn=Secret("postgresql:///hub?host=/run/postgresql")).place == "/run/postgresql/hub"
-
-
-def test_it_is_registered_under_its_name() -> None:
-    registered: list[str] = []
-    register_storages(lambda name, *_: registered.append(name))
-    assert registered == ["storage_postgres"]

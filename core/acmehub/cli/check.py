@@ -29,6 +29,8 @@ async def check(session: Session, names: tuple[str, ...], principal: str, token:
 
     Exit status 1 when something stands against it.
     """
+    if live:
+        click.echo("writing a TXT record for each name, and looking for it …", err=True)
     found = await session.hub.checks.check(names, principal=principal, token=token, live=live)
     return Result({"good": found.good, **msgspec.structs.asdict(found)}, _lines(found), _status(found))
 

@@ -1,5 +1,7 @@
 """Exit statuses, and the one place where an error becomes a line on standard error."""
 
+import os
+import sys
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -59,6 +61,7 @@ _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
     (UpstreamError, Exit.FAILED),
     (DnsProviderError, Exit.FAILED),
     (Problem, Exit.FAILED),
+    (OSError, Exit.FAILED),  # a disk that is full, a file that may not be written: the place and the system's words
 )
 EXPECTED = tuple(kind for kind, _ in _EXITS)
 
@@ -88,6 +91,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         _say(error.format_message())
         return Exit.FAILED
+    except BrokenPipeError:  # who read our output wants no more of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
     except EXPECTED as error:
         _say(*describe(error))
         return next(status for kind, status in _EXITS if isinstance(error, kind))
@@ -104,6 +110,8 @@ def describe(error: Exception) -> list[str]:
     if isinstance(error, InvalidFile):
         return list(error.faults)
     text = str(error)
+    if isinstance(error, OSError):
+        text = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
     if isinstance(error, UpstreamError | DnsProviderError) and error.server:
         text = f"{error.server}: {text}"
     return [text or type(error).__name__]

@@ -135,6 +135,7 @@ def _head(story: OrderStory) -> list[str]:
             ("upstream", order.upstream_url),
             ("certificate", order.certificate_id),
             ("error", order.error.detail if order.error else ""),
+            *(("", part.detail) for part in (order.error.subproblems if order.error else ())),
             ("authorizations", authorizations),
             ("TXT records", records),
         ]

@@ -22,7 +22,6 @@ from acmehub.vault import VaultError
 
 ROWS_AT_ONCE = 8
 BATCH = 32
-LEASE = timedelta(seconds=120)  # longer than a provider may take
 LONGEST_PAUSE = 3600.0
 IDLE = 15.0  # looks at least so often, for rows that another process has withdrawn
 LOUD_AFTER = 5
@@ -32,13 +31,19 @@ _log = logging.getLogger(__name__)
 
 
 class Janitor:
-    """Removes records that are no longer needed; one per worker process."""
+    """Removes records that are no longer needed; one per worker process.
 
-    def __init__(self, store: Store, solver: Solver, clock: Clock, *, owner: str, chance: random.Random) -> None:
+    A removal may take longer than `lease` and then be made twice, which does no harm: it is by value.
+    """
+
+    def __init__(
+        self, store: Store, solver: Solver, clock: Clock, *, owner: str, lease: timedelta, chance: random.Random
+    ) -> None:
         self._store = store
         self._solver = solver
         self._clock = clock
         self._owner = owner
+        self._lease = lease
         self._chance = chance
         self._woken = asyncio.Event()
 
@@ -87,7 +92,7 @@ class Janitor:
         tried = 0
         while True:
             now = self._clock.now()
-            rows = await self._store.ledger.claim(Lease(self._owner, now + LEASE), now, BATCH)
+            rows = await self._store.ledger.claim(Lease(self._owner, now + self._lease), now, BATCH)
             if not rows:
                 return tried
             tried += len(rows)

@@ -10,7 +10,7 @@ from acmehub.dns01 import Wanted
 from acmehub.dns01.gathering import gather_some
 from acmehub.fulfilment.job import Job, changed
 from acmehub.fulfilment.ordering import order_again
-from acmehub.fulfilment.pacing import poll_in
+from acmehub.fulfilment.pacing import back_off, poll_in
 from acmehub.identifiers import canonical
 from acmehub.models import Authorization, Order, Stage, TxtRecord
 from acmehub.orders import Change, OrderBundle
@@ -20,7 +20,9 @@ from acmehub.problems import Problem, ProblemDocument, ProblemType, Subproblem, 
 READS_AT_ONCE = 4
 OPEN = frozenset({"pending", "processing"})
 FINALIZED = frozenset({"processing", "valid"})
-USED_UP_PAUSE = 5.0
+USED_UP = "upstream order is used up"
+DEAD_AT_BIRTH = "upstream order was dead from the beginning"
+MOST_STILLBORN = 3
 
 
 async def read_authorizations(job: Job, relay: RelayAuthority) -> None:
@@ -38,9 +40,31 @@ async def read_authorizations(job: Job, relay: RelayAuthority) -> None:
         case "valid" if order.csr is not None:
             await _move_to_downloading(job, upstream)
         case "processing" | "valid":
-            await order_again(job, "upstream order is used up", upstream.url, pause=USED_UP_PAUSE)
+            await order_again(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
         case _:
-            await fail_upstream(job, relay, account, upstream)
+            await _refuse_at_birth(job, relay, account, upstream)
+
+
+async def _refuse_at_birth(
+    job: Job,
+    relay: RelayAuthority,
+    account: UpstreamAccount,
+    upstream: UpstreamOrder,
+    seen: Sequence[UpstreamAuthorization] = (),
+) -> None:
+    """An upstream order that is dead before anything was done for it is what an earlier order has left: a new one is
+    made, unless the CA says why it must not be, or does so again and again."""
+    times = await _times(job, DEAD_AT_BIRTH)
+    if upstream.error is None and times < MOST_STILLBORN:
+        await order_again(job, DEAD_AT_BIRTH, upstream.url, pause=back_off(times + 1))
+    else:
+        await fail_upstream(job, relay, account, upstream, seen)
+
+
+async def _times(job: Job, what: str) -> int:
+    """How often the order's timeline says so."""
+    timeline = await job.engine.store.records.timeline(job.order.id)
+    return sum(item.what == what for item in timeline)
 
 
 async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccount, upstream: UpstreamOrder) -> None:
@@ -50,7 +74,7 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
     )
     event = job.event("authorizations read", _statuses(seen))
     if any(item.status not in OPEN | {"valid"} for item in seen):
-        await fail_upstream(job, relay, account, upstream, seen)
+        await _refuse_at_birth(job, relay, account, upstream, seen)
         return
     matched = _match(job.bundle, seen)
     if isinstance(matched, Problem):
@@ -165,7 +189,7 @@ async def watch_validation(job: Job, relay: RelayAuthority) -> None:
         await move_to_authorized(job, upstream)
         return
     if upstream.status in FINALIZED:
-        await order_again(job, "upstream order is used up", upstream.url, pause=USED_UP_PAUSE)
+        await order_again(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
         return
     if upstream.status != "pending":
         await fail_upstream(job, relay, account, upstream)

@@ -12,8 +12,8 @@ from acmehub.ports.authority import RelayAuthority
 from acmehub.ports.settings import SettingsError
 from acmehub.problems import Problem, ProblemType
 
-
-NEEDS_NO_ACCOUNT = frozenset({Stage.ORDERING, Stage.PUBLISHING, Stage.PROPAGATING, Stage.DONE, Stage.FAILED})
+# Where another account than before makes no difference: a certificate that exists is fetched, not ordered again.
+ANY_ACCOUNT = frozenset({Stage.ORDERING, Stage.PUBLISHING, Stage.PROPAGATING, Stage.DOWNLOADING})
 
 
 async def take_step(job: Job) -> None:
@@ -37,7 +37,7 @@ async def take_step(job: Job) -> None:
 
 async def _relay_step(job: Job, relay: RelayAuthority) -> None:
     order = job.order
-    if order.stage not in NEEDS_NO_ACCOUNT and order.flight is not None:
+    if order.stage not in ANY_ACCOUNT and order.flight is not None:
         account = await job.account(relay.server)
         if flight_key(relay, account, order) != order.flight:
             await order_again(job, "orders anew with another upstream account", account.url)

@@ -55,7 +55,8 @@ class Fulfilment:
     ) -> None:
         steady = SteadyClock(clock)
         chance = chance or random.Random()  # noqa: S311  jitter
-        self.janitor = Janitor(store, solver, steady, owner=owner, chance=chance)
+        lease = timedelta(seconds=worker.lease)
+        self.janitor = Janitor(store, solver, steady, owner=owner, lease=lease, chance=chance)
         self._engine = Engine(
             store=store,
             instances=instances,
@@ -68,7 +69,7 @@ class Fulfilment:
             limits=KnownLimits(steady),
             looks=Looks(),
             owner=owner,
-            lease=timedelta(seconds=worker.lease),
+            lease=lease,
             efforts=timedelta(hours=worker.efforts_hours),
         )
         self.pruner = Pruner(store, steady, self._engine.announce)

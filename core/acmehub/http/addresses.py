@@ -15,8 +15,6 @@ def client_address(scope: HTTPScope, proxies: Sequence[Network]) -> str:
     """
     client = scope.get("client")
     address = client[0] if client else ""
-    if not proxies or not _trusted(address, proxies):
-        return address
     values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
     hops = [hop.strip() for value in values for hop in value.split(",")]
     while hops and _trusted(address, proxies):

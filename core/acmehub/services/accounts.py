@@ -110,7 +110,7 @@ class AccountService:
             try:
                 stored = await self._store.accounts.replace(changed)
             except Conflict:
-                account = await self._again(account)
+                account = await self._active(account.id)
             else:
                 if stored.status is AccountStatus.DEACTIVATED:
                     await self._audit("account.deactivated", actor.token, f"account {stored.id} by its own key")
@@ -118,11 +118,7 @@ class AccountService:
 
     async def _existing(self, account: Account) -> Registered:
         """An account that is there, if it may still be used."""
-        actor = await self._store.accounts.actor(account.id)
-        if actor is None:
-            raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
-        require_active(actor, self._clock.now())
-        return Registered(actor.account, created=False)
+        return Registered(await self._active(account.id), created=False)
 
     async def _bound_by(self, asked: NewAccount, jwk: bytes, new_account_url: str) -> Token:
         """The token whose HMAC key made the binding; unknown key ids cost the same time as wrong keys."""
@@ -140,10 +136,11 @@ class AccountService:
         assert token is not None  # nothing verifies without a key
         return token
 
-    async def _again(self, account: Account) -> Account:
-        actor = await self._store.accounts.actor(account.id)
+    async def _active(self, account_id: str) -> Account:
+        """An account as it is stored now, if it may still be used."""
+        actor = await self._store.accounts.actor(account_id)
         if actor is None:
-            raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no such account any more")
+            raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no such account")
         require_active(actor, self._clock.now())
         return actor.account
 

@@ -114,7 +114,7 @@ class AuthorityService(PluginResourceService[Authority]):
     ) -> AuthorityView:
         """Change one. With other settings the hub registers there again, with the same key: the same account, unless
         it is another CA now; with another plugin also with another key."""
-        async with self.acting(actor, "set", ref):
+        async with self.acting(actor, "set", ref) as note:
             changes = _checked_fields(patch)
 
             def rule(item: Authority) -> Authority:
@@ -129,7 +129,7 @@ class AuthorityService(PluginResourceService[Authority]):
                     written["sealed_account_key"] = b""
                 return with_changes(item, {**changes, **written})
 
-            item = await self.change(ref, rule)
+            item = await self.change(ref, rule, note)
             if item.default:
                 await self._only_default(item.id)
             return self._view(item)

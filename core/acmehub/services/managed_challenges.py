@@ -116,7 +116,7 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge]):
         self, ref: str, patch: ManagedChallengePatch, actor: Acting, *, sources: Sources | None = None
     ) -> ManagedChallengeView:
         """Change one; orders under way take the new settings at their next step."""
-        async with self.acting(actor, "set", ref):
+        async with self.acting(actor, "set", ref) as note:
             changes = checked_fields(_fields(patch))
 
             def rule(item: ManagedChallenge) -> ManagedChallenge:
@@ -124,7 +124,7 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge]):
                 settings = {} if isinstance(patch.settings, UnsetType) else patch.settings
                 return with_changes(item, {**changes, **self.with_settings(item, plugin, settings, sources)})
 
-            return self._view(await self.change(ref, rule))
+            return self._view(await self.change(ref, rule, note))
 
     async def remove(self, ref: str, actor: Acting) -> None:
         """Remove one that has no TXT record in DNS."""

@@ -12,7 +12,6 @@ from typing import Protocol
 import msgspec
 
 from acmehub.csr import check_csr
-from acmehub.identifiers import Identifier, canonical
 from acmehub.instances import AuthorityInstance, Instances
 from acmehub.models import (
     Actor,
@@ -31,7 +30,7 @@ from acmehub.orders import answer as answer_rule
 from acmehub.orders import approve as approve_rule
 from acmehub.orders import deactivate as deactivate_rule
 from acmehub.orders import finalize as finalize_rule
-from acmehub.ports.authority import SigningAuthority
+from acmehub.ports.authority import CertificateAuthority, SigningAuthority
 from acmehub.ports.clock import Clock
 from acmehub.ports.plugins import Candidate, OrderRequest, Selection
 from acmehub.ports.settings import SettingsError
@@ -79,6 +78,7 @@ class OrderService:
         self._clock = clock
         self._lifetimes = lifetimes
         self._authorities: tuple[Sequence[Authority], tuple[Candidate, ...]] = ((), ())
+        self._signing: dict[type, bool] = {}
         self._index: tuple[Sequence[ManagedChallenge], MatchIndex] = ((), MatchIndex(()))
 
     async def open(self, actor: Actor, asked: NewOrder, user_agent: str = "") -> OrderBundle:
@@ -87,21 +87,21 @@ class OrderService:
         `user_agent` tells what suits the client where its token leaves the mode to us.
         """
         check_identifiers(asked.identifiers)
-        identifiers = _without_duplicates(asked.identifiers)
         if asked.profile is not None:
             raise Problem(ProblemType.INVALID_PROFILE, "this server offers no profiles; leave 'profile' out")
-        request = OrderRequest(actor.principal, actor.token, identifiers)
+        request = OrderRequest(actor.principal, actor.token, asked.identifiers)
         selection = await self.select(request)
         authority = await self._authority(selection.authority_id)
-        signing = isinstance(authority.object, SigningAuthority)
-        decide(identifiers, actor.token, actor.principal, await self._match_index(), needs_challenge=not signing)
+        signing = self._signs(authority.object)
+        index = await self._match_index()
+        decide(asked.identifiers, actor.token, actor.principal, index, needs_challenge=not signing)
         objection = self._registry.hook.authorize_order(request=request)
         if objection is not None:
             raise objection
         now = self._clock.now()
         bundle = open_order(
             actor,
-            identifiers,
+            asked.identifiers,
             mode=settle_mode(actor.token.authorization, user_agent, signing=signing),
             authority_id=authority.row.id,
             signing=signing,
@@ -209,6 +209,13 @@ class OrderService:
                 retry_after=_RETRY_AFTER,
             ) from error
 
+    def _signs(self, authority: CertificateAuthority) -> bool:
+        """Whether an authority signs by itself; kept by class, as asking a Protocol is slow."""
+        kind = type(authority)
+        if kind not in self._signing:
+            self._signing[kind] = isinstance(authority, SigningAuthority)
+        return self._signing[kind]
+
     async def _match_index(self) -> MatchIndex:
         rows = await self._store.managed_challenges.list()
         if rows is not self._index[0]:
@@ -223,14 +230,6 @@ class OrderService:
 def not_found() -> Problem:
     """The one answer for what is not there and for what is somebody else's."""
     return Problem(ProblemType.MALFORMED, "there is no such resource", status=404)
-
-
-def _without_duplicates(identifiers: Sequence[Identifier]) -> tuple[Identifier, ...]:
-    """The first spelling of each name."""
-    first: dict[str, Identifier] = {}
-    for item in identifiers:
-        first.setdefault(canonical(item.value), item)
-    return tuple(first.values())
 
 
 def _moment(member: str, text: str | None, signing: bool) -> datetime | None:

@@ -80,7 +80,7 @@ class PrincipalService(ResourceService[Principal]):
 
     async def set(self, ref: str, patch: PrincipalPatch, actor: Acting) -> PrincipalView:
         """Change one; with a role taken away its tokens no longer stand for that role."""
-        async with self.acting(actor, "set", ref):
+        async with self.acting(actor, "set", ref) as note:
             changes = msgspec.structs.asdict(patch)
             changes = {field: value for field, value in changes.items() if value is not UNSET}
             if not isinstance(patch.name, UnsetType):
@@ -94,7 +94,7 @@ class PrincipalService(ResourceService[Principal]):
                 require_over(actor, (one.role for one in (*item.roles, *changed.roles)), self.describe(item))
                 return changed
 
-            return await self._view(await self.change(ref, rule))
+            return await self._view(await self.change(ref, rule, note))
 
     async def remove(self, ref: str, actor: Acting) -> None:
         """Remove one that has no tokens."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar, Generic, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from acmehub.models import AuditEntry, Authority, ManagedChallenge, Principal, Token
@@ -19,8 +20,16 @@ from acmehub.vault import Vault
 R = TypeVar("R", Principal, Token, ManagedChallenge, Authority)
 
 MAX_NAME = 100
+MAX_SHOWN = 200  # characters of a value in the audit
 _ID = re.compile(r"[0-9a-f]{32}")
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
+
+
+class Note:
+    """What the audit is to say about a success besides who did what to which object."""
+
+    def __init__(self) -> None:
+        self.detail = ""
 
 
 class ResourceService(ABC, Generic[R]):
@@ -61,18 +70,19 @@ class ResourceService(ABC, Generic[R]):
         return named[0]
 
     @asynccontextmanager
-    async def acting(self, actor: Acting, verb: str, ref: str) -> AsyncIterator[None]:
+    async def acting(self, actor: Acting, verb: str, ref: str) -> AsyncIterator[Note]:
         """Do `verb` on `ref` for `actor`: refused without the right to it, a refusal is audited, and so is success
-        when it changes or reveals something."""
+        when it changes or reveals something, with what is noted meanwhile."""
         action = f"{self.noun}.{verb}"
+        note = Note()
         try:
             require(actor, action)
-            yield
+            yield note
         except ServiceError as error:
             await self._audit(actor, action, ref, detail=str(error), allowed=False)
             raise
         if verb not in ("list", "show"):
-            await self._audit(actor, action, ref)
+            await self._audit(actor, action, ref, detail=note.detail)
 
     async def permit(self, actor: Acting, action: str) -> None:
         """`Refused`, and audited, unless the actor may do `action`, which is not about one resource."""
@@ -96,19 +106,24 @@ class ResourceService(ABC, Generic[R]):
             raise self._taken(item, conflict) from conflict
         return item
 
-    async def change(self, ref: str, rule: Callable[[R], R]) -> R:
-        """Write what `rule` makes of the row as it is stored now, again when somebody else was quicker."""
+    async def change(self, ref: str, rule: Callable[[R], R], note: Note | None = None) -> R:
+        """Write what `rule` makes of the row as it is stored now, again when somebody else was quicker; `note` gets
+        what changed."""
         item = await self.find(ref)
         while True:
             changed = rule(item)
             if changed == item:
                 return item
             try:
-                return await self.rows.replace(changed)
+                stored = await self.rows.replace(changed)
             except Conflict as conflict:
                 if conflict.field != "version":
                     raise self._taken(changed, conflict) from conflict
                 item = await self.find(item.id)
+            else:
+                if note is not None:
+                    note.detail = difference(item, changed)
+                return stored
 
     async def delete(self, ref: str) -> R:
         """Remove one; `InUse` says what needs it."""
@@ -155,6 +170,23 @@ def checked_tags(tags: Sequence[str], field: str = "tags") -> tuple[str, ...]:
         if not _TAG.fullmatch(tag):
             raise Invalid(field, f"{tag!r}: letters, digits, '_', '.', '-', at most 50, the first a letter or digit")
     return tuple(dict.fromkeys(tags))
+
+
+def difference(before: R, after: R) -> str:
+    """What changed between two states of a row, for the audit: `field: old -> new`, sealed fields by name only."""
+    parts = []
+    for name in before.__struct_fields__:
+        old, new = getattr(before, name), getattr(after, name)
+        if old == new:
+            continue
+        sealed = name.removeprefix("sealed_")
+        parts.append(sealed if sealed != name else f"{name}: {_brief(old)} -> {_brief(new)}")
+    return "; ".join(parts)
+
+
+def _brief(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def with_changes(item: R, changes: dict[str, object]) -> R:

@@ -134,7 +134,7 @@ class TokenService(ResourceService[Token]):
 
     async def set(self, ref: str, patch: TokenPatch, actor: Acting) -> TokenView:
         """Change limits, names, mode, title; disable and enable. Nothing changes a revoked token."""
-        async with self.acting(actor, "set", ref):
+        async with self.acting(actor, "set", ref) as note:
             owner = await self._owner(await self.find(ref))
             changes = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not UNSET}
             changes = checked_fields(changes, owner.name, roles_of(owner))
@@ -147,11 +147,11 @@ class TokenService(ResourceService[Token]):
                     raise Refused(f"{self.describe(item)} is revoked, for good: make a new one (`acmehub token add`)")
                 return changed
 
-            return self._view(await self.change(ref, rule), owner)
+            return self._view(await self.change(ref, rule, note), owner)
 
     async def revoke(self, ref: str, actor: Acting) -> TokenView:
         """End a token and its accounts for good; a second time changes nothing."""
-        async with self.acting(actor, "revoke", ref):
+        async with self.acting(actor, "revoke", ref) as note:
             owner = await self._owner(await self.find(ref))
             now = self._clock.now()
 
@@ -159,7 +159,7 @@ class TokenService(ResourceService[Token]):
                 require_over(actor, self._roles(item.scope, owner), self.describe(item))
                 return item if self._is_final(item, owner) else with_changes(item, {"revoked": now})
 
-            return self._view(await self.change(ref, rule), owner)
+            return self._view(await self.change(ref, rule, note), owner)
 
     async def remove(self, ref: str, actor: Acting) -> None:
         """Remove one that has bound no account."""

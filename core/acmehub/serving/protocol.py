@@ -1,17 +1,43 @@
 """uvicorn's HTTP/1.1 protocol with limits on a request's head and on the time it may take to arrive."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from acmehub.config import Limits
+from acmehub.problems import ProblemDocument, ProblemType
+
+Scope = Any
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
 
 FAREWELL_SECONDS = 1.0
+_RETRY_AFTER = b"10"
+_FULL = msgspec.json.encode(
+    ProblemDocument(
+        type=ProblemType.RATE_LIMITED.urn, detail="the server has too many connections; try again soon", status=503
+    )
+)
+
+
+async def overloaded(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """The ASGI application that connections beyond the limit get: refused at once, with a time to come back."""
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(_FULL)),
+        (b"retry-after", _RETRY_AFTER),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": _FULL, "more_body": False})
 
 
 def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
-    """A protocol class that closes connections whose request is too slow or whose head is too large.
+    """A protocol class that closes connections whose request is too slow or whose head is too large, and answers 503
+    on those beyond the number allowed.
 
     uvicorn itself limits neither (its `timeout_keep_alive` counts between requests only). The time runs from the
     opening of the connection, and from the first byte of each further request, to its last byte; answers may take as
@@ -48,6 +74,8 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             if size > limits.header_bytes:
                 raise ValueError("head too large")  # has the parser stop and `send_400_response` be called
             self._in_head = False
+            if len(self.connections) > limits.connections:
+                self.app = overloaded
             super().on_headers_complete()
 
         def send_400_response(self, msg: str) -> None:

@@ -1,6 +1,7 @@
 """`serve` and `worker`: the hub's processes, from start to a clean end."""
 
 import asyncio
+import resource
 import signal
 import socket
 import ssl
@@ -32,6 +33,7 @@ def run_serve(config: Config, *, worker: bool, migrate: bool, faults: FaultPoint
     must trust (empty when the certificate is not the hub's own). Raises what makes a start impossible: `ListenError`,
     `ConfigError`, `StoreUnavailable`, `VaultError`, `PluginError`.
     """
+    _allow_many_connections()
     with ExitStack() as stack:
         listening = stack.enter_context(bind(config))
         if config.address[1] == 0:
@@ -39,6 +41,12 @@ def run_serve(config: Config, *, worker: bool, migrate: bool, faults: FaultPoint
             config = msgspec.structs.replace(config, listen=f"{config.listen.removesuffix(':0')}:{real}")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(config, listening, worker, migrate, faults, announce))
+
+
+def _allow_many_connections() -> None:
+    """Take as many open files as the system lets us: the usual soft limit of 1024 is less than `[limits]` allows."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def run_worker(config: Config, *, migrate: bool, faults: FaultPoints, announce: Callable[[], None]) -> None:
@@ -112,7 +120,6 @@ def _uvicorn_config(hub: Hub, context: ssl.SSLContext | None) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the application knows the trusted proxies
-        limit_concurrency=config.limits.connections,
         timeout_keep_alive=config.limits.idle_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
         ssl_context_factory=None if context is None else lambda _config, _default: context,

@@ -75,6 +75,7 @@ class OrderLists:
             if not place:
                 return ()
             created = place[0][0]
-            query = query.where((order.created < created) | ((order.created == created) & (order.id < after)))
+            beyond = (order.created < created) | ((order.created == created) & (order.id < after))
+            query = query.where(order.created <= created).where(beyond)  # the first is what an index can use
         rows = yield built(query.limit(limit), self._dialect)
         return tuple(map(self._order.read, rows))

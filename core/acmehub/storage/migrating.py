@@ -20,17 +20,18 @@ from acmehub.storage import migrations
 from acmehub.storage.binding import bound, transaction
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.piccolo_app import APP_CONFIG
+from acmehub.storage.statements import Dialect
 
 APP = APP_CONFIG.app_name
+
+_HAS_TABLE = {  # wherever the search path leads (Piccolo only looks into `public`), and for a role that may not CREATE
+    Dialect.SQLITE: "SELECT 1 FROM sqlite_master WHERE name = 'migration'",
+    Dialect.POSTGRES: "SELECT 1 WHERE to_regclass('migration') IS NOT NULL",
+}
 
 
 class _Forwards(ForwardsMigrationManager):
     """Piccolo's runner, with the migrations imported as the modules of a package that they are."""
-
-    async def create_migration_table(self) -> bool:
-        """Whatever schema the connection's search path leads to: Piccolo itself only looks into `public`."""
-        await Migration.create_table(if_not_exists=True)
-        return True
 
     def get_migration_modules(self, folder_path: str) -> dict[str, MigrationModule]:  # noqa: ARG002
         """Each migration by its `ID`."""
@@ -50,7 +51,8 @@ async def _run(driver: SqlDriver) -> int:
         with bound(session, driver.dialect), contextlib.redirect_stdout(io.StringIO()):
             runner = _Forwards(APP)
             async with transaction(session):
-                await runner.create_migration_table()
+                if not await session.execute(_HAS_TABLE[driver.dialect]):
+                    await Migration.create_table()
                 before = len(await Migration.get_migrations_which_ran(APP))
                 await runner.run_migrations(APP_CONFIG)
                 return len(await Migration.get_migrations_which_ran(APP)) - before

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
 
@@ -112,7 +112,7 @@ class HubProcess:
             self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        """Return when `/readyz` says 200; raises `HubFailed` when the process ends before, or in 30 seconds."""
+        """Return when `/readyz` says 200; raises `HubFailed` when the process ends before, or within a minute."""
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():
             if self.ended(0.05):

@@ -17,10 +17,11 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from acmehub.models import Account, AccountStatus, AuditEntry, AuthorizationStatus, Event, Principal, Token
+from acmehub.models import Account, AccountStatus, AuditEntry, Event, Principal, Token
 from acmehub.orders import Change
-from acmehub.ports.store import Conflict, Missing, Store, StoreUnavailable
+from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.testing.store_contract_jobs import JobsContract
+from acmehub.testing.store_contract_life import LifeContract
 from acmehub.testing.store_contract_orders import OrdersContract
 from acmehub.testing.store_samples import (
     NOW,
@@ -326,74 +327,6 @@ class CertificatesContract:
             assert await store.nonces.use("n2", at(60))
         finally:
             await other.close()
-
-
-class LifeContract:
-    """Opening, migrating, closing."""
-
-    async def test_migrating_again_does_nothing(self, store: Store) -> None:
-        assert await store.migrate() == 0
-
-    async def test_many_may_migrate_at_once(self, make_bare_store: MakeStore) -> None:
-        steps = await asyncio.gather(*[make_bare_store().migrate() for _ in range(4)])
-        assert sum(steps) == max(steps) > 0
-
-    async def test_what_was_stored_is_there_after_reopening(self, store: Store, make_store: MakeStore) -> None:
-        seed = await sow(store)
-        bundle = seed.order("a.corp.test", "*.a.corp.test")
-        await store.orders.add(bundle, (an_event(bundle.order),))
-        await store.close()
-        again = make_store()
-        await again.open(serve=True)
-        try:
-            assert await again.orders.get(bundle.order.id) == bundle
-            assert (await again.records.timeline(bundle.order.id))[0].what == "order made"
-            assert bundle.authorizations[0].status is AuthorizationStatus.PENDING
-        finally:
-            await again.close()
-
-    async def test_a_second_serve_is_refused_unless_the_storage_is_shared(self, make_store: MakeStore) -> None:
-        first, second = make_store(), make_store()
-        await first.migrate()
-        await first.open(serve=True)
-        try:
-            if second.shared:
-                await second.open(serve=True)
-            else:
-                with pytest.raises(StoreUnavailable):
-                    await second.open(serve=True)
-                await second.open()
-            await second.ping()
-            await second.close()
-        finally:
-            await first.close()
-        third = make_store()
-        await third.open(serve=True)
-        await third.close()
-
-    async def test_a_closed_store_says_so_and_closes_twice(self, store: Store) -> None:
-        await store.ping()
-        await store.close()
-        await store.close()
-        with pytest.raises(StoreUnavailable):
-            await store.ping()
-        with pytest.raises(StoreUnavailable):
-            await store.orders.get("any")
-
-    async def test_closing_finishes_what_is_under_way(self, store: Store, make_store: MakeStore) -> None:
-        seed = await sow(store)
-        bundles = [seed.order(f"{n}.corp.test") for n in range(20)]
-        writes = [asyncio.ensure_future(store.orders.add(bundle)) for bundle in bundles]
-        await asyncio.sleep(0)
-        await store.close()
-        results = await asyncio.gather(*writes, return_exceptions=True)
-        again = make_store()
-        await again.open()
-        try:
-            for bundle, result in zip(bundles, results, strict=True):
-                assert (await again.orders.get(bundle.order.id) == bundle) is (result is None)
-        finally:
-            await again.close()
 
 
 class StoreContract(

@@ -82,7 +82,11 @@ class JobsContract:
         with pytest.raises(Fenced):
             await store.orders.apply(order_id, unchanged, fence=first.order.fence)
         assert not await store.orders.renew(order_id, first.order.fence, at(90))
+        assert await store.orders.get(order_id) == second
         assert await store.orders.renew(order_id, second.order.fence, at(90))
+        renewed = await store.orders.get(order_id)
+        assert renewed is not None
+        assert renewed.order.lease_until == at(90)
         assert await store.orders.next_due() == at(90)
         await store.orders.apply(order_id, _run_at(None), fence=second.order.fence)
         assert not await store.orders.renew(order_id, second.order.fence, at(120))

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from acmehub.dns01 import Janitor
 from acmehub.models import TxtRecord, TxtState
-from acmehub.orders import Change
+from acmehub.orders import Change, Lease
 from acmehub.ports.dns import DnsProviderRefused
 from acmehub.ports.store import StoreUnavailable
 from tests.core.fulfilment.rig import Rig, make_rig
@@ -26,7 +26,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 @pytest.fixture
 def janitor(rig: Rig) -> Janitor:
-    return Janitor(rig.store, rig.solver, rig.clock, owner="janitor", chance=random.Random(1))
+    lease = timedelta(seconds=30)
+    return Janitor(rig.store, rig.solver, rig.clock, owner="janitor", lease=lease, chance=random.Random(1))
 
 
 async def stored(rig: Rig, value: str = "v", state: TxtState = TxtState.REMOVE) -> TxtRecord:
@@ -155,4 +156,14 @@ async def test_a_storage_that_is_away_does_not_end_it(
         await asyncio.sleep(0.02)
     task.cancel()
     await asyncio.wait([task])
+    await rig.assert_clean()
+
+
+async def test_what_a_dead_janitor_had_claimed_is_removed_after_its_lease(rig: Rig, janitor: Janitor) -> None:
+    await stored(rig)
+    now = rig.clock.now()
+    assert await rig.store.ledger.claim(Lease("dead", now + timedelta(seconds=30)), now, 5)
+    assert await janitor.work_off() == 0
+    rig.clock.advance(31)
+    assert await janitor.work_off() == 1
     await rig.assert_clean()

@@ -9,13 +9,17 @@ import pytest
 from acmehub.identifiers import Identifier
 from acmehub.models import AuthorizationMode, AuthorizationStatus, OrderStatus, Stage
 from acmehub.ports.authority import (
+    IssueRequest,
+    UpstreamAccount,
     UpstreamAccountLost,
     UpstreamObjectLost,
+    UpstreamOrder,
     UpstreamRateLimited,
     UpstreamRefused,
     UpstreamUnavailable,
 )
 from acmehub.problems import URN, ProblemDocument, Subproblem
+from acmehub.testing.fake_relay import FakeAuthorization
 from tests.core.fulfilment.rig import Rig
 
 CAA = ProblemDocument(f"{URN}caa", "CAA record for www.corp.test prevents issuance", 403)
@@ -307,3 +311,55 @@ async def test_404s_among_other_failures_do_not_make_an_order_dead(rig: Rig) -> 
     await rig.go(7200)
     await rig.assert_valid(order_id)
     assert rig.relay.calls.count("new_order") == 1
+
+
+async def test_an_order_that_a_dead_one_has_left_invalid_is_made_anew(rig: Rig) -> None:
+    rig.relay.reuse_orders = True
+    first = await rig.open(mode=AuthorizationMode.ACCEPT)
+    rig.relay.validation_looks = 1000
+    await rig.go(5)
+    await rig.deactivate(first)
+    await rig.go(5)  # its record is gone, its challenge still stands
+    rig.relay.validation_looks = 0
+    second = await rig.open(finalize=True)
+    await rig.go()
+    await rig.assert_valid(second)
+    assert "upstream order was dead from the beginning" in await rig.whats(second)
+
+
+async def test_a_ca_whose_orders_are_always_dead_is_given_up_soon(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = rig.relay._authorization
+
+    def invalid(identifier: Identifier) -> FakeAuthorization:
+        made = make(identifier)
+        made.status, made.error = "invalid", CAA
+        return made
+
+    monkeypatch.setattr(rig.relay, "_authorization", invalid)
+    order_id = await rig.open()
+    await rig.go()
+    order = await rig.order(order_id)
+    assert order.error is not None
+    assert order.error.type == CAA.type
+    assert rig.relay.calls.count("new_order") == 4
+
+
+@pytest.mark.parametrize("status", ["processing", "valid"])
+async def test_an_upstream_order_that_somebody_else_has_used_up_is_made_anew(
+    rig: Rig, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = rig.relay.new_order
+
+    async def used_up(account: UpstreamAccount, request: IssueRequest) -> UpstreamOrder:
+        made = await original(account, request)
+        if rig.relay.calls.count("new_order") <= 2:
+            rig.relay.orders[made.url].status = status
+        return made
+
+    monkeypatch.setattr(rig.relay, "new_order", used_up)
+    order_id = await rig.open()
+    await rig.go()
+    await rig.finalize(order_id)
+    await rig.go()
+    await rig.assert_valid(order_id)
+    assert (await rig.whats(order_id)).count("upstream order is used up") == 2

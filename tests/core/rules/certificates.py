@@ -82,12 +82,18 @@ def common_name(value: bytes, tag: int = 0x0C) -> bytes:
     return tlv(0x31, tlv(0x30, oid("2.5.4.3"), tlv(tag, value)))
 
 
-def raw_request(*attributes: bytes, subject: bytes = b"", key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
-    owner = key or ec_key("ES256", 7)
-    spki = owner.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+def raw_request(*attributes: bytes, subject: bytes = b"", spki: bytes = b"") -> bytes:
+    owner = ec_key("ES256", 7)
+    spki = spki or owner.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     clear = tlv(0x30, tlv(0x02, b"\0"), tlv(0x30, subject), spki, tlv(0xA0, *sorted(attributes)))
     signature = owner.sign(clear, ec.ECDSA(SHA256))
     return tlv(0x30, clear, tlv(0x30, oid("1.2.840.10045.4.3.2")), tlv(0x03, b"\0" + signature))
+
+
+def rsa_spki(modulus: int, exponent: int) -> bytes:
+    numbers = [tlv(0x02, number.to_bytes(number.bit_length() // 8 + 1, "big")) for number in (modulus, exponent)]
+    kind = tlv(0x30, oid("1.2.840.113549.1.1.1"), tlv(0x05))
+    return tlv(0x30, kind, tlv(0x03, b"\0", tlv(0x30, *numbers)))
 
 
 # ---------------------------------------------------------------------------------------------------- weak keys

@@ -38,13 +38,21 @@ CURVES: dict[str, tuple[ec.EllipticCurve, str, int, hashes.HashAlgorithm]] = {
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-@functools.cache
 def ec_key(algorithm: str = "ES256", number: int = 0) -> ec.EllipticCurvePrivateKey:
+    return _ec_key(algorithm, number)
+
+
+def rsa_key(bits: int = 2048, exponent: int = 65537) -> rsa.RSAPrivateKey:
+    return _rsa_key(bits, exponent)
+
+
+@functools.cache
+def _ec_key(algorithm: str, number: int) -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(CURVES[algorithm][0])
 
 
 @functools.cache
-def rsa_key(bits: int = 2048, exponent: int = 65537) -> rsa.RSAPrivateKey:
+def _rsa_key(bits: int, exponent: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(exponent, bits)
 
 

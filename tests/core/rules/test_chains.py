@@ -1,11 +1,13 @@
 """Issued chains against their order, before it turns valid: RELIABILITY.md 2.7 and F25."""
 
+import base64
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -178,6 +180,12 @@ def test_what_is_no_sensible_chain_is_refused(chain: str, word: str) -> None:
 @pytest.mark.parametrize("key", [ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256K1())])
 def test_a_leaf_with_a_key_of_a_kind_that_no_csr_can_have_is_refused(key: Any) -> None:
     assert_mismatch(pem(leaf_certificate(A, key=key), CA), "only")
+
+
+def test_a_certificate_of_another_version_is_refused() -> None:
+    der = LEAF.public_bytes(Encoding.DER)
+    odd = base64.encodebytes(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x3e", 1)).decode()
+    assert_mismatch(f"-----BEGIN CERTIFICATE-----\n{odd}-----END CERTIFICATE-----\n{pem(CA)}", "version")
 
 
 def test_extensions_that_cannot_be_read_are_refused() -> None:

@@ -28,6 +28,7 @@ from tests.core.rules.certificates import (
     raw_request,
     request,
     roca_key,
+    rsa_spki,
     small_factor_key,
     tlv,
 )
@@ -276,6 +277,12 @@ def test_an_ec_key_under_an_rsa_signature_is_refused() -> None:
 )
 def test_weak_and_unsupported_keys_are_refused(key: Any, digest: Any, word: str) -> None:
     assert_refused(request(A, key=key, digest=digest), A, word=word)
+
+
+@pytest.mark.parametrize("exponent", [1, 2, 65536])
+def test_a_bad_rsa_exponent_is_refused(exponent: int) -> None:
+    modulus = rsa_key().public_key().public_numbers().n
+    assert_refused(raw_request(subject=common_name(A.encode()), spki=rsa_spki(modulus, exponent)), A, word="")
 
 
 @pytest.mark.parametrize("key", [ec_key("ES256", 7), ec_key("ES384", 7), rsa_key()], ids=["P-256", "P-384", "RSA"])

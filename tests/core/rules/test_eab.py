@@ -1,8 +1,10 @@
 """External account binding and the states of a token: RFC 8555 section 7.3.4, CLIENTS.md rule 26."""
 
+import hmac
 import itertools
 import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -82,6 +84,13 @@ def test_an_unknown_key_id_and_a_wrong_mac_get_the_same_answer() -> None:
 
 def test_an_empty_mac_and_an_empty_key_do_not_fit_each_other() -> None:
     raw = flattened(json.dumps({"alg": "HS256", "kid": "token1", "url": ACCOUNT_URL}), payload(), lambda _: b"")
+    assert refusal(raw).type is ProblemType.UNAUTHORIZED
+
+
+@pytest.mark.parametrize("change", [lambda mac: mac[:-1], lambda mac: mac + b"\0", lambda mac: mac[:16], lambda _: b""])
+def test_a_mac_that_is_cut_or_prolonged_is_refused(change: Callable[[bytes], bytes]) -> None:
+    text = json.dumps({"alg": "HS256", "kid": "token1", "url": ACCOUNT_URL})
+    raw = flattened(text, payload(), lambda clear: change(hmac.new(KEY, clear, "sha256").digest()))
     assert refusal(raw).type is ProblemType.UNAUTHORIZED
 
 
@@ -341,5 +350,6 @@ def test_an_account_is_refused_at_once_when_its_token_or_principal_is_stopped(
 
 @pytest.mark.parametrize("status", [AccountStatus.DEACTIVATED, AccountStatus.REVOKED])
 def test_an_account_that_is_not_valid_is_refused(status: AccountStatus) -> None:
-    with pytest.raises(Problem, match=status.value):
+    with pytest.raises(Problem, match=status.value) as caught:
         require_active(actor(status=status), NOW)
+    assert (caught.value.type, caught.value.status) == (ProblemType.UNAUTHORIZED, 401)

@@ -1,16 +1,29 @@
 """Managed challenges and authorities: settings of plugins checked, sealed, shown without secrets; the default."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from acmehub.models import Propagation, PropagationMode, TxtRecord
+from acmehub.identifiers import Identifier
+from acmehub.models import (
+    AuthorizationMode,
+    ManagedChallenge,
+    Propagation,
+    PropagationMode,
+    Role,
+    RoleAssignment,
+    TxtRecord,
+)
+from acmehub.orders import open_order
 from acmehub.services.authorities import AuthorityPatch, NewAuthority
 from acmehub.services.errors import InUse, Invalid, NotFound, Refused, Taken
 from acmehub.services.managed_challenges import ManagedChallengePatch, NewManagedChallenge
 from acmehub.services.plugin_resources import Sources
+from acmehub.services.principals import NewPrincipal
+from acmehub.services.tokens import NewToken
 from acmehub.testing.store_samples import NOW
 from tests.core.services.conftest import ROOT, House
 
@@ -67,6 +80,14 @@ async def test_a_setting_is_changed_without_the_others_and_set_back_with_none(ho
     assert row is not None
     kept = house.managed_challenges.unsealed(row)
     assert (kept["server"], kept["port"], kept["key_secret"]) == ("t", 53, SECRET)
+
+
+async def test_the_audit_names_changed_settings_without_their_values(house: House) -> None:
+    await house.managed_challenges.add(zone(), ROOT)
+    patch = ManagedChallengePatch(settings={"key_secret": "another"}, match="b.test, " + ", ".join(["*.c.test"] * 40))
+    await house.managed_challenges.set("zone", patch, ROOT)
+    detail = (await house.audited())[0].detail
+    assert detail == 'match: "corp.test" -> "b.test, *.c.test"; settings'
 
 
 async def test_writing_what_stands_there_changes_nothing(house: House) -> None:
@@ -160,6 +181,7 @@ async def test_the_first_authority_is_the_default_and_then_exactly_one(house: Ho
     assert (await house.authorities.add(ca("one"), ROOT)).default
     assert not (await house.authorities.add(ca("two"), ROOT)).default
     assert (await house.authorities.add(ca("three", default=True), ROOT)).default
+    assert [item.default for item in await house.authorities.list(ROOT)] == [False, False, True]
     await house.authorities.set("two", AuthorityPatch(default=True), ROOT)
     assert [(item.name, item.default) for item in await house.authorities.list(ROOT)] == [
         ("one", False),
@@ -250,3 +272,39 @@ async def test_an_authority_name_that_is_taken_is_refused(house: House) -> None:
     with pytest.raises(Invalid, match=r"^name: "):
         await house.authorities.set("ca", AuthorityPatch(name=""), ROOT)
     assert SECRET not in repr(ca(settings={"eab_key": SECRET})) + repr(AuthorityPatch(settings={"eab_key": SECRET}))
+
+
+async def test_an_authority_that_orders_went_to_is_not_removed(house: House) -> None:
+    view = await house.authorities.add(ca(), ROOT)
+    role = (RoleAssignment(Role.MANAGED_ACME_CONSUMER),)
+    await house.principals.add(NewPrincipal(name="app", roles=role), ROOT)
+    token = (await house.tokens.add(NewToken(title="EAB", principal="app"), ROOT)).token
+    account = await house.bind(token.id)
+    actor = await house.store.accounts.actor(account.id)
+    assert actor is not None
+    names = [Identifier("dns", "a.test")]
+    mode = AuthorizationMode.PREAPPROVED
+    await house.store.orders.add(open_order(actor, names, mode=mode, authority_id=view.id, signing=True, now=NOW))
+    with pytest.raises(InUse, match="authority 'ca' is in use by orders, which are kept for the record: disable it"):
+        await house.authorities.remove("ca", ROOT)
+    await house.authorities.add(ca("other", default=True), ROOT)
+    assert not (await house.authorities.set("ca", AuthorityPatch(enabled=False), ROOT)).enabled
+
+
+async def test_a_removal_is_tried_again_when_the_row_changed_meanwhile(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = await house.managed_challenges.add(zone(), ROOT)
+    users_of = house.managed_challenges.users_of
+    asked: list[str] = []
+
+    async def disturbed(item: ManagedChallenge) -> Sequence[str]:
+        if not asked:
+            await house.store.managed_challenges.replace(msgspec.structs.replace(item, tags=("x",)))
+        asked.append(item.id)
+        return await users_of(item)
+
+    monkeypatch.setattr(house.managed_challenges, "users_of", disturbed)
+    await house.managed_challenges.remove("zone", ROOT)
+    assert asked == [view.id, view.id]
+    assert await house.managed_challenges.list(ROOT) == []

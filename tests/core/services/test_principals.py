@@ -115,3 +115,12 @@ async def test_changes_and_refusals_are_audited_reading_is_not(house: House) -> 
     assert (added.actor, added.action, added.object, added.allowed) == ("cli:root", "principal.add", "app", True)
     assert (refused.actor, refused.action, refused.object, refused.allowed) == ("olga", "principal.add", "evil", False)
     assert "administrator" in refused.detail
+
+
+async def test_the_audit_says_what_a_change_changed(house: House) -> None:
+    await house.principals.add(new("app"), ROOT)
+    await house.principals.set("app", PrincipalPatch(name="printer", enabled=False), ROOT)
+    await house.principals.set("printer", PrincipalPatch(enabled=False), ROOT)
+    nothing, changed, _ = await house.audited()
+    assert changed.detail == 'name: "app" -> "printer"; enabled: true -> false'
+    assert nothing.detail == ""

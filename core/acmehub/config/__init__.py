@@ -1,0 +1,23 @@
+"""What a process needs to start: `acmehub.toml`, overridden by `ACMEHUB_…`; defaults are safe and complete."""
+
+from acmehub.config.errors import ConfigError
+from acmehub.config.loading import FILE_NAME, find_config, load_config
+from acmehub.config.secret_sources import resolve_text
+from acmehub.config.sections import Acme, Config, Dns, Limits, Log, Section, Storage, TlsMode, Worker
+
+__all__ = [
+    "FILE_NAME",
+    "Acme",
+    "Config",
+    "ConfigError",
+    "Dns",
+    "Limits",
+    "Log",
+    "Section",
+    "Storage",
+    "TlsMode",
+    "Worker",
+    "find_config",
+    "load_config",
+    "resolve_text",
+]

@@ -1,0 +1,69 @@
+"""Secrets that the configuration only points to: `env:NAME` and `file:PATH`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from acmehub.config.errors import ConfigError
+from acmehub.config.sections import Config
+from acmehub.ports.settings import Secret
+
+
+def with_secrets(config: Config, environ: Mapping[str, str], folder: Path) -> Config:
+    """The configuration with its secrets looked up; raises `ConfigError`."""
+    for index, key in enumerate(config.master_keys):
+        _refuse_readable_by_anybody(key, folder, f"$.master_keys[{index}]")
+    keys = tuple(
+        resolve_secret(key, environ, folder, f"$.master_keys[{index}]") for index, key in enumerate(config.master_keys)
+    )
+    settings = _resolve(config.storage.settings, environ, folder, "$.storage.settings")
+    storage = msgspec.structs.replace(config.storage, settings=settings)
+    return msgspec.structs.replace(config, master_keys=keys, storage=storage)
+
+
+def _refuse_readable_by_anybody(key: Secret, folder: Path, place: str) -> None:
+    """Group rights are allowed: mounted secrets are often made readable that way."""
+    path = folder / key.reveal().removeprefix("file:")
+    if key.reveal().startswith("file:") and path.exists() and path.stat().st_mode & 0o007:
+        raise ConfigError(f"{place}: {path}: anybody may read this key: chmod 640 {path} (or 600)")
+
+
+def resolve_secret(secret: Secret, environ: Mapping[str, str], folder: Path, place: str) -> Secret:
+    """What `env:NAME` or `file:PATH` (relative to `folder`) stands for; any other secret is as it is written.
+
+    Raises `ConfigError` naming `place` when the variable or the file is missing. A file's last line end is no part of
+    the secret.
+    """
+    return Secret(resolve_text(secret.reveal(), environ, folder, place))
+
+
+def resolve_text(text: str, environ: Mapping[str, str], folder: Path, place: str) -> str:
+    """As `resolve_secret`, for text."""
+    if text.startswith("env:"):
+        name = text.removeprefix("env:")
+        if name not in environ:
+            raise ConfigError(f"{place}: the environment has no variable {name}: set it, or write file:PATH")
+        return environ[name]
+    if text.startswith("file:"):
+        path = folder / text.removeprefix("file:")
+        try:
+            return path.read_text().removesuffix("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{place}: {path} cannot be read: {reason(error)}") from None
+    return text
+
+
+def _resolve(value: Any, environ: Mapping[str, str], folder: Path, place: str) -> Any:
+    """A value of `[storage] settings`, whose plugin is not known yet, with `env:` and `file:` resolved."""
+    if isinstance(value, str):
+        return resolve_text(value, environ, folder, place)
+    if isinstance(value, Mapping):
+        return {key: _resolve(item, environ, folder, f"{place}.{key}") for key, item in value.items()}
+    return value
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be read."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
