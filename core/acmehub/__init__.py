@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from acmehub.ports.dns import WaitsForPropagation as WaitsForPropagation
     from acmehub.ports.plugins import AccountCreated as AccountCreated
     from acmehub.ports.plugins import Candidate as Candidate
+    from acmehub.ports.plugins import Closes as Closes
     from acmehub.ports.plugins import Notifier as Notifier
     from acmehub.ports.plugins import OrderFinished as OrderFinished
     from acmehub.ports.plugins import OrderRequest as OrderRequest
@@ -99,6 +100,7 @@ _HOMES = {
     "acmehub.ports.plugins": (
         "AccountCreated",
         "Candidate",
+        "Closes",
         "Notifier",
         "OrderFinished",
         "OrderRequest",

@@ -96,6 +96,7 @@ class Hub:
             finally:
                 unsubscribe()
         finally:
+            await self.instances.close()
             await self.store.close()
 
     async def load_named_plugins(self) -> Sequence[str]:

@@ -20,7 +20,7 @@ from acmehub.ports.authority import (
     UpstreamAccountLost,
 )
 from acmehub.ports.dns import DnsProvider
-from acmehub.ports.plugins import PluginContext
+from acmehub.ports.plugins import Closes, PluginContext
 from acmehub.ports.settings import PluginSettings, SettingsError, dump_settings, read_settings
 from acmehub.ports.store import Conflict, Missing, Resources, Store
 from acmehub.registry import Offers, Registry
@@ -80,6 +80,7 @@ class Instances:
         self._challenge_rows = _Rows(store.managed_challenges, "managed challenge")
         self._authorities: dict[str, AuthorityInstance] = {}
         self._providers: dict[str, ProviderInstance] = {}
+        self._closes: list[Closes] = []  # also those that were replaced, as an exchange of theirs may be under way
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def authority(self, authority_id: str) -> AuthorityInstance:
@@ -129,6 +130,12 @@ class Instances:
             await self._authority_rows.get(authority_id),
             lambda row: msgspec.structs.replace(row, account_url="") if row.account_url == account_url else row,
         )
+
+    async def close(self) -> None:
+        """Have every object let go of what it holds; no verb is to be called after that."""
+        closes, self._closes = self._closes, []
+        for made in closes:
+            await made.aclose()
 
     async def _revive(self, row: Authority) -> AuthorityInstance:
         """An instance of `row`, with completed settings; called with the authority's lock."""
@@ -214,7 +221,10 @@ class Instances:
     def _make(self, offers: Offers, row: Authority | ManagedChallenge, purpose: str) -> Any:
         registration = offers[row.plugin]
         settings = self._settings(row, purpose, registration.settings)
-        return registration.factory(settings, self._context)
+        made = registration.factory(settings, self._context)
+        if isinstance(made, Closes):
+            self._closes.append(made)
+        return made
 
     def _settings(self, row: Authority | ManagedChallenge, purpose: str, kind: type[PluginSettings]) -> PluginSettings:
         raw = msgspec.json.decode(self._vault.open(purpose, row.id, row.sealed_settings), type=dict[str, Any])

@@ -1,12 +1,13 @@
 """What is stored: frozen Structs with a version, changed by `msgspec.structs.replace`.
 
-Times are aware UTC datetimes; ids are random (128 bit) unless said otherwise; `version` starts at 1 and is moved by
+Times are aware UTC datetimes; ids are made by `new_id` unless said otherwise; `version` starts at 1 and is moved by
 the store alone, which refuses an update of a version that is no longer the current one. A field named `sealed_…`
 holds bytes from `vault`, never clear text.
 """
 
 import enum
 import secrets
+import time
 from datetime import datetime
 
 import msgspec
@@ -16,8 +17,12 @@ from acmehub.problems import ProblemDocument
 
 
 def new_id() -> str:
-    """A fresh random id: 32 hexadecimal digits, 128 bit."""
-    return secrets.token_hex(16)
+    """A fresh id: 44 hexadecimal digits, the milliseconds since 1970 and then 128 random bits.
+
+    Nobody guesses one, and what is made together lies together in every index: with wholly random ids an order costs
+    a third more in a database of 100 000.
+    """
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(16)}"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

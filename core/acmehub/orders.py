@@ -63,7 +63,7 @@ STAGE_MOVES: dict[Stage, frozenset[Stage]] = {
     Stage.ISSUING: frozenset({Stage.FINALIZING, Stage.DOWNLOADING}) | _AGAIN,
     Stage.DOWNLOADING: frozenset({Stage.DONE}) | _AGAIN,
     Stage.DONE: frozenset(),
-    Stage.FAILED: frozenset({Stage.ORDERING}),  # an operator's `order retry`
+    Stage.FAILED: frozenset(),
 }
 
 UPSTREAM_VALIDATED = frozenset(

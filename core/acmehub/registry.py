@@ -37,7 +37,7 @@ class PluginBroken(PluginError):
 
 
 class InstalledPlugin(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of `acmehub plugin list`: `state` is `active`, `installed` (not loaded) or `broken` (`reason` says why)."""
+    """A line of `acmehub plugin list`; `state`: `active`, `installed` (not loaded) or `broken` (`reason` says why)."""
 
     name: str
     distribution: str

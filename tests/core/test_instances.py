@@ -105,6 +105,13 @@ class Provider:
     async def remove_txt(self, zone: str, name: str, value: str) -> None: ...
 
 
+class ClosingProvider(Provider):
+    closed = 0
+
+    async def aclose(self) -> None:
+        type(self).closed += 1
+
+
 class Lab:
     """One storage, and as many processes' `Instances` on it as a test needs."""
 
@@ -120,6 +127,7 @@ class Lab:
             (self.registry.authorities, "ca_completing", lambda settings, _context: Completing(self.ca, settings)),
             (self.registry.authorities, "ca_signing", lambda settings, _context: object()),
             (self.registry.dns_providers, "dns_fake", Provider),
+            (self.registry.dns_providers, "dns_closing", ClosingProvider),
             (self.registry.dns_providers, "dns_wrong", lambda settings, _context: object()),
         ):
             offers.take(Registration(name, factory, Settings))
@@ -217,6 +225,19 @@ async def test_a_provider_is_kept_and_made_anew_with_its_row(lab: Lab) -> None:
     assert await instances.provider(row.id) is first
     await lab.store.managed_challenges.replace(msgspec.structs.replace(row, match="b.test"))
     assert (await instances.provider(row.id)).row.match == "b.test"
+
+
+async def test_at_the_end_every_provider_is_closed_once_also_one_that_was_replaced(lab: Lab) -> None:
+    row = await lab.challenge(plugin="dns_closing")
+    instances = lab.process()
+    await instances.provider(row.id)
+    await lab.store.managed_challenges.replace(msgspec.structs.replace(row, match="b.test"))
+    await instances.provider(row.id)
+    await lab.process().close()
+    assert ClosingProvider.closed == 0
+    await instances.close()
+    await instances.close()
+    assert ClosingProvider.closed == 2
 
 
 async def test_a_factory_that_gives_no_provider_is_an_error(lab: Lab) -> None:

@@ -1,9 +1,8 @@
 """The PostgreSQL storage: the contract of every storage, and what PostgreSQL and the network may do to us."""
 
 import asyncio
-import re
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncpg
@@ -17,24 +16,8 @@ from acmehub.testing.store_contract import StoreContract
 from acmehub.testing.store_samples import Seed, an_event, sow
 from acmehub_storage_postgres import PostgresDriver, Settings
 from tests.journal import Journal
-from tests.racing import race
+from tests.plugins.conftest import name_of, store_of
 from tests.servers.postgres import Postgres, running_postgres
-from tests.storage_statements import WHOLE, statements
-
-
-@pytest.fixture(scope="session")
-def postgres(journal: Journal) -> Iterator[Postgres]:
-    with running_postgres(log=journal.new_log("postgres")) as server:
-        journal.keep_secret("PostgreSQL password", server.password)
-        yield server
-
-
-@pytest.fixture(scope="session")
-def database(postgres: Postgres) -> str:
-    """The DSN of a database that has its tables."""
-    dsn = postgres.new_database()
-    asyncio.run(store_of(dsn).migrate())
-    return dsn
 
 
 @pytest.fixture
@@ -51,14 +34,6 @@ async def store(make_store: Callable[[], SqlStore]) -> AsyncIterator[SqlStore]:
     await store.open()
     yield store
     await store.close()
-
-
-def store_of(dsn: str, **settings: Any) -> SqlStore:
-    return SqlStore(PostgresDriver(Settings(dsn=Secret(dsn), **{"connections": 4, "timeout": 10, **settings})))
-
-
-def name_of(dsn: str) -> str:
-    return dsn.rpartition("/")[2]
 
 
 def counted(bundle: OrderBundle) -> Change:
@@ -170,6 +145,65 @@ async def test_a_commit_that_fails_changes_nothing_and_the_connection_goes_on(
         postgres.sql("DROP FUNCTION failing() CASCADE", name_of(database))
 
 
+async def test_a_lost_answer_to_a_commit_is_told_as_such_and_nothing_is_done_twice(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed, bundle = await an_order(store)
+    another = seed.order()
+
+    def losing(does: Any) -> Any:
+        async def lose(self: Any, text: str, *values: Any, **options: Any) -> Any:
+            result = await does(self, text, *values, **options)
+            if text == "COMMIT" or "INSERT INTO orders" in text:
+                self.terminate()
+                raise asyncpg.ConnectionDoesNotExistError("lost")
+            return result
+
+        return lose
+
+    with monkeypatch.context() as patch:
+        for name in ("execute", "fetch"):
+            patch.setattr(asyncpg.Connection, name, losing(getattr(asyncpg.Connection, name)))
+        for attempt in (store.orders.apply(bundle.order.id, counted), store.orders.add(another)):
+            with pytest.raises(StoreUnavailable, match="not known"):
+                await attempt
+    assert await attempts_of(store, bundle) == 1
+    assert await store.orders.get(another.order.id) == another
+
+
+async def test_another_process_hears_which_orders_changed_and_only_those(
+    store: SqlStore, make_store: Callable[[], SqlStore]
+) -> None:
+    seed = await sow(store)
+    bundles = [seed.order() for _ in range(300)]  # more than one notification holds
+    other = make_store()
+    heard: set[str] = set()
+    other.subscribe(heard.add)
+    await other.open()
+    try:
+        async with asyncio.timeout(10):
+            while "" not in heard:  # it listens
+                await asyncio.sleep(0.01)
+        heard.clear()
+        await asyncio.gather(*[store.orders.add(bundle) for bundle in bundles])
+        async with asyncio.timeout(10):
+            while len(heard) < len(bundles):
+                await asyncio.sleep(0.01)
+        assert heard == {bundle.order.id for bundle in bundles}
+        heard.clear()
+        own: list[str] = []
+        store.subscribe(own.append)
+        await store.orders.apply(bundles[0].order.id, counted)
+        await store.close()  # a process that ends tells what it did
+        async with asyncio.timeout(10):
+            while not heard:
+                await asyncio.sleep(0.01)
+        assert heard == {bundles[0].order.id}
+        assert own.count(bundles[0].order.id) == 1
+    finally:
+        await other.close()
+
+
 async def test_a_transaction_that_could_not_be_serialized_is_run_again(
     store: SqlStore, postgres: Postgres, database: str
 ) -> None:
@@ -215,8 +249,7 @@ async def test_a_server_that_takes_no_writes_is_named_and_left(
         assert await attempts_of(store, bundle) == 0
     finally:
         postgres.sql(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
-    postgres.end_connections(name)
-    await store.orders.apply(bundle.order.id, counted)
+    await store.orders.apply(bundle.order.id, counted)  # on another connection: the old ones stay read-only
 
 
 async def test_a_process_that_froze_in_a_transaction_does_not_keep_its_rows(store: SqlStore, database: str) -> None:
@@ -265,80 +298,3 @@ async def test_no_more_connections_are_opened_than_allowed(store: SqlStore, post
     await asyncio.gather(*[store.orders.add(seed.order()) for _ in range(50)])
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'acmehub'"
     assert int(await asyncio.to_thread(postgres.sql, count, name_of(database))) <= 4
-
-
-# ------------------------------------------------------------------------------------------------------- schema
-
-
-def test_six_processes_migrate_at_once(postgres: Postgres) -> None:
-    imports = (
-        "import asyncio, acmehub.storage.migrating\n"
-        "from acmehub import Secret, SqlStore\n"
-        "from acmehub_storage_postgres import PostgresDriver, Settings"
-    )
-    driver = f"PostgresDriver(Settings(dsn=Secret({postgres.new_database()!r})))"
-    steps = sorted(map(int, race(6, imports, f"asyncio.run(SqlStore({driver}).migrate())")))
-    assert steps[:5] == [0] * 5
-    assert steps[5] > 0
-
-
-def test_the_migrations_make_the_columns_that_the_tables_have(postgres: Postgres, database: str) -> None:
-    text = postgres.sql(
-        "SELECT table_name || ' ' || column_name || ' ' || is_nullable FROM information_schema.columns"
-        " WHERE table_schema = 'public' AND table_name <> 'migration'",
-        name_of(database),
-    )
-    expected = {
-        f"{table._meta.tablename} {column._meta.name} {'YES' if column._meta.null else 'NO'}"
-        for table in TABLES
-        for column in table._meta.columns
-    }
-    assert set(text.splitlines()) == expected
-
-
-async def test_every_statement_but_those_for_all_rows_can_use_an_index(database: str) -> None:
-    connection = await asyncpg.connect(database)
-    try:
-        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
-        checked = 0
-        for name, sql in statements(store_of(database)):
-            if name in WHOLE:
-                continue
-            count = max((int(number) for number in re.findall(r"\$(\d+)", sql.postgres)), default=0)
-            arguments = f"({', '.join(['NULL'] * count)})" if count else ""
-            await connection.execute(f"PREPARE checked AS {sql.postgres}")
-            plan = [row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE checked{arguments}")]
-            await connection.execute("DEALLOCATE checked")
-            assert not any("Seq Scan" in line for line in plan), f"{name}: {plan}"
-            checked += 1
-        assert checked > 50
-    finally:
-        await connection.close()
-
-
-async def test_a_role_that_owns_nothing_is_enough_once_the_tables_are_there(postgres: Postgres, database: str) -> None:
-    name = name_of(database)
-    role = f"runs_{name}"
-    postgres.sql(
-        f"CREATE ROLE {role} LOGIN PASSWORD 'run-time-word'; GRANT USAGE ON SCHEMA public TO {role};"
-        f" GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};"
-        f" GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
-        name,
-    )
-    store = store_of(f"postgresql://{role}:run-time-word@127.0.0.1:{postgres.port}/{name}")
-    assert await store.migrate() == 0
-    await store.open()
-    await store.ping()
-    await store.close()
-
-
-async def test_a_schema_of_its_own_serves_as_well(postgres: Postgres) -> None:
-    dsn = postgres.new_database()
-    postgres.sql("CREATE SCHEMA hub", name_of(dsn))
-    store = store_of(f"{dsn}?search_path=hub")
-    assert await store.migrate() > 0
-    assert await store.migrate() == 0
-    await store.open()
-    await sow(store)
-    await store.close()
-    assert postgres.sql("SELECT count(*) FROM hub.principal", name_of(dsn)) == "1"

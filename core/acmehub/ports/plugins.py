@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -100,4 +100,13 @@ class Notifier(Protocol):
 
     async def notify(self, news: OrderFinished | AccountCreated) -> None:
         """Deliver one piece of news; a failure is logged and does not touch the order."""
+        ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A plugin's object that holds connections or files: let go of when the hub ends."""
+
+    async def aclose(self) -> None:
+        """Let go; nothing is asked of the object after that."""
         ...

@@ -21,7 +21,7 @@ R = TypeVar("R", Principal, Token, ManagedChallenge, Authority)
 
 MAX_NAME = 100
 MAX_SHOWN = 200  # characters of a value in the audit
-_ID = re.compile(r"[0-9a-f]{32}")
+_ID = re.compile(r"[0-9a-f]{32,64}")
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
 
 

@@ -20,9 +20,9 @@ from msgspec.structs import replace
 from acmehub.models import Account, AccountStatus, AuditEntry, Event, Principal, Token
 from acmehub.orders import Change
 from acmehub.ports.store import Conflict, Missing, Store
-from acmehub.testing.store_contract_jobs import JobsContract
-from acmehub.testing.store_contract_life import LifeContract
-from acmehub.testing.store_contract_orders import OrdersContract
+from acmehub.testing.store_jobs_contract import JobsContract
+from acmehub.testing.store_life_contract import LifeContract
+from acmehub.testing.store_orders_contract import OrdersContract
 from acmehub.testing.store_samples import (
     NOW,
     Seed,

@@ -217,3 +217,23 @@ async def test_a_claimed_order_is_owned_for_the_length_of_a_lease(rig: Rig) -> N
     assert await rig.worker(owner="other").work_off() == 0
     unchanged = await rig.store.orders.apply(order_id, lambda current: Change(order=current.order))
     assert unchanged.order.fence == 1
+
+
+async def test_a_worker_whose_lease_another_one_holds_writes_nothing_though_the_stage_is_the_same(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = await rig.open(finalize=True)
+    other = rig.worker(owner="other")
+    original = rig.relay.new_order
+
+    async def freeze(*args: object) -> object:
+        result = await original(*args)  # type: ignore[arg-type]
+        rig.clock.advance(31.0)
+        assert len(await rig.store.orders.claim(other.lease(), rig.clock.now(), 1)) == 1
+        return result
+
+    monkeypatch.setattr(rig.relay, "new_order", freeze)
+    await rig.main.work_off()
+    order = await rig.order(order_id)
+    assert (order.lease_owner, order.stage, order.upstream_url) == ("other", Stage.ORDERING, None)
+    assert "upstream order made" not in await rig.whats(order_id)

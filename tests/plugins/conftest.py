@@ -1,0 +1,35 @@
+"""One PostgreSQL for all tests of its storage."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from acmehub import Secret, SqlStore
+from acmehub_storage_postgres import PostgresDriver, Settings
+from tests.journal import Journal
+from tests.servers.postgres import Postgres, running_postgres
+
+
+@pytest.fixture(scope="session")
+def postgres(journal: Journal) -> Iterator[Postgres]:
+    with running_postgres(log=journal.new_log("postgres")) as server:
+        journal.keep_secret("PostgreSQL password", server.password)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def database(postgres: Postgres) -> str:
+    """The DSN of a database that has its tables."""
+    dsn = postgres.new_database()
+    asyncio.run(store_of(dsn).migrate())
+    return dsn
+
+
+def store_of(dsn: str, **settings: Any) -> SqlStore:
+    return SqlStore(PostgresDriver(Settings(dsn=Secret(dsn), **{"connections": 4, "timeout": 10, **settings})))
+
+
+def name_of(dsn: str) -> str:
+    return dsn.rpartition("/")[2]

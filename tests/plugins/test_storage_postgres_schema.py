@@ -1,0 +1,86 @@
+"""The schema in PostgreSQL: made safely, by whom it may be, and with an index for every statement."""
+
+import re
+
+import asyncpg
+
+from acmehub.storage.tables import TABLES
+from acmehub.testing.store_samples import sow
+from tests.plugins.conftest import name_of, store_of
+from tests.racing import race
+from tests.servers.postgres import Postgres
+from tests.storage_statements import WHOLE, statements
+
+
+def test_six_processes_migrate_at_once(postgres: Postgres) -> None:
+    imports = (
+        "import asyncio, acmehub.storage.migrating\n"
+        "from acmehub import Secret, SqlStore\n"
+        "from acmehub_storage_postgres import PostgresDriver, Settings"
+    )
+    driver = f"PostgresDriver(Settings(dsn=Secret({postgres.new_database()!r})))"
+    steps = sorted(map(int, race(6, imports, f"asyncio.run(SqlStore({driver}).migrate())")))
+    assert steps[:5] == [0] * 5
+    assert steps[5] > 0
+
+
+def test_the_migrations_make_the_columns_that_the_tables_have(postgres: Postgres, database: str) -> None:
+    text = postgres.sql(
+        "SELECT table_name || ' ' || column_name || ' ' || is_nullable FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name <> 'migration'",
+        name_of(database),
+    )
+    expected = {
+        f"{table._meta.tablename} {column._meta.name} {'YES' if column._meta.null else 'NO'}"
+        for table in TABLES
+        for column in table._meta.columns
+    }
+    assert set(text.splitlines()) == expected
+
+
+async def test_every_statement_but_those_for_all_rows_can_use_an_index(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+        checked = 0
+        for name, sql in statements(store_of(database)):
+            if name in WHOLE:
+                continue
+            count = max((int(number) for number in re.findall(r"\$(\d+)", sql.postgres)), default=0)
+            arguments = f"({', '.join(['NULL'] * count)})" if count else ""
+            await connection.execute(f"PREPARE checked AS {sql.postgres}")
+            plan = [row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE checked{arguments}")]
+            await connection.execute("DEALLOCATE checked")
+            assert not any("Seq Scan" in line for line in plan), f"{name}: {plan}"
+            checked += 1
+        assert checked > 50
+    finally:
+        await connection.close()
+
+
+async def test_a_role_that_owns_nothing_is_enough_once_the_tables_are_there(postgres: Postgres, database: str) -> None:
+    name = name_of(database)
+    role = f"runs_{name}"
+    postgres.sql(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'run-time-word'; GRANT USAGE ON SCHEMA public TO {role};"
+        f" GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};"
+        f" GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        name,
+    )
+    store = store_of(f"postgresql://{role}:run-time-word@127.0.0.1:{postgres.port}/{name}")
+    assert await store.migrate() == 0
+    await store.open()
+    await store.ping()
+    await store.close()
+
+
+async def test_a_schema_of_its_own_serves_as_well(postgres: Postgres) -> None:
+    dsn = postgres.new_database()
+    postgres.sql("CREATE SCHEMA hub", name_of(dsn))
+    store = store_of(f"{dsn}?search_path=hub")
+    assert await store.migrate() > 0
+    assert await store.migrate() == 0
+    await store.open()
+    await sow(store)
+    await store.close()
+    assert postgres.sql("SELECT count(*) FROM hub.principal", name_of(dsn)) == "1"
