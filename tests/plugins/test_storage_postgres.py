@@ -146,8 +146,11 @@ async def test_a_commit_that_fails_changes_nothing_and_the_connection_goes_on(
 
 
 async def test_a_lost_answer_to_a_commit_is_told_as_such_and_nothing_is_done_twice(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+    make_store: Callable[[], Store], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    make_store()
+    store = store_of(database, connections=1)  # one that was used before: such a one is replaced when it is lost
+    await store.open()
     seed, bundle = await an_order(store)
     another = seed.order()
 
@@ -169,6 +172,7 @@ async def test_a_lost_answer_to_a_commit_is_told_as_such_and_nothing_is_done_twi
                 await attempt
     assert await attempts_of(store, bundle) == 1
     assert await store.orders.get(another.order.id) == another
+    await store.close()
 
 
 async def test_another_process_hears_which_orders_changed_and_only_those(

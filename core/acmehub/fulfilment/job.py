@@ -96,18 +96,23 @@ class Job:
         self.account_url = ""
         self.noted: list[Event] = []
         self._withdrew = False
-        self.request = IssueRequest(
-            identifiers=bundle.order.identifiers,
-            profile=bundle.order.profile,
-            not_before=bundle.order.not_before,
-            not_after=bundle.order.not_after,
-            replaces=bundle.order.replaces,
-        )
 
     @property
     def order(self) -> Order:
         """The order as last read or written."""
         return self.bundle.order
+
+    @property
+    def request(self) -> IssueRequest:
+        """What is asked of the authority."""
+        order = self.order
+        return IssueRequest(
+            identifiers=order.identifiers,
+            profile=order.profile,
+            not_before=order.not_before,
+            not_after=order.not_after,
+            replaces=order.replaces,
+        )
 
     @property
     def now(self) -> datetime:

@@ -3,11 +3,14 @@
 import itertools
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from acmehub.dns01 import DnsTrouble, DnsUnclear
 from acmehub.fulfilment.job import Job
 from acmehub.fulfilment.ordering import order_again
 from acmehub.fulfilment.pacing import back_off
 from acmehub.models import Stage
+from acmehub.orders import Change, OrderBundle
 from acmehub.ports.authority import (
     UpstreamAccountLost,
     UpstreamError,
@@ -61,11 +64,25 @@ async def _settle_upstream(job: Job, error: UpstreamError) -> None:
             await job.put_off(back_off(job.order.attempts + 1), event)  # `steps` finds out whether it is another one
         case UpstreamObjectLost():
             await _settle_loss(job, error)
+        case UpstreamRefused() if job.order.stage is Stage.ORDERING and job.order.replaces is not None:
+            await _order_without_replaces(job, error.detail)
         case UpstreamRefused():
             await job.fail(error.problem, job.event("CA refused", error.detail))
         case _:
             pause = back_off(job.order.attempts + 1, error.retry_after)
             await job.put_off(pause, job.event("CA not available", error.detail))
+
+
+async def _order_without_replaces(job: Job, words: str) -> None:
+    """A renewal is worth more than the CA's knowing what it renews (CLIENTS.md rule 29): if that was the reason, the
+    next try succeeds, and else it is refused for good."""
+    event = job.event("CA refused, ordered without `replaces`", words)
+    now = job.now
+
+    def rule(current: OrderBundle) -> Change:
+        return Change(order=replace(current.order, replaces=None, run_at=now), events=(event,))
+
+    await job.commit(rule)
 
 
 async def _settle_limit(job: Job, error: UpstreamRateLimited) -> None:

@@ -210,6 +210,7 @@ class Rig:
         efforts: timedelta = timedelta(hours=24),
         finalize: bool = False,
         profile: str | None = None,
+        replaces: str | None = None,
     ) -> str:
         """A new order; its id. With `finalize` its CSR follows at once."""
         bundle = open_order(
@@ -221,6 +222,7 @@ class Rig:
             now=self.clock.now(),
             lifetimes=orders.Lifetimes(efforts=efforts),
             profile=profile,
+            replaces=replaces,
         )
         await self.store.orders.add(bundle)
         if finalize:

@@ -102,6 +102,20 @@ async def test_a_lost_account_is_registered_anew_and_the_order_made_again(rig: R
     assert rig.relay.issued_for("www.corp.test") == 1
 
 
+async def test_a_renewal_whose_replaces_the_ca_refuses_is_ordered_without_it(rig: Rig) -> None:
+    unknown = UpstreamRefused(ProblemDocument(f"{URN}malformed", "no such certificate", 404))
+    rig.relay.fail("new_order", unknown)
+    order_id = await rig.open(finalize=True, replaces="aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")
+    await rig.go()
+    await rig.assert_valid(order_id)
+    assert (await rig.order(order_id)).replaces is None
+    assert "CA refused, ordered without `replaces`" in await rig.whats(order_id)
+    rig.relay.fail("new_order", UpstreamRefused(CAA), times=2)
+    refused = await rig.open(replaces="aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")
+    await rig.go()
+    assert (await rig.order(refused)).error == CAA
+
+
 async def test_an_account_that_stays_lost_is_not_registered_in_a_frenzy(rig: Rig) -> None:
     rig.relay.fail("new_order", UpstreamAccountLost("account is deactivated"), times=10_000)
     await rig.open(efforts=timedelta(hours=1))
