@@ -271,10 +271,8 @@ class OrdersContract:
         await store.orders.add(other)
         records = (seed.record(mine, "one"), replace(seed.record(mine, "two"), run_at=None))
         foreign = seed.record(other)
-        for bundle, rows in ((mine, records), (other, (foreign,))):
-            await store.orders.apply(
-                bundle.order.id, lambda stored, rows=rows: Change(order=stored.order, records=rows)
-            )
+        await store.orders.apply(mine.order.id, lambda stored: Change(order=stored.order, records=records))
+        await store.orders.apply(other.order.id, lambda stored: Change(order=stored.order, records=(foreign,)))
         assert set(await store.ledger.of_order(mine.order.id)) == set(records)
         await store.orders.apply(mine.order.id, lambda stored: Change(order=stored.order, withdraw=True))
         turned = await store.ledger.of_order(mine.order.id)
