@@ -28,18 +28,18 @@ def test_run_issues_a_first_certificate_says_how_to_point_a_client_and_serves_un
 ) -> None:
     port = free_port()
     command = [sys.executable, "-m", "scripts.run", "--port", str(port), "--folder", str(tmp_path / "hub")]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith("Serving"):
-            break
-    text = "".join(lines)
-    assert f"https://localhost:{port}/acme/directory" in text
-    assert "Successfully received certificate" in text
-    for client in ("certbot", "lego", "Caddy", "acme.sh"):
-        assert re.search(client, text, re.IGNORECASE), text
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Serving"):
+                break
+        text = "".join(lines)
+        assert f"https://localhost:{port}/acme/directory" in text
+        assert "Successfully received certificate" in text
+        for client in ("certbot", "lego", "Caddy", "acme.sh"):
+            assert re.search(client, text, re.IGNORECASE), text
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0

@@ -7,6 +7,7 @@ large.
 """
 
 import asyncio
+import logging
 import sqlite3
 import threading
 from collections import deque
@@ -20,6 +21,8 @@ import msgspec
 from acmehub.ports.store import StoreUnavailable
 from acmehub.storage.sqlite_files import is_busy, patient, run, translated
 from acmehub.storage.statements import Unit
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -55,6 +58,7 @@ class Writer:
         self._check_due = False
         self._careful = False
         self._lent = False
+        self._seen = 0
         self._seen = self._data_version()
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="acmehub-sqlite-commit", daemon=True)
@@ -100,10 +104,8 @@ class Writer:
     def _data_version(self) -> int:
         try:
             version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        except sqlite3.Error as error:
-            if is_busy(error):
-                return self._seen
-            raise translated(error, self._path) or error from error
+        except sqlite3.Error:  # locked, or worse: then the next write says so to somebody who can hear it
+            return self._seen
         return version
 
     # ---------------------------------------------------------------------------------------- on the event loop
@@ -129,9 +131,18 @@ class Writer:
 
     def _run_batch(self) -> None:
         self._lent = False
+        jobs: list[_Job] = []
+        try:
+            self._run_jobs(jobs)
+        except sqlite3.Error as error:  # not of a unit, but of what holds them together
+            self._roll_back()
+            lost = StoreUnavailable(f"the database {self._path} failed: {translated(error, self._path) or error}")
+            self._finish([_Done(job.future) for job in jobs], [], lost)
+
+    def _run_jobs(self, jobs: list[_Job]) -> None:
+        """Run what has arrived, and have it committed; `jobs` gets what was begun."""
         before = self._connection.total_changes
         careful, self._careful = self._careful, False
-        jobs: list[_Job] = []
         batch: list[_Done] = []
         changed: list[str] = []
         while self._pending and len(batch) < _LARGEST_BATCH:
@@ -242,9 +253,16 @@ class Writer:
                 f"the database {self._path} did not commit: {translated(error, self._path) or error}"
             )
             lost.__cause__ = error
+            self._roll_back()
+        self._tell(self._finish, batch, changed, lost)
+
+    def _roll_back(self) -> None:
+        """End the transaction, if SQLite has not done so itself."""
+        try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-        self._tell(self._finish, batch, changed, lost)
+        except sqlite3.Error:
+            _log.exception("the database %s could not roll back", self._path)
 
     def _tell(self, callback: Callable[..., None], *args: Any) -> None:
         try:

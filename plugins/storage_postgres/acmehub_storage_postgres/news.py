@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "acmehub_orders"
 PAUSE = 0.02  # seconds
-LARGEST = 200  # ids in one notification: its payload holds less than 8000 bytes
+LARGEST = 7900  # bytes in one notification: PostgreSQL takes less than 8000
 
 _NOTIFY = Sql("SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)")
 
@@ -73,7 +73,13 @@ class Announcer:
             self._timer.cancel()
 
     def _send(self) -> None:
-        order_ids = list(self._outbox)[:LARGEST]
+        order_ids: list[str] = []
+        room = LARGEST - len(self._payload.sender)
+        for order_id in self._outbox:
+            room -= len(order_id.encode()) + 1
+            if room < 0:
+                break
+            order_ids.append(order_id)
         for order_id in order_ids:
             del self._outbox[order_id]
         self._sending = self._workers.submit(_notify, (self._payload.of(order_ids),), writes=True)
