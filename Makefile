@@ -20,10 +20,10 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 run: $(BIN)/.stamp $(CERTBOT)
-	@exec $(BIN)/python -m scripts.run
+	@exec $(BIN)/python -u -m scripts.run
 
 demo: $(BIN)/.stamp $(CERTBOT)
-	@$(BIN)/python -m scripts.demo
+	@$(BIN)/python -u -m scripts.demo
 
 test: $(BIN)/.stamp $(CERTBOT) provision
 	@scripts/test $(PYTEST_ARGS)

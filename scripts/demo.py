@@ -71,8 +71,6 @@ names = "*.corp.test"
 
 def main() -> int:
     """Play the story; the exit status."""
-    if not sys.stdout.isatty():
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="acmehub-demo-") as name, ExitStack() as running:
         try:
