@@ -9,7 +9,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from acmehub import orders
-from acmehub.csr import ChainMismatch, Leaf, check_leaf
+from acmehub.chains import ChainMismatch, Leaf, check_leaf
 from acmehub.dns01.gathering import gather_some
 from acmehub.fulfilment.authorizing import fail_upstream, to_finalizing
 from acmehub.fulfilment.job import Job
@@ -137,13 +137,14 @@ async def download(job: Job, relay: RelayAuthority) -> None:
     engine.faults.hit("F11")
     assert order.csr is not None
     try:
-        leaves = [check_leaf(issued.chain, order.csr, order.identifiers, job.now)]
+        leaves = [check_leaf(issued.chain, order.csr, order.identifiers, job.now, issuers=engine.issuers)]
     except ChainMismatch as error:
         await _refuse_chain(job, relay, account, issued.chain, error.detail)
         return
     for other in others:
         with suppress(ChainMismatch):  # an alternate that does not fit is not offered
-            leaves.append(check_leaf(other.chain, order.csr, order.identifiers, job.now))
+            leaf = check_leaf(other.chain, order.csr, order.identifiers, job.now, issuers=engine.issuers)
+            leaves.append(leaf)
     chosen = relay.choose(tuple(leaf.chain for leaf in leaves)) if len(leaves) > 1 else 0
     kept = [leaf.chain for index, leaf in enumerate(leaves) if index != chosen]
     certificate = certificate_of(order, leaves[chosen], kept, job)

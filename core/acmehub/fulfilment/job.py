@@ -10,6 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from acmehub import orders
+from acmehub.chains import Issuers
+from acmehub.csr import CheckedCsr
 from acmehub.dns01 import Janitor, Solver
 from acmehub.faults import FaultPoints
 from acmehub.fulfilment.limits import KnownLimits
@@ -50,6 +52,7 @@ class Engine(msgspec.Struct, kw_only=True):
     chance: random.Random
     limits: KnownLimits
     looks: Looks
+    issuers: Issuers
     owner: str
     lease: timedelta
     efforts: timedelta
@@ -84,11 +87,13 @@ class Engine(msgspec.Struct, kw_only=True):
 
 
 class Job:
-    """An order that this process has claimed. `bundle` is the order as last read or written."""
+    """An order that this process has claimed. `bundle` is the order as last read or written; `checked` its CSR, where
+    this process has just checked it."""
 
-    def __init__(self, engine: Engine, bundle: OrderBundle) -> None:
+    def __init__(self, engine: Engine, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
         self.engine = engine
         self.bundle = bundle
+        self._checked = checked
         self.fence = bundle.order.fence
         self.renewed = engine.clock.monotonic()
         self.seconds: float | None = None
@@ -101,6 +106,12 @@ class Job:
     def order(self) -> Order:
         """The order as last read or written."""
         return self.bundle.order
+
+    @property
+    def csr(self) -> CheckedCsr | bytes | None:
+        """The client's CSR (DER where it is not at hand as checked); None when it has not come yet."""
+        der = self.order.csr
+        return self._checked if self._checked is not None and self._checked.der == der else der
 
     @property
     def request(self) -> IssueRequest:

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from acmehub import orders
-from acmehub.csr import ChainMismatch, check_leaf
+from acmehub.chains import ChainMismatch, check_leaf
 from acmehub.fulfilment.issuing import certificate_of
 from acmehub.fulfilment.job import Job
 from acmehub.models import Stage
@@ -20,13 +20,16 @@ async def sign(job: Job, authority: SigningAuthority, name: str) -> None:
             Problem(ProblemType.SERVER_INTERNAL, f"authority {name} signs by itself now; order anew").document()
         )
         return
-    if order.csr is None:
+    csr = job.csr
+    if order.csr is None or csr is None:
         await job.commit(lambda current: Change(order=replace(current.order, run_at=None)))
         return
-    chain = await job.exchange(authority.sign(order.csr, job.request), name)
+    chain = await job.exchange(
+        authority.sign(job.csr if isinstance(job.csr, bytes) else job.csr.der, job.request), name
+    )
     now = job.now
     try:
-        leaf = check_leaf(chain, order.csr, order.identifiers, now, allow_leaf_only=True)
+        leaf = check_leaf(chain, csr, order.identifiers, now, allow_leaf_only=True, issuers=job.engine.issuers)
     except ChainMismatch as error:
         problem = Problem(ProblemType.SERVER_INTERNAL, f"{name} gave a wrong certificate: {error.detail}")
         await job.fail(problem.document(), job.event("wrong certificate refused", error.detail))

@@ -13,7 +13,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from acmehub.chains import Issuers
 from acmehub.config import Worker
+from acmehub.csr import CheckedCsr
 from acmehub.dns01 import Janitor, Solver
 from acmehub.faults import FaultPoints
 from acmehub.fulfilment.job import Engine, Job
@@ -68,6 +70,7 @@ class Fulfilment:
             chance=chance,
             limits=KnownLimits(steady),
             looks=Looks(),
+            issuers=Issuers(),
             owner=owner,
             lease=lease,
             efforts=timedelta(hours=worker.efforts_hours),
@@ -83,12 +86,15 @@ class Fulfilment:
         """A lease of this process from now on, for an order that is claimed in another write and given to `adopt`."""
         return Lease(self._engine.owner, self._engine.clock.now() + self._engine.lease)
 
-    def adopt(self, bundle: OrderBundle) -> None:
-        """Go on at once with an order that has just been written with `lease()`; with any other: look what is due."""
+    def adopt(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
+        """Go on at once with an order that has just been written with `lease()`; with any other: look what is due.
+
+        `csr` is the order's, for who has just checked it.
+        """
         order = bundle.order
         working = self._jobs.get(order.id)  # may be a job that has given the order back and is about to end
         if order.lease_owner == self._engine.owner and (working is None or working[0].fence != order.fence):
-            self._start(bundle)
+            self._start(bundle, csr)
         else:
             self._woken.set()
 
@@ -172,8 +178,8 @@ class Fulfilment:
 
     # ----------------------------------------------------------------------------------------------- working
 
-    def _start(self, bundle: OrderBundle) -> None:
-        job = Job(self._engine, bundle)
+    def _start(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
+        job = Job(self._engine, bundle, csr)
         task = asyncio.create_task(self._work(job))
         self._jobs[bundle.order.id] = (job, task)
         task.add_done_callback(lambda ended: self._end(job, ended))

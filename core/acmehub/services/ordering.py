@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from acmehub.csr import check_csr
+from acmehub.csr import CheckedCsr, check_csr
 from acmehub.instances import AuthorityInstance, Instances
 from acmehub.models import (
     Actor,
@@ -54,8 +54,8 @@ class Fulfiller(Protocol):
         """A lease for an order that is to be claimed in the write that makes it due."""
         ...
 
-    def adopt(self, bundle: OrderBundle) -> None:
-        """Go on with an order that was claimed with such a lease."""
+    def adopt(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
+        """Go on with an order that was claimed with such a lease; `csr` is its CSR, which has just been checked."""
         ...
 
 
@@ -144,12 +144,12 @@ class OrderService:
         Where the order only waited for it, this process claims the order in the same write and goes on at once.
         """
         before = (await self.order(actor, order_id)).order
-        check_csr(csr, before.identifiers, actor.account.jwk)
+        checked = check_csr(csr, before.identifiers, actor.account.jwk)
         now = self._clock.now()
         lease = self._fulfilment.lease() if self._fulfilment is not None else None
         bundle = await self._apply(order_id, lambda stored: finalize_rule(stored, csr, now, lease))
         if self._fulfilment is not None and lease is not None and _claimed(before, bundle.order, lease):
-            self._fulfilment.adopt(bundle)
+            self._fulfilment.adopt(bundle, checked)
         return bundle
 
     async def answer(self, actor: Actor, authorization: Authorization, challenge: ChallengeType) -> OrderBundle:

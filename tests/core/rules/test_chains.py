@@ -12,7 +12,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acmehub.csr import MAX_CHAIN, ChainMismatch, CheckedCsr, Leaf, check_csr, check_leaf, serial_text
+from acmehub.chains import MAX_CHAIN, ChainMismatch, Issuers, Leaf, check_leaf, serial_text
+from acmehub.csr import CheckedCsr, check_csr
 from acmehub.identifiers import Identifier
 from tests.core.rules.certificates import (
     ca_certificate,
@@ -212,3 +213,25 @@ def test_a_good_chain_with_a_byte_changed_is_a_mismatch_or_the_same(data: st.Dat
 @pytest.mark.parametrize(("number", "text"), [(0, "00"), (10, "0a"), (0xABC, "0abc"), (2**64, "010000000000000000")])
 def test_serials_are_whole_bytes_in_lower_case(number: int, text: str) -> None:
     assert serial_text(number) == text
+
+
+# ---------------------------------------------------------------------------------------------- remembered issuers
+
+
+def test_what_stands_above_a_leaf_is_read_once_and_checked_against_each_leaf() -> None:
+    issuers = Issuers()
+    assert check(issuers=issuers) == check(issuers=issuers) == check()
+    assert issuers.above(pem(CA)) is issuers.above(pem(CA))
+    stranger = leaf_certificate(A, issuer_key=ec_key("ES256", 99))
+    assert_mismatch(pem(stranger, CA), "certificate 1 of the chain is not issued by the next one", issuers=issuers)
+
+
+def test_only_the_latest_issuers_are_remembered() -> None:
+    issuers = Issuers()
+    first = issuers.above(pem(CA))
+    for number in range(63):
+        issuers.above(f"{number}\n{pem(CA)}")
+    assert issuers.above(pem(CA)) is first
+    for number in range(100, 164):
+        issuers.above(f"{number}\n{pem(CA)}")
+    assert issuers.above(pem(CA)) is not first
