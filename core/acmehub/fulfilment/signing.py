@@ -24,9 +24,7 @@ async def sign(job: Job, authority: SigningAuthority, name: str) -> None:
     if order.csr is None or csr is None:
         await job.commit(lambda current: Change(order=replace(current.order, run_at=None)))
         return
-    chain = await job.exchange(
-        authority.sign(job.csr if isinstance(job.csr, bytes) else job.csr.der, job.request), name
-    )
+    chain = await job.exchange(authority.sign(order.csr, job.request), name)
     now = job.now
     try:
         leaf = check_leaf(chain, csr, order.identifiers, now, allow_leaf_only=True, issuers=job.engine.issuers)
