@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -20,9 +20,10 @@ from acmehub.faults import FaultPoints
 from acmehub.founding import found, open_vault, prepare_data_dir
 from acmehub.fulfilment import Fulfilment
 from acmehub.instances import Instances
+from acmehub.newsroom import NamedNotifier, Newsroom
 from acmehub.orders import Lifetimes
 from acmehub.ports.clock import Clock, SystemClock
-from acmehub.ports.plugins import PluginContext
+from acmehub.ports.plugins import Notifier, PluginContext, Registration
 from acmehub.ports.settings import SettingsError, read_settings
 from acmehub.ports.store import Store
 from acmehub.registry import PluginError, Registry, build_registry
@@ -53,6 +54,9 @@ class Hub:
         self.vault = vault
         self.registry = registry
         self.store = store
+        self.newsroom = Newsroom(_notifiers(config, registry, clock))
+        if config.notifier:  # without one, finished orders need not be told of
+            registry.add("newsroom", self.newsroom)
         self.stopping = asyncio.Event()
         self.bulletin = Bulletin()
         self.instances = Instances(store, registry, vault, plugin_context(config, clock))
@@ -96,6 +100,7 @@ class Hub:
             finally:
                 unsubscribe()
         finally:
+            await self.newsroom.aclose()
             await self.instances.close()
             await self.store.close()
 
@@ -165,12 +170,27 @@ def build_hub(
 
 def open_store(config: Config, registry: Registry, clock: Clock) -> Store:
     """The storage that `[storage]` names, not opened yet."""
-    registration = registry.storages[config.storage.plugin]
+    place = f"[storage] settings of {config.storage.plugin}"
+    made = _made(registry.storages[config.storage.plugin], config.storage.settings, place, config, clock)
+    return cast(Store, made)
+
+
+def _notifiers(config: Config, registry: Registry, clock: Clock) -> Sequence[NamedNotifier]:
+    found = []
+    for item in config.notifier:
+        place = f"[[notifier]] settings of {item.plugin}"
+        made = _made(registry.notifiers[item.plugin], item.settings, place, config, clock)
+        found.append(NamedNotifier(item.plugin, cast(Notifier, made)))
+    return found
+
+
+def _made(registration: Registration, raw: dict[str, Any], place: str, config: Config, clock: Clock) -> Any:
+    """A plugin's object with settings of the configuration; `SettingsError` names the `place`."""
     try:
-        settings = read_settings(config.storage.settings, registration.settings)
+        settings = read_settings(raw, registration.settings)
     except SettingsError as error:
-        raise SettingsError(f"[storage] settings of {config.storage.plugin}: {error}") from None
-    return cast(Store, registration.factory(settings, plugin_context(config, clock)))
+        raise SettingsError(f"{place}: {error}") from None
+    return registration.factory(settings, plugin_context(config, clock))
 
 
 def plugin_context(config: Config, clock: Clock) -> PluginContext:

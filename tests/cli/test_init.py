@@ -31,7 +31,7 @@ def test_every_setting_stands_in_the_file(tmp_path: Path) -> None:
             value = getattr(section, key)
             if isinstance(value, Section):
                 look(value, key)
-            elif not re.search(rf"^(# )?{key} = ", body, re.MULTILINE):
+            elif not re.search(rf"^(# )?({key} = |\[\[{key}\]\]$)", body, re.MULTILINE):
                 missing.append(f"{heading}.{key}")
 
     look(Config(), "")

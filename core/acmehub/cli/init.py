@@ -46,6 +46,11 @@ names = []
 plugin = "storage_sqlite"
 # settings = { dsn = "env:HUB_DSN" }
 
+# Who carries news of finished orders and new accounts to people: plugins that offer a notifier, any number of them.
+# [[notifier]]
+# plugin = "notify_example"
+# settings = { url = "env:CHAT_URL" }
+
 [acme]
 # The longest that an answer waits for news, in seconds; below 25 it is a limit for every client (proxies in front).
 hold = 25.0

@@ -20,7 +20,13 @@ def with_secrets(config: Config, environ: Mapping[str, str], folder: Path) -> Co
     )
     settings = _resolve(config.storage.settings, environ, folder, "$.storage.settings")
     storage = msgspec.structs.replace(config.storage, settings=settings)
-    return msgspec.structs.replace(config, master_keys=keys, storage=storage)
+    notifiers = tuple(
+        msgspec.structs.replace(
+            item, settings=_resolve(item.settings, environ, folder, f"$.notifier[{index}].settings")
+        )
+        for index, item in enumerate(config.notifier)
+    )
+    return msgspec.structs.replace(config, master_keys=keys, storage=storage, notifier=notifiers)
 
 
 def _refuse_readable_by_anybody(key: Secret, folder: Path, place: str) -> None:
@@ -56,7 +62,7 @@ def resolve_text(text: str, environ: Mapping[str, str], folder: Path, place: str
 
 
 def _resolve(value: Any, environ: Mapping[str, str], folder: Path, place: str) -> Any:
-    """A value of `[storage] settings`, whose plugin is not known yet, with `env:` and `file:` resolved."""
+    """A value of a plugin's settings, when the plugin is not known yet, with `env:` and `file:` resolved."""
     if isinstance(value, str):
         return resolve_text(value, environ, folder, place)
     if isinstance(value, Mapping):

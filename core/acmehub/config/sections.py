@@ -36,6 +36,13 @@ class Storage(Section, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
 
 
+class NotifierSection(Section, frozen=True, kw_only=True):
+    """One `[[notifier]]`: who carries news of orders and accounts to people; the plugin and its settings."""
+
+    plugin: str
+    settings: dict[str, Any] = {}
+
+
 class Acme(Section, frozen=True, kw_only=True):
     """`[acme]`: how the ACME server answers; `hold` in seconds is the longest an answer waits (CLIENTS.md rule 30)."""
 
@@ -91,6 +98,7 @@ class Config(Section, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     tls: TlsMode = TlsMode()
     storage: Storage = Storage()
+    notifier: tuple[NotifierSection, ...] = ()
     acme: Acme = Acme()
     dns: Dns = Dns()
     worker: Worker = Worker()
