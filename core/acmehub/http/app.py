@@ -1,15 +1,14 @@
-"""The ASGI application: the ACME server at `/acme`, and Litestar for everything beside it.
+"""The Litestar application, with the ACME server mounted at `/acme`.
 
-The ACME resources have a table of their own in front of Litestar, which answers 404 and 405 outside of every middleware
-and costs as much per request as checking a signature (docs/adr/0005-acme-in-front-of-litestar.md).
+The ACME resources have a table of their own below that mount, as an answer to a POST needs a nonce on 404 and 405, too
+(docs/adr/0005-acme-mounted-in-litestar.md).
 """
 
 import logging
 import secrets
-from typing import Any
+from typing import Any, cast
 
-from litestar import Litestar, Request, Response
-from litestar.enums import ScopeType
+from litestar import Litestar, Request, Response, asgi
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Scope, Send
 
@@ -26,7 +25,6 @@ from acmehub.ports.store import StoreUnavailable
 from acmehub.problems import Problem, ProblemDocument, ProblemType
 
 _log = logging.getLogger(__name__)
-_BELOW = PREFIX + "/"
 _STORE_RETRY_AFTER = 10
 
 ROUTES = (
@@ -46,34 +44,24 @@ ROUTES = (
 )
 
 
-def create_app(hub: Engine) -> "Application":
+def create_app(hub: Engine) -> Litestar:
     """The application of a hub; the hub must be running when requests come, but need not be yet."""
-    handlers: list[ControllerRouterHandler] = [*health_routes(hub)]
+    server = AcmeServer(build_front(hub))
+
+    @asgi(PREFIX, is_mount=True, copy_scope=False)
+    async def acme(scope: Scope, receive: Receive, send: Send) -> None:
+        await server(cast(HTTPScope, scope), receive, send)
+
+    handlers: list[ControllerRouterHandler] = [acme, *health_routes(hub)]
     for offered in hub.registry.hook.register_routes():
         handlers += offered
-    beside = Litestar(
+    return Litestar(
         route_handlers=handlers,
         openapi_config=None,
         logging_config=None,
         request_max_body_size=MAX_BODY,
         exception_handlers={Exception: _beside_acme},
     )
-    return Application(AcmeServer(build_front(hub)), beside)
-
-
-class Application:
-    """Gives requests for `/acme` and below to the ACME server, all else (and the lifespan) to Litestar."""
-
-    def __init__(self, acme: "AcmeServer", beside: Litestar) -> None:
-        self._acme = acme
-        self._beside = beside
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] == ScopeType.HTTP and (scope["path"].startswith(_BELOW) or scope["path"] == PREFIX):
-            await self._acme(scope, receive, send)
-        else:
-            await self._beside(scope, receive, send)
 
 
 class AcmeServer:
