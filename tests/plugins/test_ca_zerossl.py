@@ -153,6 +153,7 @@ async def test_an_api_that_cannot_be_reached_is_unavailable(free_port: Callable[
 
 async def test_no_secret_is_shown_or_logged(fake: FakeZeroSsl, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="httpx")  # whatever `serving.logs` made of it in this process
     settings = ZeroSslSettings(api_key=Secret(API_KEY), api_url=fake.url)
     found = await fetch_credentials(settings, USER_AGENT)
     assert fake.requests
