@@ -34,7 +34,8 @@ def main() -> int:
     options.add_argument("--port", type=int, default=8443)
     options.add_argument("--folder", type=Path, default=ROOT / ".run" / "hub")
     chosen = options.parse_args()
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT, too: a shell has its background jobs ignore it
+        signal.signal(number, _stop)
     hub = HubProcess(chosen.folder, port=chosen.port)
     try:
         hub.apply(RESOURCES)

@@ -18,7 +18,11 @@ def run_pytest(test: str, folder: Path, **environment: str) -> subprocess.Comple
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", os.devnull]
     command += ["--rootdir", str(folder), str(folder)]
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "CI": "", **environment}, capture_output=True, text=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, "CI": "", "PYTEST_ADDOPTS": "", **environment},
+        capture_output=True,
+        text=True,
     )
 
 
