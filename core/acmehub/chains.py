@@ -85,8 +85,8 @@ def check_leaf(
     next, and all are valid now, `skew` granted (RELIABILITY.md 2.7). `issuers` remembers what stood above other leaves.
     Raises `ChainMismatch`.
     """
-    leaf, above = _read_chain(chain_pem, issuers or Issuers())
     try:
+        leaf, above = _read_chain(chain_pem, issuers or Issuers())
         asked = csr.spki_sha256 if isinstance(csr, CheckedCsr) else _spki_sha256(_key_of(x509.load_der_x509_csr(csr)))
         issued = _spki_sha256(_key_of(leaf))
         names = _leaf_names(leaf)
@@ -134,14 +134,11 @@ def _read_above(pem: str) -> _Above:
     if len(certificates) >= MAX_CERTIFICATES:
         count = len(certificates) + 1
         raise ChainMismatch(f"a chain of {count} certificates; at most {MAX_CERTIFICATES} are allowed")
-    try:
-        for position, item in enumerate(certificates, start=2):
-            if not any(isinstance(part.value, x509.BasicConstraints) and part.value.ca for part in item.extensions):
-                raise ChainMismatch(f"certificate {position} of the chain is not a CA's")
-        for position, (subject, issuer) in enumerate(itertools.pairwise(certificates), start=2):
-            _check_link(subject, issuer, position)
-    except UNREADABLE as error:
-        raise ChainMismatch(f"a certificate cannot be read: {ascii(str(error))[1:-1][:150]}") from error
+    for position, item in enumerate(certificates, start=2):
+        if not any(isinstance(part.value, x509.BasicConstraints) and part.value.ca for part in item.extensions):
+            raise ChainMismatch(f"certificate {position} of the chain is not a CA's")
+    for position, (subject, issuer) in enumerate(itertools.pairwise(certificates), start=2):
+        _check_link(subject, issuer, position)
     return _Above(certificates, "".join(item.public_bytes(Encoding.PEM).decode() for item in certificates))
 
 
