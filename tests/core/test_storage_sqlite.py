@@ -203,6 +203,25 @@ async def test_those_who_come_while_a_lock_is_waited_for_get_their_own_time(stor
         await late
 
 
+async def test_a_process_that_comes_and_goes_leaves_the_write_ahead_log_to_the_one_that_serves(
+    store: SqlStore, path: Path
+) -> None:
+    """The locks that SQLite holds in this process would be dropped by opening and closing the file beside it."""
+    seed = await sow(store)
+    log = path.with_name(path.name + "-wal")
+    for count in (1, 2):
+        await store.orders.add(seed.order())
+        assert await asyncio.to_thread(orders_seen_by_another_process, path) == count
+        assert log.exists()
+
+
+def orders_seen_by_another_process(path: Path) -> int:
+    look = (
+        "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM orders').fetchone()[0])"
+    )
+    return int(subprocess.run([sys.executable, "-c", look, path], check=True, capture_output=True, text=True).stdout)
+
+
 @contextmanager
 def disk_full_at(size: int) -> Iterator[None]:
     """No file of this process may grow beyond `size` bytes (Python ignores SIGXFSZ, so the write fails)."""
