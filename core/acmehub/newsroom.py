@@ -44,6 +44,8 @@ class Newsroom:
             _done, left = await asyncio.wait(self._deliveries, timeout=GRACE)
             for delivery in left:
                 delivery.cancel()
+            if left:
+                await asyncio.wait(left)
         for item in self._notifiers:
             if isinstance(item.notifier, Closes):
                 await item.notifier.aclose()
