@@ -10,6 +10,7 @@ and nothing else; changes reach the secondaries by NOTIFY and zone transfer.
 """
 
 import base64
+import os
 import secrets
 import shutil
 import signal
@@ -137,8 +138,10 @@ class Bind:
             process.wait()
 
     def freeze(self, address: str) -> None:
-        """Have the server at `address` be silent (SIGSTOP) until `thaw`."""
-        self._processes[address].send_signal(signal.SIGSTOP)
+        """Have the server at `address` be silent (SIGSTOP) until `thaw`; returns when all its threads stand still."""
+        process = self._processes[address]
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self, address: str) -> None:
         """End `freeze`."""
