@@ -1,16 +1,26 @@
-"""The Litestar application, with the ACME server mounted at `/acme`.
+"""The Litestar application, with the ACME server at `/acme` in front of Litestar's own routes.
 
-The ACME resources have a table of their own below that mount, as an answer to a POST needs a nonce on 404 and 405, too
-(docs/adr/0005-acme-mounted-in-litestar.md).
+The ACME resources have a table of their own, as an answer to a POST needs a nonce on 404 and 405, too
+(docs/adr/0005-acme-in-front-of-litestar.md).
 """
 
 import logging
 import secrets
 from typing import Any, cast
 
-from litestar import Litestar, Request, Response, asgi
+from litestar import Litestar, Request, Response
+from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Scope, Send
+from litestar.types import (
+    ControllerRouterHandler,
+    HTTPScope,
+    LifeSpanReceive,
+    LifeSpanScope,
+    LifeSpanSend,
+    Receive,
+    Scope,
+    Send,
+)
 
 from acmehub.http import accounts, authorizations, certificates, challenges, directory, orders, routing
 from acmehub.http.answers import PROBLEM, Answer, encode
@@ -26,6 +36,7 @@ from acmehub.problems import Problem, ProblemDocument, ProblemType
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_AFTER = 10
+_UNDER = f"{PREFIX}/"
 
 ROUTES = (
     directory.show_directory,
@@ -46,22 +57,38 @@ ROUTES = (
 
 def create_app(hub: Engine) -> Litestar:
     """The application of a hub; the hub must be running when requests come, but need not be yet."""
-    server = AcmeServer(build_front(hub))
-
-    @asgi(PREFIX, is_mount=True, copy_scope=False)
-    async def acme(scope: Scope, receive: Receive, send: Send) -> None:
-        await server(cast(HTTPScope, scope), receive, send)
-
-    handlers: list[ControllerRouterHandler] = [acme, *health_routes(hub)]
+    handlers: list[ControllerRouterHandler] = [*health_routes(hub)]
     for offered in hub.registry.hook.register_routes():
         handlers += offered
-    return Litestar(
+    return HubApplication(
+        AcmeServer(build_front(hub)),
         route_handlers=handlers,
         openapi_config=None,
         logging_config=None,
         request_max_body_size=MAX_BODY,
         exception_handlers={Exception: _beside_acme},
     )
+
+
+class HubApplication(Litestar):
+    """Litestar, but what is under `/acme` goes to the ACME server before anything is routed."""
+
+    def __init__(self, acme: "AcmeServer", **rest: Any) -> None:
+        super().__init__(**rest)
+        self._acme = acme
+
+    async def __call__(
+        self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
+    ) -> None:
+        """ASGI."""
+        if scope["type"] == ScopeType.HTTP and _is_acme(cast(HTTPScope, scope)["path"]):
+            await self._acme(cast(HTTPScope, scope), cast(Receive, receive), cast(Send, send))
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def _is_acme(path: str) -> bool:
+    return path.startswith(_UNDER) or path == PREFIX
 
 
 class AcmeServer:

@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from acmehub.config import Limits
 from acmehub.problems import ProblemDocument, ProblemType
+from acmehub.serving.gathering import GatheringTransport
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]
@@ -49,19 +50,22 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             super().__init__(*args, **kwargs)
             self._head = 0
             self._in_head = True
-            self._waiting: asyncio.TimerHandle | None = None
+            self._waiting_since: float | None = None
+            self._timer: asyncio.TimerHandle | None = None
             self._ending = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            self._gathering = GatheringTransport(transport, self.loop)
+            super().connection_made(self._gathering)
             self._wait()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._waited()
+            if self._timer is not None:
+                self._timer.cancel()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if self._waiting is None:
+            if self._waiting_since is None:
                 self._wait()
             if self._in_head:
                 self._head += len(data)
@@ -70,13 +74,16 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
                 self._refuse(431, "the request's head is too large")
 
         def on_headers_complete(self) -> None:
-            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if size > limits.header_bytes:
+            if self._head > limits.header_bytes and self._head_size() > limits.header_bytes:
                 raise ValueError("head too large")  # has the parser stop and `send_400_response` be called
             self._in_head = False
             if len(self.connections) > limits.connections:
                 self.app = overloaded
             super().on_headers_complete()
+
+        def _head_size(self) -> int:
+            """The head alone, where body came with it."""
+            return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
         def send_400_response(self, msg: str) -> None:
             if self._head > limits.header_bytes:
@@ -85,7 +92,7 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
                 super().send_400_response(msg)
 
         def on_message_complete(self) -> None:
-            self._waited()
+            self._waiting_since = None
             self._head = 0
             self._in_head = True
             super().on_message_complete()
@@ -97,6 +104,7 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
                 self._let_go()
 
         def on_response_complete(self) -> None:
+            self._gathering.flush()
             super().on_response_complete()
             if self._ending:
                 self._let_go()
@@ -106,17 +114,21 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             self.loop.call_later(FAREWELL_SECONDS, self.transport.abort)
 
         def _wait(self) -> None:
-            self._waiting = self.loop.call_later(limits.request_seconds, self._too_slow)
+            self._waiting_since = self.loop.time()
+            if self._timer is None:
+                self._timer = self.loop.call_later(limits.request_seconds, self._check)
 
-        def _waited(self) -> None:
-            if self._waiting is not None:
-                self._waiting.cancel()
-                self._waiting = None
-
-        def _too_slow(self) -> None:
-            self._waiting = None
-            if not self.transport.is_closing():
+        def _check(self) -> None:
+            """End the connection if its request is too slow. One timer serves many requests: it is not taken back when
+            a request is there in time, and looks again later if another one has begun meanwhile."""
+            self._timer = None
+            if self._waiting_since is None or self.transport.is_closing():
+                return
+            left = self._waiting_since + limits.request_seconds - self.loop.time()
+            if left <= 0:
                 self.transport.abort()
+            else:
+                self._timer = self.loop.call_later(left, self._check)
 
         def _refuse(self, status: int, text: str) -> None:
             if self.transport.is_closing():
