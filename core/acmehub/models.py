@@ -60,13 +60,14 @@ class PrincipalType(enum.StrEnum):
 
 
 class Principal(Model, frozen=True, kw_only=True):
-    """Who may use the hub."""
+    """Who may use the hub; `profiles` (names) are the only ones it may ask for, empty: any."""
 
     name: str
     type: PrincipalType
     roles: tuple[RoleAssignment, ...] = ()
     enabled: bool = True
     created: datetime
+    profiles: tuple[str, ...] = ()
 
     def assignments(self, role: Role) -> tuple[RoleAssignment, ...]:
         """The principal's assignments of `role`; empty when it does not have it."""
@@ -97,6 +98,8 @@ class Token(Model, frozen=True, kw_only=True):
 
     `scope` are the roles it may use of its principal's; `names` (a domain match rule, or empty) narrows the names it
     may ask for; `networks` (CIDR) the addresses it may bind an account from; `use_limit` how many accounts it may bind.
+    With a secret directory URL (`/acme/<key>/directory`, for clients without EAB) `directory_hash` is the SHA-256 of
+    its key, and the key itself is sealed.
     """
 
     title: str
@@ -113,6 +116,8 @@ class Token(Model, frozen=True, kw_only=True):
     secret_hash: bytes
     sealed_hmac_key: bytes
     created: datetime
+    directory_hash: bytes = b""
+    sealed_directory_key: bytes = b""
 
 
 # ------------------------------------------------------------------------------- what operators configure
@@ -168,6 +173,45 @@ class Authority(Model, frozen=True, kw_only=True):
     created: datetime
 
 
+class Profile(Model, frozen=True, kw_only=True):
+    """An ACME profile that clients may name (draft-ietf-acme-profiles): so the client chooses its CA.
+
+    `authority_id` is where its orders go (empty: the policy decides), `upstream_profile` the profile asked for there.
+    `key_types` are the only kinds of certificate keys it takes (as `keys.kind` names them; empty: any);
+    `lifetime_days` the validity asked of an authority that grants one.
+    """
+
+    name: str
+    description: str
+    authority_id: str = ""
+    upstream_profile: str | None = None
+    key_types: tuple[str, ...] = ()
+    lifetime_days: int | None = None
+    enabled: bool = True
+    created: datetime
+
+
+class Campaign(Model, frozen=True, kw_only=True):
+    """An operator's wish that certificates be renewed between `starts` and `renew_by` (RFC 9773 windows say so).
+
+    It is for the certificates issued before it was made that fit every criterion it has: authority, profile, a domain
+    match rule on one of the names, principal (each empty: all). `explanation_url` is told to clients; `ended` when it
+    was called off.
+    """
+
+    name: str
+    reason: str = ""
+    authority_id: str = ""
+    profile: str = ""
+    names: str = ""
+    principal_id: str = ""
+    starts: datetime
+    renew_by: datetime
+    explanation_url: str = ""
+    ended: datetime | None = None
+    created: datetime
+
+
 # ------------------------------------------------------------------------------------------------- ACME objects
 
 
@@ -182,7 +226,9 @@ class AccountStatus(enum.StrEnum):
 class Account(Model, frozen=True, kw_only=True):
     """An ACME account; `jwk` is its public key as canonical JSON (RFC 7638), `thumbprint` the SHA-256 of that, unique.
 
-    `binding` is the EAB object as it came (RFC 8555 section 7.3.4), `token_id` the token it named.
+    `binding` is the EAB object as it came (RFC 8555 section 7.3.4), `token_id` the token it named; `user_agent` is the
+    latest that was taken note of. `learned` is the authorization mode that `auto` has learned for it (None: nothing),
+    `learned_why` the reason for people.
     """
 
     status: AccountStatus = AccountStatus.VALID
@@ -194,6 +240,8 @@ class Account(Model, frozen=True, kw_only=True):
     binding: bytes = b""
     user_agent: str = ""
     created: datetime
+    learned: AuthorizationMode | None = None
+    learned_why: str = ""
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -236,6 +284,9 @@ class Order(Model, frozen=True, kw_only=True):
 
     `mode` is the authorization mode that was settled for it. `name_set` is `identifiers.name_set`. `flight` is the
     single-flight key it holds (unique while not None): one upstream order at a time per account, names and profile.
+    `client_profile` is the `Profile` that the client named, `profile` what is asked of the authority. With
+    `preauthorization` it only carries the authorization that newAuthz made (RFC 8555 section 7.4.1): no client sees
+    it as an order. `replaces` is the ARI identifier (RFC 9773) of the certificate it renews, checked to be one of ours.
     The job: due at `run_at` (None: nothing to do), owned by `lease_owner` until `lease_until`; `fence` grows with each
     claim and stands in the WHERE of each write; `give_up_at` is when retries end; `attempts` counts the failures of
     the present step.
@@ -270,6 +321,8 @@ class Order(Model, frozen=True, kw_only=True):
     fence: int = 0
     attempts: int = 0
     give_up_at: datetime
+    client_profile: str | None = None
+    preauthorization: bool = False
 
 
 class AuthorizationStatus(enum.StrEnum):
@@ -349,7 +402,10 @@ class TxtRecord(Model, frozen=True, kw_only=True):
 class Certificate(Model, frozen=True, kw_only=True):
     """An issued certificate. `chain` is PEM, leaf first; `alternates` are other chains for the same leaf (PEM).
 
-    `serial` in lower-case hexadecimal; `spki_sha256` of the leaf's key, in hexadecimal; `revoked` when it was.
+    `serial` in lower-case hexadecimal; `spki_sha256` of the leaf's key, in hexadecimal; `revoked` when it was, for
+    `revocation_reason` (RFC 5280 section 5.3.1). `account_url` is the hub's account at the authority that ordered it.
+    For ARI (RFC 9773): `cert_id` is its identifier (empty: none can be made), the window and its `explanation_url` are
+    the upstream's, to be asked for again at `window_until`; `replaced_by` is the order whose certificate replaces it.
     """
 
     order_id: str
@@ -365,6 +421,16 @@ class Certificate(Model, frozen=True, kw_only=True):
     alternates: tuple[str, ...] = ()
     revoked: datetime | None = None
     created: datetime
+    principal_id: str = ""
+    profile: str | None = None
+    account_url: str = ""
+    cert_id: str = ""
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    window_until: datetime | None = None
+    explanation_url: str = ""
+    replaced_by: str | None = None
+    revocation_reason: int | None = None
 
 
 # ------------------------------------------------------------------------------------------------------ records

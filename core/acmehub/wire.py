@@ -127,3 +127,37 @@ class Finalize(Wire, frozen=True, kw_only=True):
     """The payload of finalize: the CSR in DER, base64url (RFC 8555 section 7.4)."""
 
     csr: str
+
+
+class KeyChange(Wire, frozen=True, kw_only=True):
+    """The inner payload of keyChange (RFC 8555 section 7.3.5)."""
+
+    account: str
+    old_key: msgspec.Raw
+
+
+class RevokeCert(Wire, frozen=True, kw_only=True):
+    """The payload of revokeCert: the leaf in DER, base64url (RFC 8555 section 7.6); reasons as RFC 5280 5.3.1."""
+
+    certificate: str
+    reason: int | None = None
+
+
+class NewAuthz(Wire, frozen=True, kw_only=True):
+    """The payload of newAuthz (RFC 8555 section 7.4.1)."""
+
+    identifier: Identifier
+
+
+class SuggestedWindow(Wire, frozen=True, kw_only=True):
+    """When to renew (RFC 9773 section 4.2): RFC 3339 in UTC, whole seconds."""
+
+    start: str
+    end: str
+
+
+class RenewalInfo(Wire, frozen=True, kw_only=True):
+    """RFC 9773 section 4.2."""
+
+    suggested_window: SuggestedWindow
+    explanation_url: str | None = msgspec.field(name="explanationURL", default=None)

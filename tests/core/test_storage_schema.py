@@ -120,7 +120,11 @@ def _is_short(step: str) -> bool:
 def test_a_page_of_orders_is_read_from_an_index_in_its_order(
     database: sqlite3.Connection, status: models.OrderStatus | None, account: str, index: str, after: str
 ) -> None:
-    lists = OrderLists(Dialect.SQLITE, Codec(models.Order, "orders", Dialect.SQLITE))
+    lists = OrderLists(
+        Dialect.SQLITE,
+        Codec(models.Order, "orders", Dialect.SQLITE),
+        Codec(models.Authorization, "authorization_", Dialect.SQLITE),
+    )
     unit = lists.page(status, account, after, 10)
     step = next(unit)
     if after:

@@ -184,4 +184,32 @@ class CompletesSettings(Protocol):
         ...
 
 
+class UpstreamRenewalInfo(msgspec.Struct, frozen=True):
+    """When the CA wants a certificate renewed (RFC 9773); `retry_after` in seconds from now."""
+
+    start: datetime
+    end: datetime
+    explanation_url: str = ""
+    retry_after: float | None = None
+
+
+@runtime_checkable
+class InformsOfRenewal(Protocol):
+    """A relay authority whose CA may have ARI (RFC 9773)."""
+
+    async def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
+        """What the CA says of a certificate; None when it has no ARI or does not know the certificate."""
+        ...
+
+
+@runtime_checkable
+class IssuesForAddresses(Protocol):
+    """An authority that may issue for `ip` identifiers (RFC 8738)."""
+
+    @property
+    def issues_for_addresses(self) -> bool:
+        """Whether it does."""
+        ...
+
+
 CertificateAuthority = RelayAuthority | SigningAuthority

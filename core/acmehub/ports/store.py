@@ -14,18 +14,21 @@ from acmehub.models import (
     AuditEntry,
     Authority,
     Authorization,
+    AuthorizationMode,
+    Campaign,
     Certificate,
     Event,
     ManagedChallenge,
     Order,
     OrderStatus,
     Principal,
+    Profile,
     Token,
     TxtRecord,
 )
 from acmehub.orders import Change, Lease, OrderBundle
 
-R = TypeVar("R", Principal, Token, ManagedChallenge, Authority)
+R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
 
 
 class StoreError(Exception):
@@ -54,7 +57,7 @@ class Fenced(StoreError):
 
 
 class Resources(Protocol[R]):
-    """What operators manage: principals, tokens, managed challenges, authorities."""
+    """What operators manage: principals, tokens, managed challenges, authorities, profiles, campaigns."""
 
     async def get(self, id: str) -> R | None:
         """By id."""
@@ -152,6 +155,21 @@ class Orders(Protocol):
 
     async def rivals(self, order_id: str, *, flight: str = "", upstream_url: str = "") -> Sequence[Order]:
         """Orders other than `order_id`, neither done nor failed, that hold this flight, or have this upstream order."""
+        ...
+
+    async def open_of(self, account_id: str, name_set: str) -> Sequence[OrderBundle]:
+        """The account's pending and ready orders for these names, newest first."""
+        ...
+
+    async def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Order | None:
+        """The account's newest valid order since then that was finalized with these very bytes."""
+        ...
+
+    async def held(
+        self, account_id: str, names: Sequence[str], since: datetime
+    ) -> Sequence[tuple[Authorization, AuthorizationMode]]:
+        """The account's valid authorizations for these names (canonical, without a wildcard label) of orders opened
+        since then, newest first, each with its order's mode."""
         ...
 
     async def of_account(self, account_id: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
@@ -256,6 +274,8 @@ class Store(Protocol):
     tokens: Resources[Token]
     managed_challenges: Resources[ManagedChallenge]
     authorities: Resources[Authority]
+    profiles: Resources[Profile]
+    campaigns: Resources[Campaign]
     accounts: Accounts
     orders: Orders
     ledger: Ledger

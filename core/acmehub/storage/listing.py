@@ -5,7 +5,8 @@ from typing import Any
 
 from piccolo.query.methods.select import Select
 
-from acmehub.models import Order, OrderStatus
+from acmehub.identifiers import canonical
+from acmehub.models import Authorization, AuthorizationMode, Order, OrderStatus
 from acmehub.storage import tables
 from acmehub.storage.binding import built
 from acmehub.storage.codec import Codec, time_value
@@ -17,12 +18,13 @@ _OPEN = "stage NOT IN ('done', 'failed')"
 class OrderLists:
     """The lists of `ports.store.Orders`."""
 
-    def __init__(self, dialect: Dialect, order: Codec[Order]) -> None:
+    def __init__(self, dialect: Dialect, order: Codec[Order], authorization: Codec[Authorization]) -> None:
         self._dialect = dialect
         self._order = order
+        self._authorization = authorization
         newest = "ORDER BY created DESC, id DESC LIMIT"
         beyond = "AND (created, id) < (SELECT created, id FROM orders WHERE id = $3)"
-        mine = "SELECT id FROM orders WHERE account_id = $1 AND status <> 'invalid'"
+        mine = "SELECT id FROM orders WHERE account_id = $1 AND status <> 'invalid' AND NOT preauthorization"
         self._of_account = Sql("{mine} {newest} $2", mine=mine, newest=newest)
         self._of_account_beyond = Sql("{mine} {beyond} {newest} $2", mine=mine, beyond=beyond, newest=newest)
         self._lapsed = Sql(
@@ -35,6 +37,20 @@ class OrderLists:
             "SELECT {columns} FROM orders WHERE upstream_url = $1 AND id <> $2 AND {open} ORDER BY created, id",
             columns=order.columns,
             open=_OPEN,
+        )
+        self._open_of = Sql(
+            "SELECT id FROM orders WHERE account_id = $1 AND name_set = $2 AND status IN ('pending', 'ready')"
+            " ORDER BY created DESC, id DESC"
+        )
+        self._same_csr = Sql(
+            "SELECT {columns} FROM orders WHERE account_id = $1 AND created >= $2 AND status = 'valid' AND csr = $3"
+            " ORDER BY created DESC, id DESC LIMIT 1",
+            columns=order.columns,
+        )
+        self._held = Sql(
+            "SELECT {columns}, o.mode FROM authorization_ AS a JOIN orders AS o ON o.id = a.order_id"
+            " WHERE o.account_id = $1 AND o.created >= $2 AND a.status = 'valid' ORDER BY o.created DESC, o.id DESC",
+            columns=authorization.prefixed("a"),
         )
         self._columns = [tables.Order._meta.get_column_by_name(name) for name in order.fields]
         self._place = Sql("SELECT created FROM orders WHERE id = $1")
@@ -56,6 +72,24 @@ class OrderLists:
         else:
             rows = yield self._of_account(account_id, limit)
         return tuple(row[0] for row in rows)
+
+    def open_of(self, account_id: str, name_set: str) -> Unit[tuple[str, ...]]:
+        """The ids for `Orders.open_of`."""
+        rows = yield self._open_of(account_id, name_set)
+        return tuple(row[0] for row in rows)
+
+    def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Unit[Order | None]:
+        """See `Orders.same_csr`."""
+        rows = yield self._same_csr(account_id, time_value(self._dialect, since), csr)
+        return self._order.read(rows[0]) if rows else None
+
+    def held(
+        self, account_id: str, names: frozenset[str], since: datetime
+    ) -> Unit[tuple[tuple[Authorization, AuthorizationMode], ...]]:
+        """See `Orders.held`."""
+        rows = yield self._held(account_id, time_value(self._dialect, since))
+        found = [(self._authorization.read(tuple(row)[:-1]), AuthorizationMode(row[-1])) for row in rows]
+        return tuple(item for item in found if canonical(item[0].identifier.value) in names)
 
     def lapsed(self, now: datetime, limit: int) -> Unit[tuple[str, ...]]:
         """See `Orders.lapsed`."""

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from msgspec import structs
 
-from acmehub.models import Authorization, Event, Order, OrderStatus, TxtRecord
+from acmehub.models import Authorization, AuthorizationMode, Event, Order, OrderStatus, TxtRecord
 from acmehub.orders import Change, Lease, OrderBundle
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Fenced, Missing
@@ -36,7 +36,7 @@ class SqlOrders:
         self._authorization = Codec(Authorization, "authorization_", driver.dialect)
         self._record = Codec(TxtRecord, "txt_record", driver.dialect)
         self._jobs = JobRows(driver.dialect, self._order, self._authorization)
-        self._lists = OrderLists(driver.dialect, self._order)
+        self._lists = OrderLists(driver.dialect, self._order, self._authorization)
         order, authorization = self._order, self._authorization
         self._kept: Kept[int, OrderBundle] = Kept()
         self._version = Sql("SELECT version FROM orders WHERE id = $1")
@@ -200,6 +200,21 @@ class SqlOrders:
     async def rivals(self, order_id: str, *, flight: str = "", upstream_url: str = "") -> Sequence[Order]:
         """See `Orders.rivals`."""
         return await self._driver.point(self._lists.rivals, order_id, flight, upstream_url)
+
+    async def open_of(self, account_id: str, name_set: str) -> Sequence[OrderBundle]:
+        """See `Orders.open_of`."""
+        found = [await self.get(id) for id in await self._driver.point(self._lists.open_of, account_id, name_set)]
+        return tuple(item for item in found if item is not None)
+
+    async def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Order | None:
+        """See `Orders.same_csr`."""
+        return await self._driver.read(self._lists.same_csr, account_id, csr, since)
+
+    async def held(
+        self, account_id: str, names: Sequence[str], since: datetime
+    ) -> Sequence[tuple[Authorization, AuthorizationMode]]:
+        """See `Orders.held`."""
+        return await self._driver.read(self._lists.held, account_id, frozenset(names), since)
 
     async def of_account(self, account_id: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
         """See `Orders.of_account`."""

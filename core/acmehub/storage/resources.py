@@ -1,17 +1,17 @@
-"""What operators manage: one set of verbs for the four kinds of resources."""
+"""What operators manage: one set of verbs for all kinds of resources."""
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from msgspec import structs
 
-from acmehub.models import Authority, ManagedChallenge, Model, Principal, Token
+from acmehub.models import Authority, Campaign, ManagedChallenge, Model, Principal, Profile, Token
 from acmehub.ports.store import Conflict
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.statements import Sql, Together, Unit
 
-R = TypeVar("R", Principal, Token, ManagedChallenge, Authority)
+R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
 N = TypeVar("N", bound=Model)
 
 BUMP = Sql(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from acmehub.models import Authority, ManagedChallenge, Principal, Token
+from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.store import Accounts, Certificates, Ledger, Orders, Records, Resources, UsedNonces
 from acmehub.storage.accounts import SqlAccounts
@@ -32,6 +32,8 @@ class SqlStore:
             driver, ManagedChallenge, "managed_challenge"
         )
         self.authorities: Resources[Authority] = SqlResources(driver, Authority, "authority")
+        self.profiles: Resources[Profile] = SqlResources(driver, Profile, "profile")
+        self.campaigns: Resources[Campaign] = SqlResources(driver, Campaign, "campaign")
         self.accounts: Accounts = SqlAccounts(driver)
         self.orders: Orders = SqlOrders(driver, clock or SystemClock(), events, certificates)
         self.ledger: Ledger = SqlLedger(driver)

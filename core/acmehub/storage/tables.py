@@ -50,6 +50,7 @@ class Principal(Table, tablename="principal", db=DB):
     roles = _text()
     enabled = Boolean()
     created = _time()
+    profiles = _text()
 
 
 class Token(Table, tablename="token", db=DB):
@@ -71,6 +72,8 @@ class Token(Table, tablename="token", db=DB):
     secret_hash = Bytea()
     sealed_hmac_key = Bytea()
     created = _time()
+    directory_hash = Bytea()
+    sealed_directory_key = Bytea()
 
 
 class ManagedChallenge(Table, tablename="managed_challenge", db=DB):
@@ -105,6 +108,39 @@ class Authority(Table, tablename="authority", db=DB):
     created = _time()
 
 
+class Profile(Table, tablename="profile", db=DB):
+    """`models.Profile`; `authority_id` is no foreign key, as an empty one leaves the choice to the policy."""
+
+    id = _key()
+    version = Integer()
+    name = _text()
+    description = _text()
+    authority_id = _text()
+    upstream_profile = _text(null=True)
+    key_types = _text()
+    lifetime_days = Integer(default=None, null=True)
+    enabled = Boolean()
+    created = _time()
+
+
+class Campaign(Table, tablename="campaign", db=DB):
+    """`models.Campaign`."""
+
+    id = _key()
+    version = Integer()
+    name = _text()
+    reason = _text()
+    authority_id = _text()
+    profile = _text()
+    names = _text()
+    principal_id = _text()
+    starts = _time()
+    renew_by = _time()
+    explanation_url = _text()
+    ended = _time(null=True)
+    created = _time()
+
+
 class Account(Table, tablename="account", db=DB):
     """`models.Account`."""
 
@@ -119,6 +155,8 @@ class Account(Table, tablename="account", db=DB):
     binding = Bytea()
     user_agent = _text()
     created = _time()
+    learned = _text(null=True)
+    learned_why = _text()
 
 
 class Order(Table, tablename="orders", db=DB):
@@ -154,6 +192,8 @@ class Order(Table, tablename="orders", db=DB):
     fence = BigInt()
     attempts = Integer()
     give_up_at = _time()
+    client_profile = _text(null=True)
+    preauthorization = Boolean()
 
 
 class Authorization(Table, tablename="authorization_", db=DB):
@@ -216,6 +256,16 @@ class Certificate(Table, tablename="certificate", db=DB):
     alternates = _text()
     revoked = _time(null=True)
     created = _time()
+    principal_id = _text()
+    profile = _text(null=True)
+    account_url = _text()
+    cert_id = _text()
+    window_start = _time(null=True)
+    window_end = _time(null=True)
+    window_until = _time(null=True)
+    explanation_url = _text()
+    replaced_by = _text(null=True)
+    revocation_reason = Integer(default=None, null=True)
 
 
 class CertificateName(Table, tablename="certificate_name", db=DB):
@@ -269,6 +319,8 @@ TABLES: tuple[type[Table], ...] = (
     Token,
     ManagedChallenge,
     Authority,
+    Profile,
+    Campaign,
     Account,
     Order,
     Authorization,
