@@ -34,6 +34,7 @@ from acmehub.services.managed_challenges import ManagedChallengeService
 from acmehub.services.operations import OperationService
 from acmehub.services.ordering import OrderService
 from acmehub.services.principals import PrincipalService
+from acmehub.services.resealing import ResealingService
 from acmehub.services.resources_file import ResourcesFileService
 from acmehub.services.tokens import TokenService
 from acmehub.vault import Vault
@@ -73,6 +74,7 @@ class Hub:
         self.resources_file = ResourcesFileService(
             self.principals, self.tokens, self.managed_challenges, self.authorities
         )
+        self.resealing = ResealingService(store, vault, clock)
         self.operations = OperationService(store, self.instances, clock)
         self.checks = CheckService(
             store, self.instances, self.solver, self.ordering, self.principals, self.tokens, clock

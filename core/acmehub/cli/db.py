@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from acmehub.cli.session import Result, config_options, json_option, read_config, show
+from acmehub.cli.session import Result, Session, config_options, hub_verb, json_option, read_config, show
 from acmehub.config import Config
 from acmehub.founding import prepare_data_dir
 from acmehub.hub import open_store
@@ -15,7 +15,7 @@ from acmehub.registry import build_registry
 
 @click.group()
 def db() -> None:
-    """The storage's schema."""
+    """The storage's schema and its sealed secrets."""
 
 
 @db.command(epilog="\b\nExample:\n  acmehub db upgrade --config /etc/acmehub.toml")
@@ -25,6 +25,14 @@ def upgrade(config_file: Path | None, data_dir: Path | None, as_json: bool) -> N
     """Bring the schema up to date; `serve` and every other verb do so themselves."""
     steps = asyncio.run(_migrate(read_config(config_file, data_dir=data_dir)))
     show(Result({"steps": steps}, [f"{steps} steps taken" if steps else "the schema is up to date"]), as_json)
+
+
+@db.command(epilog="\b\nExample, after another key was put first in master_keys:\n  acmehub db reseal")
+@hub_verb
+async def reseal(session: Session) -> Result:
+    """Seal every secret anew under the first of master_keys, so that the older keys can be taken out."""
+    done = await session.hub.resealing.reseal(session.acting)
+    return Result(done, [f"{done.resealed} of {done.rows} rows were sealed anew; older master keys are not needed now"])
 
 
 async def _migrate(config: Config) -> int:

@@ -75,7 +75,8 @@ class Fulfilment:
             lease=lease,
             efforts=timedelta(hours=worker.efforts_hours),
         )
-        self.pruner = Pruner(store, steady, self._engine.announce)
+        keep = timedelta(days=worker.keep_days) if worker.keep_days > 0 else None
+        self.pruner = Pruner(store, steady, self._engine.announce, keep)
         self._store = store
         self._concurrency = worker.concurrency
         self._jobs: dict[str, tuple[Job, asyncio.Task[None]]] = {}

@@ -26,6 +26,7 @@ RIGHTS: dict[str, frozenset[Role]] = {
     "token.eab": _KEEPERS,
     "apply": _KEEPERS,
     "export": _READERS,
+    "reseal": frozenset({Role.ADMINISTRATOR}),
 }
 
 

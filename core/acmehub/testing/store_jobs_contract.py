@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from acmehub.models import TxtState
+from acmehub.models import Certificate, OrderStatus, Stage, TxtState
 from acmehub.orders import Change, Lease, OrderBundle
 from acmehub.ports.store import Conflict, Fenced, Store
-from acmehub.testing.store_samples import Seed, at, sow, unchanged
+from acmehub.testing.store_samples import Seed, a_certificate, an_event, at, sow, unchanged
 
 MakeStore = Callable[[], Store]
 
@@ -23,6 +23,17 @@ def _run_at(seconds: float | None) -> Callable[[OrderBundle], Change]:
             lease_owner=None,
             lease_until=None,
         )
+    )
+
+
+def _over(certificate: Certificate | None = None) -> Callable[[OrderBundle], Change]:
+    """The order's end: with a certificate done, else failed."""
+    stage, status = (Stage.DONE, OrderStatus.VALID) if certificate else (Stage.FAILED, OrderStatus.INVALID)
+    return lambda bundle: Change(
+        order=replace(
+            bundle.order, stage=stage, status=status, run_at=None, certificate_id=certificate and certificate.id
+        ),
+        certificate=certificate,
     )
 
 
@@ -221,3 +232,50 @@ class JobsContract:
                 assert before is not None
                 assert after.order.attempts == before.order.attempts + 1
             await store.ping()
+
+    async def test_what_is_long_over_is_forgotten_with_all_that_belongs_to_it(self, store: Store) -> None:
+        seed = await sow(store)
+        done, failed, running, fresh = (seed.order(created=at(n)) for n in (0, 1, 2, 1000))
+        for bundle in (done, failed, running, fresh):
+            await store.orders.add(bundle, (an_event(bundle.order),))
+        certificate = replace(a_certificate(done.order), not_after=at(500))
+        await store.orders.apply(done.order.id, _over(certificate))
+        for bundle in (failed, fresh):
+            await store.orders.apply(bundle.order.id, _over())
+        assert await store.orders.prune(at(1000), 10) == 2
+        assert [await store.orders.get(item.order.id) is None for item in (done, failed, running, fresh)] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert await store.orders.authorization(done.authorizations[0].id) is None
+        assert await store.certificates.get(certificate.id) is None
+        assert await store.certificates.list(name=certificate.names[0]) == ()
+        assert await store.records.timeline(failed.order.id) == ()
+        assert len(await store.records.timeline(running.order.id)) == 1
+        assert await store.orders.prune(at(1000), 10) == 0
+
+    async def test_an_order_is_kept_while_its_certificate_is_valid_or_a_record_stands(self, store: Store) -> None:
+        seed = await sow(store)
+        valid, littering = seed.order(created=at(0)), seed.order(created=at(1))
+        for bundle in (valid, littering):
+            await store.orders.add(bundle)
+        certificate = replace(a_certificate(valid.order), not_after=at(2000))
+        await store.orders.apply(valid.order.id, _over(certificate))
+        record = seed.record(littering)
+        await store.orders.apply(littering.order.id, lambda bundle: Change(order=bundle.order, records=(record,)))
+        await store.orders.apply(littering.order.id, _over())
+        assert await store.orders.prune(at(1000), 10) == 0
+        await store.ledger.remove(record)
+        assert await store.orders.prune(at(1000), 10) == 1
+        assert await store.orders.get(valid.order.id) is not None
+
+    async def test_no_more_than_asked_for_is_forgotten_the_oldest_first(self, store: Store) -> None:
+        seed = await sow(store)
+        bundles = [seed.order(created=at(n)) for n in range(3)]
+        for bundle in reversed(bundles):
+            await store.orders.add(bundle)
+            await store.orders.apply(bundle.order.id, _over())
+        assert await store.orders.prune(at(1000), 2) == 2
+        assert [await store.orders.get(item.order.id) is None for item in bundles] == [True, True, False]

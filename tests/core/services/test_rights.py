@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from acmehub.models import Role, RoleAssignment
+from acmehub.ports.clock import SystemClock
 from acmehub.services.authorities import AuthorityPatch, NewAuthority
 from acmehub.services.declared import Declared
 from acmehub.services.errors import Refused
 from acmehub.services.export import export
 from acmehub.services.managed_challenges import ManagedChallengePatch, NewManagedChallenge
 from acmehub.services.principals import NewPrincipal, PrincipalPatch
+from acmehub.services.resealing import ResealingService
 from acmehub.services.rights import RIGHTS, Acting
 from acmehub.services.tokens import NewToken, TokenPatch
 from tests.core.services.conftest import ROOT, House
@@ -47,11 +49,12 @@ VERBS: dict[str, Verb] = {
     "export": lambda house, who: export(
         house.principals, house.tokens, house.managed_challenges, house.authorities, who
     ),
+    "reseal": lambda house, who: ResealingService(house.store, house.vault, SystemClock()).reseal(who),
 }
 READS = {verb for verb in VERBS if verb.endswith((".list", ".show"))} | {"export"}
 MAY = {
     Role.ADMINISTRATOR: set(VERBS),
-    Role.OPERATOR: set(VERBS),
+    Role.OPERATOR: set(VERBS) - {"reseal"},
     Role.AUDITOR: READS,
     Role.MANAGED_ACME_CONSUMER: set(),
     Role.MANAGED_CHALLENGE_CONSUMER: set(),
