@@ -4,6 +4,7 @@
 #   make demo   the whole story on this machine: device -> hub -> CA -> DNS, then everything is stopped
 #   make test   every test that this machine can run      make lint   ruff, mypy, import-linter
 #   make bench  speed beside Pebble in the same run       make dist   wheels and sdist in dist/
+#   make matrix every ACME client at three upstream speeds; writes docs/clients.md (half an hour)
 #   make docs   check the documentation's links and run its commands
 #   make format, make clean
 
@@ -12,9 +13,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CERTBOT := .run/certbot/bin/certbot
 PYTEST_ARGS ?=
+MATRIX_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench docs dist format clean provision
+.PHONY: help run demo test lint bench matrix docs dist format clean provision
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,6 +38,9 @@ lint: $(BIN)/.stamp
 
 bench: $(BIN)/.stamp provision
 	@$(BIN)/python -m bench.compare $(BENCH_ARGS)
+
+matrix: $(BIN)/.stamp $(CERTBOT) provision
+	@$(BIN)/python -m tests.matrix $(MATRIX_ARGS)
 
 docs: $(BIN)/.stamp
 	$(BIN)/pytest -q tests/test_docs.py

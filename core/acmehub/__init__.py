@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from acmehub.hookspecs import hookimpl as hookimpl
     from acmehub.identifiers import Identifier as Identifier
     from acmehub.ports.authority import CompletesSettings as CompletesSettings
+    from acmehub.ports.authority import GrantsLifetimes as GrantsLifetimes
+    from acmehub.ports.authority import InformsOfRenewal as InformsOfRenewal
     from acmehub.ports.authority import IssuedChain as IssuedChain
     from acmehub.ports.authority import IssueRequest as IssueRequest
     from acmehub.ports.authority import RelayAuthority as RelayAuthority
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from acmehub.ports.authority import UpstreamOrder as UpstreamOrder
     from acmehub.ports.authority import UpstreamRateLimited as UpstreamRateLimited
     from acmehub.ports.authority import UpstreamRefused as UpstreamRefused
+    from acmehub.ports.authority import UpstreamRenewalInfo as UpstreamRenewalInfo
     from acmehub.ports.authority import UpstreamUnavailable as UpstreamUnavailable
     from acmehub.ports.clock import Clock as Clock
     from acmehub.ports.clock import SystemClock as SystemClock
@@ -74,6 +77,8 @@ _HOMES = {
     "acmehub.identifiers": ("Identifier",),
     "acmehub.ports.authority": (
         "CompletesSettings",
+        "GrantsLifetimes",
+        "InformsOfRenewal",
         "IssueRequest",
         "IssuedChain",
         "RelayAuthority",
@@ -86,6 +91,7 @@ _HOMES = {
         "UpstreamOrder",
         "UpstreamRateLimited",
         "UpstreamRefused",
+        "UpstreamRenewalInfo",
         "UpstreamUnavailable",
     ),
     "acmehub.ports.clock": ("Clock", "SystemClock"),

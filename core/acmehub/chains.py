@@ -11,9 +11,19 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from acmehub.csr import UNREADABLE, CheckedCsr, common_names, listed
+from acmehub.csr import (
+    UNREADABLE,
+    CheckedCsr,
+    Names,
+    OtherName,
+    alternative_names,
+    common_names,
+    listed,
+    wanted_names,
+)
 from acmehub.identifiers import Identifier
 from acmehub.keys import PublicKey, key_flaw, spki_of
+from acmehub.renewal import cert_id_of
 
 MAX_CHAIN = 64 * 1024  # characters; clients take 16 KiB at most (CLIENTS.md rule 20), so this is generous
 MAX_CERTIFICATES = 10
@@ -34,6 +44,7 @@ class Leaf(msgspec.Struct, frozen=True):
     spki_sha256: str
     names: tuple[str, ...]
     chain: str
+    cert_id: str = ""
 
 
 class ChainMismatch(Exception):
@@ -92,7 +103,7 @@ def check_leaf(
         names = _leaf_names(leaf)
         if issued != asked:
             raise ChainMismatch("the certificate is for another key than the CSR's")
-        _compare_leaf_names(names, {item.value.lower() for item in identifiers})
+        _compare_leaf_names(names, wanted_names(identifiers))
         if above.certificates:
             _check_link(leaf, above.certificates[0], 1)
         elif not allow_leaf_only:
@@ -107,8 +118,9 @@ def check_leaf(
         leaf.not_valid_before_utc,
         leaf.not_valid_after_utc,
         issued,
-        tuple(sorted(names)),
+        tuple(sorted(names.names | names.addresses)),
         leaf.public_bytes(Encoding.PEM).decode() + above.pem,
+        cert_id_of(leaf),
     )
 
 
@@ -149,23 +161,26 @@ def _load(pem: str) -> Sequence[x509.Certificate]:
         raise ChainMismatch(f"no chain of certificates: {ascii(str(error))[1:-1][:150]}") from error
 
 
-def _leaf_names(leaf: x509.Certificate) -> set[str]:
-    names = common_names(leaf.subject)
+def _leaf_names(leaf: x509.Certificate) -> Names:
+    names = Names()
     for extension in leaf.extensions:
         value = extension.value
         if isinstance(value, x509.SubjectAlternativeName):
-            alternatives = value.get_values_for_type(x509.DNSName)
-            if len(alternatives) != len(value):
-                raise ChainMismatch("the certificate has other alternative names than DNS names")
-            names |= {name.lower() for name in alternatives}
+            try:
+                names = alternative_names(value)
+            except OtherName as error:
+                words = f"the certificate has other alternative names than DNS names and addresses ({error})"
+                raise ChainMismatch(words) from None
         elif isinstance(value, x509.BasicConstraints) and value.ca:
             raise ChainMismatch("the first certificate is a CA's")
-    return names
+    return names.with_common(common_names(leaf.subject))
 
 
-def _compare_leaf_names(names: set[str], wanted: set[str]) -> None:
+def _compare_leaf_names(names: Names, wanted: Names) -> None:
     if names != wanted:
-        raise ChainMismatch(f"the certificate is for {listed(names)}, ordered was {listed(wanted)}")
+        found, ordered = names.names | names.addresses, wanted.names | wanted.addresses
+        kinds = " (DNS names and addresses are mixed up)" if found == ordered else ""
+        raise ChainMismatch(f"the certificate is for {listed(found)}, ordered was {listed(ordered)}{kinds}")
 
 
 def _check_link(subject: x509.Certificate, issuer: x509.Certificate, position: int) -> None:

@@ -4,7 +4,7 @@ A CSR is forwarded unchanged, so everything in it that a CA could act on is eith
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 from cryptography import x509
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.x509.oid import ExtensionOID, NameOID, SignatureAlgorithmOID
 
-from acmehub.identifiers import Identifier
+from acmehub.identifiers import Identifier, is_address
 from acmehub.jws import jwk_of
 from acmehub.keys import PublicKey, key_flaw, spki_of, weakness
 from acmehub.names import shown
@@ -31,8 +31,11 @@ _ECDSA = {
 _MICROSOFT_EXTENSION_REQUEST = x509.ObjectIdentifier("1.3.6.1.4.1.311.2.1.14")
 _EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")
 _MAX_COMMON_NAME = 64  # X.520, ub-common-name
-# What cryptography raises for input that is not what it should be (UserWarning: where warnings are errors).
+# What cryptography raises for input that is not what it should be (UserWarning: where warnings are errors; KeyError and
+# TypeError: a TLS feature that it does not know, a subject whose text is a bit string).
 UNREADABLE = (
+    KeyError,
+    TypeError,
     ValueError,
     UserWarning,
     x509.DuplicateExtension,
@@ -40,6 +43,21 @@ UNREADABLE = (
     x509.UnsupportedGeneralNameType,
     UnsupportedAlgorithm,
 )
+
+
+class OtherName(Exception):
+    """An alternative name that is neither a DNS name nor an address; the text is its kind."""
+
+
+class Names(msgspec.Struct, frozen=True):
+    """What an order or a certificate is for, lower case: a DNS name and an address are never taken for one another."""
+
+    names: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+
+    def with_common(self, common: set[str]) -> "Names":
+        """With the common names of the same subject; one that repeats an address is no name of its own."""
+        return Names(self.names | (common - self.addresses), self.addresses) if common else self
 
 
 class CheckedCsr(msgspec.Struct, frozen=True):
@@ -62,14 +80,16 @@ def check_csr(der: bytes, identifiers: Iterable[Identifier], account_jwk: bytes)
         raise _bad_csr(f"it cannot be read ({ascii(str(error))[1:-1][:150]})") from error
     if not signed:
         raise _bad_csr("its signature is not by its own key")
-    _compare_names(names, {item.value.lower() for item in identifiers})
+    wanted = wanted_names(identifiers)
+    if names != wanted:
+        raise _differs(names, wanted)
     weak = weakness(key)
     if weak is not None:
         raise _bad_csr(weak)
     spki = spki_of(key)
     if jwk_of(key, spki) == account_jwk:
         raise _bad_csr("its key is the account's key; a certificate needs one of its own")
-    return CheckedCsr(der, tuple(sorted(names)), hashlib.sha256(spki).hexdigest(), key)
+    return CheckedCsr(der, tuple(sorted(names.names | names.addresses)), hashlib.sha256(spki).hexdigest(), key)
 
 
 def _is_self_signed(csr: x509.CertificateSigningRequest, key: PublicKey) -> bool:
@@ -83,7 +103,7 @@ def _is_self_signed(csr: x509.CertificateSigningRequest, key: PublicKey) -> bool
     return True
 
 
-def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, set[str]]:
+def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, Names]:
     """The key and the names of a CSR."""
     hash_algorithm = csr.signature_hash_algorithm
     if hash_algorithm is None or hash_algorithm.name not in _HASHES:
@@ -101,22 +121,26 @@ def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, set[str]]
     requests = [item for item in csr.attributes if item.oid in (_EXTENSION_REQUEST, _MICROSOFT_EXTENSION_REQUEST)]
     if len(requests) > 1:
         raise _bad_csr("it has more than one list of extensions")
+    asked = Names()
     for extension in csr.extensions:
-        names |= _extension_names(extension)
-    return key, names  # type: ignore[return-value]  # key_flaw lets no other kind through
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            try:
+                asked = alternative_names(extension.value)
+            except OtherName as error:
+                raise _bad_csr(f"it asks for a name of another kind than DNS and IP ({error})") from None
+        else:
+            _check_extension(extension)
+    return key, asked.with_common(names)  # type: ignore[return-value]  # key_flaw lets no other kind through
 
 
-def _extension_names(extension: x509.Extension[x509.ExtensionType]) -> set[str]:
-    """The names that an extension of a CSR asks for; raises `badCSR` for what must not be asked."""
+def _check_extension(extension: x509.Extension[x509.ExtensionType]) -> None:
+    """Raises `badCSR` for what must not be asked."""
     value = extension.value
-    if isinstance(value, x509.SubjectAlternativeName):
-        return _dns_names(value)
     if isinstance(value, x509.BasicConstraints):
         if value.ca:
             raise _bad_csr("it asks for a CA certificate")
     elif extension.critical and extension.oid not in _HARMLESS:
         raise _bad_csr(f"it has a critical extension that is not supported ({extension.oid.dotted_string})")
-    return set()
 
 
 def common_names(subject: x509.Name) -> set[str]:
@@ -125,23 +149,38 @@ def common_names(subject: x509.Name) -> set[str]:
     return {str(item.value).lower() for item in found}
 
 
-def _dns_names(alternatives: x509.SubjectAlternativeName) -> set[str]:
-    for item in alternatives:
-        if not isinstance(item, x509.DNSName):
-            raise _bad_csr(f"it asks for a name of another kind than DNS ({type(item).__name__})")
-    return {name.lower() for name in alternatives.get_values_for_type(x509.DNSName)}
+def wanted_names(identifiers: Iterable[Identifier]) -> Names:
+    """The names of an order."""
+    names: list[str] = []
+    addresses: list[str] = []
+    for item in identifiers:
+        (addresses if item.type == "ip" else names).append(item.value.lower())
+    return Names(frozenset(names), frozenset(addresses))
 
 
-def _compare_names(names: set[str], wanted: set[str]) -> None:
-    if names == wanted:
-        return
-    more, less = names - wanted, wanted - names
+def alternative_names(alternatives: x509.SubjectAlternativeName) -> Names:
+    """The names of the extension; `OtherName` for one of a kind that no order can have."""
+    names = alternatives.get_values_for_type(x509.DNSName)
+    addresses: list[str] = []
+    if len(names) != len(alternatives):
+        for item in alternatives:
+            if isinstance(item, x509.IPAddress):
+                addresses.append(str(item.value))
+            elif not isinstance(item, x509.DNSName):
+                raise OtherName(type(item).__name__)
+    return Names(frozenset(name.lower() for name in names), frozenset(addresses))
+
+
+def _differs(found: Names, wanted: Names) -> Problem:
+    more = {f"{name} as a DNS name" if is_address(name) else name for name in found.names - wanted.names}
+    more |= found.addresses - wanted.addresses
+    less = (wanted.names - found.names) | (wanted.addresses - found.addresses)
     parts = [f"asks for {listed(more)}, which the order has not"] if more else []
     parts += [f"lacks {listed(less)} of the order"] if less else []
-    raise _bad_csr(f"it {' and '.join(parts)}")
+    return _bad_csr(f"it {' and '.join(parts)}")
 
 
-def listed(names: set[str]) -> str:
+def listed(names: Collection[str]) -> str:
     """Names for a sentence: the first five, and how many more."""
     first = [shown(name) for name in sorted(names)[:5]]
     return ", ".join(first) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if first else "no name"

@@ -29,13 +29,18 @@ from acmehub.ports.store import Store
 from acmehub.registry import PluginError, Registry, build_registry
 from acmehub.services.accounts import AccountService
 from acmehub.services.authorities import AuthorityService
+from acmehub.services.campaigns import CampaignService
 from acmehub.services.checks import CheckService
+from acmehub.services.learning import LearningService
 from acmehub.services.managed_challenges import ManagedChallengeService
 from acmehub.services.operations import OperationService
 from acmehub.services.ordering import OrderService
 from acmehub.services.principals import PrincipalService
+from acmehub.services.profiles import ProfileService
+from acmehub.services.repeats import Repeats
 from acmehub.services.resealing import ResealingService
 from acmehub.services.resources_file import ResourcesFileService
+from acmehub.services.revocation import RevocationService
 from acmehub.services.tokens import TokenService
 from acmehub.vault import Vault
 
@@ -63,19 +68,32 @@ class Hub:
         self.instances = Instances(store, registry, vault, plugin_context(config, clock))
         self.solver = Solver(store, self.instances, config.dns, clock)
         self.fulfilment = Fulfilment(
-            store, self.instances, self.solver, registry, clock, faults, owner=_owner(), worker=config.worker
+            store,
+            self.instances,
+            self.solver,
+            registry,
+            clock,
+            faults,
+            owner=_owner(),
+            worker=config.worker,
+            verify=config.verify,
         )
         self.accounts = AccountService(store, vault, registry, clock)
+        self.learning = LearningService(store, clock)
         self.ordering = self._order_service(self.fulfilment)
         self.principals = PrincipalService(store, vault, registry, clock)
         self.tokens = TokenService(store, vault, registry, clock)
         self.managed_challenges = ManagedChallengeService(store, vault, registry, clock)
         self.authorities = AuthorityService(store, vault, registry, clock)
+        self.campaigns = CampaignService(store, vault, registry, clock, self.authorities, self.principals)
+        self.profiles = ProfileService(store, vault, registry, clock, self.authorities, self.instances)
         self.resources_file = ResourcesFileService(
-            self.principals, self.tokens, self.managed_challenges, self.authorities
+            self.principals, self.tokens, self.managed_challenges, self.authorities, self.profiles
         )
         self.resealing = ResealingService(store, vault, clock)
-        self.operations = OperationService(store, self.instances, clock)
+        held_days = max(config.acme.order_days, config.verify.remember_days)
+        self.revocation = RevocationService(store, self.instances, clock, timedelta(days=held_days))
+        self.operations = OperationService(store, self.revocation, clock)
         self.checks = CheckService(
             store, self.instances, self.solver, self.ordering, self.principals, self.tokens, clock
         )
@@ -102,6 +120,7 @@ class Hub:
             finally:
                 unsubscribe()
         finally:
+            await self.revocation.close()
             await self.newsroom.aclose()
             await self.instances.close()
             await self.store.close()
@@ -146,9 +165,18 @@ class Hub:
 
     def _order_service(self, fulfilment: Fulfilment | None) -> OrderService:
         lifetimes = Lifetimes(
-            order=timedelta(days=self.config.acme.order_days), efforts=timedelta(hours=self.config.worker.efforts_hours)
+            order=timedelta(days=self.config.acme.order_days),
+            efforts=timedelta(hours=self.config.worker.efforts_hours),
+            remember=timedelta(days=self.config.verify.remember_days),
         )
-        return OrderService(self.store, self.registry, self.instances, fulfilment, self.clock, lifetimes)
+        repeats = Repeats(
+            self.store,
+            join=self.config.acme.join_orders,
+            same_csr=timedelta(seconds=self.config.acme.same_csr_seconds),
+        )
+        return OrderService(
+            self.store, self.registry, self.instances, fulfilment, self.clock, lifetimes, repeats, self.learning
+        )
 
 
 def build_hub(

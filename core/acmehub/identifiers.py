@@ -7,7 +7,7 @@ import msgspec
 
 
 class Identifier(msgspec.Struct, frozen=True, order=True):
-    """One RFC 8555 identifier: `type` is `dns` (a wildcard is `*.` + name) or, later, `ip`."""
+    """One identifier: `type` is `dns` (a wildcard is `*.` + name), or `ip` (RFC 8738) for an address."""
 
     type: str
     value: str
@@ -28,9 +28,25 @@ def base_name(name: str) -> str:
     return name[2:] if is_wildcard(name) else name
 
 
+def is_address(name: str) -> bool:
+    """Whether a name that may stand in an order is an address: no DNS name has a colon, or a number as last label."""
+    return ":" in name or name.rpartition(".")[2].isdecimal()
+
+
+def identifier_of(name: str) -> Identifier:
+    """The identifier that a person means by `name`: an address, or a DNS name."""
+    value = canonical(name)
+    return Identifier("ip" if is_address(value) else "dns", value)
+
+
 def name_set(identifiers: tuple[Identifier, ...]) -> str:
     """A canonical text for a set of identifiers, equal for equal sets: what single-flight and reuse compare."""
-    return " ".join(sorted({canonical(item.value) for item in identifiers}))
+    return " ".join(sorted({_key(item) for item in identifiers}))
+
+
+def _key(identifier: Identifier) -> str:
+    name = canonical(identifier.value)
+    return name if identifier.type == "dns" else f"{identifier.type}:{name}"
 
 
 def labels(name: str) -> tuple[str, ...]:

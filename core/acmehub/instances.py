@@ -105,6 +105,13 @@ class Instances:
         self._providers[row.id] = instance
         return instance
 
+    def drafted(self, plugin: str, settings: PluginSettings) -> object:
+        """What a kind of authority makes of settings that need not be stored: to be asked what it can do, not used."""
+        made = self._registry.authorities[plugin].factory(settings, self._context)
+        if isinstance(made, Closes):
+            self._closes.append(made)
+        return made
+
     async def account(self, authority_id: str) -> UpstreamAccount:
         """The hub's account at a relay authority, registered on first use.
 

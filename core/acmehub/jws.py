@@ -15,13 +15,14 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from acmehub.keys import CURVES, PublicKey, key_flaw, spki_of
+from acmehub.keys import CURVES, AccountKey, PublicKey, ed25519_flaw, key_flaw, spki_of
 from acmehub.problems import Problem, ProblemType
 
-ALGORITHMS: tuple[str, ...] = ("RS256", "ES256", "ES384", "ES512")
+ALGORITHMS: tuple[str, ...] = ("RS256", "ES256", "ES384", "ES512", "EdDSA")
 MAX_BODY = 64 * 1024
 
 _CURVES: dict[str, tuple[ec.EllipticCurve, int]] = {  # JWK name: curve, bytes of a coordinate
@@ -34,6 +35,7 @@ _EC_ALGORITHMS: dict[str, tuple[str, int, ec.ECDSA]] = {  # curve, bytes of r an
     "ES384": ("secp384r1", 48, ec.ECDSA(hashes.SHA384())),
     "ES512": ("secp521r1", 66, ec.ECDSA(hashes.SHA512())),
 }
+_ED25519_BYTES = 32  # of a key; a signature has twice as many (RFC 8032 section 5.1)
 _PKCS1 = padding.PKCS1v15()
 _SHA256 = hashes.SHA256()
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
@@ -78,6 +80,25 @@ def parse(body: bytes) -> Jws:
     """A signed request from the body of a POST; `malformed`, `badNonce`, `badSignatureAlgorithm`, `badPublicKey`."""
     parts = read_flattened(body)
     header = parts.header
+    alg = _algorithm(header)
+    if "nonce" not in header:
+        raise Problem(ProblemType.BAD_NONCE, "JWS has no anti-replay nonce")
+    nonce = text_member(header, "nonce")
+    if not nonce or not _is_base64url(nonce):
+        raise malformed("'nonce' in the JWS header is not base64url")
+    return _jws(parts, alg, nonce)
+
+
+def parse_without_nonce(body: bytes) -> Jws:
+    """A JWS within a signed request, which must have no nonce of its own (RFC 8555 section 7.3.5); else as `parse`."""
+    parts = read_flattened(body)
+    alg = _algorithm(parts.header)
+    if "nonce" in parts.header:
+        raise malformed("the JWS header must have no 'nonce' here")
+    return _jws(parts, alg, "")
+
+
+def _algorithm(header: Mapping[str, Any]) -> str:
     alg = text_member(header, "alg")
     if alg not in ALGORITHMS:
         raise Problem(
@@ -85,11 +106,11 @@ def parse(body: bytes) -> Jws:
             f"JWS algorithm {alg[:32]!a} is not accepted; use one of {', '.join(ALGORITHMS)}",
             algorithms=ALGORITHMS,
         )
-    if "nonce" not in header:
-        raise Problem(ProblemType.BAD_NONCE, "JWS has no anti-replay nonce")
-    nonce = text_member(header, "nonce")
-    if not nonce or not _is_base64url(nonce):
-        raise malformed("'nonce' in the JWS header is not base64url")
+    return alg
+
+
+def _jws(parts: Flattened, alg: str, nonce: str) -> Jws:
+    header = parts.header
     url = text_member(header, "url")
     if ("jwk" in header) == ("kid" in header):
         raise malformed("the JWS header needs exactly one of 'jwk' and 'kid'")
@@ -120,9 +141,11 @@ def read_flattened(body: bytes) -> Flattened:
     )
 
 
-def load_key(jwk: bytes) -> PublicKey:
+def load_key(jwk: bytes) -> AccountKey:
     """The key of a canonical JWK, fit for verifying; `badPublicKey` for a wrong size, exponent or point."""
     members = json.loads(jwk)
+    if members["kty"] == "OKP":
+        return _load_ed25519(decode_base64url(members["x"]))
     try:
         if members["kty"] == "RSA":
             key: PublicKey = RSAPublicNumbers(_integer(members["e"]), _integer(members["n"])).public_key()
@@ -137,7 +160,14 @@ def load_key(jwk: bytes) -> PublicKey:
     return key
 
 
-def verify(jws: Jws, key: PublicKey) -> None:
+def _load_ed25519(octets: bytes) -> Ed25519PublicKey:
+    flaw = ed25519_flaw(octets)
+    if flaw is not None:
+        raise bad_key(flaw)
+    return Ed25519PublicKey.from_public_bytes(octets)
+
+
+def verify(jws: Jws, key: AccountKey) -> None:
     """Check the signature; the algorithm must be the one for the key's kind and curve."""
     signature = jws.signature
     try:
@@ -145,6 +175,12 @@ def verify(jws: Jws, key: PublicKey) -> None:
             if jws.alg != "RS256":
                 raise _wrong_algorithm(jws.alg, "RS256")
             key.verify(signature, jws.signing_input, _PKCS1, _SHA256)
+        elif isinstance(key, Ed25519PublicKey):
+            if jws.alg != "EdDSA":
+                raise _wrong_algorithm(jws.alg, "EdDSA")
+            if len(signature) != 2 * _ED25519_BYTES:
+                raise malformed(f"JWS verification error: an EdDSA signature is {2 * _ED25519_BYTES} bytes")
+            key.verify(signature, jws.signing_input)
         else:
             name = key.curve.name
             curve, size, scheme = _EC_ALGORITHMS.get(jws.alg, ("", 0, None))
@@ -180,7 +216,11 @@ def canonical_jwk(jwk: object) -> bytes:
         case "RSA":
             e, n = _positive(jwk, "e"), _positive(jwk, "n")
             return f'{{"e":"{e}","kty":"RSA","n":"{n}"}}'.encode()
-    raise bad_key("'kty' must be EC or RSA")
+        case "OKP":  # RFC 8037 section 2
+            if jwk.get("crv") != "Ed25519":
+                raise bad_key("'crv' of an OKP key must be Ed25519")
+            return f'{{"crv":"Ed25519","kty":"OKP","x":"{_coordinate(jwk, "x", _ED25519_BYTES)}"}}'.encode()
+    raise bad_key("'kty' must be EC, OKP or RSA")
 
 
 def jwk_of(key: PublicKey, spki: bytes = b"") -> bytes:

@@ -8,7 +8,7 @@ holds bytes from `vault`, never clear text.
 import enum
 import secrets
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -23,6 +23,11 @@ def new_id() -> str:
     a third more in a database of 100 000.
     """
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(16)}"
+
+
+def made_at(id: str) -> datetime:
+    """When `new_id` made this id, to the millisecond."""
+    return datetime.fromtimestamp(int(id[:12], 16) / 1000, UTC)
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,10 +1,12 @@
 """Which names may stand in an order at all: syntax, and what no policy can allow (RELIABILITY.md section 5).
 
 Names are DNS names as RFC 8555 section 7.1.4 wants them: ASCII, IDN in A-label form, a wildcard only as the whole first
-label. Whether a principal may have a name is not decided here but in `scopes`.
+label; or addresses as RFC 8738 section 3 wants them, in their one canonical text. Whether a principal may have a name
+is not decided here but in `scopes`.
 """
 
 import functools
+import ipaddress
 import re
 from collections.abc import Sequence
 
@@ -32,8 +34,8 @@ class Flaw(msgspec.Struct, frozen=True):
 def check_identifiers(identifiers: Sequence[Identifier]) -> None:
     """Raise one gathered Problem unless all identifiers of an order can be ordered.
 
-    `malformed` for syntax, `unsupportedIdentifier` for another type than `dns`, `rejectedIdentifier` for what no CA may
-    issue; one subproblem per identifier.
+    `malformed` for syntax, `unsupportedIdentifier` for another type than `dns` and `ip`, `rejectedIdentifier` for what
+    no CA may issue; one subproblem per identifier.
     """
     if not identifiers:
         raise Problem(ProblemType.MALFORMED, "an order needs at least one identifier")
@@ -49,12 +51,14 @@ def check_identifiers(identifiers: Sequence[Identifier]) -> None:
 
 def identifier_flaw(identifier: Identifier) -> Flaw | None:
     """What is wrong with one identifier, None when nothing is."""
-    if identifier.type != "dns":
-        return Flaw(
-            ProblemType.UNSUPPORTED_IDENTIFIER,
-            f"identifiers of type {identifier.type[:32]!a} are not supported, only 'dns'",
-        )
-    return name_flaw(identifier.value)
+    if identifier.type == "dns":
+        return name_flaw(identifier.value)
+    if identifier.type == "ip":
+        return address_flaw(identifier.value)
+    return Flaw(
+        ProblemType.UNSUPPORTED_IDENTIFIER,
+        f"identifiers of type {identifier.type[:32]!a} are not supported, only 'dns' and 'ip'",
+    )
 
 
 def name_flaw(name: str) -> Flaw | None:
@@ -68,6 +72,23 @@ def name_flaw(name: str) -> Flaw | None:
         return Flaw(ProblemType.REJECTED_IDENTIFIER, f"{shown(name)}: looks like an IP address, not like a DNS name")
     if is_wildcard(name) and is_public_suffix(base_name(name)):
         return Flaw(ProblemType.REJECTED_IDENTIFIER, f"{shown(name)}: a wildcard directly under a public suffix")
+    return None
+
+
+def address_flaw(text: str) -> Flaw | None:
+    """What is wrong with an address, None when nothing is: RFC 1123 for IPv4, RFC 5952 section 4 for IPv6."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return Flaw(ProblemType.MALFORMED, f"{shown(text)}: not an IP address (192.0.2.1 or 2001:db8::1, no network)")
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+        return Flaw(ProblemType.MALFORMED, f"{shown(text)}: an address with a zone belongs to one machine alone")
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return Flaw(ProblemType.REJECTED_IDENTIFIER, f"{shown(text)}: ask for {address.ipv4_mapped} instead")
+    if str(address) != text:
+        return Flaw(ProblemType.MALFORMED, f"{shown(text)}: write it as {address} (RFC 5952)")
+    if address.is_unspecified or address.is_multicast or text == "255.255.255.255":
+        return Flaw(ProblemType.REJECTED_IDENTIFIER, f"{shown(text)}: no host can have this address")
     return None
 
 

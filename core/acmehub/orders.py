@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
+from acmehub.challenges import challenges_of
 from acmehub.identifiers import Identifier, base_name, canonical, is_wildcard, name_set
 from acmehub.models import (
     Actor,
@@ -50,15 +51,16 @@ AUTHORIZATION_MOVES: dict[AuthorizationStatus, frozenset[AuthorizationStatus]] =
 }
 
 _AGAIN = frozenset({Stage.ORDERING, Stage.FAILED})  # the upstream order died: from anywhere before `done`
+_EARLY = _AGAIN | {Stage.DONE}  # or is not needed: a certificate that is there is handed out again
 
 STAGE_MOVES: dict[Stage, frozenset[Stage]] = {
-    Stage.ORDERING: frozenset({Stage.AUTHORIZING, Stage.FAILED}),
-    Stage.AUTHORIZING: frozenset({Stage.PUBLISHING, Stage.VALIDATING, Stage.AUTHORIZED, Stage.DOWNLOADING}) | _AGAIN,
-    Stage.PUBLISHING: frozenset({Stage.PROPAGATING}) | _AGAIN,
-    Stage.PROPAGATING: frozenset({Stage.TRIGGERING}) | _AGAIN,
-    Stage.TRIGGERING: frozenset({Stage.VALIDATING}) | _AGAIN,
-    Stage.VALIDATING: frozenset({Stage.AUTHORIZED}) | _AGAIN,
-    Stage.AUTHORIZED: frozenset({Stage.FINALIZING, Stage.DONE}) | _AGAIN,  # a signing authority goes straight to done
+    Stage.ORDERING: frozenset({Stage.AUTHORIZING, Stage.AUTHORIZED, Stage.FAILED, Stage.DONE}),  # it may be ready
+    Stage.AUTHORIZING: frozenset({Stage.PUBLISHING, Stage.VALIDATING, Stage.AUTHORIZED, Stage.DOWNLOADING}) | _EARLY,
+    Stage.PUBLISHING: frozenset({Stage.PROPAGATING}) | _EARLY,
+    Stage.PROPAGATING: frozenset({Stage.TRIGGERING}) | _EARLY,
+    Stage.TRIGGERING: frozenset({Stage.VALIDATING}) | _EARLY,
+    Stage.VALIDATING: frozenset({Stage.AUTHORIZED}) | _EARLY,
+    Stage.AUTHORIZED: frozenset({Stage.FINALIZING}) | _EARLY,  # a signing authority goes straight to done
     Stage.FINALIZING: frozenset({Stage.ISSUING, Stage.DOWNLOADING}) | _AGAIN,
     Stage.ISSUING: frozenset({Stage.FINALIZING, Stage.DOWNLOADING}) | _AGAIN,
     Stage.DOWNLOADING: frozenset({Stage.DONE}) | _AGAIN,
@@ -76,10 +78,11 @@ class IllegalMove(Exception):
 
 
 class Lifetimes(msgspec.Struct, frozen=True):
-    """How long things live: the client's order, and the hub's efforts for it."""
+    """How long things live: the client's order, the hub's efforts for it, what the hub has seen proven (0: not)."""
 
     order: timedelta = timedelta(days=7)
     efforts: timedelta = timedelta(hours=24)
+    remember: timedelta = timedelta()
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -148,6 +151,7 @@ def open_order(
     not_before: datetime | None = None,
     not_after: datetime | None = None,
     replaces: str | None = None,
+    client_profile: str | None = None,
 ) -> OrderBundle:
     """A new order and its authorizations, one per identifier, in the state its mode asks for.
 
@@ -175,6 +179,7 @@ def open_order(
         not_before=not_before,
         not_after=not_after,
         replaces=replaces,
+        client_profile=client_profile,
         authority_id=authority_id,
         stage=Stage.AUTHORIZED if signing else Stage.ORDERING,
         run_at=None if waits else now,
@@ -214,7 +219,7 @@ def settle(bundle: OrderBundle, now: datetime) -> OrderBundle:
     if all(item.status is AuthorizationStatus.VALID for item in authorizations):
         order = with_status(order, OrderStatus.READY)
         if order.mode is AuthorizationMode.VERIFY and order.stage is Stage.ORDERING:
-            order = replace(order, run_at=now)
+            order = replace(order, run_at=None if order.preauthorization else now)
     return OrderBundle(order, authorizations)
 
 
@@ -252,8 +257,9 @@ def answer(bundle: OrderBundle, authorization_id: str, challenge: ChallengeType,
     target = next(item for item in bundle.authorizations if item.id == authorization_id)
     if target.status is not AuthorizationStatus.PENDING or target.answered is not None:
         return Change(order=bundle.order)
-    if bundle.order.mode is AuthorizationMode.VERIFY and challenge is not ChallengeType.DNS_01:
-        raise Problem(ProblemType.MALFORMED, f"this server checks dns-01 for this order, not {challenge.value}")
+    if challenge not in (possible := challenges_of(target, bundle.order.mode)):
+        kinds = ", ".join(item.value for item in possible)
+        raise Problem(ProblemType.MALFORMED, f"this authorization can be answered by {kinds}, not by {challenge.value}")
     answered = replace(target, answered=challenge)
     order = bundle.order
     if order.mode is AuthorizationMode.VERIFY:
@@ -265,12 +271,13 @@ def answer(bundle: OrderBundle, authorization_id: str, challenge: ChallengeType,
     return Change(order=after.order, authorizations=_changed(bundle, after), events=(event,))
 
 
-def verified(bundle: OrderBundle, authorization_id: str, now: datetime) -> Change:
-    """The hub itself has seen the client's proof (mode `verify`)."""
+def verified(bundle: OrderBundle, authorization_id: str, now: datetime, remember: timedelta = timedelta()) -> Change:
+    """The hub itself has seen the client's proof (mode `verify`); it is good for `remember`, if that is longer."""
     target = next(item for item in bundle.authorizations if item.id == authorization_id)
     if target.status is not AuthorizationStatus.PENDING:
         return Change(order=bundle.order)
     proven = with_authorization_status(target, AuthorizationStatus.VALID, now)
+    proven = replace(proven, expires=max(proven.expires, now + remember))
     after = settle(OrderBundle(bundle.order, _swap(bundle.authorizations, proven)), now)
     event = Event(order_id=bundle.order.id, at=now, what="proof seen", detail=target.identifier.value)
     return Change(order=after.order, authorizations=_changed(bundle, after), events=(event,))
@@ -354,9 +361,18 @@ def deactivate(bundle: OrderBundle, authorization_id: str, now: datetime) -> Cha
 
 
 def expired(bundle: OrderBundle, now: datetime) -> Change:
-    """The client let the order lapse."""
-    reason = Problem(ProblemType.MALFORMED, "the order expired before it was finalized")
-    return failed(bundle, reason.document(), now)
+    """The client let the order lapse, or the pre-authorization: what was valid has expired, what was pending failed."""
+    what = "pre-authorization expired" if bundle.order.preauthorization else "order expired before it was finalized"
+    change = failed(bundle, Problem(ProblemType.MALFORMED, f"the {what}").document(), now)
+    lapsed = _changed(bundle, OrderBundle(bundle.order, tuple(as_of(item, now) for item in bundle.authorizations)))
+    return replace(change, authorizations=(*change.authorizations, *lapsed))
+
+
+def as_of(authorization: Authorization, now: datetime) -> Authorization:
+    """The authorization as it is to be read at a moment: a valid one past its time has expired (section 7.1.6)."""
+    if authorization.status is AuthorizationStatus.VALID and authorization.expires <= now:
+        return with_authorization_status(authorization, AuthorizationStatus.EXPIRED, now)
+    return authorization
 
 
 def _swap(authorizations: tuple[Authorization, ...], new: Authorization) -> tuple[Authorization, ...]:

@@ -72,13 +72,15 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     algorithms: tuple[str, ...] = ()
     identifier: Identifier | None = None
     reference: str = ""
+    instance: str = ""
 
 
 class Problem(Exception):
     """A refusal that the client is to read.
 
     `retry_after` is in seconds; `status` overrides the type's own (404, 405, 413, 415, 503 …); `location` is sent
-    as the header of that name (RFC 8555 section 7.3.5).
+    as the header of that name (RFC 8555 section 7.3.5); `instance` is the URL of the terms of service that a person has
+    to agree to (section 7.3.3).
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Problem(Exception):
         retry_after: int | None = None,
         location: str | None = None,
         reference: str = "",
+        instance: str = "",
     ) -> None:
         super().__init__(detail)
         self.type = type
@@ -102,6 +105,7 @@ class Problem(Exception):
         self.retry_after = retry_after
         self.location = location
         self.reference = reference
+        self.instance = instance
 
     def document(self) -> ProblemDocument:
         """The document that says the same."""
@@ -112,6 +116,7 @@ class Problem(Exception):
             subproblems=self.subproblems,
             algorithms=self.algorithms,
             reference=self.reference,
+            instance=self.instance,
         )
 
 

@@ -1,15 +1,17 @@
 """Who may have which name: domain match rules, and the scope of a token (DESIGN.md, vocabulary).
 
-Rules work on labels, never on text: `evilcorp.test` is not below `corp.test`.
+Rules work on labels, never on text: `evilcorp.test` is not below `corp.test`. A rule may have addresses and networks,
+too, which cover `ip` identifiers and nothing else.
 """
 
 import functools
+import ipaddress
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from acmehub.eab import may_use
-from acmehub.identifiers import Identifier, canonical, is_wildcard, labels
+from acmehub.identifiers import Identifier, canonical, is_address, is_wildcard, labels
 from acmehub.models import ManagedChallenge, Principal, Role, RoleAssignment, Token
 from acmehub.names import shown, syntax_flaw
 from acmehub.problems import Problem, ProblemType, Subproblem, gathered, subproblem
@@ -39,21 +41,53 @@ class Pattern(msgspec.Struct, frozen=True):
         return ("*." if self.below else "") + ".".join(reversed(self.labels))
 
 
+class Addresses(msgspec.Struct, frozen=True):
+    """One part of a rule: an address, or a network in CIDR notation, as `ip` identifiers have them."""
+
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """As `Pattern.rank`: an address before a network, then the smaller one."""
+        return (self.network.prefixlen == self.network.max_prefixlen, self.network.prefixlen)
+
+    @property
+    def example(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+        """One of the addresses."""
+        return self.network.network_address + (self.network.num_addresses > 2)
+
+    def matches(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        """Whether it covers an address."""
+        return address in self.network
+
+    def __str__(self) -> str:
+        return str(self.network.network_address if self.rank[0] else self.network)
+
+
 class MatchRule(msgspec.Struct, frozen=True):
     """A domain match rule: the patterns that stand in it, comma separated."""
 
-    patterns: tuple[Pattern, ...]
+    patterns: tuple[Pattern | Addresses, ...]
 
     def matches(self, name: str) -> bool:
-        """Whether one of the patterns covers a name (`*.example.com` as a name is the wildcard)."""
+        """Whether one of the patterns covers a name (`*.example.com` as a name is the wildcard) or an address."""
+        if is_address(name):
+            return self._has_address(name)
         parts = labels(name)
-        return any(pattern.matches(parts) for pattern in self.patterns)
+        return any(pattern.matches(parts) for pattern in self.patterns if isinstance(pattern, Pattern))
+
+    def _has_address(self, text: str) -> bool:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return False
+        return any(pattern.matches(address) for pattern in self.patterns if isinstance(pattern, Addresses))
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.patterns))
 
 
-def parse_rule(text: str) -> tuple[Pattern, ...]:
+def parse_rule(text: str) -> tuple[Pattern | Addresses, ...]:
     """The patterns of a rule, duplicates removed; `ValueError` naming the part that is wrong and why."""
     return tuple(dict.fromkeys(_parse_pattern(part.strip()) for part in text.split(",")))
 
@@ -64,7 +98,15 @@ def match_rule(text: str) -> MatchRule:
     return MatchRule(parse_rule(text))
 
 
-def _parse_pattern(part: str) -> Pattern:
+def _parse_pattern(part: str) -> Pattern | Addresses:
+    address, slash, prefix = part.partition("/")
+    if is_address(address):
+        try:
+            if "%" in part or (slash and not prefix.isdecimal()):
+                raise ValueError("not an address (192.0.2.1, 2001:db8::1) or a network (10.0.0.0/8)")
+            return Addresses(ipaddress.ip_network(part))
+        except ValueError as error:
+            raise ValueError(f"match rule, part '{shown(part)}': {error}") from None
     below = is_wildcard(part)
     name = part[2:] if below else part
     flaw = syntax_flaw(name)
@@ -86,10 +128,14 @@ class MatchIndex:
         for item in sorted(managed_challenges, key=lambda item: (item.created, item.id)):
             if item.enabled:
                 for pattern in parse_rule(item.match):
+                    if isinstance(pattern, Addresses):  # dns-01 proves no address; services refuse such a rule
+                        continue
                     (self._below if pattern.below else self._exact).setdefault(pattern.labels, []).append(item)
 
     def matching(self, name: str) -> list[ManagedChallenge]:
-        """All that cover a name, the best first."""
+        """All that cover a name, the best first; none for an address."""
+        if is_address(name):
+            return []
         parts = labels(name)
         found = list(self._exact.get(parts, ()))
         for length in range(len(parts) - 1, 0, -1):
@@ -144,6 +190,10 @@ def decide(
         name = canonical(item.value)
         if narrowed is not None and not narrowed.matches(name):
             refused.append(_rejected(item, f"outside the names of this API token ({narrowed}); {_needed(name)}"))
+        elif item.type == "ip" and needs_challenge:
+            refused.append(_rejected(item, "its authority asks for dns-01, which cannot prove an address"))
+        elif item.type == "ip" and narrowed is None:
+            refused.append(_rejected(item, f"an address must stand in the names of the API token; {_needed(name)}"))
         elif needs_challenge or narrowed is None:
             matching = index.matching(name)
             best = next((one for one in matching if opened_by(one, assignments)), None)
@@ -166,6 +216,8 @@ def _rejected(identifier: Identifier, why: str) -> Subproblem:
 
 def _needed(name: str) -> str:
     """Which rule would cover a name: itself, or the name above with `*.`."""
+    if is_address(name):
+        return f"a rule with {shown(name)}, or a network it is in, would be needed"
     parent = name.partition(".")[2]
     alternatives = [name] if is_wildcard(name) else [name, *([f"*.{parent}"] if parent else [])]
     return f"a rule with {shown(' or '.join(alternatives))} would be needed"

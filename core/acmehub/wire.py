@@ -18,7 +18,7 @@ class Wire(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_o
 class DirectoryMeta(Wire, frozen=True, kw_only=True):
     """RFC 8555 section 7.1.1, with the `profiles` of draft-ietf-acme-profiles."""
 
-    external_account_required: bool
+    external_account_required: bool = False
     terms_of_service: str = ""
     website: str = ""
     caa_identities: tuple[str, ...] = ()

@@ -199,10 +199,24 @@ def test_what_is_not_there_is_not_found(terminal: Terminal) -> None:
 # ---------------------------------------------------------------------------------------------------- accounts
 
 
-def test_an_account_is_listed_shown_and_deactivated(terminal: Terminal, used: Done) -> None:
+def test_an_account_is_listed_and_shown(terminal: Terminal, used: Done) -> None:
     (listed,) = terminal.json("account", "list")
     assert (listed["id"], listed["token"], listed["user_agent"]) == (used.account, "Firewall 01", "strict-client/1")
     assert "mailto:ops@corp.test" in terminal.ok("account", "show", used.account)
+    assert listed["authorization"] == "preapproved"
+
+
+def test_what_auto_has_learned_of_an_account_is_shown_and_corrected(terminal: Terminal, used: Done) -> None:
+    assert "preapproved (nothing special is known of this client)" in terminal.ok("account", "show", used.account)
+    shown = terminal.ok("account", "set", used.account, "--learned", "accept")
+    assert "accept (learned: set by cli:" in shown
+    assert terminal.json("account", "show", used.account)["learned"] == "accept"
+    assert terminal.json("account", "set", used.account, "--learned", "none")["authorization"] == "preapproved"
+    assert "there is no account" in terminal.refused(3, "account", "set", "none", "--learned", "none")
+    terminal.refused(2, "account", "set", used.account, "--learned", "verify")
+
+
+def test_an_account_is_deactivated(terminal: Terminal, used: Done) -> None:
     assert terminal.json("account", "deactivate", used.account)["status"] == "deactivated"
     assert terminal.json("account", "deactivate", used.account)["status"] == "deactivated"
     assert [entry.action for entry in audited(terminal)].count("account.deactivate") == 1
@@ -229,6 +243,10 @@ def test_a_certificate_is_found_by_name_id_and_serial_number(terminal: Terminal,
 def test_a_certificate_is_revoked_once(terminal: Terminal, used: Done) -> None:
     assert terminal.json("certificate", "revoke", used.certificate, "--reason", "superseded")["revoked"]
     assert "was revoked" in terminal.refused(1, "certificate", "revoke", used.certificate)
+    assert "(superseded)" in terminal.ok("certificate", "show", used.certificate)
+    serial = terminal.json("certificate", "show", used.certificate)["serial"]
+    spelt = ":".join(serial[at : at + 2] for at in range(0, len(serial), 2)).upper()
+    assert terminal.json("certificate", "show", spelt)["revocation_reason"] == 4
     assert "revoked" in terminal.ok("certificate", "list")
     assert audited(terminal)[0].action == "certificate.revoke"
     assert "Invalid value for '--reason'" in terminal.refused(

@@ -1,4 +1,4 @@
-"""The commands that `acmehub token eab` prints work as they are, with real clients."""
+"""What `acmehub token eab` prints works as it is, with real clients; the matrix runs the others of `cli.snippets`."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from acmehub.testing.hub_process import HubProcess
+from acmehub.testing.hub_process import HubFailed, HubProcess
 
 pytestmark = pytest.mark.e2e
 
@@ -45,12 +45,6 @@ def run(command: str, folder: Path, **environment: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_certbot(hub: HubProcess, tmp_path: Path) -> None:
-    folders = "--config-dir config --work-dir work --logs-dir logs"
-    run(f"{pasted(hub, 'certbot')} {folders}", tmp_path)
-    assert names_in(tmp_path / "config/live/host.corp.test/fullchain.pem") == ["host.corp.test"]
-
-
 def test_lego(hub: HubProcess, tmp_path: Path) -> None:
     run(pasted(hub, "lego"), tmp_path, LEGO_PATH=str(tmp_path / "lego"))
     assert names_in(tmp_path / "lego/certificates/host.corp.test.crt") == ["host.corp.test"]
@@ -59,3 +53,21 @@ def test_lego(hub: HubProcess, tmp_path: Path) -> None:
 def test_caddy_accepts_its_options(hub: HubProcess, tmp_path: Path) -> None:
     (tmp_path / "Caddyfile").write_text(pasted(hub, "Caddy") + "\nhost.corp.test {\n}\n")
     run("caddy adapt --config Caddyfile", tmp_path, HOME=str(tmp_path))
+
+
+def test_one_client_can_be_asked_for(hub: HubProcess) -> None:
+    said = hub.run("token", "eab", "Firewall 01", "--client", "mod_md")
+    assert "MDomain host.corp.test" in said
+    assert "certbot" not in said
+
+
+def test_an_unknown_client_is_refused_with_those_that_there_are(hub: HubProcess) -> None:
+    with pytest.raises(HubFailed, match=r"no client 'telnet'; there are: certbot, lego"):
+        hub.run("token", "eab", "Firewall 01", "--client", "telnet")
+
+
+def test_a_client_without_eab_is_told_of_the_secret_directory(hub: HubProcess) -> None:
+    assert "acmehub token set TITLE --secret-directory" in hub.run("token", "eab", "Firewall 01", "--client", "tiny")
+    hub.run("token", "set", "Firewall 01", "--secret-directory")
+    url = hub.json("token", "eab", "Firewall 01")["secret_directory"]
+    assert f"--directory-url {url} " in pasted(hub, "acme-tiny")

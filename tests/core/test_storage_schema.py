@@ -95,6 +95,14 @@ def test_no_statement_scans_a_table(store: SqlStore, database: sqlite3.Connectio
     assert checked > 50
 
 
+def test_open_orders_are_found_among_all_of_an_account_by_their_own_index(
+    store: SqlStore, database: sqlite3.Connection
+) -> None:
+    """newOrder asks for them each time: it must not go through all orders that the account ever had."""
+    ((_, sql),) = [found for found in statements(store) if found[0] == "OrderLists._open_of"]
+    assert plan_of(database, sql.sqlite) == ["SEARCH orders USING INDEX orders_open (account_id=? AND name_set=?)"]
+
+
 def plan_of(database: sqlite3.Connection, text: str) -> list[str]:
     values = [None] * max((int(number) for number in re.findall(r"\?(\d+)", text)), default=text.count("?"))
     return [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]

@@ -10,12 +10,12 @@ from scripts.certbot import FROM_PYPI
 from tests.e2e.clients import CADDY, CERTBOT_APT, LEGO
 from tests.e2e.stack import BLOCKED, Stack
 from tests.journal import Journal
-from tests.servers.bind import Bind, Zone
+from tests.servers.bind import Bind, TsigKey, Zone
 from tests.servers.pebble import PebbleOptions, running_pebble
 from tests.servers.postgres import Postgres, running_postgres
 
 PROGRAMS = ("/usr/sbin/named", "/usr/bin/pebble", str(CERTBOT_APT), str(LEGO), str(CADDY), str(FROM_PYPI))
-CNAME = "_acme-challenge.alias.corp.test. CNAME alias.acme.lab.test."
+CNAMES = tuple(f"_acme-challenge.alias{number}.corp.test. CNAME alias{number}.acme.lab.test." for number in range(4))
 OUTWARD = "_acme-challenge.astray.corp.test. CNAME astray.slow.test."
 
 
@@ -27,8 +27,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, journal: Journal) -> Iterato
         pytest.skip(f"not installed: {', '.join(missing)}; `make test` installs them as root")
     folder = tmp_path_factory.mktemp("stack")
     zones = [
-        Zone("corp.test", hosts=("*",), records=(CNAME, OUTWARD)),
-        Zone("lab.test", hosts=("*",)),
+        Zone("corp.test", hosts=("*",), records=(*CNAMES, OUTWARD)),
+        Zone("lab.test", hosts=("*",), key=TsigKey("lab."), guests=("acme",)),  # each managed challenge its own key
         Zone("slow.test", hosts=("*",)),
     ]
     pebble_log = journal.new_log("pebble")

@@ -4,14 +4,12 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from cryptography import x509
-from cryptography.x509.verification import PolicyBuilder, Store
+from typing import Any
 
 from acmehub.testing.hub_process import HubProcess
+from tests.issued import Issued, verified
 from tests.journal import Journal
-from tests.servers.bind import Bind
+from tests.servers.bind import Bind, TsigKey
 from tests.servers.pebble import Pebble
 
 BLOCKED = "blocked.test"  # two labels: Debian's Pebble panics on names with fewer labels than a blocked one
@@ -36,7 +34,7 @@ settings = {dns}
 name = "lab zone"
 plugin = "dns_rfc2136"
 match = "lab.test, *.lab.test"
-settings = {dns}
+settings = {lab_dns}
 
 [[managed_challenge]]
 name = "slow zone"
@@ -60,13 +58,6 @@ scope = ["managed_acme_consumer"]
 """
 
 
-class Issued(NamedTuple):
-    """A chain that a client got."""
-
-    names: frozenset[str]
-    serial: int
-
-
 class Stack:
     """The servers around hubs; `hub` makes one."""
 
@@ -78,7 +69,8 @@ class Stack:
         self._journal = journal
         self._count = 0
         self._credentials: dict[tuple[Path, str], dict[str, str]] = {}
-        journal.keep_secret("TSIG key", bind.key.secret)
+        for zone in bind.zones:
+            journal.keep_secret(f"TSIG key for {zone.name}", bind.key_of(zone.name).secret)
 
     def new_folder(self, name: str) -> Path:
         """A folder for one client or server."""
@@ -120,17 +112,24 @@ class Stack:
 
     def apply(self, hub: HubProcess, *tokens: str, slow_seconds: int = 60) -> None:
         """Give a hub's storage this world's resources."""
-        dns = (
-            f'{{ server = "{self.bind.primary}", port = {self.bind.port}, key_name = "{self.bind.key.name}", '
-            f'key_secret = "env:TSIG", key_algorithm = "{self.bind.key.algorithm}" }}'
-        )
+        lab_key = self.bind.key_of("lab.test")
         text = RESOURCES.format(
-            directory=self.pebble.directory, ca_file=self.pebble.ca_file, dns=dns, slow_seconds=slow_seconds
+            directory=self.pebble.directory,
+            ca_file=self.pebble.ca_file,
+            dns=self._dns_settings(self.bind.key, "TSIG"),
+            lab_dns=self._dns_settings(lab_key, "LAB_TSIG"),
+            slow_seconds=slow_seconds,
         )
         for token in tokens:
             title, _, more = token.partition(":")
             text += TOKEN.format(title=title, more=more.strip())
-        hub.apply(text, TSIG=self.bind.key.secret)
+        hub.apply(text, TSIG=self.bind.key.secret, LAB_TSIG=lab_key.secret)
+
+    def _dns_settings(self, key: TsigKey, variable: str) -> str:
+        return (
+            f'{{ server = "{self.bind.primary}", port = {self.bind.port}, key_name = "{key.name}", '
+            f'key_secret = "env:{variable}", key_algorithm = "{key.algorithm}" }}'
+        )
 
     def credentials(self, hub: HubProcess, title: str) -> dict[str, str]:
         """EAB credentials of a token."""
@@ -142,15 +141,7 @@ class Stack:
 
     def verified(self, path: Path) -> Issued:
         """What a chain file holds, when it leads to Pebble's root for each of its names."""
-        chain = x509.load_pem_x509_certificates(path.read_bytes())
-        root = x509.load_pem_x509_certificate(self.pebble.root().encode())
-        names = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        found = frozenset(names.get_values_for_type(x509.DNSName))
-        verifier = PolicyBuilder().store(Store([root]))
-        for name in found:
-            subject = x509.DNSName(name.replace("*", "any"))
-            verifier.build_server_verifier(subject).verify(chain[0], chain[1:])
-        return Issued(found, chain[0].serial_number)
+        return verified(path, self.pebble.root())
 
     def issued_upstream(self) -> list[str]:
         """Pebble's orders that it issued a certificate for, one entry each time."""

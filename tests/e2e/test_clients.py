@@ -1,4 +1,6 @@
-"""Real clients get and renew certificates through a hub, from Pebble, which validates through BIND."""
+"""What real clients get through a hub, from Pebble, which validates through BIND: names at the apex of a zone, in two
+zones, and behind a CNAME. All else that clients do is in tests/matrix.
+"""
 
 from collections.abc import Callable
 
@@ -35,20 +37,7 @@ def prefix(request: pytest.FixtureRequest) -> str:
 CLIENTS = ["certbot 2.1", "certbot current", "lego", "Caddy"]
 
 
-@pytest.mark.parametrize("client", CLIENTS, indirect=True)
-def test_a_client_gets_and_renews_a_certificate_for_one_name(
-    client: Client, stack: Stack, request: pytest.FixtureRequest
-) -> None:
-    name = f"w{prefix(request)}.corp.test"
-    first = stack.verified(client.issue(name)[0])
-    assert first.names == {name}
-    second = stack.verified(client.renew()[0])
-    assert second.names == {name}
-    assert second.serial != first.serial
-    stack.assert_no_txt_left()
-
-
-@pytest.mark.parametrize("client", CLIENTS, indirect=True)
+@pytest.mark.parametrize("client", ["certbot current", "Caddy"], indirect=True)
 def test_a_client_gets_an_apex_with_its_wildcard(client: Client, stack: Stack) -> None:
     chains = [stack.verified(path).names for path in client.issue("corp.test", "*.corp.test")]
     together = [{"corp.test", "*.corp.test"}]
@@ -69,8 +58,12 @@ def test_a_client_gets_three_names_from_two_managed_challenges(
     stack.assert_no_txt_left()
 
 
-@pytest.mark.parametrize("client", ["certbot current"], indirect=True)
-def test_a_name_whose_challenge_is_a_cname_into_another_zone_works(client: Client, stack: Stack) -> None:
-    [chain] = client.issue("alias.corp.test")
-    assert stack.verified(chain).names == {"alias.corp.test"}
+@pytest.mark.parametrize("client", CLIENTS, indirect=True)
+def test_a_name_whose_challenge_is_a_cname_into_another_zone_works(
+    client: Client, stack: Stack, request: pytest.FixtureRequest
+) -> None:
+    kind = request.node.callspec.params["client"]
+    name = f"alias{CLIENTS.index(kind)}.corp.test"  # one for each, so that each makes Pebble follow the CNAME
+    [chain] = client.issue(name)
+    assert stack.verified(chain).names == {name}
     stack.assert_no_txt_left()

@@ -14,7 +14,7 @@ from acmehub.models import Role
 from acmehub.ports.store import Missing
 from acmehub.problems import Problem
 from acmehub.testing.acme_client import AcmeClient
-from acmehub.testing.acme_keys import AccountKey, ExternalAccount
+from acmehub.testing.acme_keys import AccountKey, ExternalAccount, make_csr
 from acmehub.wire import AccountUpdate
 from tests.http.lab import BASE, Lab
 
@@ -256,8 +256,22 @@ async def test_a_deactivated_account_is_served_no_more(lab: Lab, client: AcmeCli
 
 
 @pytest.mark.parametrize("status", ["revoked", "pending", "x"])
-async def test_no_other_status_can_be_set(client: AcmeClient, status: str) -> None:
-    assert (await client.post(client.kid, {"status": status}, status=400)).problem == "malformed"
+async def test_another_status_than_deactivated_is_ignored(client: AcmeClient, status: str) -> None:
+    changed = await client.post(client.kid, {"status": status, "contact": ["mailto:a@example.org"]}, status=200)
+    assert (changed.json["status"], changed.json["contact"]) == ("valid", ["mailto:a@example.org"])
+
+
+async def test_the_open_orders_of_a_deactivated_account_are_cancelled(lab: Lab, client: AcmeClient) -> None:
+    ready = (await client.new_order(["a.corp.test"])).location
+    await client.new_authz("b.corp.test")
+    placed = await client.new_order(["c.corp.test"])
+    await client.finalize(placed.json, make_csr(["c.corp.test"])[0])
+    await client.post(client.kid, {"status": "deactivated"})
+    bundle = await lab.stored(ready)
+    assert (bundle.order.status.value, bundle.order.run_at) == ("invalid", None)
+    assert (await lab.stored(placed.location)).order.status.value == "processing"
+    found = await lab.hub.store.orders.list(account_id=client.kid.rpartition("/")[2])
+    assert sorted(order.status.value for order in found) == ["invalid", "invalid", "processing"]
 
 
 async def test_terms_of_service_must_be_agreed_to_only_where_there_are_some(lab: Lab) -> None:
@@ -269,6 +283,8 @@ async def test_terms_of_service_must_be_agreed_to_only_where_there_are_some(lab:
     client = await lab.stranger()
     refused = await client.register(external, status=403)
     assert refused.problem == "userActionRequired"
+    assert refused.json["instance"] == terms
+    assert refused.links("terms-of-service") == [terms]
     await client.register(external, status=201, termsOfServiceAgreed=True)
 
 

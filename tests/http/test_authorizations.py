@@ -34,7 +34,7 @@ async def test_rule_9_a_wildcards_authorization_says_so_and_offers_all_three(lab
     assert [item["type"] for item in authorization["challenges"]] == ALL
 
 
-async def test_in_mode_verify_only_dns_01_is_offered_also_for_a_wildcard(lab: Lab) -> None:
+async def test_in_mode_verify_only_dns_01_is_offered_for_a_wildcard(lab: Lab) -> None:
     client = await lab.client(authorization=AuthorizationMode.VERIFY)
     placed = await client.new_order(["*.corp.test"])
     url = placed.json["authorizations"][0]

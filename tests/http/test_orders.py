@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
@@ -190,14 +191,27 @@ async def test_dates_are_refused_where_the_authority_sets_them(lab: Lab, client:
         assert member in reply.json["detail"]
     await lab.no_authority()
     await lab.authority("ca_local", name="signs")
-    reply = await client.new_order(["a.corp.test"], notAfter="2026-12-01T00:00:00Z")
-    assert reply.json["notAfter"] == "2026-12-01T00:00:00Z"
+    until = (lab.now + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    reply = await client.new_order(["a.corp.test"], notAfter=until)
+    assert reply.json["notAfter"] == until
     for nonsense in ("tomorrow", "2026-12-01T00:00:00", "", 5):
         await client.new_order(["a.corp.test"], status=400, notAfter=nonsense)
 
 
-async def test_rule_29_replaces_is_accepted_and_nonsense_in_it_ignored(client: AcmeClient) -> None:
-    assert (await client.new_order(["a.corp.test"], replaces="AbC-_1.Zz")).json["replaces"] == "AbC-_1.Zz"
+async def test_dates_that_cannot_be_had_are_refused_before_there_is_an_order(lab: Lab) -> None:
+    await lab.no_authority()
+    await lab.authority("ca_local", name="signs")
+    client = await lab.client()
+    moments = [(lab.now + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ") for days in (-1, 1, 2, 36500)]
+    past, soon, later, far = moments
+    for dates in ({"notAfter": past}, {"notBefore": later, "notAfter": soon}, {"notAfter": far}):
+        refused = await client.new_order(["a.corp.test"], status=400, **dates)
+        assert "notAfter" in refused.json["detail"]
+    assert (await client.new_order(["a.corp.test"], notBefore=soon, notAfter=later)).json["notBefore"] == soon
+
+
+async def test_rule_29_replaces_that_is_unknown_or_nonsense_is_ignored(client: AcmeClient) -> None:
+    assert "replaces" not in (await client.new_order(["a.corp.test"], replaces="AbC-_1.Zz")).json
     assert "replaces" not in (await client.new_order(["b.corp.test"], replaces="?")).json
 
 

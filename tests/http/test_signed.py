@@ -29,11 +29,30 @@ async def test_rule_23_the_directory_advertises_what_is_honoured_and_no_more(lab
         "newNonce": f"{BASE}/acme/new-nonce",
         "newAccount": f"{BASE}/acme/new-account",
         "newOrder": f"{BASE}/acme/new-order",
+        "newAuthz": f"{BASE}/acme/new-authz",
+        "revokeCert": f"{BASE}/acme/revoke-cert",
+        "keyChange": f"{BASE}/acme/key-change",
+        "renewalInfo": f"{BASE}/acme/renewal-info",
         "meta": {"externalAccountRequired": True},
     }
 
 
-@pytest.mark.parametrize("path", ["/acme", "/acme/", "/acme/revoke-cert", "/acme/order/", "/acme/order/x/y"])
+async def test_every_resource_of_the_directory_is_there(lab: Lab) -> None:
+    for name, url in (await lab.http.get("/acme/directory")).json().items():
+        if name not in ("meta", "renewalInfo"):  # which takes an identifier more
+            assert (await lab.http.request("PUT", url)).status_code == 405
+
+
+async def test_the_directory_and_new_nonce_are_given_by_post_as_get_too(lab: Lab, client: AcmeClient) -> None:
+    given = await client.post(f"{BASE}/acme/directory", status=200)
+    assert given.json == (await lab.http.get("/acme/directory")).json()
+    again = await client.post(client.directory["newNonce"], status=204)
+    assert again.headers["cache-control"] == "no-store"
+    stranger = await lab.stranger()
+    await stranger.post(f"{BASE}/acme/directory", status=400)
+
+
+@pytest.mark.parametrize("path", ["/acme", "/acme/", "/acme/new-cert", "/acme/order/", "/acme/order/x/y"])
 async def test_an_unknown_path_is_a_problem_with_a_nonce(lab: Lab, path: str) -> None:
     response = await lab.http.post(path, content=b"{}", headers={"content-type": "application/jose+json"})
     check_answer(response)
@@ -46,8 +65,9 @@ async def test_an_unknown_path_is_a_problem_with_a_nonce(lab: Lab, path: str) ->
     [
         ("GET", "/acme/new-order", "POST"),
         ("PUT", "/acme/order/abc", "POST"),
-        ("POST", "/acme/directory", "GET, HEAD"),
-        ("DELETE", "/acme/new-nonce", "GET, HEAD"),
+        ("GET", "/acme/revoke-cert", "POST"),
+        ("PUT", "/acme/directory", "GET, HEAD, POST"),
+        ("DELETE", "/acme/new-nonce", "GET, HEAD, POST"),
     ],
 )
 async def test_a_wrong_method_is_a_problem_with_a_nonce_and_allow(lab: Lab, method: str, path: str, allow: str) -> None:
@@ -156,11 +176,11 @@ async def test_a_request_that_is_not_authentic_spends_no_nonce(client: AcmeClien
 async def test_a_wrong_algorithm_lists_the_right_ones(client: AcmeClient) -> None:
     reply = await client.post(client.kid, status=400, alg="HS256")
     assert reply.problem == "badSignatureAlgorithm"
-    assert reply.json["algorithms"] == ["RS256", "ES256", "ES384", "ES512"]
+    assert reply.json["algorithms"] == ["RS256", "ES256", "ES384", "ES512", "EdDSA"]
 
 
-@pytest.mark.parametrize("kind", ["P-256", "P-384", "P-521", "RSA"])
-async def test_rule_25_each_of_the_four_algorithms_is_taken(lab: Lab, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["P-256", "P-384", "P-521", "RSA", "Ed25519"])
+async def test_rule_25_each_of_the_algorithms_is_taken(lab: Lab, kind: str) -> None:
     client = await lab.client(kind=kind)
     assert (await client.post(client.kid)).json["status"] == "valid"
 

@@ -38,16 +38,6 @@ START_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Zone:
-    """A zone: `hosts` (below the apex, `""` being the apex, `"*"` any name) whose challenges the hub's key may answer;
-    `records` are further lines of the zone file."""
-
-    name: str
-    hosts: tuple[str, ...] = ("",)
-    records: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class TsigKey:
     """A TSIG key; `secret` is base64."""
 
@@ -58,6 +48,21 @@ class TsigKey:
     def keyring(self) -> dns.tsig.Key:
         """As dnspython takes it."""
         return dns.tsig.Key(self.name, self.secret, f"{self.algorithm}.")
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone: `hosts` (below the apex, `""` being the apex, `"*"` any name) whose challenges the hub's key may answer;
+    `records` are further lines of the zone file.
+
+    With a `key` of its own that key may answer for `hosts`, and the hub's only below the names `guests`.
+    """
+
+    name: str
+    hosts: tuple[str, ...] = ("",)
+    records: tuple[str, ...] = ()
+    key: TsigKey | None = None
+    guests: tuple[str, ...] = ()
 
 
 class Bind:
@@ -94,6 +99,11 @@ class Bind:
     def primary(self) -> str:
         """The address that takes updates."""
         return self.addresses[0]
+
+    def key_of(self, zone_name: str) -> TsigKey:
+        """The key for a zone: its own, else the hub's."""
+        own = next(zone.key for zone in self.zones if zone.name == zone_name)
+        return own or self.key
 
     def __enter__(self) -> Self:
         # A copy, because AppArmor, where it is on, lets /usr/sbin/named write to /var/lib/bind and nowhere else.
@@ -191,7 +201,7 @@ class Bind:
         config = [self._options(address)]
         config += [
             f'key "{key.name}" {{ algorithm {key.algorithm}; secret "{key.secret}"; }};'
-            for key in (self.key, self.admin)
+            for key in (self.key, self.admin, *(zone.key for zone in self.zones if zone.key is not None))
         ]
         for zone in self.zones:
             if address == self.primary:
@@ -232,7 +242,8 @@ controls {{ }};
         for host in zone.hosts:
             name = f"{host}.{zone.name}" if host else zone.name
             rule = "zonesub" if host == "*" else f"name _acme-challenge.{name}."
-            grants.append(f"grant {self.key.name} {rule} TXT;")
+            grants.append(f"grant {self.key_of(zone.name).name} {rule} TXT;")
+        grants += [f"grant {self.key.name} subdomain {guest}.{zone.name}. TXT;" for guest in zone.guests]
         policy = " ".join(grants)
         return f'zone "{zone.name}" {{ type primary; file "{zone.name}.zone"; update-policy {{ {policy} }}; }};'
 

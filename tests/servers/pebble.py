@@ -27,7 +27,7 @@ class PebbleOptions(msgspec.Struct, frozen=True, kw_only=True):
     `dns_server` (HOST:PORT) is where it validates, None with `always_valid` when it does not. `nonce_reject` and
     `authz_reuse` in percent; `sleep` is the longest it waits before a validation, in seconds. `eab_keys` (key id to
     HMAC key in base64url) makes External Account Binding required. `alternate_roots` adds chains, `chain_length` is
-    the number of intermediates.
+    the number of intermediates. `program` is another Pebble than Debian's.
     """
 
     dns_server: str | None = None
@@ -41,6 +41,7 @@ class PebbleOptions(msgspec.Struct, frozen=True, kw_only=True):
     alternate_roots: int = 0
     chain_length: int = 1
     certificate_validity: int = 90 * 24 * 3600
+    program: str = PROGRAM
 
 
 class Pebble:
@@ -88,7 +89,7 @@ def running_pebble(folder: Path, options: PebbleOptions | None = None, *, log: P
     certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
     port, management_port = _free_ports(2)
     (folder / "pebble.json").write_text(json.dumps({"pebble": _configuration(folder, port, management_port, options)}))
-    command = [PROGRAM, "-config", str(folder / "pebble.json"), f"-strict={str(options.strict).lower()}"]
+    command = [options.program, "-config", str(folder / "pebble.json"), f"-strict={str(options.strict).lower()}"]
     if options.dns_server:
         command += ["-dnsserver", options.dns_server]
     log = log or folder / "pebble.log"

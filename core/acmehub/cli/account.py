@@ -3,6 +3,7 @@
 import click
 
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.models import AuthorizationMode
 from acmehub.services.operations import AccountLine
 
 
@@ -32,6 +33,26 @@ async def show(session: Session, account_id: str) -> Result:
     return Result(found, _lines(found))
 
 
+@account.command(
+    name="set",
+    epilog="\b\nExamples:\n  acmehub account set 5ab1… --learned accept\n  acmehub account set 5ab1… --learned none",
+)
+@click.argument("account_id", metavar="ACCOUNT")
+@click.option(
+    "--learned",
+    type=click.Choice(["preapproved", "accept", "none"]),
+    required=True,
+    help="The mode that `auto` is to use for it until another kind of client does; none: learn anew.",
+)
+@hub_verb
+async def set_(session: Session, account_id: str, learned: str) -> Result:
+    """Correct what mode `auto` has learned about a client (docs/slow-upstreams.md)."""
+    mode = None if learned == "none" else AuthorizationMode(learned)
+    await session.hub.learning.set(account_id, mode, session.acting)
+    found = await session.hub.operations.account(account_id)
+    return Result(found, _lines(found))
+
+
 @account.command(epilog="\b\nExample:\n  acmehub account deactivate 5ab1…")
 @click.argument("account_id", metavar="ACCOUNT")
 @hub_verb
@@ -52,5 +73,6 @@ def _lines(item: AccountLine) -> list[str]:
             ("client", item.user_agent),
             ("thumbprint", item.thumbprint),
             ("created", moment(item.created)),
+            ("authorization", f"{item.authorization.value} ({item.authorization_why})"),
         ]
     )

@@ -1,5 +1,6 @@
 """`acmehub authority`."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -103,7 +104,11 @@ async def set_(
         tags=tags if tags or no_tags else UNSET,
         enabled=UNSET if enabled is None else enabled,
     )
-    return _shown(await service.set(name, patch, session.acting, sources=session.sources))
+    item = await service.set(name, patch, session.acting, sources=session.sources)
+    if enabled is False and (count := await session.hub.campaigns.in_use(item.id, session.acting)):
+        command = f"acmehub certificate renew-by DATE --authority {shlex.quote(item.name)}"
+        return _shown(item, f"{count} certificates of it are in use; to have them renewed elsewhere: {command}")
+    return _shown(item)
 
 
 @authority.command(epilog="\b\nExample:\n  acmehub authority remove pebble")
@@ -119,7 +124,7 @@ def _state(item: AuthorityView) -> str:
     return "disabled" if not item.enabled else "default" if item.default else "enabled"
 
 
-def _shown(item: AuthorityView) -> Result:
+def _shown(item: AuthorityView, *remarks: str) -> Result:
     lines = fields(
         [
             ("authority", item.name),
@@ -133,4 +138,4 @@ def _shown(item: AuthorityView) -> Result:
             ("✗", item.problem),
         ]
     )
-    return Result(item, lines)
+    return Result(item, [*lines, *remarks])

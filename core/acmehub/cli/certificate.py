@@ -3,13 +3,18 @@
 import click
 import msgspec
 
+from acmehub.cli.campaigns import campaigns, end_campaign, renew_by
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.services.operations import REASONS
+from acmehub.services.operations import REASONS, CertificateLine
 
 
 @click.group()
 def certificate() -> None:
     """Certificates that were issued through the hub."""
+
+
+for command in (renew_by, campaigns, end_campaign):
+    certificate.add_command(command)
 
 
 @certificate.command(name="list", epilog="\b\nExample:\n  acmehub certificate list --name www.corp.test")
@@ -57,7 +62,7 @@ async def show(session: Session, certificate_id: str, pem: bool) -> Result:
             ("authority", line.authority),
             ("valid from", moment(line.not_before)),
             ("valid until", moment(line.not_after)),
-            ("revoked", moment(line.revoked) if line.revoked else ""),
+            ("revoked", _revoked(line)),
             ("order", stored.order_id),
             ("account", stored.account_id),
         ]
@@ -73,3 +78,12 @@ async def revoke(session: Session, certificate_id: str, reason: str) -> Result:
     """Revoke a certificate at the authority that issued it."""
     found = await session.hub.operations.revoke(certificate_id, reason, session.actor)
     return Result(found, [f"certificate {found.id} is revoked"])
+
+
+def _revoked(line: CertificateLine) -> str:
+    """When, and for which reason if one was given."""
+    if line.revoked is None:
+        return ""
+    words = {code: name for name, code in REASONS.items()}
+    code = line.revocation_reason
+    return moment(line.revoked) + (f" ({words.get(code, f'reason {code}')})" if code is not None else "")

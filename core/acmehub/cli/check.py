@@ -9,12 +9,13 @@ from acmehub.cli.exits import Exit
 from acmehub.cli.session import Result, Session, fields, hub_verb
 
 if TYPE_CHECKING:
-    from acmehub.services.checks import AuthorityCheck, Check, NameCheck
+    from acmehub.services.checks import AuthorityCheck, Check, NameCheck, ProfileCheck
 
 EPILOG = """\b
 Examples:
   acmehub check www.corp.test
   acmehub check corp.test "*.corp.test" --token "Firewall 01" --live
+  acmehub check www.corp.test --principal firewall-01 --profile shortlived
 """
 
 
@@ -22,16 +23,19 @@ Examples:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--principal", default="", help="Whether this principal may have the names.")
 @click.option("--token", default="", help="Whether this token (its title) may have the names.")
+@click.option("--profile", default="", help="What an order that names this profile would lead to.")
 @click.option("--live", is_flag=True, help="Write a TXT record for each name, wait until it is seen, remove it.")
 @hub_verb
-async def check(session: Session, names: tuple[str, ...], principal: str, token: str, live: bool) -> Result:
+async def check(
+    session: Session, names: tuple[str, ...], principal: str, token: str, profile: str, live: bool
+) -> Result:
     """What would happen to an order for these names: rule, managed challenge, zone, CNAME, CAA, authority.
 
     Exit status 1 when something stands against it.
     """
     if live:
         click.echo("writing a TXT record for each name, and looking for it …", err=True)
-    found = await session.hub.checks.check(names, principal=principal, token=token, live=live)
+    found = await session.hub.checks.check(names, principal=principal, token=token, profile=profile, live=live)
     return Result({"good": found.good, **msgspec.structs.asdict(found)}, _lines(found), _status(found))
 
 
@@ -40,10 +44,24 @@ def _status(found: "Check") -> int:
 
 
 def _lines(found: "Check") -> list[str]:
-    lines = _authority(found.authority)
+    lines = [*_profile(found.profile), *_authority(found.authority)]
     for item in found.names:
         lines += ["", *_name(item)]
     return lines
+
+
+def _profile(item: "ProfileCheck | None") -> list[str]:
+    if item is None:
+        return []
+    return fields(
+        [
+            ("profile", f"{item.name}: {item.description}" if item.description else item.name),
+            ("asked upstream", f"profile {item.upstream_profile}" if item.upstream_profile else ""),
+            ("keys", item.key_types),
+            ("lifetime", f"{item.lifetime_days} days" if item.lifetime_days else ""),
+            ("✗", item.error),
+        ]
+    )
 
 
 def _authority(item: "AuthorityCheck") -> list[str]:

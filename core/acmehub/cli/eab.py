@@ -1,44 +1,22 @@
-"""Commands that are ready to be pasted on a device, with its credentials in them."""
+"""What is ready to be pasted on a device, with its credentials in it."""
 
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
-from acmehub.scopes import match_rule
+from acmehub.cli.pasted import Snippet, Values
+from acmehub.cli.snippets import SNIPPETS, snippet
+from acmehub.scopes import Addresses, match_rule
 
-MAIL = "you@example.org"
+SHOWN = ("certbot", "lego", "Caddy", "acme.sh")
 
 
-def commands(directory: str, kid: str, key: str, root: Path | None, names: str) -> Sequence[str]:
-    """Lines for certbot, lego, Caddy and acme.sh; `root` is the CA file that they must trust, if any."""
-    name = example_name(names)
-    ca = shlex.quote(str(root)) if root else ""
-    return [
-        "",
-        "# certbot (any authenticator will do: nobody connects to the device)",
-        _line(
-            f"REQUESTS_CA_BUNDLE={ca}" if ca else "",
-            f"certbot certonly -n --agree-tos -m {MAIL} --server {directory}",
-            f"--eab-kid {kid} --eab-hmac-key {key} --standalone -d {name}",
-        ),
-        "",
-        "# lego",
-        _line(
-            f"LEGO_CA_CERTIFICATES={ca}" if ca else "",
-            f"lego -s {directory} -a -m {MAIL} --eab --kid {kid} --hmac {key}",
-            f"--http --http.port 127.0.0.1:8081 -d {name} run",
-        ),
-        "",
-        "# Caddy (global options of the Caddyfile)",
-        *_caddy(directory, kid, key, root),
-        "",
-        "# acme.sh",
-        _line(
-            f"acme.sh --register-account --server {directory} --eab-kid {kid} --eab-hmac-key {key} -m {MAIL}",
-            f"--ca-bundle {ca}" if ca else "",
-        ),
-        _line(f"acme.sh --issue --stateless -d {name} --server {directory}", f"--ca-bundle {ca}" if ca else ""),
-    ]
+def commands(values: Values, asked: Sequence[str] = ()) -> list[str]:
+    """Lines for the clients that are `asked` for (`KeyError` for an unknown one), else for the best known ones (and
+    acme-tiny, when there is a secret directory); then which others there are."""
+    usual = (*SHOWN, "acme-tiny") if values.secret_directory else SHOWN
+    chosen = [snippet(client) for client in asked or usual]
+    lines = [line for item in chosen for line in ("", f"# {item.heading(values)}", *_text(item, values))]
+    others = [item.client for item in SNIPPETS if item not in chosen]
+    return lines if asked else [*lines, "", f"# with --client: {', '.join(others)}"]
 
 
 def example_name(names: str) -> str:
@@ -46,23 +24,13 @@ def example_name(names: str) -> str:
     if not names:
         return "host.example.com"
     pattern = match_rule(names).patterns[0]
+    if isinstance(pattern, Addresses):
+        return str(pattern.example)
     text = str(pattern)
     return f"host.{text.removeprefix('*.')}" if pattern.below else text
 
 
-def _line(*parts: str) -> str:
-    return " ".join(part for part in parts if part)
-
-
-def _caddy(directory: str, kid: str, key: str, root: Path | None) -> list[str]:
-    trust = [f"\tacme_ca_root {root}"] if root else []
-    return [
-        "{",
-        f"\tacme_ca {directory}",
-        *trust,
-        "\tacme_eab {",
-        f"\t\tkey_id {kid}",
-        f"\t\tmac_key {key}",
-        "\t}",
-        "}",
-    ]
+def _text(item: Snippet, values: Values) -> list[str]:
+    if item.secret_directory and not values.secret_directory:
+        return ["# it needs the URL of a secret directory: acmehub token set TITLE --secret-directory"]
+    return item.filled(values).splitlines()

@@ -54,12 +54,18 @@ plugin = "storage_sqlite"
 [acme]
 # The longest that an answer waits for news, in seconds; below 25 it is a limit for every client (proxies in front).
 hold = 25.0
+# Who orders again what it has an open order for gets that order.
+join_orders = true
+# A CSR that comes again within so many seconds gets the certificate that is there; 0: never.
+same_csr_seconds = 3600.0
 website = ""
 # A URL here means that clients must agree to it; some of them then ask a person.
 terms_of_service = ""
 caa_identities = []
 # How long a client has for an order.
 order_days = 7
+# Seconds after which clients ask again when to renew (ARI, RFC 9773): how soon a campaign reaches them.
+renewal_info_seconds = 21600
 
 [dns]
 # Who is asked to find zones and CNAMEs: HOST[:PORT]. Empty: the system's resolvers.
@@ -68,11 +74,30 @@ resolvers = []
 port = 53
 timeout = 5.0
 
+[verify]
+# For tokens in mode "verify": the hub looks itself for the proof of its clients (http-01, tls-alpn-01, dns-01).
+# The ports it connects to; others only in a laboratory.
+http_port = 80
+tls_port = 443
+# The only networks it connects to. Loopback, link-local, multicast and cloud metadata addresses stay closed unless a
+# network names them, as "127.0.0.0/8" would.
+networks = ["0.0.0.0/0", "::/0"]
+# Who is asked for addresses. Empty: the resolvers of [dns].
+resolvers = []
+# The most redirects that are followed, seconds for a look at a name, bytes that are read of an answer.
+redirects = 10
+timeout = 10.0
+response_bytes = 4096
+# Days that a proof is remembered for an account and a name, so that a renewal need not prove anew; 0: never.
+remember_days = 0.0
+
 [worker]
 # Orders that one process works on at once; seconds a lease lasts without a sign of life; hours that efforts last.
 concurrency = 64
 lease = 30.0
 efforts_hours = 24.0
+# Days after which orders that are over, and whose certificates have run out for as long, are forgotten; 0: never.
+keep_days = 90.0
 
 [limits]
 # Open connections, bytes of a request's head, seconds until a request is whole, seconds an idle connection is kept.

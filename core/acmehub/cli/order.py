@@ -29,7 +29,14 @@ async def list_(session: Session, status: str | None, account_id: str, after: st
         status=OrderStatus(status) if status else None, account_id=account_id, after=after, limit=limit
     )
     rows = [
-        (item.id, item.status, item.stage, item.principal, moment(item.created), ", ".join(item.names))
+        (
+            item.id,
+            item.status,
+            item.stage,
+            item.principal,
+            moment(item.created),
+            ", ".join(item.names) + (" (pre-authorization)" if item.preauthorization else ""),
+        )
         for item in found
     ]
     return Result(list(found), table(("ORDER", "STATUS", "STAGE", "PRINCIPAL", "CREATED", "NAMES"), rows, "no orders"))
@@ -80,6 +87,7 @@ def _data(story: OrderStory) -> dict[str, object]:
         "token": story.token,
         "account": order.account_id,
         "authority": story.authority,
+        "profile": order.client_profile,
         "mode": order.mode,
         "created": order.created,
         "expires": order.expires,
@@ -128,6 +136,8 @@ def _head(story: OrderStory) -> list[str]:
             ("names", [item.value for item in order.identifiers]),
             ("principal", f"{story.principal}, by token {story.token!r}"),
             ("authority", story.authority),
+            ("profile", order.client_profile),
+            ("asked upstream", f"profile {order.profile}" if order.profile else ""),
             ("mode", order.mode),
             ("created", moment(order.created)),
             ("next step", moment(order.run_at) if order.run_at else ""),

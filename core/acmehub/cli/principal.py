@@ -8,6 +8,7 @@ from acmehub.models import PrincipalType, Role
 from acmehub.services.principals import NewPrincipal, PrincipalPatch, PrincipalView, parse_role, role_text
 
 ROLES = f"A role ({', '.join(Role)}), or ROLE:TAG,TAG; may be repeated."
+PROFILES = "The only profiles that it may ask for; may be repeated."
 TYPES = click.Choice([item.value for item in PrincipalType])
 
 
@@ -30,12 +31,19 @@ Examples:
     "--type", "kind", type=TYPES, default=PrincipalType.APPLICATION.value, show_default=True, help="Its type."
 )
 @click.option("--role", "roles", multiple=True, help=ROLES)
+@click.option("--profile", "profiles", multiple=True, help=PROFILES)
 @click.option("--disabled", is_flag=True, help="Refused until it is enabled.")
 @hub_verb
-async def add(session: Session, name: str, kind: str, roles: tuple[str, ...], disabled: bool) -> Result:
+async def add(
+    session: Session, name: str, kind: str, roles: tuple[str, ...], profiles: tuple[str, ...], disabled: bool
+) -> Result:
     """Add a principal."""
     new = NewPrincipal(
-        name=name, type=PrincipalType(kind), roles=tuple(parse_role(text) for text in roles), enabled=not disabled
+        name=name,
+        type=PrincipalType(kind),
+        roles=tuple(parse_role(text) for text in roles),
+        enabled=not disabled,
+        profiles=profiles,
     )
     return _shown(await session.hub.principals.add(new, session.acting))
 
@@ -66,6 +74,8 @@ async def show(session: Session, name: str) -> Result:
 @click.option("--type", "kind", type=TYPES, help="Its type.")
 @click.option("--role", "roles", multiple=True, help=f"The roles, instead of those there are. {ROLES}")
 @click.option("--no-roles", is_flag=True, help="Take all roles away.")
+@click.option("--profile", "profiles", multiple=True, help=f"Instead of those before. {PROFILES}")
+@click.option("--no-profiles", is_flag=True, help="It may ask for any profile.")
 @click.option("--enable/--disable", "--enabled/--disabled", "enabled", default=None, help="Whether it may do anything.")
 @hub_verb
 async def set_(
@@ -75,6 +85,8 @@ async def set_(
     kind: str | None,
     roles: tuple[str, ...],
     no_roles: bool,
+    profiles: tuple[str, ...],
+    no_profiles: bool,
     enabled: bool | None,
 ) -> Result:
     """Change a principal; what is not named stays. A disabled one is refused at its next request."""
@@ -83,6 +95,7 @@ async def set_(
         type=PrincipalType(kind) if kind else UNSET,
         roles=tuple(parse_role(text) for text in roles) if roles or no_roles else UNSET,
         enabled=UNSET if enabled is None else enabled,
+        profiles=profiles if profiles or no_profiles else UNSET,
     )
     return _shown(await session.hub.principals.set(name, patch, session.acting))
 
@@ -108,6 +121,7 @@ def _shown(item: PrincipalView) -> Result:
             ("type", item.type),
             ("state", "enabled" if item.enabled else "disabled"),
             ("roles", _roles(item) or "none"),
+            ("profiles", item.profiles),
             ("tokens", item.tokens),
             ("created", moment(item.created)),
         ]

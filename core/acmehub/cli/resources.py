@@ -43,7 +43,9 @@ async def apply(session: Session, file: Path, dry_run: bool) -> Result:
 async def export(session: Session) -> Result:
     """Print the resources as a file for `acmehub apply`, with secrets left out."""
     hub = session.hub
-    text = await export_resources(hub.principals, hub.tokens, hub.managed_challenges, hub.authorities, session.acting)
+    text = await export_resources(
+        hub.principals, hub.tokens, hub.managed_challenges, hub.authorities, hub.profiles, session.acting
+    )
     return Result({"toml": text}, text.splitlines())
 
 

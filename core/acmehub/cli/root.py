@@ -21,6 +21,7 @@ VERBS = {
     "export": "acmehub.cli.resources",
     "authority": "acmehub.cli.authority",
     "challenge": "acmehub.cli.challenge",
+    "profile": "acmehub.cli.profile",
     "principal": "acmehub.cli.principal",
     "token": "acmehub.cli.token",
     "order": "acmehub.cli.order",

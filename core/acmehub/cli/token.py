@@ -8,9 +8,13 @@ import click
 import msgspec
 from msgspec import UNSET
 
-from acmehub.cli.eab import commands
+from acmehub.cli.eab import commands, example_name
+from acmehub.cli.pasted import Values
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.cli.snippets import SNIPPETS
+from acmehub.http.urls import Urls
 from acmehub.models import AuthorizationMode, Role, RoleAssignment
+from acmehub.ports.settings import Secret
 from acmehub.services.errors import NotFound
 from acmehub.services.principals import NewPrincipal
 from acmehub.services.tokens import NewToken, TokenPatch, TokenView
@@ -47,12 +51,20 @@ ADD = """\b
 Examples:
   acmehub token add "Firewall 01" --names "*.corp.test"
   acmehub token add "Printers" --principal printers --network 10.1.0.0/16 --use-limit 20 --expires 90d
+  acmehub token add "NAS" --names nas.corp.test --secret-directory --pin
+"""
+EAB = """\b
+Examples:
+  acmehub token eab "Firewall 01"
+  acmehub token eab "Firewall 01" --client mod_md --client uacme
+  acmehub token eab "Firewall 01" --json
 """
 SET = """\b
 Examples:
   acmehub token set "Firewall 01" --names "*.corp.test, corp.test"
   acmehub token set "Firewall 01" --disable
   acmehub token set "Firewall 01" --revoke
+  acmehub token set "NAS" --secret-directory
 """
 
 
@@ -65,6 +77,8 @@ Examples:
 @click.option("--network", "networks", multiple=True, metavar="CIDR", help="Accounts may be bound from here only.")
 @click.option("--use-limit", type=click.IntRange(1), help="How many accounts it may bind.")
 @click.option("--expires", type=Moment(), help="Until when it may bind accounts: 90d, 2027-01-31, …")
+@click.option("--secret-directory", is_flag=True, help="Make a directory URL for clients that cannot do EAB.")
+@click.option("--pin", is_flag=True, help="Only the first account key may be bound; the same as --use-limit 1.")
 @click.option("--disabled", is_flag=True, help="Refused until it is enabled.")
 @hub_verb
 async def add(
@@ -73,11 +87,16 @@ async def add(
     principal: str | None,
     scope: tuple[str, ...],
     authorization: str,
+    secret_directory: bool,
+    pin: bool,
     disabled: bool,
     **limits: Any,
 ) -> Result:
     """Add a token. Its API secret is shown now and never again; EAB credentials by `token eab`."""
     roles = tuple(Role(item) for item in scope) or (Role.MANAGED_ACME_CONSUMER,)
+    if pin and limits["use_limit"] not in (None, 1):
+        raise click.UsageError("--pin is a limit of one use: it cannot stand beside another --use-limit")
+    limits["use_limit"] = 1 if pin else limits["use_limit"]
     if principal is None:
         await _make_application(session, title, roles)
     new = NewToken(
@@ -86,14 +105,16 @@ async def add(
         scope=roles,
         authorization=AuthorizationMode(authorization),
         enabled=not disabled,
+        secret_directory=secret_directory,
         **limits,
     )
     added = await session.hub.tokens.add(new, session.acting)
     secret = added.secret.reveal()
-    lines = [*_lines(added.token), f"API secret (shown once): {secret}"]
+    shown = await _shown(session, added.token)
+    lines = [*shown.lines, f"API secret (shown once): {secret}"]
     if Role.MANAGED_ACME_CONSUMER in roles:
         lines.append(f"for an ACME client: acmehub token eab {title!r}")
-    return Result({**msgspec.structs.asdict(added.token), "secret": secret}, lines)
+    return Result({**shown.data, "secret": secret}, lines)
 
 
 async def _make_application(session: Session, name: str, roles: tuple[Role, ...]) -> None:
@@ -119,9 +140,8 @@ async def list_(session: Session, principal: str) -> Result:
 @click.argument("title")
 @hub_verb
 async def show(session: Session, title: str) -> Result:
-    """One token, without its secrets."""
-    found = await session.hub.tokens.show(title, session.acting)
-    return Result(found, _lines(found))
+    """One token, without its secrets but the URL of its secret directory, which is audited."""
+    return await _shown(session, await session.hub.tokens.show(title, session.acting))
 
 
 @token.command(name="set", epilog=SET)
@@ -137,6 +157,12 @@ async def show(session: Session, title: str) -> Result:
 @click.option("--expires", type=Moment(), help="Until when it may bind accounts: 90d, 2027-01-31, …")
 @click.option("--no-expires", is_flag=True, help="It may bind accounts at any time.")
 @click.option("--enable/--disable", "--enabled/--disabled", "enabled", default=None, help="Whether it may do anything.")
+@click.option(
+    "--secret-directory/--no-secret-directory",
+    "secret_directory",
+    default=None,
+    help="Make a directory URL for clients that cannot do EAB (the one before is over), or take it away.",
+)
 @click.option("--revoke", "end", is_flag=True, help="End it and its accounts, for good.")
 @hub_verb
 async def set_(session: Session, title: str, end: bool, **options: Any) -> Result:
@@ -146,7 +172,7 @@ async def set_(session: Session, title: str, end: bool, **options: Any) -> Resul
     if end:
         changed = await session.hub.tokens.revoke(changed.id if changed else title, session.acting)
     assert changed is not None
-    return Result(changed, _lines(changed))
+    return await _shown(session, changed)
 
 
 def _patch(
@@ -161,6 +187,7 @@ def _patch(
     expires: datetime | None,
     no_expires: bool,
     enabled: bool | None,
+    secret_directory: bool | None,
 ) -> TokenPatch:
     return TokenPatch(
         title=new_title or UNSET,
@@ -171,6 +198,8 @@ def _patch(
         use_limit=None if no_use_limit else use_limit or UNSET,
         expires=None if no_expires else expires or UNSET,
         enabled=UNSET if enabled is None else enabled,
+        secret_directory=UNSET if secret_directory is None else secret_directory,
+        new_directory=secret_directory or UNSET,
     )
 
 
@@ -192,27 +221,71 @@ async def remove(session: Session, title: str) -> Result:
     return Result({"removed": title}, [f"removed token {title}"])
 
 
-@token.command(epilog='\b\nExamples:\n  acmehub token eab "Firewall 01"\n  acmehub token eab "Firewall 01" --json')
+@token.command(epilog=EAB)
 @click.argument("title")
+@click.option("--client", "clients", multiple=True, metavar="NAME", help="Only for this client: see the last line.")
 @hub_verb
-async def eab(session: Session, title: str) -> Result:
-    """Show a token as EAB credentials, with commands for certbot, lego, Caddy and acme.sh. Audited."""
+async def eab(session: Session, title: str, clients: tuple[str, ...]) -> Result:
+    """Show a token as EAB credentials, and what to paste into ACME clients. Audited."""
     hub = session.hub
     found = await hub.tokens.eab(title, session.acting)
     shown = await hub.tokens.show(found.kid, session.acting)
     directory = f"{hub.config.public_url}/acme/directory"
     key = found.hmac_key.reveal()
     root = (hub.config.data_dir / ROOT_FILE).absolute() if hub.config.tls.mode == "auto" else None
-    lines = fields([("key id", found.kid), ("HMAC key", key), ("directory", directory), ("trust", root)])
     data = {"kid": found.kid, "hmac_key": key, "directory": directory}
-    return Result(data, [*lines, *commands(directory, found.kid, key, root, shown.names)])
+    if found.directory_key is not None:
+        data["secret_directory"] = directory_url(session, found.directory_key)
+    secret = data.get("secret_directory")
+    lines = fields(
+        [
+            ("key id", found.kid),
+            ("HMAC key", key),
+            ("directory", directory),
+            ("secret directory", secret),
+            ("trust", root),
+        ]
+    )
+    values = Values(
+        directory=directory,
+        kid=found.kid,
+        hmac_key=key,
+        name=example_name(shown.names),
+        ca=str(root or ""),
+        secret_directory=secret or "",
+    )
+    return Result(data, [*lines, *_pasted(values, clients)])
+
+
+def _pasted(values: Values, clients: tuple[str, ...]) -> list[str]:
+    try:
+        return commands(values, clients)
+    except KeyError as unknown:
+        known = ", ".join(item.client for item in SNIPPETS)
+        raise click.UsageError(f"no client {unknown.args[0]!r}; there are: {known}") from None
+
+
+async def _shown(session: Session, item: TokenView) -> Result:
+    """A token, with the URL of its secret directory for those who may see it."""
+    if not item.secret_directory:
+        return Result(msgspec.structs.asdict(item), _lines(item))
+    key = await session.hub.tokens.directory(item.id, session.acting)
+    assert key is not None
+    url = directory_url(session, key)
+    data = {**msgspec.structs.asdict(item), "secret_directory_url": url}
+    return Result(data, _lines(item, url))
+
+
+def directory_url(session: Session, key: Secret) -> str:
+    """The secret directory with this key, as clients are given it."""
+    return Urls(session.hub.config.base_url).secret_directory(key.reveal())
 
 
 def _uses(item: TokenView) -> str:
     return f"{item.uses} of {item.use_limit}" if item.use_limit else str(item.uses)
 
 
-def _lines(item: TokenView) -> list[str]:
+def _lines(item: TokenView, directory: str = "") -> list[str]:
     return fields(
         [
             ("token", item.title),
@@ -224,6 +297,7 @@ def _lines(item: TokenView) -> list[str]:
             ("authorization", item.authorization),
             ("networks", item.networks),
             ("accounts bound", _uses(item)),
+            ("secret directory", directory or ("yes" if item.secret_directory else "")),
             ("expires", moment(item.expires) if item.expires else ""),
             ("revoked", moment(item.revoked) if item.revoked else ""),
             ("created", moment(item.created)),

@@ -3,7 +3,19 @@
 from acmehub.config.errors import ConfigError
 from acmehub.config.loading import FILE_NAME, find_config, load_config
 from acmehub.config.secret_sources import resolve_text
-from acmehub.config.sections import Acme, Config, Dns, Limits, Log, NotifierSection, Section, Storage, TlsMode, Worker
+from acmehub.config.sections import (
+    Acme,
+    Config,
+    Dns,
+    Limits,
+    Log,
+    NotifierSection,
+    Section,
+    Storage,
+    TlsMode,
+    Verify,
+    Worker,
+)
 
 __all__ = [
     "FILE_NAME",
@@ -17,6 +29,7 @@ __all__ = [
     "Section",
     "Storage",
     "TlsMode",
+    "Verify",
     "Worker",
     "find_config",
     "load_config",

@@ -44,13 +44,21 @@ class NotifierSection(Section, frozen=True, kw_only=True):
 
 
 class Acme(Section, frozen=True, kw_only=True):
-    """`[acme]`: how the ACME server answers; `hold` in seconds is the longest an answer waits (CLIENTS.md rule 30)."""
+    """`[acme]`: how the ACME server answers; `hold` in seconds is the longest an answer waits (CLIENTS.md rule 30).
+
+    With `join_orders`, who orders again what it has an open order for gets that order. A CSR that comes again within
+    `same_csr_seconds` (0: never) of the order that it was used for gets the certificate that is there. Who has asked
+    when to renew (RFC 9773) is told to ask again after `renewal_info_seconds`.
+    """
 
     hold: float = 25.0
+    join_orders: bool = True
+    same_csr_seconds: float = 3600.0
     website: str = ""
     terms_of_service: str = ""
     caa_identities: tuple[str, ...] = ()
     order_days: int = 7
+    renewal_info_seconds: int = 21_600
 
 
 class Dns(Section, frozen=True, kw_only=True):
@@ -62,12 +70,36 @@ class Dns(Section, frozen=True, kw_only=True):
     timeout: float = 5.0
 
 
+class Verify(Section, frozen=True, kw_only=True):
+    """`[verify]`: where the hub looks itself for what clients prove (mode `verify`: http-01, tls-alpn-01, dns-01).
+
+    `http_port` and `tls_port` other than 80 and 443 are for a laboratory. `networks` (CIDR) are the only ones that are
+    connected to; loopback, link-local, multicast, reserved and cloud metadata addresses only when one names them.
+    `resolvers` (HOST[:PORT]; empty: those of `[dns]`) find the addresses. `timeout` in seconds is for one look at one
+    name, `response_bytes` for an answer's body. A proof is remembered for `remember_days` (0: never).
+    """
+
+    http_port: int = 80
+    tls_port: int = 443
+    networks: tuple[str, ...] = ("0.0.0.0/0", "::/0")
+    resolvers: tuple[str, ...] = ()
+    redirects: int = 10
+    timeout: float = 10.0
+    response_bytes: int = 4096
+    remember_days: float = 0.0
+
+
 class Worker(Section, frozen=True, kw_only=True):
-    """`[worker]`: how many orders one process works on at once, the lease in seconds, how long efforts last (hours)."""
+    """`[worker]`: how many orders one process works on at once, the lease in seconds, how long efforts last (hours).
+
+    `keep_days`: orders older than that are forgotten once they are over and their certificates have run out for as
+    long; 0 keeps everything.
+    """
 
     concurrency: int = 64
     lease: float = 30.0
     efforts_hours: float = 24.0
+    keep_days: float = 90.0
 
 
 class Limits(Section, frozen=True, kw_only=True):
@@ -101,6 +133,7 @@ class Config(Section, frozen=True, kw_only=True):
     notifier: tuple[NotifierSection, ...] = ()
     acme: Acme = Acme()
     dns: Dns = Dns()
+    verify: Verify = Verify()
     worker: Worker = Worker()
     limits: Limits = Limits()
     log: Log = Log()
@@ -136,10 +169,16 @@ def complaints(config: Config) -> Iterator[str]:
     for index, network in enumerate(config.trusted_proxies):
         if not _is_network(network):
             yield f"$.trusted_proxies[{index}]: {network!r} is not an address or a network (10.0.0.0/8)"
+    if config.acme.same_csr_seconds < 0:
+        yield f"$.acme.same_csr_seconds: {config.acme.same_csr_seconds} is negative"
+    yield from _complaints_of_verify(config.verify)
     for place, number in (
         ("$.acme.order_days", config.acme.order_days),
+        ("$.acme.renewal_info_seconds", config.acme.renewal_info_seconds),
         ("$.dns.port", config.dns.port),
         ("$.dns.timeout", config.dns.timeout),
+        ("$.verify.timeout", config.verify.timeout),
+        ("$.verify.response_bytes", config.verify.response_bytes),
         ("$.worker.concurrency", config.worker.concurrency),
         ("$.worker.lease", config.worker.lease),
         ("$.worker.efforts_hours", config.worker.efforts_hours),
@@ -150,6 +189,20 @@ def complaints(config: Config) -> Iterator[str]:
     ):
         if number <= 0:
             yield f"{place}: {number} is not positive"
+    if config.worker.keep_days < 0:
+        yield f"$.worker.keep_days: {config.worker.keep_days} is negative"
+
+
+def _complaints_of_verify(verify: Verify) -> Iterator[str]:
+    for place, port in (("http_port", verify.http_port), ("tls_port", verify.tls_port)):
+        if not 0 < port < 65536:
+            yield f"$.verify.{place}: {port} is not a port (1 to 65535)"
+    for index, network in enumerate(verify.networks):
+        if not _is_network(network):
+            yield f"$.verify.networks[{index}]: {network!r} is not an address or a network (10.0.0.0/8)"
+    for place, number in (("redirects", verify.redirects), ("remember_days", verify.remember_days)):
+        if number < 0:
+            yield f"$.verify.{place}: {number} is negative"
 
 
 def _is_network(text: str) -> bool:

@@ -129,6 +129,23 @@ class Resolver:
         found = await self._addresses(address.host)
         return tuple(Address(item.host, address.port) for item in found)
 
+    async def addresses(self, name: str) -> tuple[str, ...]:
+        """The addresses of a host, along CNAMEs, IPv6 first; none when it has none."""
+        kinds = (dns.rdatatype.AAAA, dns.rdatatype.A)
+        answers = await asyncio.gather(*(self._resolve(name, kind) for kind in kinds), return_exceptions=True)
+        found: list[str] = []
+        unclear: DnsUnclear | None = None
+        for kind, answer in zip(kinds, answers, strict=True):
+            if isinstance(answer, dns.message.Message):
+                found += [item.to_text() for rrset in _of(answer.answer, kind) for item in rrset]
+            elif isinstance(answer, DnsUnclear):
+                unclear = answer
+            else:
+                raise answer
+        if unclear is not None and not found:
+            raise unclear
+        return tuple(found)
+
     async def authoritative_txt(self, name: str, server: Address) -> frozenset[str]:
         """The TXT values that an authoritative server has at `name`, asked directly."""
         response = await self._ask(name, dns.rdatatype.TXT, server, recursive=False)

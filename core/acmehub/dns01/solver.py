@@ -110,6 +110,11 @@ class Solver:
             names.setdefault((record.managed_challenge_id, record.zone, record.name), []).append(record.value)
         return tuple(await gather_some(lambda item: self._sight(*item[0], item[1]), names.items(), NAMES_AT_ONCE))
 
+    @property
+    def resolver(self) -> Resolver:
+        """Who is asked with recursion."""
+        return self._resolver
+
     async def proof(self, name: str, value: str) -> tuple[Place, View]:
         """Where the record that proves control of `name` has to stand, and what the servers show (mode `verify`)."""
         place = await find_place(self._resolver, name, None)

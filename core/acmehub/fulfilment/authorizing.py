@@ -1,7 +1,6 @@
 """Stages `authorizing`, `triggering`, `validating`: the upstream's authorizations are read, answered, watched."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
@@ -11,6 +10,7 @@ from acmehub.dns01.gathering import gather_some
 from acmehub.fulfilment.job import Job, changed
 from acmehub.fulfilment.ordering import order_again
 from acmehub.fulfilment.pacing import back_off, poll_in
+from acmehub.fulfilment.validated import authorized
 from acmehub.identifiers import canonical
 from acmehub.models import Authorization, Order, Stage, TxtRecord
 from acmehub.orders import Change, OrderBundle
@@ -29,7 +29,7 @@ async def read_authorizations(job: Job, relay: RelayAuthority) -> None:
     """Stage `authorizing`: see what the upstream wants proven, and plan the records for it."""
     order = job.order
     account = await job.account(relay.server)
-    upstream = await job.exchange(relay.order(account, _url(order)), relay.server)
+    upstream = await job.upstream_order(relay, account, _url(order))
     match upstream.status:
         case "pending":
             await _read_pending(job, relay, account, upstream)
@@ -231,31 +231,8 @@ async def move_to_authorized(job: Job, upstream: UpstreamOrder) -> None:
     """The upstream has all proofs: records are withdrawn, clients may finalize, and one that did goes on at once."""
     event = job.event("upstream order authorized", upstream.status)
     now, efforts = job.now, job.engine.efforts
-
-    def rule(current: OrderBundle) -> Change:
-        authorizations = tuple(
-            replace(item, upstream_status="valid") if item.upstream_url is not None else item
-            for item in current.authorizations
-        )
-        order = replace(orders.with_stage(current.order, Stage.AUTHORIZED), upstream_finalize=upstream.finalize)
-        after = orders.settle(OrderBundle(order, authorizations), now)
-        order = after.order
-        order = to_finalizing(order, now, efforts) if order.csr is not None else replace(order, run_at=None)
-        return Change(
-            order=order,
-            authorizations=changed(current.authorizations, after.authorizations),
-            events=(event,),
-            withdraw=True,
-        )
-
-    await job.commit(rule)
-
-
-def to_finalizing(order: Order, now: datetime, efforts: timedelta) -> Order:
-    """On with the client's CSR; efforts begin anew, as the client may have taken its time."""
-    return replace(
-        orders.with_stage(order, Stage.FINALIZING), run_at=now, give_up_at=max(order.give_up_at, now + efforts)
-    )
+    await job.commit(lambda current: authorized(current, upstream, now, efforts, event))
+    job.remember(upstream)
 
 
 async def _move_to_downloading(job: Job, upstream: UpstreamOrder) -> None:

@@ -11,10 +11,12 @@ from msgspec.structs import replace
 from acmehub import orders
 from acmehub.chains import ChainMismatch, Leaf, check_leaf
 from acmehub.dns01.gathering import gather_some
-from acmehub.fulfilment.authorizing import fail_upstream, to_finalizing
+from acmehub.fulfilment.authorizing import fail_upstream
 from acmehub.fulfilment.job import Job
 from acmehub.fulfilment.ordering import order_again
 from acmehub.fulfilment.pacing import back_off, poll_in
+from acmehub.fulfilment.validated import to_finalizing
+from acmehub.fulfilment.windows import watched
 from acmehub.models import Certificate, Order, OrderStatus, Stage
 from acmehub.orders import Change, OrderBundle
 from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamError, UpstreamOrder, UpstreamRefused
@@ -44,7 +46,7 @@ async def finalize(job: Job, relay: RelayAuthority) -> None:
     account = await job.account(relay.server)
     assert order.upstream_url is not None
     assert order.csr is not None
-    upstream = await job.exchange(relay.order(account, order.upstream_url), relay.server)
+    upstream = await job.upstream_order(relay, account, order.upstream_url)
     if upstream.status == "ready":
         try:
             upstream = await job.exchange(
@@ -147,7 +149,7 @@ async def download(job: Job, relay: RelayAuthority) -> None:
             leaves.append(leaf)
     chosen = relay.choose(tuple(leaf.chain for leaf in leaves)) if len(leaves) > 1 else 0
     kept = [leaf.chain for index, leaf in enumerate(leaves) if index != chosen]
-    certificate = certificate_of(order, leaves[chosen], kept, job)
+    certificate = watched(certificate_of(order, leaves[chosen], kept, job), relay, job.now)
     now = job.now
 
     def rule(current: OrderBundle) -> Change:
@@ -174,6 +176,10 @@ def certificate_of(order: Order, leaf: Leaf, alternates: Sequence[str], job: Job
         chain=leaf.chain,
         alternates=tuple(alternates),
         created=job.now,
+        account_url=job.account_url,
+        cert_id=leaf.cert_id,
+        principal_id=order.principal_id,
+        profile=order.client_profile,
     )
 
 

@@ -14,6 +14,7 @@ from acmehub.chains import Issuers
 from acmehub.csr import CheckedCsr
 from acmehub.dns01 import Janitor, Solver
 from acmehub.faults import FaultPoints
+from acmehub.fulfilment.announcing import announce
 from acmehub.fulfilment.limits import KnownLimits
 from acmehub.fulfilment.pacing import Looks, SteadyClock, jittered
 from acmehub.instances import Instances
@@ -22,13 +23,15 @@ from acmehub.orders import Change, OrderBundle
 from acmehub.ports.authority import (
     CertificateAuthority,
     IssueRequest,
+    RelayAuthority,
     SigningAuthority,
     UpstreamAccount,
+    UpstreamOrder,
     UpstreamUnavailable,
 )
-from acmehub.ports.plugins import OrderFinished
 from acmehub.ports.store import Store, StoreUnavailable
 from acmehub.problems import ProblemDocument
+from acmehub.proofs import Prover
 from acmehub.registry import Registry
 
 EXCHANGE_SECONDS = 120.0  # an exchange that hangs longer has failed
@@ -45,6 +48,7 @@ class Engine(msgspec.Struct, kw_only=True):
     store: Store
     instances: Instances
     solver: Solver
+    prover: Prover
     registry: Registry
     janitor: Janitor
     clock: SteadyClock
@@ -56,6 +60,7 @@ class Engine(msgspec.Struct, kw_only=True):
     owner: str
     lease: timedelta
     efforts: timedelta
+    remember: timedelta
     stopping: bool = False
     signing: dict[type, bool] = {}
 
@@ -67,23 +72,8 @@ class Engine(msgspec.Struct, kw_only=True):
         return self.signing[kind]
 
     async def announce(self, order: Order) -> None:
-        """Tell plugins that an order is finished; costs nothing while none of them listens."""
-        if not self.registry.hook.order_finished.get_hookimpls():
-            return
-        principal = await self.store.principals.get(order.principal_id)
-        authority = await self.store.authorities.get(order.authority_id)
-        self.registry.news(
-            "order_finished",
-            OrderFinished(
-                order_id=order.id,
-                principal=principal.name if principal else "",
-                names=tuple(item.value for item in order.identifiers),
-                status=order.status.value,
-                authority=authority.name if authority else "",
-                at=self.clock.now(),
-                error=order.error.detail if order.error else "",
-            ),
-        )
+        """See `announcing.announce`."""
+        await announce(self.store, self.registry, order, self.clock.now())
 
 
 class Job:
@@ -101,6 +91,7 @@ class Job:
         self.account_url = ""
         self.noted: list[Event] = []
         self._withdrew = False
+        self._seen: UpstreamOrder | None = None
 
     @property
     def order(self) -> Order:
@@ -148,6 +139,17 @@ class Job:
             raise UpstreamUnavailable(f"no answer within {EXCHANGE_SECONDS:g} s", server=server) from error
         finally:
             self.seconds = self.engine.clock.monotonic() - started
+
+    async def upstream_order(self, relay: RelayAuthority, account: UpstreamAccount, url: str) -> UpstreamOrder:
+        """The upstream order: as the step before has seen it (`remember`), else by an exchange."""
+        seen, self._seen = self._seen, None
+        if seen is not None and seen.url == url:
+            return seen
+        return await self.exchange(relay.order(account, url), relay.server)
+
+    def remember(self, upstream: UpstreamOrder) -> None:
+        """Spare the next step an exchange: nobody but this claim works on the order, and a crash forgets it."""
+        self._seen = upstream
 
     def look(self, phase: str) -> int:
         """How many looks, this one included, this process has taken at something that others work on."""

@@ -6,12 +6,14 @@ from msgspec.structs import replace
 
 from acmehub import orders
 from acmehub.fulfilment.job import Job
+from acmehub.fulfilment.replacing import upstream_request
+from acmehub.fulfilment.validated import authorized
 from acmehub.models import Event, Order, Stage
 from acmehub.orders import Change, OrderBundle
 from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamRateLimited
 from acmehub.ports.store import Conflict
 
-WAIT_SECONDS = 5.0  # a backstop: the storage makes waiters due when the flight is given up
+WAIT_SECONDS = 2.0  # the storage makes waiters due when the flight is given up, but not when its holder is idle
 
 
 def flight_key(relay: RelayAuthority, account: UpstreamAccount, order: Order) -> str:
@@ -32,30 +34,34 @@ async def order_upstream(job: Job, relay: RelayAuthority) -> None:
         await _resume(job, relay, account, order.upstream_url)
         return
     engine.limits.check(account.url, order.name_set)
+    request = await upstream_request(job, account)
     engine.faults.hit("F2")
     try:
-        upstream = await job.exchange(relay.new_order(account, job.request), relay.server)
+        upstream = await job.exchange(relay.new_order(account, request), relay.server)
     except UpstreamRateLimited as error:
         engine.limits.note(account.url, order.name_set, error)
         raise
     engine.faults.hit("F3")
     event = job.event("upstream order made", upstream.url)
+    ready = job.event("upstream order authorized", "ready from the beginning", exchange=False)
     rivals = await engine.store.orders.rivals(order.id, upstream_url=upstream.url)
     for rival in rivals:
         if await _hand_over(job, rival) is None:
             await _wait(job, f"the CA gave the upstream order that order {rival.id} works on")
             return
 
+    now, efforts = job.now, engine.efforts
+
     def rule(current: OrderBundle) -> Change:
-        now = replace(
-            orders.with_stage(current.order, Stage.AUTHORIZING),
-            upstream_url=upstream.url,
-            upstream_finalize=upstream.finalize,
-            upstream_certificate=None,
+        order = replace(
+            current.order, upstream_url=upstream.url, upstream_finalize=upstream.finalize, upstream_certificate=None
         )
-        return Change(order=now, events=(event,))
+        if upstream.status == "ready":  # all of its authorizations are valid since an earlier order
+            return authorized(OrderBundle(order, current.authorizations), upstream, now, efforts, event, ready)
+        return Change(order=orders.with_stage(order, Stage.AUTHORIZING), events=(event,))
 
     await job.commit(rule)
+    job.remember(upstream)
 
 
 async def _take_flight(job: Job, key: str) -> None:
@@ -158,10 +164,13 @@ async def _resume(job: Job, relay: RelayAuthority, account: UpstreamAccount, url
 async def order_again(job: Job, what: str, detail: str, *, keep: bool = False, pause: float = 0.0) -> None:
     """End the step: back to `ordering`, without the upstream order (or, with `keep`, to look at it there)."""
     event = job.event(what, detail)
-    run_at = job.after(pause) if pause else job.now
+    now = job.now
+    run_at = job.after(pause) if pause else now
 
     def rule(current: OrderBundle) -> Change:
         order = current.order
+        if order.stage is Stage.AUTHORIZED:  # its client has taken its time: efforts begin anew
+            order = replace(order, give_up_at=max(order.give_up_at, now + job.engine.efforts))
         if order.stage is not Stage.ORDERING:
             order = orders.with_stage(order, Stage.ORDERING)
         if not keep:

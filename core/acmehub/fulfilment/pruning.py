@@ -78,5 +78,5 @@ class Pruner:
             bundle = await self._store.orders.apply(order_id, rule)
         except Missing:
             return
-        if bundle.order.status is OrderStatus.INVALID:
+        if bundle.order.status is OrderStatus.INVALID and not bundle.order.preauthorization:
             await self._announce(bundle.order)

@@ -1,22 +1,20 @@
-"""Mode `verify`: the hub looks itself for the proof that the client says it has published (dns-01)."""
-
-import base64
-import hashlib
+"""Mode `verify`: the hub looks itself for the proof that the client says it has published."""
 
 import msgspec
 from msgspec.structs import replace
 
 from acmehub import orders
-from acmehub.dns01 import DnsTrouble
 from acmehub.dns01.gathering import gather_some
 from acmehub.fulfilment.job import Job, changed
-from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, OrderStatus, Stage
+from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, ChallengeType, OrderStatus, Stage
 from acmehub.orders import Change, OrderBundle
 from acmehub.ports.store import Missing
-from acmehub.problems import ProblemType, Subproblem, gathered, subproblem
+from acmehub.problems import Subproblem, gathered, subproblem
+from acmehub.proofs import Unproven
 
 PAUSES = (0.5, 1.0, 2.0, 3.0, 4.0)  # seconds between looks: about ten in all, as clients publish late
-NAMES_AT_ONCE = 8
+SLOW = 4.0  # seconds: a look that takes longer counts for several, so that nobody keeps a worker busy
+NAMES_AT_ONCE = 16
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -45,30 +43,36 @@ async def verify(job: Job) -> None:
     if actor is None:
         raise Missing(f"there is no account {job.order.account_id}")
     thumbprint = actor.account.thumbprint
-    looks = await job.exchange(gather_some(lambda item: _look(job, item, thumbprint), targets, NAMES_AT_ONCE), "DNS")
+    dns = all(item.answered is ChallengeType.DNS_01 for item in targets)
+    look = gather_some(lambda item: _look(job, item, thumbprint), targets, NAMES_AT_ONCE)
+    looks = await job.exchange(look, "DNS" if dns else "the client's servers")
     missing = [look for look in looks if look.flaw is not None]
-    last = job.order.attempts >= len(PAUSES)
+    count = job.order.attempts + 1 + int((job.seconds or 0.0) / SLOW)
+    last = count > len(PAUSES)
     if missing and last:
         await _fail(job, missing)
         return
     seen = {look.authorization.id: look.words for look in looks if look.flaw is None}
     events = tuple(job.event("proof not seen", look.words) for look in missing)
-    now, efforts = job.now, job.engine.efforts
+    now, efforts, remember = job.now, job.engine.efforts, job.engine.remember
     later = job.after(PAUSES[min(job.order.attempts, len(PAUSES) - 1)])
 
     def rule(current: OrderBundle) -> Change:
         after = current
         proven = []
-        for authorization_id in seen:
-            change = orders.verified(after, authorization_id, now)
+        for authorization_id, words in seen.items():
+            change = orders.verified(after, authorization_id, now, remember)
             kept = {item.id: item for item in change.authorizations}
             after = OrderBundle(change.order, tuple(kept.get(item.id, item) for item in after.authorizations))
-            proven += [replace(event, server=job.server, seconds=job.seconds) for event in change.events]
+            proven += [
+                replace(event, detail=f"{event.detail}: {words}", server=job.server, seconds=job.seconds)
+                for event in change.events
+            ]
         order = after.order
         if to_verify(after):
             fresh = len(to_verify(after)) > len(missing)  # another one was answered meanwhile
-            order = replace(order, run_at=now if fresh else later, attempts=order.attempts + 1)
-        elif order.status is OrderStatus.READY and order.stage is Stage.ORDERING:
+            order = replace(order, run_at=now if fresh else later, attempts=count)
+        elif order.status is OrderStatus.READY and order.stage is Stage.ORDERING and not order.preauthorization:
             order = replace(order, run_at=now, attempts=0, give_up_at=max(order.give_up_at, now + efforts))
         else:
             order = replace(order, run_at=None, attempts=0)
@@ -92,31 +96,12 @@ async def wait_for_proofs(job: Job) -> None:
 
 
 async def _look(job: Job, authorization: Authorization, thumbprint: str) -> Look:
-    name = authorization.identifier.value
-    value = proof_value(authorization.token, thumbprint)
     try:
-        place, view = await job.engine.solver.proof(name, value)
-    except DnsTrouble as error:
-        return _flawed(authorization, ProblemType.DNS, error.detail)
-    if view.complete:
-        return Look(authorization, None, f"{place.name} on {', '.join(view.showing)}")
-    if view.blind:
-        words = f"no name server of {place.zone} can be asked ({', '.join(view.silent)})"
-        return _flawed(authorization, ProblemType.DNS, words)
-    if view.found:
-        words = f"{', '.join(view.lacking)}: the TXT record of {place.name} has another value than the challenge's"
-        return _flawed(authorization, ProblemType.INCORRECT_RESPONSE, words)
-    return _flawed(authorization, ProblemType.DNS, f"{', '.join(view.lacking)}: no TXT record at {place.name}")
-
-
-def proof_value(token: str, thumbprint: str) -> str:
-    """What has to stand at `_acme-challenge` (RFC 8555 sections 8.1, 8.4)."""
-    digest = hashlib.sha256(f"{token}.{thumbprint}".encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _flawed(authorization: Authorization, type: ProblemType, words: str) -> Look:
-    return Look(authorization, subproblem(type, words, authorization.identifier), words)
+        words = await job.engine.prover.look(authorization, thumbprint)
+    except Unproven as error:
+        flaw = subproblem(error.type, error.detail, authorization.identifier)
+        return Look(authorization, flaw, error.detail)
+    return Look(authorization, None, words)
 
 
 async def _fail(job: Job, missing: list[Look]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from acmehub.chains import Issuers
-from acmehub.config import Worker
+from acmehub.config import Verify, Worker
 from acmehub.csr import CheckedCsr
 from acmehub.dns01 import Janitor, Solver
 from acmehub.faults import FaultPoints
@@ -24,11 +24,13 @@ from acmehub.fulfilment.pacing import Looks, SteadyClock, back_off
 from acmehub.fulfilment.pruning import Pruner
 from acmehub.fulfilment.steps import take_step
 from acmehub.fulfilment.trouble import EXPECTED, MOST_REFUSALS, settle
+from acmehub.fulfilment.windows import WindowWatch
 from acmehub.instances import Instances
 from acmehub.orders import UPSTREAM_VALIDATED, Change, Lease, OrderBundle
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Fenced, Missing, Store, StoreError, StoreUnavailable
 from acmehub.problems import Problem, ProblemType
+from acmehub.proofs import Prover
 from acmehub.registry import Registry
 
 LONGEST_SLEEP = 60.0  # looks at least so often, in case that news from another process was lost
@@ -53,6 +55,7 @@ class Fulfilment:
         *,
         owner: str,
         worker: Worker,
+        verify: Verify = Verify(),
         chance: random.Random | None = None,
     ) -> None:
         steady = SteadyClock(clock)
@@ -63,6 +66,7 @@ class Fulfilment:
             store=store,
             instances=instances,
             solver=solver,
+            prover=Prover(solver, verify),
             registry=registry,
             janitor=self.janitor,
             clock=steady,
@@ -74,9 +78,11 @@ class Fulfilment:
             owner=owner,
             lease=lease,
             efforts=timedelta(hours=worker.efforts_hours),
+            remember=timedelta(days=verify.remember_days),
         )
         keep = timedelta(days=worker.keep_days) if worker.keep_days > 0 else None
         self.pruner = Pruner(store, steady, self._engine.announce, keep)
+        self.windows = WindowWatch(store, instances, steady, chance)
         self._store = store
         self._concurrency = worker.concurrency
         self._jobs: dict[str, tuple[Job, asyncio.Task[None]]] = {}
@@ -109,7 +115,8 @@ class Fulfilment:
         end_subscription = self._store.subscribe(lambda _order_id: self._woken.set())
         try:
             async with asyncio.TaskGroup() as group:
-                for loop in (self._claim_for_ever, self._renew_for_ever, self.janitor.run, self.pruner.run):
+                helpers = (self.janitor.run, self.pruner.run, self.windows.run)
+                for loop in (self._claim_for_ever, self._renew_for_ever, *helpers):
                     group.create_task(_keep_running(loop))
         finally:
             end_subscription()

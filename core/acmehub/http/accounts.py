@@ -5,6 +5,7 @@ import msgspec
 from acmehub.http.answers import Answer, json_answer
 from acmehub.http.rendering import account_object
 from acmehub.http.signed import KeySigned, Signed, key_signed_post, signed_post
+from acmehub.models import Token
 from acmehub.services.ordering import not_found
 from acmehub.wire import AccountUpdate, NewAccount, OrdersList
 
@@ -16,20 +17,26 @@ _UPDATE = msgspec.json.Decoder(AccountUpdate)
 @key_signed_post("/acme/new-account")
 async def new_account(signed: KeySigned) -> Answer:
     """201 for a new account, 200 for the one that the key has already; `Location` both times."""
+    return await registered(signed, signed.request.front.urls.new_account)
+
+
+async def registered(signed: KeySigned, new_account_url: str, directory: Token | None = None) -> Answer:
+    """Register at this newAccount URL; `directory` is the token of the secret directory that it belongs to."""
     front = signed.request.front
-    registered = await front.hub.accounts.register(
+    found = await front.hub.accounts.register(
         signed.object(_NEW_ACCOUNT),
         jwk=signed.jwk,
         thumbprint=signed.thumbprint,
-        new_account_url=front.urls.new_account,
+        new_account_url=new_account_url,
+        directory=directory,
         terms_of_service=front.hub.config.acme.terms_of_service,
         address=signed.address,
         user_agent=signed.user_agent,
     )
     return json_answer(
-        account_object(registered.account, front.urls),
-        status=201 if registered.created else 200,
-        location=front.urls.account(registered.account.id),
+        account_object(found.account, front.urls),
+        status=201 if found.created else 200,
+        location=front.urls.account(found.account.id),
     )
 
 

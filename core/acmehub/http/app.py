@@ -22,7 +22,20 @@ from litestar.types import (
     Send,
 )
 
-from acmehub.http import accounts, authorizations, certificates, challenges, directory, orders, routing
+from acmehub.http import (
+    accounts,
+    authorizations,
+    certificates,
+    challenges,
+    directory,
+    key_change,
+    orders,
+    preauthorization,
+    renewal_info,
+    revocation,
+    routing,
+    secret_directories,
+)
 from acmehub.http.answers import PROBLEM, Answer, encode
 from acmehub.http.front import Engine, Front, build_front
 from acmehub.http.health import health_routes
@@ -41,6 +54,10 @@ _UNDER = f"{PREFIX}/"
 ROUTES = (
     directory.show_directory,
     directory.new_nonce,
+    directory.post_directory,
+    directory.post_new_nonce,
+    secret_directories.show_directory,
+    secret_directories.new_account,
     accounts.new_account,
     accounts.account,
     accounts.orders,
@@ -48,10 +65,14 @@ ROUTES = (
     orders.new_order,
     orders.order,
     orders.finalize,
+    preauthorization.new_authorization,
     authorizations.authorization,
     challenges.challenge,
     certificates.certificate,
     certificates.alternate,
+    key_change.key_change,
+    revocation.revoke_certificate,
+    renewal_info.renewal_info,
 )
 
 
@@ -116,7 +137,8 @@ class AcmeServer:
         except Exception as error:  # noqa: BLE001  the outermost handler, and the only one: a client never gets less
             answer = problem_answer(_unexpected(error))
         headers = answer.headers()
-        if route is not directory.show_directory:
+        is_directory = route is directory.show_directory or route is secret_directories.show_directory
+        if method == "POST" or answer.status >= 400 or not is_directory:
             headers.append((b"link", self._index))
         if method == "POST" or answer.status >= 400 or route is directory.new_nonce:
             headers.append((b"replay-nonce", self._front.nonces.issue().encode()))

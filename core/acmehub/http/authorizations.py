@@ -6,7 +6,7 @@ from acmehub.http.answers import Answer, json_answer
 from acmehub.http.rendering import authorization_object
 from acmehub.http.signed import Signed, signed_post
 from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus
-from acmehub.orders import OrderBundle
+from acmehub.orders import OrderBundle, as_of
 from acmehub.problems import Problem, ProblemType
 from acmehub.services.modes import waits_for_upstream
 from acmehub.wire import AuthorizationUpdate
@@ -61,7 +61,8 @@ def waits_for_us(item: Authorization) -> bool:
 
 
 def _answer(signed: Signed, item: Authorization, mode: AuthorizationMode) -> Answer:
+    front = signed.request.front
     return json_answer(
-        authorization_object(item, mode, signed.request.front.urls),
+        authorization_object(as_of(item, front.hub.clock.now()), mode, front.urls),
         retry_after=signed.patience.before_next_poll() if waits_for_us(item) else None,
     )

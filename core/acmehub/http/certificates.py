@@ -24,7 +24,10 @@ async def alternate(signed: Signed) -> Answer:
 
 async def _own(signed: Signed) -> Certificate:
     signed.nothing()
-    return await signed.request.front.hub.ordering.certificate(signed.actor, signed.request.parts["certificate_id"])
+    hub = signed.request.front.hub
+    item = await hub.ordering.certificate(signed.actor, signed.request.parts["certificate_id"])
+    await hub.learning.downloaded(item)
+    return item
 
 
 def _answer(signed: Signed, item: Certificate, number: int) -> Answer:

@@ -1,10 +1,11 @@
 """Challenges: read, respond (RFC 8555 section 7.5.1)."""
 
+from acmehub.challenges import challenges_of
 from acmehub.http.answers import Answer, json_answer
 from acmehub.http.authorizations import part, waits_for_us
 from acmehub.http.rendering import challenge_object
 from acmehub.http.signed import Signed, signed_post
-from acmehub.models import AuthorizationMode, ChallengeType
+from acmehub.models import ChallengeType
 from acmehub.orders import OrderBundle
 from acmehub.services.ordering import not_found
 
@@ -29,9 +30,9 @@ async def challenge(signed: Signed) -> Answer:
         seconds=signed.patience.hold,
         receive=signed.request.receive,
     )
-    if bundle.order.mode is AuthorizationMode.VERIFY and kind is not ChallengeType.DNS_01:
-        raise not_found()
     item = part(bundle, item.id)
+    if kind not in challenges_of(item, bundle.order.mode):
+        raise not_found()
     patience = signed.patience
     wait = patience.after_response() if responds else patience.before_next_poll()
     return json_answer(

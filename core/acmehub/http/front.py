@@ -15,13 +15,15 @@ from acmehub.http.holding import Holding
 from acmehub.http.nonces import LocalNonces, Nonces, SharedNonces
 from acmehub.http.urls import Urls
 from acmehub.jws import load_key
-from acmehub.keys import PublicKey
+from acmehub.keys import AccountKey
 from acmehub.models import Account
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store
 from acmehub.registry import Registry
 from acmehub.services.accounts import AccountService
+from acmehub.services.learning import LearningService
 from acmehub.services.ordering import OrderService
+from acmehub.services.revocation import RevocationService
 from acmehub.vault import Vault
 
 _MOST_KEYS = 10_000
@@ -40,6 +42,8 @@ class Engine(Protocol):
     faults: FaultPoints
     accounts: AccountService
     ordering: OrderService
+    learning: LearningService
+    revocation: RevocationService
     stopping: asyncio.Event
 
 
@@ -47,9 +51,9 @@ class Keys:
     """Loaded account keys, the least recently used ones forgotten; a key never changes, its thumbprint names it."""
 
     def __init__(self) -> None:
-        self._loaded: OrderedDict[str, PublicKey] = OrderedDict()
+        self._loaded: OrderedDict[str, AccountKey] = OrderedDict()
 
-    def of(self, account: Account) -> PublicKey:
+    def of(self, account: Account) -> AccountKey:
         """The key of an account."""
         key = self._loaded.get(account.thumbprint)
         if key is None:

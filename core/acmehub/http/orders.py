@@ -33,7 +33,7 @@ async def new_order(signed: Signed) -> Answer:
             seconds=signed.patience.hold,
             receive=signed.request.receive,
         )
-        bundle = await front.hub.ordering.approve(actor, bundle)
+    bundle = await front.hub.ordering.approve(actor, bundle)  # the upstream was quick, or the order was joined
     if bundle.order.stage in UPSTREAM_VALIDATED:
         front.holding.nothing_to_wait_for(bundle.order.id)
     return _answer(signed, bundle, status=201)
@@ -76,7 +76,7 @@ async def finalize(signed: Signed) -> Answer:
 
 
 def _reading(signed: Signed, order_id: str) -> Callable[[], Awaitable[OrderBundle]]:
-    return lambda: signed.request.front.hub.ordering.order(signed.actor, order_id)
+    return lambda: signed.request.front.hub.ordering.client_order(signed.actor, order_id)
 
 
 def _settled(bundle: OrderBundle) -> bool:

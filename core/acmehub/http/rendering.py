@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
+from acmehub.challenges import challenges_of
 from acmehub.http.answers import PROBLEM, Answer, encode
 from acmehub.http.urls import Urls
 from acmehub.models import (
@@ -17,11 +18,8 @@ from acmehub.models import (
     OrderStatus,
 )
 from acmehub.orders import OrderBundle
-from acmehub.problems import Problem, Subproblem
+from acmehub.problems import Problem, ProblemDocument, Subproblem
 from acmehub.wire import AccountObject, AuthorizationObject, ChallengeObject, OrderObject
-
-_ALL = tuple(ChallengeType)
-_DNS_ONLY = (ChallengeType.DNS_01,)
 
 
 def timestamp(moment: datetime) -> str:
@@ -40,7 +38,7 @@ def account_object(account: Account, urls: Urls) -> AccountObject:
 
 
 def order_object(bundle: OrderBundle, urls: Urls) -> OrderObject:
-    """RFC 8555 section 7.1.3. The profile is not shown: it is the authority's own, until we advertise some."""
+    """RFC 8555 section 7.1.3; the profile is the one that the client named."""
     order = bundle.order
     return OrderObject(
         status=order.status.value,
@@ -51,7 +49,8 @@ def order_object(bundle: OrderBundle, urls: Urls) -> OrderObject:
         not_before=_when(order.not_before),
         not_after=_when(order.not_after),
         replaces=order.replaces,
-        error=order.error if order.status is OrderStatus.INVALID else None,
+        profile=order.client_profile,
+        error=_error(order.error) if order.status is OrderStatus.INVALID else None,
         certificate=_certificate(order, urls),
     )
 
@@ -76,16 +75,15 @@ def challenge_object(authorization: Authorization, kind: ChallengeType, urls: Ur
         status=status,
         token=authorization.token,
         validated=_when(authorization.validated) if status == "valid" else None,
-        error=authorization.error if status == "invalid" else None,
+        error=_error(authorization.error) if status == "invalid" else None,
     )
 
 
 def offered(authorization: Authorization, mode: AuthorizationMode) -> tuple[ChallengeType, ...]:
-    """The challenges that an authorization lists (CLIENTS.md rules 8, 9): all of them, also for a wildcard, since
-    nobody looks at the response; only dns-01 where the hub does look. Once it is invalid, the one that was tried."""
+    """The challenges that an authorization lists: those it can be answered by; once invalid, the one that was tried."""
     if authorization.status is AuthorizationStatus.INVALID and authorization.answered is not None:
         return (authorization.answered,)
-    return _DNS_ONLY if mode is AuthorizationMode.VERIFY else _ALL
+    return challenges_of(authorization, mode)
 
 
 def challenge_status(authorization: Authorization, kind: ChallengeType) -> str:
@@ -110,8 +108,14 @@ def problem_answer(problem: Problem) -> Answer:
         body=encode(document),
         content_type=PROBLEM,
         location=problem.location or "",
+        links=((problem.instance, "terms-of-service"),) if problem.instance else (),
         retry_after=problem.retry_after,
     )
+
+
+def _error(document: ProblemDocument | None) -> ProblemDocument | None:
+    """An identifier may stand in subproblems only (RFC 8555 section 6.7.1), wherever the CA has put it."""
+    return document if document is None or document.identifier is None else replace(document, identifier=None)
 
 
 def _without_empty(part: Subproblem) -> Subproblem:

@@ -7,12 +7,16 @@ from litestar.types import HTTPScope, Receive
 
 from acmehub.http.answers import Answer
 from acmehub.http.front import Front
+from acmehub.models import Token
 from acmehub.problems import Problem, ProblemType
 from acmehub.services.ordering import not_found
 
+_ANY = "{"
+
 
 class Request(msgspec.Struct):
-    """A request that was routed: `path` is the path as it came, `parts` the values of the route's `{…}` by name."""
+    """A request that was routed: `path` is the path as it came, `parts` the values of the route's `{…}` by name,
+    `token` the one whose secret directory the path lies in."""
 
     front: Front
     scope: HTTPScope
@@ -20,6 +24,10 @@ class Request(msgspec.Struct):
     method: str
     path: str
     parts: dict[str, str]
+    token: Token | None = None
+
+    def __repr__(self) -> str:
+        return f"Request({self.method})"  # a path may hold a secret
 
     def header(self, name: bytes) -> str:
         """A header by its lower-case name; empty when it was not sent."""
@@ -33,7 +41,7 @@ Serve = Callable[[Request], Awaitable[Answer]]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A path such as `/acme/order/{order_id}`, the methods it takes, and what answers."""
+    """A path such as `/acme/order/{order_id}`, the methods it takes (none: it decides itself), and what answers."""
 
     path: str
     methods: tuple[str, ...]
@@ -56,17 +64,20 @@ class Router:
         self._routes: dict[tuple[str, int], list[tuple[Sequence[str], Route]]] = {}
         for route in routes:
             segments = route.path.split("/")
-            self._routes.setdefault((segments[2], len(segments)), []).append((segments, route))
+            first = _ANY if segments[2].startswith("{") else segments[2]
+            self._routes.setdefault((first, len(segments)), []).append((segments, route))
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """The route and the values of its parameters; raises Problems with status 404 and 405."""
         segments = path.split("/")
         allowed: list[str] = []
         if len(segments) > 2:
-            for pattern, route in self._routes.get((segments[2], len(segments)), ()):
+            count = len(segments)
+            found = self._routes.get((segments[2], count)) or self._routes.get((_ANY, count)) or []
+            for pattern, route in found:
                 parts = _match(pattern, segments)
                 if parts is not None:
-                    if method in route.methods:
+                    if method in route.methods or not route.methods:
                         return route, parts
                     allowed += route.methods
         if allowed:

@@ -104,9 +104,26 @@ def key_signed_post(path: str) -> Callable[[Callable[[KeySigned], Awaitable[Answ
     return make
 
 
+def any_signed_post(path: str) -> Callable[[Callable[[Signed | KeySigned], Awaitable[Answer]]], Route]:
+    """Make a route from a function that answers POSTs signed by an account, or by a key they carry."""
+
+    def make(resource: Callable[[Signed | KeySigned], Awaitable[Answer]]) -> Route:
+        @functools.wraps(resource)
+        async def serve(request: Request) -> Answer:
+            jws = await _read(request)
+            return await resource(await (_of_account(request, jws) if jws.jwk is None else _of_key(request, jws)))
+
+        return Route(path, ("POST",), serve)
+
+    return make
+
+
 async def _by_account(request: Request) -> Signed:
+    return await _of_account(request, await _read(request))
+
+
+async def _of_account(request: Request, jws: Jws) -> Signed:
     front = request.front
-    jws = await _read(request)
     if jws.kid is None:
         raise Problem(ProblemType.MALFORMED, "this resource takes requests signed by an account: use 'kid', not 'jwk'")
     account_id = front.urls.account_id(jws.kid)
@@ -120,7 +137,10 @@ async def _by_account(request: Request) -> Signed:
 
 
 async def _by_key(request: Request) -> KeySigned:
-    jws = await _read(request)
+    return await _of_key(request, await _read(request))
+
+
+async def _of_key(request: Request, jws: Jws) -> KeySigned:
     if jws.jwk is None:
         raise Problem(ProblemType.MALFORMED, "this resource takes requests signed by a key: use 'jwk', not 'kid'")
     verify(jws, load_key(jws.jwk))

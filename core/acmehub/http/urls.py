@@ -18,6 +18,10 @@ class Urls:
         self.new_nonce = f"{root}/new-nonce"
         self.new_account = f"{root}/new-account"
         self.new_order = f"{root}/new-order"
+        self.new_authorization = f"{root}/new-authz"
+        self.key_change = f"{root}/key-change"
+        self.revoke_certificate = f"{root}/revoke-cert"
+        self.renewal_info = f"{root}/renewal-info"
         self._account = f"{root}/acct/"
         self._order = f"{root}/order/"
         self._authorization = f"{root}/authz/"
@@ -27,6 +31,14 @@ class Urls:
     def of(self, path: str) -> str:
         """The public URL of a request's path."""
         return self.base + path
+
+    def secret_directory(self, key: str) -> str:
+        """The secret directory of a token."""
+        return f"{self.base}{PREFIX}/{key}/directory"
+
+    def secret_new_account(self, key: str) -> str:
+        """The newAccount of a secret directory."""
+        return f"{self.base}{PREFIX}/{key}/new-account"
 
     def account(self, account_id: str) -> str:
         """An account; also its `kid`."""

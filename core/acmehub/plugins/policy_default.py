@@ -9,8 +9,8 @@ from acmehub import Candidate, OrderRequest, Selection, hookimpl
 def select_authority(request: OrderRequest, candidates: Sequence[Candidate]) -> Selection | None:
     """The default authority, else the oldest; one whose last exchanges failed only if all others did, too.
 
-    A profile that the client names narrows the choice to the authorities that offer it, when there are any; what
-    none offers is left to the authority to refuse.
+    A profile that the client names narrows the choice to the authorities that it leads to, when there are any. What is
+    asked of the authority is the profile's own affair.
     """
     offering = [item for item in candidates if request.profile is not None and request.profile in item.profiles]
     suitable = offering or list(candidates)
@@ -26,7 +26,7 @@ def select_authority(request: OrderRequest, candidates: Sequence[Candidate]) -> 
         reason.append(f"{', '.join(skipped)} passed over: last exchanges failed")
     elif not chosen.healthy:
         reason.append("its last exchanges failed, as did those of all others")
-    return Selection(authority_id=chosen.id, reason="; ".join(reason), profile=request.profile)
+    return Selection(authority_id=chosen.id, reason="; ".join(reason))
 
 
 def _why(chosen: Candidate, usable: Sequence[Candidate]) -> str:

@@ -212,4 +212,14 @@ class IssuesForAddresses(Protocol):
         ...
 
 
+@runtime_checkable
+class GrantsLifetimes(Protocol):
+    """An authority that grants the `not_after` that it is asked for."""
+
+    @property
+    def longest_days(self) -> float:
+        """The longest validity that it grants, in days."""
+        ...
+
+
 CertificateAuthority = RelayAuthority | SigningAuthority

@@ -135,7 +135,8 @@ class Orders(Protocol):
 
         `rule` is pure and may raise (nothing is written, the exception comes through); it may run more than once and
         in another thread. With `fence`, `Fenced` unless it is the row's. `Conflict("flight")` when another order holds
-        the flight that the change takes. Giving a flight up makes the orders that wait for it (same `name_set` and
+        the flight that the change takes. A certificate of an order that `replaces` another one makes that one's
+        `replaced_by` this order, unless it has one. Giving a flight up makes the orders that wait for it (same `name_set` and
         authority, stage `ordering`, a `run_at`) due at once. A change whose order equals the stored one and that has
         nothing else writes nothing. `Missing` when there is no such order.
         """
@@ -161,6 +162,10 @@ class Orders(Protocol):
         """The account's pending and ready orders for these names, newest first."""
         ...
 
+    async def previous(self, account_id: str, name_set: str) -> Order | None:
+        """The account's newest order for these names, if it is among its latest 32."""
+        ...
+
     async def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Order | None:
         """The account's newest valid order since then that was finalized with these very bytes."""
         ...
@@ -184,6 +189,12 @@ class Orders(Protocol):
 
     async def lapsed(self, now: datetime, limit: int) -> Sequence[str]:
         """Ids of orders still pending or ready past their `expires`."""
+        ...
+
+
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Forget up to `limit` orders that were opened before then and are over, with all that belongs to them, except
+        those whose certificate is valid still then or whose TXT records are not all gone; how many they were."""
         ...
 
 
@@ -228,6 +239,10 @@ class Certificates(Protocol):
 
     async def replace(self, certificate: Certificate) -> Certificate:
         """Version-guarded write, as `Resources.replace`."""
+        ...
+
+    async def window_due(self, now: datetime, limit: int) -> Sequence[Certificate]:
+        """Certificates whose `window_until` has come, most overdue first."""
         ...
 
     async def list(self, *, name: str = "", after: str = "", limit: int = 100) -> Sequence[Certificate]:

@@ -12,6 +12,7 @@ from acmehub.ports.authority import (
     UpstreamAccount,
     UpstreamAuthorization,
     UpstreamOrder,
+    UpstreamRenewalInfo,
 )
 from acmehub.ports.plugins import PluginContext
 from acmehub.ports.settings import SettingsError
@@ -91,6 +92,10 @@ class AcmeRelay:
     async def revoke(self, account: UpstreamAccount, certificate: bytes, reason: int | None) -> None:
         """See `RelayAuthority.revoke`; fine when it is revoked already."""
         await self._in_thread(self._steps.revoke, account, certificate, reason)
+
+    async def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
+        """See `InformsOfRenewal.renewal_info`."""
+        return await self._in_thread(self._steps.renewal_info, cert_id)
 
     async def _in_thread(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         loop = asyncio.get_running_loop()

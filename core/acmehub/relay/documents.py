@@ -16,6 +16,7 @@ from acmehub.ports.authority import (
     IssueRequest,
     UpstreamAuthorization,
     UpstreamOrder,
+    UpstreamRenewalInfo,
     UpstreamUnavailable,
 )
 from acmehub.relay.exchange import Answer
@@ -24,6 +25,7 @@ from acmehub.relay.keys import AccountKey
 
 T = TypeVar("T")
 _MOST_ALTERNATES = 8
+_PAGE = re.compile(r"https?://[!-~]{1,500}")
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\s*([A-Za-z0-9+/=\s]+?)\s*-----END CERTIFICATE-----", re.ASCII)
 
 
@@ -50,6 +52,16 @@ class _Authorization(msgspec.Struct, frozen=True):
     challenges: tuple[_Challenge, ...] = ()
     wildcard: bool = False
     error: msgspec.Raw = msgspec.Raw()
+
+
+class _Window(msgspec.Struct, frozen=True):
+    start: datetime
+    end: datetime
+
+
+class _RenewalInfo(msgspec.Struct, frozen=True, rename="camel"):
+    suggested_window: _Window
+    explanation_url: str = msgspec.field(name="explanationURL", default="")
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -104,6 +116,21 @@ def read_authorization(answer: Answer, url: str, key: AccountKey, server: str) -
         txt_value=value,
         error=next((error for error in errors if error is not None), None),
         retry_after=answer.retry_after,
+    )
+
+
+def read_renewal_info(answer: Answer, retry_after: float | None, server: str) -> UpstreamRenewalInfo:
+    """A window (RFC 9773 section 4.2); one that ends before it begins, or has no time zone, is none."""
+    found = _decode(answer, _RenewalInfo, "renewal information", server)
+    start, end = found.suggested_window.start, found.suggested_window.end
+    if start.tzinfo is None or end.tzinfo is None or start >= end:
+        raise UpstreamUnavailable(f"{answer.url}: no time lies from {start} to {end}", server=server)
+    page = found.explanation_url
+    return UpstreamRenewalInfo(
+        start=start.astimezone(UTC),
+        end=end.astimezone(UTC),
+        explanation_url=page if _PAGE.fullmatch(page) else "",
+        retry_after=retry_after,
     )
 
 

@@ -41,6 +41,7 @@ _OCTETS_AT_ONCE = 1 << 16
 _SPARE_REDIRECTS = 5
 _NONCE = re.compile(r"[A-Za-z0-9_-]+")
 _REDIRECTS = (301, 302, 303, 307, 308)
+_NOTHING = (400, 404, 410)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -88,6 +89,16 @@ class Exchanger:
         try:
             return self._checked(self._send("GET", url, None, {"Accept": "application/json"}))
         except (UpstreamAccountLost, UpstreamObjectLost, UpstreamRefused) as error:
+            raise self._unavailable(f"{url}: {error.detail}") from error
+
+    def find(self, url: str) -> Answer | None:
+        """As `get`, but None where the CA says that it does not have, or does not understand, what is asked for."""
+        answer = self._send("GET", url, None, {"Accept": "application/json"})
+        if answer.status in _NOTHING:
+            return None
+        try:
+            return self._checked(answer)
+        except (UpstreamAccountLost, UpstreamRefused) as error:
             raise self._unavailable(f"{url}: {error.detail}") from error
 
     def post(
@@ -163,7 +174,7 @@ class Exchanger:
                 response.close()  # what was read to its end is back in the pool by now
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise self._unavailable(_words(error, method, url)) from error
-        return Answer(url, response.status_code, response.headers, content, self._retry_after(response.headers))
+        return Answer(url, response.status_code, response.headers, content, self.retry_after(response.headers))
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         """What the environment says (HTTPS_PROXY, NO_PROXY …) for the URL's host, read once per host."""
@@ -184,7 +195,8 @@ class Exchanger:
                 raise self._unavailable(f"{url} took more than {2 * self._timeout:g} s to answer")
         return b"".join(parts)
 
-    def _retry_after(self, headers: CaseInsensitiveDict[str]) -> float | None:
+    def retry_after(self, headers: CaseInsensitiveDict[str], longest: float = LONGEST_RETRY_AFTER) -> float | None:
+        """Seconds from now, as the header has it, at most `longest`; None without one that can be read."""
         value = headers.get("Retry-After", "").strip()
         if not value:
             return None
@@ -196,7 +208,7 @@ class Exchanger:
                 return None
             # measured on the clock that wrote it: the CA's may be hours away from ours
             seconds = (when - (_http_date(headers.get("Date", "")) or self._now())).total_seconds()
-        return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+        return min(max(seconds, 0.0), longest)
 
     def _unavailable(self, detail: str) -> UpstreamError:
         return UpstreamUnavailable(detail, server=self._server)

@@ -20,6 +20,7 @@ from acmehub.ports.authority import (
     UpstreamObjectLost,
     UpstreamOrder,
     UpstreamRefused,
+    UpstreamRenewalInfo,
     UpstreamUnavailable,
 )
 from acmehub.problems import Problem, ProblemType
@@ -29,6 +30,8 @@ from acmehub.relay.exchange import Answer, Exchanger
 from acmehub.relay.failures import NotThere
 from acmehub.relay.keys import AccountKey
 from acmehub.relay.settings import RelaySettings, hmac_key
+
+LONGEST_RENEWAL_RETRY = 86_400.0  # RFC 9773 section 4.3.2
 
 
 class Steps:
@@ -157,6 +160,17 @@ class Steps:
         except UpstreamRefused as refusal:
             if refusal.problem.type != ProblemType.ALREADY_REVOKED.urn:
                 raise
+
+    def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
+        """When to renew a certificate (RFC 9773 section 4.2); unsigned. A body that cannot be read is no answer."""
+        directory = self._directories.current()
+        if not directory.renewal_info:
+            return None
+        answer = self._exchanger.find(f"{directory.renewal_info}/{cert_id}")
+        if answer is None:
+            return None
+        retry_after = self._exchanger.retry_after(answer.headers, LONGEST_RENEWAL_RETRY)
+        return documents.read_renewal_info(answer, retry_after, self.server)
 
     def _fetch(self, account: UpstreamAccount, url: str) -> Answer:
         """POST-as-GET (RFC 8555 section 6.3)."""

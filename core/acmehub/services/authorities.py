@@ -11,7 +11,7 @@ from acmehub.instances import AUTHORITY_SETTINGS
 from acmehub.models import Authority, new_id
 from acmehub.ports.store import Resources
 from acmehub.registry import Offers
-from acmehub.services.errors import Refused
+from acmehub.services.errors import InUse, Refused
 from acmehub.services.plugin_resources import PluginResourceService, Settings, Sources
 from acmehub.services.resources import checked_name, checked_tags, with_changes
 from acmehub.services.rights import Acting
@@ -140,12 +140,18 @@ class AuthorityService(PluginResourceService[Authority]):
             item = await self.find(ref)
             if item.default and len(await self.rows.list()) > 1:
                 raise Refused(f"{self.describe(item)} is the default: make another one the default first")
+            leading = [one.name for one in await self._store.profiles.list() if one.authority_id == item.id]
+            if leading:
+                raise InUse(f"{self.describe(item)} is where profile {leading[0]!r} leads: change or remove that first")
             await self.delete(item.id)
 
     @property
     def instead(self) -> str:
         """See `ResourceService`."""
-        return " by orders, which are kept for the record: disable it (`acmehub authority set … --disabled`)"
+        return (
+            " by orders, which are kept for the record: disable it (`acmehub authority set … --disabled`), and have its"
+            " certificates renewed elsewhere (`acmehub certificate renew-by DATE --authority …`)"
+        )
 
     async def _only_default(self, id: str) -> None:
         """Take the mark from all others. It was given first: a crash in between leaves two, never none, and the next

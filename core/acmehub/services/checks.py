@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import msgspec
 
 from acmehub.dns01 import DnsTrouble, Explanation, Rehearsal, Solver
-from acmehub.identifiers import Identifier, canonical
+from acmehub.identifiers import Identifier, identifier_of
 from acmehub.instances import Instances
 from acmehub.models import (
     ManagedChallenge,
     Principal,
     PrincipalType,
+    Profile,
     Role,
     RoleAssignment,
     Token,
@@ -25,6 +26,8 @@ from acmehub.ports.store import Store
 from acmehub.problems import Problem
 from acmehub.registry import PluginError
 from acmehub.scopes import MatchIndex, decide, match_rule
+from acmehub.services.address_support import issues_for_addresses
+from acmehub.services.client_profiles import lifetime_flaw
 from acmehub.services.errors import Invalid
 from acmehub.services.ordering import OrderService
 from acmehub.services.principals import PrincipalService
@@ -34,14 +37,26 @@ from acmehub.vault import VaultError
 
 class AuthorityCheck(msgspec.Struct, frozen=True, kw_only=True):
     """Which authority would take the order: `reason` is the policy's, `server` the CA's directory, `account` the hub's
-    account there (empty: made on first use), `error` what stands against it."""
+    account there (empty: made on first use), `addresses` whether it issues for them, `error` what stands against it."""
 
     name: str = ""
     plugin: str = ""
     reason: str = ""
     signing: bool = False
+    addresses: bool = False
     server: str = ""
     account: str = ""
+    error: str = ""
+
+
+class ProfileCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """The profile that the order would name, and what it asks for; `error` what stands against it."""
+
+    name: str
+    description: str = ""
+    upstream_profile: str | None = None
+    key_types: tuple[str, ...] = ()
+    lifetime_days: int | None = None
     error: str = ""
 
 
@@ -71,11 +86,13 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     authority: AuthorityCheck
     names: tuple[NameCheck, ...]
+    profile: ProfileCheck | None = None
 
     @property
     def good(self) -> bool:
         """Whether an order for the names would begin well."""
-        return not self.authority.error and all(item.good for item in self.names)
+        refused = self.profile is not None and bool(self.profile.error)
+        return not refused and not self.authority.error and all(item.good for item in self.names)
 
 
 class CheckService:
@@ -99,23 +116,28 @@ class CheckService:
         self._ordering = ordering
         self._clock = clock
 
-    async def check(self, names: Sequence[str], *, principal: str = "", token: str = "", live: bool = False) -> Check:
-        """What would happen to an order for `names`, of this principal or token (by name) if one is given.
+    async def check(
+        self, names: Sequence[str], *, principal: str = "", token: str = "", profile: str = "", live: bool = False
+    ) -> Check:
+        """What would happen to an order for `names`, of this principal or token (by name) and with this profile, where
+        they are given.
 
         Raises `ServiceError`s for principal and token, `Problem` for names that no order can have.
         """
-        identifiers = tuple(Identifier("dns", canonical(name)) for name in names)
+        identifiers = tuple(identifier_of(name) for name in names)
         check_identifiers(identifiers)
         asked_by = await self._asker(principal, token)
-        request = OrderRequest(*asked_by, identifiers)
-        authority = await self._authority(request)
+        request = OrderRequest(*asked_by, identifiers, profile or None)
+        told, authority = await self._way(request)
         index = MatchIndex(await self._store.managed_challenges.list())
         needs_challenge = not authority.signing
         checked = []
         for identifier in identifiers:
             found = _scoped(identifier, *asked_by, index, needs_challenge=needs_challenge)
+            if identifier.type == "ip" and not authority.addresses and not authority.error:
+                found = (_unsupported(found[0], authority), None)
             checked.append(await self._name(*found, needs_challenge=needs_challenge, live=live))
-        return Check(authority=authority, names=tuple(checked))
+        return Check(authority=authority, names=tuple(checked), profile=told)
 
     async def _asker(self, principal: str, token: str) -> tuple[Principal, Token]:
         """Whose order it would be; without a name somebody to whom everything is open."""
@@ -133,9 +155,21 @@ class CheckService:
             who = named
         return who, what
 
-    async def _authority(self, request: OrderRequest) -> AuthorityCheck:
+    async def _way(self, request: OrderRequest) -> tuple[ProfileCheck | None, AuthorityCheck]:
+        """The profile that is named, if any, and the authority that the order would go to."""
+        if request.profile is None:
+            return None, await self._authority(request, None)
         try:
-            selection = await self._ordering.select(request)
+            profile = await self._ordering.profiles.chosen(request.profile, request.principal)
+        except Problem as refusal:
+            return ProfileCheck(name=request.profile, error=refusal.detail), AuthorityCheck()
+        assert profile is not None  # one was named
+        fields = {name: getattr(profile, name) for name in ProfileCheck.__struct_fields__ if name != "error"}
+        return ProfileCheck(**fields), await self._authority(request, profile)
+
+    async def _authority(self, request: OrderRequest, profile: Profile | None) -> AuthorityCheck:
+        try:
+            selection = await self._ordering.select(request, profile)
         except Problem as refusal:
             return AuthorityCheck(error=refusal.detail)
         row = await self._store.authorities.get(selection.authority_id)
@@ -146,8 +180,18 @@ class CheckService:
             made = (await self._instances.authority(row.id)).object
         except (PluginError, SettingsError, VaultError) as error:
             return msgspec.structs.replace(known, error=str(error))
+        flaw = None if row.enabled else "is disabled"
+        if profile is not None and profile.lifetime_days is not None:
+            flaw = flaw or lifetime_flaw(profile.lifetime_days, made)
+        if flaw is not None:
+            return msgspec.structs.replace(known, error=f"{row.name} {flaw}")
         server = made.server if isinstance(made, RelayAuthority) else ""
-        return msgspec.structs.replace(known, server=server, signing=isinstance(made, SigningAuthority))
+        return msgspec.structs.replace(
+            known,
+            server=server,
+            signing=isinstance(made, SigningAuthority),
+            addresses=issues_for_addresses(made),
+        )
 
     async def _name(
         self, check: NameCheck, challenge: ManagedChallenge | None, *, needs_challenge: bool, live: bool
@@ -162,6 +206,10 @@ class CheckService:
         except (DnsTrouble, DnsProviderError, PluginError, SettingsError, VaultError) as error:
             return msgspec.structs.replace(check, rehearsal_error=str(error))
         return msgspec.structs.replace(check, rehearsal=rehearsal)
+
+
+def _unsupported(check: NameCheck, authority: AuthorityCheck) -> NameCheck:
+    return msgspec.structs.replace(check, refusal=f"authority {authority.name!r} does not issue for IP addresses")
 
 
 def _scoped(

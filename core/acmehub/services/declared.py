@@ -11,10 +11,11 @@ from acmehub.services.authorities import NewAuthority
 from acmehub.services.errors import Invalid, ServiceError
 from acmehub.services.managed_challenges import NewManagedChallenge
 from acmehub.services.principals import NewPrincipal, parse_role
+from acmehub.services.profiles import NewProfile
 from acmehub.services.tokens import NewToken
 
-New = NewAuthority | NewManagedChallenge | NewPrincipal | NewToken
-N = TypeVar("N", NewAuthority, NewManagedChallenge, NewPrincipal, NewToken)
+New = NewAuthority | NewManagedChallenge | NewProfile | NewPrincipal | NewToken
+N = TypeVar("N", NewAuthority, NewManagedChallenge, NewProfile, NewPrincipal, NewToken)
 
 
 class InvalidFile(ServiceError):
@@ -30,6 +31,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
 
     authorities: tuple[NewAuthority, ...] = ()
     managed_challenges: tuple[NewManagedChallenge, ...] = ()
+    profiles: tuple[NewProfile, ...] = ()
     principals: tuple[NewPrincipal, ...] = ()
     tokens: tuple[NewToken, ...] = ()
 
@@ -37,6 +39,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
 _KINDS: dict[str, type[New]] = {
     "authority": NewAuthority,
     "managed_challenge": NewManagedChallenge,
+    "profile": NewProfile,
     "principal": NewPrincipal,
     "token": NewToken,
 }
@@ -68,6 +71,7 @@ def read_declared(text: str, file: str) -> Declared:
     declared = Declared(
         authorities=entries("authority", NewAuthority),
         managed_challenges=entries("managed_challenge", NewManagedChallenge),
+        profiles=entries("profile", NewProfile),
         principals=entries("principal", NewPrincipal),
         tokens=entries("token", NewToken),
     )

@@ -11,13 +11,14 @@ from acmehub.registry import Offers, PluginError
 from acmehub.services.authorities import AuthorityService, AuthorityView, NewAuthority
 from acmehub.services.managed_challenges import ManagedChallengeService, ManagedChallengeView, NewManagedChallenge
 from acmehub.services.principals import NewPrincipal, PrincipalService, role_text
+from acmehub.services.profiles import NewProfile, ProfileService
 from acmehub.services.rights import Acting
 from acmehub.services.tokens import NewToken, TokenService
 
 HEAD = """\
 # Resources of an acmehub, for `acmehub apply FILE`. Secrets are left out: where this file is applied to the hub it came
 # from, those stored there stay; elsewhere write them in first, as "env:NAME" or "file:PATH". Tokens get another key id
-# and other secrets elsewhere; revoked ones are left out.
+# and other secrets (those of secret directory URLs among them) elsewhere; revoked ones are left out.
 """
 
 
@@ -26,6 +27,7 @@ async def export(
     tokens: TokenService,
     managed_challenges: ManagedChallengeService,
     authorities: AuthorityService,
+    profiles: ProfileService,
     actor: Acting,
 ) -> str:
     """All resources as TOML."""
@@ -36,6 +38,7 @@ async def export(
         _entry("managed_challenge", one, NewManagedChallenge, managed_challenges.offers)
         for one in await managed_challenges.list(actor)
     ]
+    parts += [_table("profile", _declared(one, NewProfile)) for one in await profiles.list(actor)]
     parts += [
         _table("principal", {**_declared(one, NewPrincipal), "roles": [role_text(item) for item in one.roles]})
         for one in await principals.list(actor)

@@ -12,6 +12,7 @@ from acmehub.models import ManagedChallenge, Propagation, new_id
 from acmehub.names import syntax_flaw
 from acmehub.ports.store import Resources
 from acmehub.registry import Offers
+from acmehub.scopes import Addresses, match_rule
 from acmehub.services.errors import Invalid
 from acmehub.services.plugin_resources import PluginResourceService, Settings, Sources
 from acmehub.services.resources import checked_name, checked_tags, with_changes
@@ -159,6 +160,8 @@ def checked_fields(values: dict[str, Any]) -> dict[str, Any]:
         checked_name(checked["name"])
     if "match" in checked:
         checked["match"] = checked_rule(checked["match"], "match")
+        if any(isinstance(part, Addresses) for part in match_rule(checked["match"]).patterns):
+            raise Invalid("match", "an address cannot be proven by dns-01; only a token's names may have addresses")
     if "tags" in checked:
         checked["tags"] = checked_tags(checked["tags"])
     if "cname_zones" in checked:

@@ -5,7 +5,7 @@ The rows are CLIENTS.md sections 4.3 (rules 30, 31) and 4.4 as a table; a client
 
 import msgspec
 
-from acmehub.models import AuthorizationMode, Order, OrderStatus
+from acmehub.models import Account, AuthorizationMode, Order, OrderStatus
 from acmehub.orders import UPSTREAM_VALIDATED
 
 DEFAULT_HOLD = 25.0
@@ -30,19 +30,47 @@ class Patience(msgspec.Struct, frozen=True):
 
 
 class Client(msgspec.Struct, frozen=True):
-    """A client known by a part of its User-Agent."""
+    """A client known by a part of its User-Agent.
+
+    `why` says to people what its mode follows from. Where `accepts` is false, `auto` never learns mode `accept` for
+    it: it looks for its own proof before it answers, or it waits longer for a certificate than for a challenge.
+    """
 
     marker: str
     mode: AuthorizationMode = AuthorizationMode.PREAPPROVED
     hold: float = DEFAULT_HOLD
     retry_after: bool = True
+    accepts: bool = True
+    why: str = ""
 
+
+class Settled(msgspec.Struct, frozen=True):
+    """The mode that orders of an account get, and the reason, for people."""
+
+    mode: AuthorizationMode
+    why: str
+
+
+_SELF_CHECK = "it looks for its own proof before it answers a challenge"
+_LONGER = "it waits longer for a certificate than for a challenge"
 
 CLIENTS: tuple[Client, ...] = (
-    Client("CertbotACMEClient/", hold=40.0),  # gives an answer 45 s, and all of finalize 90 s
-    Client("instant-acme/", hold=170.0, retry_after=False),  # no limit per answer, but few polls, and no Retry-After
-    Client("xenolf-acme/", AuthorizationMode.ACCEPT),  # lego: 30 s for finalize, minutes for a challenge
-    Client("containous-traefik", AuthorizationMode.ACCEPT),
+    Client("CertbotACMEClient/", hold=40.0, why="it waits 45 s for an answer, and 90 s and more for a certificate"),
+    Client("instant-acme/", hold=170.0, retry_after=False, accepts=False, why=_LONGER),  # few polls, no Retry-After
+    Client("containous-traefik", AuthorizationMode.ACCEPT, why="lego inside: it waits 30 s for a certificate"),
+    Client(
+        "xenolf-acme/",  # lego, and what is made of it
+        AuthorizationMode.ACCEPT,
+        why="it waits 30 s for a certificate, but minutes for a challenge",
+    ),
+    Client("cert-manager", accepts=False, why=_SELF_CHECK),
+    Client("acme-tiny", accepts=False, why=_SELF_CHECK),
+    Client("acme.sh/", accepts=False, why=_SELF_CHECK),  # dns-01 without --dnssleep
+    Client("node-acme-client/", accepts=False, why=_SELF_CHECK),
+    Client("acmez", accepts=False, why=_SELF_CHECK),  # Caddy, CertMagic: dns-01 waits for propagation
+    Client("HAProxy", accepts=False, why=_LONGER),  # 200 s against 175 s
+    Client("uacme/", accepts=False, why=_LONGER),
+    Client("ansible-httpget", hold=8.0, accepts=False, why="it waits 10 s for an answer, and without end for the rest"),
 )
 
 
@@ -51,15 +79,42 @@ def client_of(user_agent: str) -> Client | None:
     return next((client for client in CLIENTS if client.marker in user_agent), None)
 
 
-def settle_mode(asked: AuthorizationMode, user_agent: str, *, signing: bool) -> AuthorizationMode:
-    """The mode of a new order: what the token says; for `auto`, what suits the client.
+def family_of(user_agent: str) -> str:
+    """What stays the same of a User-Agent from one release of a client to the next: its row's marker, else the name
+    of its first product."""
+    client = client_of(user_agent)
+    return client.marker if client is not None else user_agent.partition("/")[0].strip()
+
+
+def settle_mode(
+    asked: AuthorizationMode, user_agent: str, *, signing: bool, learned: AuthorizationMode | None = None
+) -> AuthorizationMode:
+    """The mode of a new order: what the token says; for `auto`, what was `learned` of the account, else what suits
+    the client.
 
     With a signing authority (`signing`) nothing is slow, so that `auto` always means `preapproved`.
     """
     if asked is not AuthorizationMode.AUTO:
         return asked
+    if signing:
+        return AuthorizationMode.PREAPPROVED
+    if learned is not None:
+        return learned
     client = client_of(user_agent)
-    return AuthorizationMode.PREAPPROVED if signing or client is None else client.mode
+    return AuthorizationMode.PREAPPROVED if client is None else client.mode
+
+
+def explain_mode(asked: AuthorizationMode, account: Account) -> Settled:
+    """The mode that an account's orders get at an authority that relays, and why; `asked` is its token's."""
+    mode = settle_mode(asked, account.user_agent, signing=False, learned=account.learned)
+    if asked is not AuthorizationMode.AUTO:
+        return Settled(mode, "its token says so")
+    if account.learned is not None:
+        return Settled(mode, f"learned: {account.learned_why}")
+    client = client_of(account.user_agent)
+    if client is None:
+        return Settled(mode, "nothing special is known of this client")
+    return Settled(mode, f"known client ({client.marker.rstrip('/')}): {client.why}")
 
 
 def patience(user_agent: str, configured: float) -> Patience:
@@ -71,7 +126,8 @@ def patience(user_agent: str, configured: float) -> Patience:
     client = client_of(user_agent)
     if client is None:
         return Patience(configured)
-    return Patience(client.hold if configured >= DEFAULT_HOLD else configured, client.retry_after)
+    hold = client.hold if configured >= DEFAULT_HOLD else min(client.hold, configured)
+    return Patience(hold, client.retry_after)
 
 
 def waits_for_upstream(order: Order, asked: AuthorizationMode) -> bool:
@@ -84,4 +140,4 @@ def waits_for_upstream(order: Order, asked: AuthorizationMode) -> bool:
         return False
     if order.mode is AuthorizationMode.ACCEPT:
         return asked is AuthorizationMode.AUTO
-    return order.mode is AuthorizationMode.PREAPPROVED
+    return order.mode is AuthorizationMode.PREAPPROVED and not order.preauthorization  # nothing is ordered for those

@@ -7,16 +7,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
+from acmehub.chains import serial_text
 from acmehub.identifiers import canonical
-from acmehub.instances import Instances
 from acmehub.models import (
     Account,
     AccountStatus,
     AuditEntry,
     Authority,
+    AuthorizationMode,
     Certificate,
     Event,
     Order,
@@ -27,11 +26,13 @@ from acmehub.models import (
     TxtRecord,
 )
 from acmehub.orders import Change, OrderBundle, failed
-from acmehub.ports.authority import RelayAuthority
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store
 from acmehub.problems import Problem, ProblemType
+from acmehub.services.deactivation import cancel_open_orders
 from acmehub.services.errors import Invalid, NotFound, Refused
+from acmehub.services.modes import explain_mode
+from acmehub.services.revocation import RevocationService
 
 REASONS = {
     "unspecified": 0,
@@ -44,7 +45,7 @@ REASONS = {
 
 
 class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
-    """An order in a list."""
+    """An order in a list; with `preauthorization` its client does not see it as one (RFC 8555 section 7.4.1)."""
 
     id: str
     status: OrderStatus
@@ -54,6 +55,7 @@ class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
     authority: str
     created: datetime
     error: str = ""
+    preauthorization: bool = False
 
 
 class OrderStory(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +70,7 @@ class OrderStory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountLine(msgspec.Struct, frozen=True, kw_only=True):
-    """An ACME account in a list."""
+    """An ACME account in a list; `authorization` is the mode that its orders get at a relaying authority."""
 
     id: str
     status: AccountStatus
@@ -78,6 +80,9 @@ class AccountLine(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str
     thumbprint: str
     created: datetime
+    authorization: AuthorizationMode
+    authorization_why: str
+    learned: AuthorizationMode | None
 
 
 class CertificateLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,14 +96,15 @@ class CertificateLine(msgspec.Struct, frozen=True, kw_only=True):
     not_before: datetime
     not_after: datetime
     revoked: datetime | None
+    revocation_reason: int | None = None
 
 
 class OperationService:
     """Verbs raise `ServiceError`s."""
 
-    def __init__(self, store: Store, instances: Instances, clock: Clock) -> None:
+    def __init__(self, store: Store, revocation: RevocationService, clock: Clock) -> None:
         self._store = store
-        self._instances = instances
+        self._revocation = revocation
         self._clock = clock
 
     # ------------------------------------------------------------------------------------------------ orders
@@ -119,6 +125,7 @@ class OperationService:
                 authority=names.authority(order.authority_id),
                 created=order.created,
                 error=order.error.detail if order.error else "",
+                preauthorization=order.preauthorization,
             )
             for order in found
         ]
@@ -197,6 +204,7 @@ class OperationService:
             account = await self._store.accounts.replace(
                 msgspec.structs.replace(account, status=AccountStatus.DEACTIVATED)
             )
+            await cancel_open_orders(self._store, account_id, self._clock.now())
             await self._audit(actor, "account.deactivate", f"account {account_id}")
         return _account_line(account, await self._names())
 
@@ -227,25 +235,18 @@ class OperationService:
         certificate = await self._certificate(id_or_serial)
         if certificate.revoked is not None:
             raise Refused(f"certificate {certificate.id} was revoked on {certificate.revoked:%Y-%m-%d}")
-        leaf = x509.load_pem_x509_certificates(certificate.chain.encode())[0].public_bytes(Encoding.DER)
-        code = REASONS[reason] if reason else None
-        authority = (await self._instances.authority(certificate.authority_id)).object
-        if isinstance(authority, RelayAuthority):
-            await authority.revoke(await self._instances.account(certificate.authority_id), leaf, code)
-        else:
-            await authority.revoke_signed(leaf, code)
-        revoked = await self._store.certificates.replace(
-            msgspec.structs.replace(certificate, revoked=self._clock.now())
-        )
-        await self._audit(actor, "certificate.revoke", f"certificate {certificate.id}", reason)
+        revoked = await self._revocation.revoke(certificate, REASONS[reason] if reason else None, actor)
         return certificate_line(revoked, await self._names())
 
     async def _certificate(self, id_or_serial: str) -> Certificate:
         found = await self._store.certificates.get(id_or_serial)
         if found is not None:
             return found
-        serial = id_or_serial.replace(":", "").lower().lstrip("0")
-        same = await self._store.certificates.by_serial(serial)
+        try:
+            serial = serial_text(int(id_or_serial.replace(":", ""), 16))
+        except ValueError:
+            serial = ""
+        same = await self._store.certificates.by_serial(serial) if serial else ()
         if not same:
             raise NotFound(f"there is no certificate with the id or the serial number {id_or_serial}")
         if len(same) > 1:
@@ -272,6 +273,7 @@ class Names:
     ) -> None:
         self._principals = {item.id: item.name for item in principals}
         self._tokens = {item.id: item.title for item in tokens}
+        self._modes = {item.id: item.authorization for item in tokens}
         self._authorities = {item.id: item.name for item in authorities}
 
     def principal(self, id: str) -> str:
@@ -281,6 +283,10 @@ class Names:
     def token(self, id: str) -> str:
         """Of a token: its title."""
         return self._tokens.get(id, id)
+
+    def mode(self, id: str) -> AuthorizationMode:
+        """What a token says of its orders' authorizations."""
+        return self._modes.get(id, AuthorizationMode.AUTO)
 
     def authority(self, id: str) -> str:
         """Of an authority."""
@@ -298,6 +304,7 @@ def _refuse_finished(order: Order, what: str) -> None:
 
 
 def _account_line(account: Account, names: Names) -> AccountLine:
+    settled = explain_mode(names.mode(account.token_id), account)
     return AccountLine(
         id=account.id,
         status=account.status,
@@ -307,6 +314,9 @@ def _account_line(account: Account, names: Names) -> AccountLine:
         user_agent=account.user_agent,
         thumbprint=account.thumbprint,
         created=account.created,
+        authorization=settled.mode,
+        authorization_why=settled.why,
+        learned=account.learned,
     )
 
 
@@ -321,4 +331,5 @@ def certificate_line(certificate: Certificate, names: Names) -> CertificateLine:
         not_before=certificate.not_before,
         not_after=certificate.not_after,
         revoked=certificate.revoked,
+        revocation_reason=certificate.revocation_reason,
     )

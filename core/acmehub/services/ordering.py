@@ -4,14 +4,15 @@ Every verb takes the `Actor` who asks. An object that is not there and one of an
 """
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from acmehub.csr import CheckedCsr, check_csr
+from acmehub.fulfilment.announcing import announce
 from acmehub.instances import AuthorityInstance, Instances
 from acmehub.models import (
     Actor,
@@ -23,6 +24,7 @@ from acmehub.models import (
     Event,
     ManagedChallenge,
     Order,
+    Profile,
 )
 from acmehub.names import check_identifiers
 from acmehub.orders import UPSTREAM_VALIDATED, Change, Lease, Lifetimes, OrderBundle, open_order
@@ -38,12 +40,19 @@ from acmehub.ports.store import Missing, Store
 from acmehub.problems import Problem, ProblemType
 from acmehub.registry import PluginError, Registry
 from acmehub.scopes import MatchIndex, decide
+from acmehub.services.address_support import require_address_support
+from acmehub.services.client_profiles import ClientProfiles, last_moment
+from acmehub.services.learning import LearningService
 from acmehub.services.modes import settle_mode
+from acmehub.services.preauthorization import earlier, hidden
+from acmehub.services.recalling import forget, recall
+from acmehub.services.renewal import replacement_of
+from acmehub.services.repeats import Repeats, hand_out_again
+from acmehub.services.requested_dates import check_dates
 from acmehub.vault import VaultError
 from acmehub.wire import NewOrder
 
 _log = logging.getLogger(__name__)
-_CERT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9_-]{1,64}")  # RFC 9773 section 4.1
 _RETRY_AFTER = 60
 
 
@@ -70,6 +79,8 @@ class OrderService:
         fulfilment: Fulfiller | None,
         clock: Clock,
         lifetimes: Lifetimes,
+        repeats: Repeats,
+        learning: LearningService,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -77,21 +88,27 @@ class OrderService:
         self._fulfilment = fulfilment
         self._clock = clock
         self._lifetimes = lifetimes
+        self._repeats = repeats
+        self._learning = learning
+        self.profiles = ClientProfiles(store)
         self._authorities: tuple[Sequence[Authority], tuple[Candidate, ...]] = ((), ())
         self._signing: dict[type, bool] = {}
         self._index: tuple[Sequence[ManagedChallenge], MatchIndex] = ((), MatchIndex(()))
 
-    async def open(self, actor: Actor, asked: NewOrder, user_agent: str = "") -> OrderBundle:
+    async def open(
+        self, actor: Actor, asked: NewOrder, user_agent: str = "", *, preauthorization: bool = False
+    ) -> OrderBundle:
         """A new order, stored and ready to be worked on; every refusal is a Problem (RFC 8555 section 7.4).
 
-        `user_agent` tells what suits the client where its token leaves the mode to us.
+        `user_agent` tells what suits the client where its token leaves the mode to us. With `preauthorization` the
+        order is hidden, and only there for its authorization (section 7.4.1).
         """
         check_identifiers(asked.identifiers)
-        if asked.profile is not None:
-            raise Problem(ProblemType.INVALID_PROFILE, "this server offers no profiles; leave 'profile' out")
-        request = OrderRequest(actor.principal, actor.token, asked.identifiers)
-        selection = await self.select(request)
+        profile = await self.profiles.chosen(asked.profile, actor.principal)
+        request = OrderRequest(actor.principal, actor.token, asked.identifiers, asked.profile)
+        selection = await self.select(request, profile)
         authority = await self._authority(selection.authority_id)
+        require_address_support(asked.identifiers, authority)
         signing = self._signs(authority.object)
         index = await self._match_index()
         decide(asked.identifiers, actor.token, actor.principal, index, needs_challenge=not signing)
@@ -99,28 +116,52 @@ class OrderService:
         if objection is not None:
             raise objection
         now = self._clock.now()
+        asked_mode = actor.token.authorization
+        lesson = await self._learning.lesson(actor, asked.identifiers, user_agent, signing=signing)
+        not_before = _moment("notBefore", asked.not_before, signing)
+        not_after = _moment("notAfter", asked.not_after, signing)
+        check_dates(not_before, not_after, authority.object, now)
+        replacement = await replacement_of(self._store, actor, asked)
         bundle = open_order(
             actor,
             asked.identifiers,
-            mode=settle_mode(actor.token.authorization, user_agent, signing=signing),
+            mode=settle_mode(asked_mode, user_agent, signing=signing, learned=lesson.mode),
             authority_id=authority.row.id,
             signing=signing,
             now=now,
             lifetimes=self._lifetimes,
             profile=selection.profile,
-            not_before=_moment("notBefore", asked.not_before, signing),
-            not_after=_moment("notAfter", asked.not_after, signing),
-            replaces=asked.replaces if asked.replaces and _CERT_ID.fullmatch(asked.replaces) else None,
+            not_before=not_before,
+            not_after=last_moment(profile, authority.object, not_before, not_after, now),
+            replaces=replacement.cert_id,
+            client_profile=asked.profile,
         )
+        bundle, proven = await recall(self._store, bundle, self._lifetimes, now)
+        if preauthorization:
+            bundle = hidden(bundle)
+            joined = await earlier(self._store, bundle, now)
+        else:
+            joined = await self._repeats.open_like(bundle, asked_mode, now)
+        if joined is not None:
+            return joined
         order = bundle.order
-        event = Event(order_id=order.id, at=now, what="order opened", detail=f"{selection.reason}; {order.mode.value}")
-        await self._store.orders.add(bundle, (event,))
+        settled = f"{order.mode.value}: {lesson.why}" if lesson.why else order.mode.value
+        opened = "pre-authorization opened" if preauthorization else "order opened"
+        event = Event(order_id=order.id, at=now, what=opened, detail=f"{selection.reason}; {settled}")
+        await self._store.orders.add(bundle, (event, *proven, *replacement.events(order)))
         return bundle
 
     async def order(self, actor: Actor, order_id: str) -> OrderBundle:
         """An order of the actor's."""
         bundle = await self._store.orders.get(order_id)
         if bundle is None or bundle.order.account_id != actor.account.id:
+            raise not_found()
+        return bundle
+
+    async def client_order(self, actor: Actor, order_id: str) -> OrderBundle:
+        """An order of the actor's that it may see as one: not the hidden one of a pre-authorization."""
+        bundle = await self.order(actor, order_id)
+        if bundle.order.preauthorization:
             raise not_found()
         return bundle
 
@@ -141,15 +182,27 @@ class OrderService:
     async def finalize(self, actor: Actor, order_id: str, csr: bytes) -> OrderBundle:
         """Take the client's CSR (DER); the same one again changes nothing (CLIENTS.md rules 4, 5).
 
-        Where the order only waited for it, this process claims the order in the same write and goes on at once.
+        Where the order only waited for it, this process claims the order in the same write and goes on at once. A CSR
+        that the account got a certificate for lately gets that one again.
         """
-        before = (await self.order(actor, order_id)).order
+        before = (await self.client_order(actor, order_id)).order
         checked = check_csr(csr, before.identifiers, actor.account.jwk)
+        if before.csr is None:
+            await self.profiles.check_key(before, checked.public_key)
         now = self._clock.now()
+        issued = await self._repeats.issued_for(before, csr, now)
+        if issued is not None:
+            return await self._hand_out_again(before, csr, issued, now)
         lease = self._fulfilment.lease() if self._fulfilment is not None else None
         bundle = await self._apply(order_id, lambda stored: finalize_rule(stored, csr, now, lease))
         if self._fulfilment is not None and lease is not None and _claimed(before, bundle.order, lease):
             self._fulfilment.adopt(bundle, checked)
+        return bundle
+
+    async def _hand_out_again(self, before: Order, csr: bytes, issued: Certificate, now: datetime) -> OrderBundle:
+        bundle = await self._apply(before.id, lambda stored: hand_out_again(stored, csr, issued, now))
+        if bundle.order.certificate_id == issued.id:
+            await announce(self._store, self._registry, bundle.order, now)
         return bundle
 
     async def answer(self, actor: Actor, authorization: Authorization, challenge: ChallengeType) -> OrderBundle:
@@ -164,7 +217,13 @@ class OrderService:
         """The client gives an authorization up (RFC 8555 section 7.5.2)."""
         self._require_own(actor, authorization)
         now = self._clock.now()
-        return await self._apply(authorization.order_id, lambda stored: deactivate_rule(stored, authorization.id, now))
+
+        async def give_up(item: Authorization) -> OrderBundle:
+            return await self._apply(item.order_id, lambda stored: deactivate_rule(stored, item.id, now))
+
+        bundle = await give_up(authorization)
+        await forget(self._store, authorization, self._lifetimes, now, give_up)
+        return bundle
 
     async def approve(self, actor: Actor, bundle: OrderBundle) -> OrderBundle:
         """Where `auto` chose mode `accept` and the upstream was quicker than the client: approve (CLIENTS.md 4.4)."""
@@ -181,12 +240,18 @@ class OrderService:
         except Missing:
             raise not_found() from None
 
-    async def select(self, request: OrderRequest) -> Selection:
-        """The authority that the policy chooses for an order, and why; a Problem when none takes it."""
+    async def select(self, request: OrderRequest, profile: Profile | None = None) -> Selection:
+        """The authority for an order, and why: the profile's, else the one that the policy chooses; a Problem when none
+        takes it."""
+        if profile is not None and profile.authority_id:
+            return Selection(profile.authority_id, f"the client named {profile.name}", profile.upstream_profile)
         rows = await self._store.authorities.list()
         if rows is not self._authorities[0]:
             self._authorities = (rows, tuple(_candidate(row) for row in rows if row.enabled))
         candidates = self._authorities[1]
+        if profile is not None:
+            leading = await self.profiles.by_authority()
+            candidates = tuple(replace(item, profiles=leading.get(item.id, ())) for item in candidates)
         selection: Selection | None = self._registry.hook.select_authority(request=request, candidates=candidates)
         if selection is None:
             raise Problem(
@@ -195,11 +260,15 @@ class OrderService:
                 if candidates
                 else "this hub has no certificate authority yet; its operator adds one with 'acmehub authority add'",
             )
+        if profile is not None and profile.upstream_profile is not None:
+            selection = replace(selection, profile=profile.upstream_profile)
         return selection
 
     async def _authority(self, authority_id: str) -> AuthorityInstance:
         try:
-            return await self._instances.authority(authority_id)
+            found = await self._instances.authority(authority_id)
+            if not found.row.enabled:
+                raise Missing(f"authority {found.row.name!r} is disabled")
         except (Missing, PluginError, SettingsError, VaultError) as error:
             _log.error("an order cannot be taken: its authority is not usable", extra={"reason": str(error)})
             raise Problem(
@@ -208,6 +277,7 @@ class OrderService:
                 status=503,
                 retry_after=_RETRY_AFTER,
             ) from error
+        return found
 
     def _signs(self, authority: CertificateAuthority) -> bool:
         """Whether an authority signs by itself; kept by class, as asking a Protocol is slow."""

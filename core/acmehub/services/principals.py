@@ -1,6 +1,6 @@
 """Principals: who may use the hub, and with which roles."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
@@ -14,12 +14,13 @@ from acmehub.services.rights import Acting, require_over
 
 
 class NewPrincipal(msgspec.Struct, frozen=True, kw_only=True):
-    """A principal to be made."""
+    """A principal to be made; `profiles` (names) are the only ones it may ask for, empty: any."""
 
     name: str
     type: PrincipalType = PrincipalType.APPLICATION
     roles: tuple[RoleAssignment, ...] = ()
     enabled: bool = True
+    profiles: tuple[str, ...] = ()
 
 
 class PrincipalPatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,6 +30,7 @@ class PrincipalPatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     type: PrincipalType | UnsetType = UNSET
     roles: tuple[RoleAssignment, ...] | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
+    profiles: tuple[str, ...] | UnsetType = UNSET
 
 
 class PrincipalView(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,7 @@ class PrincipalView(msgspec.Struct, frozen=True, kw_only=True):
     type: PrincipalType
     roles: tuple[RoleAssignment, ...]
     enabled: bool
+    profiles: tuple[str, ...]
     tokens: tuple[str, ...]
     created: datetime
 
@@ -64,6 +67,7 @@ class PrincipalService(ResourceService[Principal]):
                 type=new.type,
                 roles=roles,
                 enabled=new.enabled,
+                profiles=await self._checked_profiles(new.profiles),
                 created=self._clock.now(),
             )
             return await self._view(await self.insert(item))
@@ -87,6 +91,8 @@ class PrincipalService(ResourceService[Principal]):
                 checked_name(patch.name)
             if not isinstance(patch.roles, UnsetType):
                 changes["roles"] = checked_roles(patch.roles)
+            if not isinstance(patch.profiles, UnsetType):
+                changes["profiles"] = await self._checked_profiles(patch.profiles)
             await self._require_administrator_left(ref, patch)
 
             def rule(item: Principal) -> Principal:
@@ -107,6 +113,9 @@ class PrincipalService(ResourceService[Principal]):
     async def users_of(self, item: Principal) -> Sequence[str]:
         """See `ResourceService`."""
         return [f"token {title!r}" for title in await self._titles(item)]
+
+    async def _checked_profiles(self, names: Sequence[str]) -> tuple[str, ...]:
+        return checked_profiles(names, [item.name for item in await self._store.profiles.list()])
 
     async def _titles(self, item: Principal) -> Sequence[str]:
         return [token.title for token in await self._store.tokens.list() if token.principal_id == item.id]
@@ -129,6 +138,7 @@ class PrincipalService(ResourceService[Principal]):
             type=item.type,
             roles=item.roles,
             enabled=item.enabled,
+            profiles=item.profiles,
             tokens=tuple(await self._titles(item)),
             created=item.created,
         )
@@ -142,6 +152,14 @@ def checked_roles(roles: Sequence[RoleAssignment]) -> tuple[RoleAssignment, ...]
     """Role assignments, each once; `Invalid`."""
     checked = tuple(RoleAssignment(item.role, checked_tags(item.tags, "roles")) for item in roles)
     return tuple(dict.fromkeys(checked))
+
+
+def checked_profiles(names: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
+    """Names of profiles, each once, all of them `known`; `Invalid`."""
+    for name in names:
+        if name not in known:
+            raise Invalid("profiles", f"there is no profile {name!r}; `acmehub profile list` shows those there are")
+    return tuple(dict.fromkeys(names))
 
 
 def parse_role(text: str) -> RoleAssignment:

@@ -9,7 +9,7 @@ from typing import ClassVar, Generic, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.models import AuditEntry, Authority, ManagedChallenge, Principal, Token
+from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Resources, Store
 from acmehub.registry import Registry
@@ -17,7 +17,7 @@ from acmehub.services.errors import InUse, Invalid, NotFound, ServiceError, Take
 from acmehub.services.rights import Acting, require
 from acmehub.vault import Vault
 
-R = TypeVar("R", Principal, Token, ManagedChallenge, Authority)
+R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
 
 MAX_NAME = 100
 MAX_SHOWN = 200  # characters of a value in the audit
@@ -177,7 +177,7 @@ def difference(before: R, after: R) -> str:
     parts = []
     for name in before.__struct_fields__:
         old, new = getattr(before, name), getattr(after, name)
-        if old == new:
+        if old == new or name.endswith("_hash"):
             continue
         sealed = name.removeprefix("sealed_")
         parts.append(sealed if sealed != name else f"{name}: {_brief(old)} -> {_brief(new)}")

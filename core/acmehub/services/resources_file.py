@@ -24,7 +24,14 @@ from acmehub.services.managed_challenges import (
 )
 from acmehub.services.managed_challenges import checked_fields as checked_challenge_fields
 from acmehub.services.plugin_resources import PluginResourceService, Sources
-from acmehub.services.principals import NewPrincipal, PrincipalPatch, PrincipalService, checked_roles
+from acmehub.services.principals import (
+    NewPrincipal,
+    PrincipalPatch,
+    PrincipalService,
+    checked_profiles,
+    checked_roles,
+)
+from acmehub.services.profiles import NewProfile, ProfilePatch, ProfileService
 from acmehub.services.resources import checked_name, checked_tags
 from acmehub.services.rights import Acting
 from acmehub.services.tokens import AddedToken, NewToken, TokenPatch, TokenService
@@ -71,7 +78,7 @@ class _Owner(msgspec.Struct, frozen=True):
 
 
 class ResourcesFileService:
-    """Applies files through the services of the four kinds, so that their rights, checks and audit hold."""
+    """Applies files through the services of all kinds, so that their rights, checks and audit hold."""
 
     def __init__(
         self,
@@ -79,11 +86,13 @@ class ResourcesFileService:
         tokens: TokenService,
         managed_challenges: ManagedChallengeService,
         authorities: AuthorityService,
+        profiles: ProfileService,
     ) -> None:
         self._principals = principals
         self._tokens = tokens
         self._managed_challenges = managed_challenges
         self._authorities = authorities
+        self._profiles = profiles
 
     async def apply(
         self, declared: Declared, actor: Acting, *, sources: Sources | None = None, dry_run: bool = False
@@ -110,6 +119,7 @@ class ResourcesFileService:
         everything: tuple[tuple[str, tuple[New, ...]], ...] = (
             ("authority", declared.authorities),
             ("managed_challenge", declared.managed_challenges),
+            ("profile", declared.profiles),
             ("principal", declared.principals),
             ("token", declared.tokens),
         )
@@ -139,13 +149,22 @@ class ResourcesFileService:
                 return self._compared(
                     kind, new, challenge, fields, _settings_diff(self._managed_challenges, challenge, new, sources)
                 )
+            case NewProfile():
+                authority = next((item for item in declared.authorities if item.name == new.authority), None)
+                fields = await self._profiles.planned_fields(new, authority, sources)
+                return self._compared(kind, new, await _named(self._profiles.rows, new.name), fields)
             case NewPrincipal():
+                known = {item.name for item in await self._profiles.rows.list()}
+                known |= {item.name for item in declared.profiles}
                 fields = {**_given(new), "name": checked_name(new.name), "roles": checked_roles(new.roles)}
+                fields["profiles"] = checked_profiles(new.profiles, known)
                 return self._compared(kind, new, await _named(self._principals.rows, new.name), fields)
             case NewToken():
                 owner = await self._owner_of(new, declared)
-                fields = checked_token_fields(_given(new, "principal"), owner.name, owner.roles)
-                return self._compared(kind, new, await self._token_of(new, owner), fields)
+                fields = checked_token_fields(_given(new, "principal", "secret_directory"), owner.name, owner.roles)
+                token = await self._token_of(new, owner)
+                secret = token is not None and bool(token.directory_hash) is not new.secret_directory
+                return self._compared(kind, new, token, fields, ["secret_directory"] if secret else ())
 
     def _compared(
         self, kind: str, new: New, row: Model | None, fields: dict[str, Any], settings: Sequence[str] = ()
@@ -153,7 +172,7 @@ class ResourcesFileService:
         name = name_of(new)
         if row is None:
             return _Planned(PlannedChange(kind, name, Step.CREATE), new)
-        different = [field for field, value in fields.items() if getattr(row, field) != value]
+        different = [field.removesuffix("_id") for field, value in fields.items() if getattr(row, field) != value]
         changed = (*different, *settings)
         step = Step.CHANGE if changed else Step.UNCHANGED
         return _Planned(PlannedChange(kind, name, step, changed), new, row.id)
@@ -193,6 +212,11 @@ class ResourcesFileService:
                 else:
                     patch = ManagedChallengePatch(**_given(new))
                     await self._managed_challenges.set(planned.id, patch, actor, sources=sources)
+            case NewProfile():
+                if step is Step.CREATE:
+                    await self._profiles.add(new, actor)
+                else:
+                    await self._profiles.set(planned.id, ProfilePatch(**_given(new)), actor)
             case NewPrincipal():
                 if step is Step.CREATE:
                     await self._principals.add(new, actor)

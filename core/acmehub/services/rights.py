@@ -17,13 +17,18 @@ _KEEPERS = frozenset({Role.ADMINISTRATOR, Role.OPERATOR})
 _READERS = _KEEPERS | {Role.AUDITOR}
 _WRITES = ("add", "set", "remove")
 _READS = ("list", "show")
-_NOUNS = ("principal", "token", "challenge", "authority")
+_NOUNS = ("principal", "token", "challenge", "authority", "profile")
 
 RIGHTS: dict[str, frozenset[Role]] = {
     **{f"{noun}.{verb}": _KEEPERS for noun in _NOUNS for verb in _WRITES},
     **{f"{noun}.{verb}": _READERS for noun in _NOUNS for verb in _READS},
+    "campaign.add": _KEEPERS,
+    "campaign.end": _KEEPERS,
+    **{f"campaign.{verb}": _READERS for verb in _READS},
     "token.revoke": _KEEPERS,
     "token.eab": _KEEPERS,
+    "token.directory": _KEEPERS,
+    "account.set": _KEEPERS,
     "apply": _KEEPERS,
     "export": _READERS,
     "reseal": frozenset({Role.ADMINISTRATOR}),

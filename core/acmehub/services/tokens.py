@@ -18,14 +18,19 @@ from acmehub.scopes import parse_rule
 from acmehub.services.errors import Invalid, NotFound, Refused
 from acmehub.services.resources import ResourceService, checked_name, with_changes
 from acmehub.services.rights import Acting, require_over
+from acmehub.services.secret_directories import directory_hash, new_directory_key
 
 HMAC_PURPOSE = "token.hmac"
+DIRECTORY_PURPOSE = "token.directory"
 SECRET_BYTES = 32
 _ACCOUNTS_AT_ONCE = 500
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A token to be made; `principal` by name or id, `names` a domain match rule, `networks` in CIDR notation."""
+    """A token to be made; `principal` by name or id, `names` a domain match rule, `networks` in CIDR notation.
+
+    With `secret_directory` it has a directory URL of its own, for clients without external account binding.
+    """
 
     title: str
     principal: str
@@ -36,10 +41,15 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
     use_limit: int | None = None
     expires: datetime | None = None
     enabled: bool = True
+    secret_directory: bool = False
 
 
 class TokenPatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What to change of a token; what is unset stays, None takes a limit away."""
+    """What to change of a token; what is unset stays, None takes a limit away.
+
+    `secret_directory` gives it a directory URL unless it has one, or takes that away; with `new_directory` it gets
+    another one in any case, and the old one is over.
+    """
 
     title: str | UnsetType = UNSET
     scope: tuple[Role, ...] | UnsetType = UNSET
@@ -49,6 +59,8 @@ class TokenPatch(msgspec.Struct, frozen=True, kw_only=True):
     use_limit: int | UnsetType | None = UNSET
     expires: datetime | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
+    secret_directory: bool | UnsetType = UNSET
+    new_directory: bool | UnsetType = UNSET
 
 
 class TokenView(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +80,7 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool
     revoked: datetime | None
     created: datetime
+    secret_directory: bool
 
 
 class AddedToken(msgspec.Struct, frozen=True):
@@ -78,10 +91,14 @@ class AddedToken(msgspec.Struct, frozen=True):
 
 
 class EabView(msgspec.Struct, frozen=True):
-    """A token as EAB credentials: key id, and HMAC key in base64url without padding."""
+    """A token as EAB credentials: key id, and HMAC key in base64url without padding.
+
+    `directory_key` is that of its secret directory URL, when it has one.
+    """
 
     kid: str
     hmac_key: Secret
+    directory_key: Secret | None = None
 
 
 class TokenService(ResourceService[Token]):
@@ -104,6 +121,7 @@ class TokenService(ResourceService[Token]):
             values = checked_fields(msgspec.structs.asdict(new), principal.name, roles_of(principal))
             del values["principal"]
             id, secret = new_id(), secrets.token_urlsafe(SECRET_BYTES)
+            values |= self._directory_of(id, values.pop("secret_directory"))
             item = Token(
                 id=id,
                 principal_id=principal.id,
@@ -137,11 +155,14 @@ class TokenService(ResourceService[Token]):
         async with self.acting(actor, "set", ref) as note:
             owner = await self._owner(await self.find(ref))
             changes = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not UNSET}
+            wanted, another = changes.pop("secret_directory", UNSET), changes.pop("new_directory", False)
             changes = checked_fields(changes, owner.name, roles_of(owner))
 
             def rule(item: Token) -> Token:
                 require_over(actor, self._roles(item.scope, owner), self.describe(item))
                 changed = with_changes(item, changes)
+                if another or (wanted is not UNSET and wanted is not bool(item.directory_hash)):
+                    changed = with_changes(changed, self._directory_of(item.id, bool(another or wanted)))
                 require_over(actor, self._roles(changed.scope, owner), self.describe(item))
                 if changed != item and self._is_final(item, owner):
                     raise Refused(f"{self.describe(item)} is revoked, for good: make a new one (`acmehub token add`)")
@@ -183,7 +204,28 @@ class TokenService(ResourceService[Token]):
                 raise Refused(f"principal {owner.name!r} has not the role {role} (any more): {cure}")
             if item.revoked is not None:
                 raise Refused(f"{self.describe(item)} is revoked, for good: make a new one (`acmehub token add`)")
-            return EabView(item.id, Secret(eab_text(self._vault.open(HMAC_PURPOSE, item.id, item.sealed_hmac_key))))
+            key = eab_text(self._vault.open(HMAC_PURPOSE, item.id, item.sealed_hmac_key))
+            return EabView(item.id, Secret(key), self._directory_key(item))
+
+    async def directory(self, ref: str, actor: Acting) -> Secret | None:
+        """The key of a token's secret directory URL (`/acme/<key>/directory`); None when it has none. Audited."""
+        async with self.acting(actor, "directory", ref):
+            item = await self.find(ref)
+            require_over(actor, self._roles(item.scope, await self._owner(item)), self.describe(item))
+            return self._directory_key(item)
+
+    def _directory_key(self, item: Token) -> Secret | None:
+        if not item.sealed_directory_key:
+            return None
+        return Secret(self._vault.open(DIRECTORY_PURPOSE, item.id, item.sealed_directory_key).decode())
+
+    def _directory_of(self, id: str, wanted: bool) -> dict[str, Any]:
+        """The fields of a token for a fresh secret directory, or for none."""
+        if not wanted:
+            return {"directory_hash": b"", "sealed_directory_key": b""}
+        key = new_directory_key()
+        sealed = self._vault.seal(DIRECTORY_PURPOSE, id, key.encode())
+        return {"directory_hash": directory_hash(key), "sealed_directory_key": sealed}
 
     async def users_of(self, item: Token) -> Sequence[str]:
         """See `ResourceService`."""
@@ -217,9 +259,16 @@ class TokenService(ResourceService[Token]):
 
     def _view(self, item: Token, owner: Principal) -> TokenView:
         shown = {
-            name: getattr(item, name) for name in TokenView.__struct_fields__ if name not in ("principal", "state")
+            name: getattr(item, name)
+            for name in TokenView.__struct_fields__
+            if name not in ("principal", "state", "secret_directory")
         }
-        return TokenView(principal=owner.name, state=token_state(item, owner, self._clock.now()), **shown)
+        return TokenView(
+            principal=owner.name,
+            state=token_state(item, owner, self._clock.now()),
+            secret_directory=bool(item.directory_hash),
+            **shown,
+        )
 
 
 def checked_fields(values: dict[str, Any], owner: str, roles: Iterable[Role]) -> dict[str, Any]:

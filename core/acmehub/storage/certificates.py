@@ -1,9 +1,11 @@
 """Issued certificates, and their names for finding them."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from acmehub.models import Certificate
-from acmehub.storage.codec import Codec
+from acmehub.renewal import serial_or_none
+from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Sql, Statement, Unit
@@ -15,10 +17,16 @@ class CertificateRows:
     def __init__(self, driver: SqlDriver) -> None:
         self.codec = Codec(Certificate, "certificate", driver.dialect)
         self._insert_name = Sql("INSERT INTO certificate_name (certificate_id, name) VALUES ($1, $2)")
+        self._replaced = Sql(
+            "UPDATE certificate SET replaced_by = $1, version = version + 1"
+            " WHERE serial = $2 AND cert_id IN ($3, '') AND replaced_by IS NULL"
+        )
 
-    def insert(self, certificate: Certificate) -> list[Statement]:
-        """The certificate and its names."""
+    def insert(self, certificate: Certificate, replaces: str | None = None) -> list[Statement]:
+        """The certificate and its names; `replaces` is the ARI identifier of the one that it replaces."""
         steps = [self.codec.insert(*self.codec.row(certificate))]
+        if replaces and (serial := serial_or_none(replaces)):
+            steps.append(self._replaced(certificate.order_id, serial, replaces))
         if certificate.names:
             steps.append(self._insert_name.many([(certificate.id, name) for name in dict.fromkeys(certificate.names)]))
         return steps
@@ -34,6 +42,10 @@ class SqlCertificates:
         self._get = Sql("SELECT {columns} FROM certificate WHERE id = $1", columns=codec.columns)
         self._by_serial = Sql(
             "SELECT {columns} FROM certificate WHERE serial = $1 ORDER BY created, id", columns=codec.columns
+        )
+        self._window_due = Sql(
+            "SELECT {columns} FROM certificate WHERE window_until <= $1 ORDER BY window_until LIMIT $2",
+            columns=codec.columns,
         )
         newest = "ORDER BY c.created DESC, c.id DESC LIMIT"
         beyond = "(c.created, c.id) < (SELECT created, id FROM certificate WHERE id = {number})"
@@ -71,6 +83,10 @@ class SqlCertificates:
     async def replace(self, certificate: Certificate) -> Certificate:
         """See `Certificates.replace`. The names are the leaf's, which never changes: they are not written again."""
         return await self._driver.write(replace_row, self._codec, self._fields, certificate)
+
+    async def window_due(self, now: datetime, limit: int) -> Sequence[Certificate]:
+        """See `Certificates.window_due`."""
+        return await self._driver.read(self._select, self._window_due, time_value(self._driver.dialect, now), limit)
 
     async def list(self, *, name: str = "", after: str = "", limit: int = 100) -> Sequence[Certificate]:
         """See `Certificates.list`."""

@@ -38,10 +38,13 @@ class OrderLists:
             columns=order.columns,
             open=_OPEN,
         )
-        self._open_of = Sql(
-            "SELECT id FROM orders WHERE account_id = $1 AND name_set = $2 AND status IN ('pending', 'ready')"
-            " ORDER BY created DESC, id DESC"
+        self._open_of = Sql(  # unsorted: else SQLite goes through all orders of the account, which are sorted already
+            "SELECT created, id FROM orders WHERE account_id = $1 AND name_set = $2 AND status IN ('pending', 'ready')"
         )
+        self._latest = Sql(
+            "SELECT id, name_set FROM orders WHERE account_id = $1 AND NOT preauthorization {newest} 32", newest=newest
+        )
+        self._one = Sql("SELECT {columns} FROM orders WHERE id = $1", columns=order.columns)
         self._same_csr = Sql(
             "SELECT {columns} FROM orders WHERE account_id = $1 AND created >= $2 AND status = 'valid' AND csr = $3"
             " ORDER BY created DESC, id DESC LIMIT 1",
@@ -76,7 +79,15 @@ class OrderLists:
     def open_of(self, account_id: str, name_set: str) -> Unit[tuple[str, ...]]:
         """The ids for `Orders.open_of`."""
         rows = yield self._open_of(account_id, name_set)
-        return tuple(row[0] for row in rows)
+        return tuple(id for _, id in sorted((tuple(row) for row in rows), reverse=True))
+
+    def previous(self, account_id: str, name_set: str) -> Unit[Order | None]:
+        """See `Orders.previous`."""
+        for row in (yield self._latest(account_id)):
+            if row[1] == name_set:
+                rows = yield self._one(row[0])
+                return self._order.read(rows[0]) if rows else None
+        return None
 
     def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Unit[Order | None]:
         """See `Orders.same_csr`."""

@@ -19,6 +19,7 @@ from acmehub.storage.jobs import JobRows
 from acmehub.storage.kept import Kept
 from acmehub.storage.listing import OrderLists
 from acmehub.storage.records import EventRows
+from acmehub.storage.retention import Retention
 from acmehub.storage.statements import Changed, Sql, Statement, Together, Unit
 
 Rule = Callable[[OrderBundle], Change]
@@ -36,6 +37,7 @@ class SqlOrders:
         self._authorization = Codec(Authorization, "authorization_", driver.dialect)
         self._record = Codec(TxtRecord, "txt_record", driver.dialect)
         self._jobs = JobRows(driver.dialect, self._order, self._authorization)
+        self._retention = Retention(driver.dialect)
         self._lists = OrderLists(driver.dialect, self._order, self._authorization)
         order, authorization = self._order, self._authorization
         self._kept: Kept[int, OrderBundle] = Kept()
@@ -174,7 +176,7 @@ class SqlOrders:
         if change.records:
             steps.append(self._record.insert.many([self._record.row(item) for item in change.records]))
         if change.certificate is not None:
-            steps += self._certificates.insert(change.certificate)
+            steps += self._certificates.insert(change.certificate, change.order.replaces)
         if change.events:
             steps.append(self._events.insert(change.events))
         return steps
@@ -206,6 +208,10 @@ class SqlOrders:
         found = [await self.get(id) for id in await self._driver.point(self._lists.open_of, account_id, name_set)]
         return tuple(item for item in found if item is not None)
 
+    async def previous(self, account_id: str, name_set: str) -> Order | None:
+        """See `Orders.previous`."""
+        return await self._driver.point(self._lists.previous, account_id, name_set)
+
     async def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Order | None:
         """See `Orders.same_csr`."""
         return await self._driver.read(self._lists.same_csr, account_id, csr, since)
@@ -229,6 +235,13 @@ class SqlOrders:
     async def lapsed(self, now: datetime, limit: int) -> Sequence[str]:
         """See `Orders.lapsed`."""
         return await self._driver.read(self._lists.lapsed, now, limit)
+
+    async def prune(self, before: datetime, limit: int) -> int:
+        """See `Orders.prune`."""
+        over = await self._driver.read(self._retention.over, before, limit)
+        if over:
+            await self._driver.write(self._retention.forget, over)
+        return len(over)
 
 
 def _in_order(authorizations: list[Authorization]) -> tuple[Authorization, ...]:

@@ -18,7 +18,7 @@ from acmehub.testing.acme_keys import AccountKey, ExternalAccount, PrivateKey, b
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _TYPES = ("application/json", "application/problem+json", "application/pem-certificate-chain")
-_LINK = re.compile(r'<(https?://[A-Za-z0-9.\[\]:-]+/[A-Za-z0-9/_.-]*)>;rel="([a-z]+)"')
+_LINK = re.compile(r'<(https?://[A-Za-z0-9.\[\]:-]+/[A-Za-z0-9/_.-]*)>;rel="([a-z-]+)"')
 _URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9_.-]+)+")
 _ACME = "urn:ietf:params:acme:error:"
 
@@ -51,7 +51,7 @@ class Reply:
     @property
     def problem(self) -> str:
         """The problem's type without the prefix; empty when it is none."""
-        if self.headers["content-type"] != "application/problem+json":
+        if self.headers.get("content-type") != "application/problem+json":
             return ""
         return str(self.json["type"]).removeprefix(_ACME)
 
@@ -191,9 +191,47 @@ class AcmeClient:
         assert "up" not in {line.rpartition("rel=")[2].strip('"') for line in reply.headers.get_list("link")}
         return reply.body.decode("ascii")
 
-    async def issue(self, names: Sequence[str], *, seconds: float = 30.0) -> tuple[str, PrivateKey]:
-        """A whole order: the chain, and the key that it is for."""
-        placed = await self.new_order(names)
+    async def key_change(self, new: AccountKey, *, status: int | None = None, **header: Any) -> Reply:
+        """keyChange to `new`, which signs from then on. Members of `header` replace the inner JWS's right ones, None
+        leaves one out; `account` and `oldKey` replace those of its payload."""
+        url = self.directory["keyChange"]
+        inner = {"account": self.kid, "oldKey": self.key.jwk}
+        inner |= {name: header.pop(name) for name in ("account", "oldKey") if name in header}
+        full = {"jwk": new.jwk, "url": url, **header}
+        jws = new.jws({name: value for name, value in full.items() if value is not None}, compact(inner))
+        reply = await self.post(url, json.loads(jws), status=status)
+        if reply.status < 400:
+            assert reply.status == 200
+            self.key = new
+        return reply
+
+    async def revoke(
+        self, certificate: bytes, reason: int | None = None, *, key: AccountKey | None = None, status: int | None = None
+    ) -> Reply:
+        """revokeCert for a leaf (DER), signed by the account, or with `key` by the certificate's."""
+        payload: dict[str, Any] = {"certificate": b64(certificate)}
+        if reason is not None:
+            payload["reason"] = reason
+        signer = self if key is None else type(self)(self.http, self.directory, key, self.user_agent)
+        reply = await signer.post(self.directory["revokeCert"], payload, status=status)
+        if reply.status < 400:
+            assert (reply.status, reply.body) == (200, b"")
+        return reply
+
+    async def new_authz(self, name: str, *, status: int | None = None) -> Reply:
+        """newAuthz for a DNS name."""
+        payload = {"identifier": {"type": "dns", "value": name}}
+        reply = await self.post(self.directory["newAuthz"], payload, status=status)
+        if reply.status < 400:
+            assert reply.status == 201
+            assert _URL.fullmatch(reply.location), reply.location
+            check_authorization(reply, located=True)
+            assert reply.json["identifier"] == payload["identifier"]
+        return reply
+
+    async def issue(self, names: Sequence[str], *, seconds: float = 30.0, **members: Any) -> tuple[str, PrivateKey]:
+        """A whole order, with more `members` of newOrder: the chain, and the key that it is for."""
+        placed = await self.new_order(names, **members)
         csr, key = make_csr(names)
         async with asyncio.timeout(seconds):
             for url in placed.json["authorizations"]:
@@ -226,12 +264,16 @@ def check_nonce(response: httpx.Response) -> str:
 def check_answer(response: httpx.Response) -> None:
     """What holds of every answer to a POST: nonce, content type, compact JSON, links, problem documents."""
     check_nonce(response)
-    content_type = response.headers["content-type"]
-    assert content_type in _TYPES, content_type
     for line in response.headers.get_list("link"):
         assert _LINK.fullmatch(line), line
     assert any('rel="index"' in line for line in response.headers.get_list("link"))
     assert response.headers.get("retry-after", "1").isdecimal()
+    if not response.content:
+        assert "content-type" not in response.headers
+        assert response.status_code < 400
+        return
+    content_type = response.headers["content-type"]
+    assert content_type in _TYPES, content_type
     if content_type != _TYPES[2]:
         check_json(response.content)
     if response.status_code < 400:
@@ -270,10 +312,10 @@ def check_order(reply: Reply) -> None:
         assert reply.retry_after is None
 
 
-def check_authorization(reply: Reply) -> None:
-    """RFC 8555 section 7.1.4; CLIENTS.md rules 6, 8, 9, 14, 22."""
+def check_authorization(reply: Reply, *, located: bool = False) -> None:
+    """RFC 8555 section 7.1.4; CLIENTS.md rules 6, 8, 9, 14, 22. `located`: the answer to newAuthz."""
     authorization = reply.json
-    assert "location" not in reply.headers
+    assert ("location" in reply.headers) == located
     assert TIMESTAMP.fullmatch(authorization["expires"])
     assert not authorization["identifier"]["value"].startswith("*")
     assert authorization.get("wildcard", True) is True

@@ -9,12 +9,13 @@ from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+SigningKey = PrivateKey | ed25519.Ed25519PrivateKey
 
 _CURVES: dict[str, tuple[ec.EllipticCurve, str, int, hashes.HashAlgorithm]] = {
     "P-256": (ec.SECP256R1(), "ES256", 32, hashes.SHA256()),
@@ -35,14 +36,17 @@ def compact(item: object) -> bytes:
 
 
 class AccountKey:
-    """An account's key pair. `kind` is `P-256`, `P-384`, `P-521` or `RSA` (2048)."""
+    """An account's key pair. `kind` is `P-256`, `P-384`, `P-521`, `RSA` (2048) or `Ed25519`."""
 
-    def __init__(self, private: PrivateKey) -> None:
+    def __init__(self, private: SigningKey) -> None:
         self.private = private
         if isinstance(private, rsa.RSAPrivateKey):
             numbers = private.public_key().public_numbers()
             self.alg = "RS256"
             self.jwk = {"e": _number(numbers.e), "kty": "RSA", "n": _number(numbers.n)}
+        elif isinstance(private, ed25519.Ed25519PrivateKey):
+            self.alg = "EdDSA"
+            self.jwk = {"crv": "Ed25519", "kty": "OKP", "x": b64(private.public_key().public_bytes_raw())}
         else:
             crv = next(name for name, row in _CURVES.items() if row[0].name == private.curve.name)
             point = private.public_key().public_numbers()
@@ -60,6 +64,8 @@ class AccountKey:
         """A fresh key."""
         if kind == "RSA":
             return cls(rsa.generate_private_key(65537, 2048))
+        if kind == "Ed25519":
+            return cls(ed25519.Ed25519PrivateKey.generate())
         return cls(ec.generate_private_key(_CURVES[kind][0]))
 
     @property
@@ -68,9 +74,11 @@ class AccountKey:
         return b64(hashlib.sha256(compact(dict(sorted(self.jwk.items())))).digest())
 
     def sign(self, data: bytes) -> bytes:
-        """A JWS signature (RFC 7518 section 3)."""
+        """A JWS signature (RFC 7518 section 3, RFC 8037 section 3.1)."""
         if isinstance(self.private, rsa.RSAPrivateKey):
             return self.private.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        if isinstance(self.private, ed25519.Ed25519PrivateKey):
+            return self.private.sign(data)
         _, _, size, algorithm = next(row for row in _CURVES.values() if row[1] == self.alg)
         r, s = decode_dss_signature(self.private.sign(data, ec.ECDSA(algorithm)))
         return r.to_bytes(size, "big") + s.to_bytes(size, "big")

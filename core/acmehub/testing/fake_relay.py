@@ -17,6 +17,7 @@ from acmehub.ports.authority import (
     UpstreamObjectLost,
     UpstreamOrder,
     UpstreamRefused,
+    UpstreamRenewalInfo,
     UpstreamUnavailable,
 )
 from acmehub.ports.clock import Clock
@@ -77,6 +78,7 @@ class FakeRelay:
         self.accounts: dict[bytes, str] = {}
         self.orders: dict[str, FakeOrder] = {}
         self.revoked: list[tuple[bytes, int | None]] = []
+        self.renewals: dict[str, UpstreamRenewalInfo] = {}
         self.calls: list[str] = []
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -199,6 +201,12 @@ class FakeRelay:
         after = self._begin("revoke", account)
         self.revoked.append((certificate, reason))
         _end(after)
+
+    async def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
+        """See `InformsOfRenewal.renewal_info`: what the test has put into `renewals`."""
+        after = self._begin("renewal_info")
+        _end(after)
+        return self.renewals.get(cert_id)
 
     def choose(self, chains: tuple[str, ...]) -> int:
         """See `RelayAuthority.choose`: the one that the test prefers, by `preferred`."""

@@ -23,6 +23,8 @@ from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.testing.store_jobs_contract import JobsContract
 from acmehub.testing.store_life_contract import LifeContract
 from acmehub.testing.store_orders_contract import OrdersContract
+from acmehub.testing.store_renewal_contract import RenewalContract
+from acmehub.testing.store_repeats_contract import RepeatsContract
 from acmehub.testing.store_samples import (
     NOW,
     Seed,
@@ -330,7 +332,14 @@ class CertificatesContract:
 
 
 class StoreContract(
-    ResourcesContract, AccountsContract, OrdersContract, JobsContract, CertificatesContract, LifeContract
+    ResourcesContract,
+    AccountsContract,
+    OrdersContract,
+    JobsContract,
+    CertificatesContract,
+    RenewalContract,
+    RepeatsContract,
+    LifeContract,
 ):
     """Everything; needs the fixture `make_store`."""
 

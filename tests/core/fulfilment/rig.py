@@ -9,7 +9,7 @@ from random import Random
 import msgspec
 
 from acmehub import hookimpl, orders
-from acmehub.config import Dns, Worker
+from acmehub.config import Dns, Verify, Worker
 from acmehub.dns01 import Solver
 from acmehub.faults import FaultPoints
 from acmehub.fulfilment import Fulfilment
@@ -118,7 +118,13 @@ class Rig:
         self.main = self.worker()
         self.csrs: dict[str, bytes] = {}
 
-    def worker(self, faults: FaultPoints | None = None, owner: str = "main", concurrency: int = 16) -> Fulfilment:
+    def worker(
+        self,
+        faults: FaultPoints | None = None,
+        owner: str = "main",
+        concurrency: int = 16,
+        verify: Verify = Verify(),
+    ) -> Fulfilment:
         """A worker process, so to say: nothing is shared with others but the store and the outside."""
         return Fulfilment(
             self.store,
@@ -129,6 +135,7 @@ class Rig:
             faults or CrashPoints(),
             owner=owner,
             worker=Worker(concurrency=concurrency, lease=30.0, efforts_hours=24.0),
+            verify=verify,
             chance=Random(1),
         )
 
@@ -235,12 +242,10 @@ class Rig:
         now = self.clock.now()
         return await self.store.orders.apply(order_id, lambda current: orders.finalize(current, csr, now, lease))
 
-    async def answer(self, order_id: str, position: int = 0) -> OrderBundle:
+    async def answer(self, order_id: str, position: int = 0, kind: ChallengeType = ChallengeType.DNS_01) -> OrderBundle:
         target = (await self.bundle(order_id)).authorizations[position]
         now = self.clock.now()
-        return await self.store.orders.apply(
-            order_id, lambda current: orders.answer(current, target.id, ChallengeType.DNS_01, now)
-        )
+        return await self.store.orders.apply(order_id, lambda current: orders.answer(current, target.id, kind, now))
 
     async def deactivate(self, order_id: str, position: int = 0) -> OrderBundle:
         target = (await self.bundle(order_id)).authorizations[position]

@@ -1,5 +1,6 @@
-"""Mode `verify`: the hub looks for the client's own proof in DNS."""
+"""Mode `verify`: the hub looks for the client's own proof, in DNS and on the client's server."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -7,12 +8,21 @@ from acme import challenges
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
+from msgspec.structs import replace
 
-from acmehub.fulfilment.verifying import proof_value
+from acmehub.config import Verify
+from acmehub.fulfilment import Fulfilment
 from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, ChallengeType, OrderStatus
 from acmehub.problems import URN
+from acmehub.proofs.dns01 import record_value
+from acmehub.proofs.prover import key_authorization
 from acmehub.testing.dns_server import FaultKind
 from tests.core.fulfilment.rig import Rig
+from tests.core.proofs.servers import http_server
+
+
+def proof_value(token: str, thumbprint: str) -> str:
+    return record_value(key_authorization(token, thumbprint))
 
 
 def publish(rig: Rig, authorization: Authorization, at: str = "") -> None:
@@ -138,4 +148,84 @@ async def test_the_proof_of_another_account_does_not_count(rig: Rig) -> None:
     rig.dns.zones.add("_acme-challenge.corp.test", "TXT", f'"{value}"')
     await rig.answer(order_id)
     await rig.go()
+    assert (await rig.order(order_id)).status is OrderStatus.INVALID
+
+
+# ----------------------------------------------------------------------------------------- on the client's server
+
+
+def looking(rig: Rig, port: int, **settings: float) -> Fulfilment:
+    verify = Verify(http_port=port, networks=("127.0.0.0/8",), timeout=1.0)
+    return rig.worker(owner="looking", verify=replace(verify, **settings))
+
+
+def path_of(authorization: Authorization) -> str:
+    return f"/.well-known/acme-challenge/{authorization.token}"
+
+
+@pytest.mark.parametrize("signing", [True, False])
+async def test_http_01_on_the_clients_server_makes_the_order_ready(rig: Rig, signing: bool) -> None:
+    rig.dns.zones.add("www.corp.test", "A", "127.0.0.1")
+    order_id, (authorization,) = await opened(rig, "www.corp.test", signing=signing)
+    async with http_server() as server:
+        server.serve(path_of(authorization), key_authorization(authorization.token, rig.actor.account.thumbprint))
+        await rig.answer(order_id, kind=ChallengeType.HTTP_01)
+        await looking(rig, server.port, remember_days=30).work_off()
+    bundle = await rig.bundle(order_id)
+    assert bundle.order.status is OrderStatus.READY
+    assert bundle.authorizations[0].answered is ChallengeType.HTTP_01
+    assert bundle.authorizations[0].expires > rig.clock.now() + timedelta(days=29)
+    (seen,) = [event for event in await rig.timeline(order_id) if event.what == "proof seen"]
+    assert seen.server == "the client's servers"
+    assert (
+        seen.detail
+        == f"www.corp.test: http://www.corp.test:{server.port}{path_of(authorization)} at 127.0.0.1:{server.port}"
+    )
+
+
+async def test_each_name_is_proven_by_the_method_its_client_chose(rig: Rig) -> None:
+    rig.dns.zones.add("www.corp.test", "A", "127.0.0.1")
+    order_id, (first, second) = await opened(rig, "www.corp.test", "*.corp.test")
+    publish(rig, second)
+    async with http_server() as server:
+        server.serve(path_of(first), key_authorization(first.token, rig.actor.account.thumbprint))
+        await rig.answer(order_id, 0, ChallengeType.HTTP_01)
+        await rig.answer(order_id, 1)
+        await rig.go(worker=looking(rig, server.port))
+    assert (await rig.order(order_id)).status is OrderStatus.READY
+
+
+async def test_a_wrong_answer_of_the_server_fails_the_order_with_the_challenges_error(rig: Rig) -> None:
+    rig.dns.zones.add("www.corp.test", "A", "127.0.0.1")
+    order_id, (authorization,) = await opened(rig, "www.corp.test")
+    async with http_server() as server:
+        server.serve(path_of(authorization), "hello")
+        await rig.answer(order_id, kind=ChallengeType.HTTP_01)
+        await rig.go(worker=looking(rig, server.port))
+        assert len(server.seen) == 6  # a server that is late by seconds is waited for
+    error = (await rig.bundle(order_id)).authorizations[0].error
+    assert error is not None
+    assert error.type == f"{URN}incorrectResponse"
+    assert "127.0.0.1" in error.detail
+    assert "'hello'" in error.detail
+
+
+async def test_servers_that_are_slow_do_not_keep_a_worker_for_long(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that takes its whole time counts for several."""
+    rig.dns.zones.add("www.corp.test", "A", "127.0.0.1")
+    order_id, _ = await opened(rig, "www.corp.test")
+    async with http_server() as server:
+        server.silent = True
+        await rig.answer(order_id, kind=ChallengeType.HTTP_01)
+        worker = looking(rig, server.port, timeout=0.05)
+        look = worker._engine.prover.look
+
+        async def slow(authorization: Authorization, thumbprint: str) -> str:
+            rig.clock.advance(10.0)  # as the machine's clock would have it, with a limit of ten seconds
+            await asyncio.sleep(0)
+            return await look(authorization, thumbprint)
+
+        monkeypatch.setattr(worker._engine.prover, "look", slow)
+        await rig.go(worker=worker)
+        assert len(server.seen) == 2
     assert (await rig.order(order_id)).status is OrderStatus.INVALID

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from acmehub.jws import encode_base64url
@@ -35,7 +35,7 @@ CURVES: dict[str, tuple[ec.EllipticCurve, str, int, hashes.HashAlgorithm]] = {
     "ES512": (ec.SECP521R1(), "P-521", 66, hashes.SHA512()),
 }
 
-PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 
 def ec_key(algorithm: str = "ES256", number: int = 0) -> ec.EllipticCurvePrivateKey:
@@ -56,7 +56,13 @@ def _rsa_key(bits: int, exponent: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(exponent, bits)
 
 
+def ed25519_key(number: int = 0) -> ed25519.Ed25519PrivateKey:
+    return ed25519.Ed25519PrivateKey.from_private_bytes(bytes((number,)) * 32)
+
+
 def key_for(algorithm: str) -> PrivateKey:
+    if algorithm == "EdDSA":
+        return ed25519_key()
     return rsa_key() if algorithm == "RS256" else ec_key(algorithm)
 
 
@@ -68,6 +74,8 @@ def public_jwk(key: PrivateKey) -> dict[str, Any]:
     if isinstance(key, rsa.RSAPrivateKey):
         numbers = key.public_key().public_numbers()
         return {"kty": "RSA", "n": number_text(numbers.n), "e": number_text(numbers.e)}
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return {"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(key.public_key().public_bytes_raw())}
     point = key.public_key().public_numbers()
     name, size = next((row[1], row[2]) for row in CURVES.values() if row[0].name == key.curve.name)
     return {"kty": "EC", "crv": name, "x": number_text(point.x, size), "y": number_text(point.y, size)}
@@ -76,6 +84,8 @@ def public_jwk(key: PrivateKey) -> dict[str, Any]:
 def raw_signature(key: PrivateKey, clear: bytes, algorithm: str) -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
         return key.sign(clear, padding.PKCS1v15(), hashes.SHA256())
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign(clear)
     _, _, size, digest = CURVES[algorithm]
     r, s = decode_dss_signature(key.sign(clear, ec.ECDSA(digest)))
     size = max(size, (max(r, s).bit_length() + 7) // 8)

@@ -1,7 +1,6 @@
 """Certificate requests against their order: RFC 8555 section 7.4, CLIENTS.md rule 28, RELIABILITY.md section 5."""
 
 import time
-from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -161,7 +160,6 @@ def test_more_than_one_common_name_is_refused() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        x509.IPAddress(IPv4Address("192.0.2.1")),
         x509.RFC822Name("a@corp.test"),
         x509.UniformResourceIdentifier("https://a.corp.test"),
         x509.DirectoryName(common_names("x")),

@@ -94,7 +94,7 @@ def test_names_that_cannot_be_ordered_say_why(name: str, type: ProblemType, word
     assert caught.value.subproblems[0].identifier == Identifier("dns", name)
 
 
-@pytest.mark.parametrize("kind", ["ip", "DNS", "", "email", "\u00e9" * 100])
+@pytest.mark.parametrize("kind", ["IP", "DNS", "", "email", "\u00e9" * 100])
 def test_other_types_are_unsupported(kind: str) -> None:
     with pytest.raises(Problem) as caught:
         check_identifiers([Identifier(kind, "192.0.2.1")])
@@ -104,7 +104,7 @@ def test_other_types_are_unsupported(kind: str) -> None:
 
 def test_each_bad_name_has_its_subproblem() -> None:
     with pytest.raises(Problem) as caught:
-        check_identifiers([*dns("a.test", "a_b.test", "*.com"), Identifier("ip", "::1")])
+        check_identifiers([*dns("a.test", "a_b.test", "*.com"), Identifier("mail", "a@b.test")])
     assert caught.value.type is ProblemType.COMPOUND
     assert [part.type.rpartition(":")[2] for part in caught.value.subproblems] == [
         "malformed",

@@ -311,12 +311,37 @@ def test_nothing_else_is_approved(bundle: OrderBundle) -> None:
 # ---------------------------------------------------------------------------------------------------- mode verify
 
 
-def test_in_verify_only_dns_01_can_be_answered() -> None:
-    bundle = opened(VERIFY)
-    for kind in (ChallengeType.HTTP_01, ChallengeType.TLS_ALPN_01):
-        with pytest.raises(Problem, match="checks dns-01") as caught:
-            answer(bundle, bundle.authorizations[0].id, kind, LATER)
-        assert caught.value.type is ProblemType.MALFORMED
+@pytest.mark.parametrize(
+    ("mode", "identifier", "possible"),
+    [
+        (VERIFY, Identifier("dns", "a.test"), set(ChallengeType)),
+        (VERIFY, Identifier("dns", "*.a.test"), {ChallengeType.DNS_01}),
+        (VERIFY, Identifier("ip", "192.0.2.1"), {ChallengeType.HTTP_01, ChallengeType.TLS_ALPN_01}),
+        (ACCEPT, Identifier("dns", "a.test"), set(ChallengeType)),
+        (ACCEPT, Identifier("dns", "*.a.test"), set(ChallengeType)),
+        (ACCEPT, Identifier("ip", "2001:db8::1"), {ChallengeType.HTTP_01, ChallengeType.TLS_ALPN_01}),
+    ],
+)
+def test_a_wildcard_is_proven_by_dns_01_alone_and_an_address_never_by_it(
+    mode: AuthorizationMode, identifier: Identifier, possible: set[ChallengeType]
+) -> None:
+    bundle = open_order(actor(), [identifier], mode=mode, authority_id="ca", signing=True, now=NOW)
+    (authorization,) = bundle.authorizations
+    for kind in ChallengeType:
+        if kind in possible:
+            assert answer(bundle, authorization.id, kind, LATER).authorizations[0].answered is kind
+        else:
+            with pytest.raises(Problem, match=f"not by {kind.value}") as caught:
+                answer(bundle, authorization.id, kind, LATER)
+            assert caught.value.type is ProblemType.MALFORMED
+
+
+def test_a_proof_that_is_remembered_is_good_for_as_long() -> None:
+    bundle = opened(VERIFY, names=("a.test",))
+    target = bundle.authorizations[0]
+    for remember, good_until in ((timedelta(days=30), LATER + timedelta(days=30)), (timedelta(), target.expires)):
+        (proven,) = verified(bundle, target.id, LATER, remember).authorizations
+        assert proven.expires == good_until
 
 
 def test_in_verify_an_answer_wakes_the_worker_and_the_proof_makes_it_valid() -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from acmehub.hookspecs import hookimpl
+from acmehub.instances import Instances
 from acmehub.models import Account, AuditEntry, Role, Token
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.plugins import PluginContext, Register
@@ -18,8 +19,10 @@ from acmehub.ports.settings import PluginSettings, Secret, read_settings
 from acmehub.ports.store import Store
 from acmehub.registry import Registry, build_registry
 from acmehub.services.authorities import AuthorityService
+from acmehub.services.campaigns import CampaignService
 from acmehub.services.managed_challenges import ManagedChallengeService
 from acmehub.services.principals import PrincipalService
+from acmehub.services.profiles import ProfileService
 from acmehub.services.resources_file import ResourcesFileService
 from acmehub.services.rights import Acting
 from acmehub.services.tokens import TokenService
@@ -66,7 +69,9 @@ class House(msgspec.Struct):
     tokens: TokenService
     managed_challenges: ManagedChallengeService
     authorities: AuthorityService
+    profiles: ProfileService
     files: ResourcesFileService
+    campaigns: CampaignService
 
     async def audited(self) -> Sequence[AuditEntry]:
         return await self.store.records.audited()
@@ -126,8 +131,11 @@ async def house(registry: Registry, tmp_path: Path, migrated: Path) -> AsyncIter
     parts = (store, vault, registry, clock)
     principals, tokens = PrincipalService(*parts), TokenService(*parts)
     challenges, authorities = ManagedChallengeService(*parts), AuthorityService(*parts)
-    files = ResourcesFileService(principals, tokens, challenges, authorities)
-    yield House(store, vault, principals, tokens, challenges, authorities, files)
+    context = PluginContext(user_agent="test", data_dir=tmp_path, clock=clock)
+    profiles = ProfileService(*parts, authorities, Instances(store, registry, vault, context))
+    files = ResourcesFileService(principals, tokens, challenges, authorities, profiles)
+    campaigns = CampaignService(*parts, authorities, principals)
+    yield House(store, vault, principals, tokens, challenges, authorities, profiles, files, campaigns)
     await store.close()
 
 

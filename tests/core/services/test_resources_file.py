@@ -52,7 +52,9 @@ async def apply(house: House, text: str = FILE, *, dry_run: bool = False, source
 
 
 async def exported(house: House) -> str:
-    return await export(house.principals, house.tokens, house.managed_challenges, house.authorities, ROOT)
+    return await export(
+        house.principals, house.tokens, house.managed_challenges, house.authorities, house.profiles, ROOT
+    )
 
 
 def steps(applied: Applied) -> list[Step]:

@@ -1,22 +1,27 @@
 """Who may do what: each verb of each service with each role, from one table written out by hand."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import pytest
 
-from acmehub.models import Role, RoleAssignment
+from acmehub.models import AuthorizationMode, Role, RoleAssignment
 from acmehub.ports.clock import SystemClock
 from acmehub.services.authorities import AuthorityPatch, NewAuthority
+from acmehub.services.campaigns import NewCampaign
 from acmehub.services.declared import Declared
 from acmehub.services.errors import Refused
 from acmehub.services.export import export
+from acmehub.services.learning import LearningService
 from acmehub.services.managed_challenges import ManagedChallengePatch, NewManagedChallenge
 from acmehub.services.principals import NewPrincipal, PrincipalPatch
+from acmehub.services.profiles import NewProfile, ProfilePatch
 from acmehub.services.resealing import ResealingService
 from acmehub.services.rights import RIGHTS, Acting
 from acmehub.services.tokens import NewToken, TokenPatch
 from tests.core.services.conftest import ROOT, House
 
+FRIDAY = NewCampaign(renew_by=datetime(2099, 11, 27, tzinfo=UTC))
 Verb = Callable[[House, Acting], Awaitable[object]]
 CHALLENGE = NewManagedChallenge(
     name="new", plugin="dns_fake", match="a.test", settings={"server": "s", "key_secret": "k"}
@@ -35,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "token.revoke": lambda house, who: house.tokens.revoke("EAB", who),
     "token.remove": lambda house, who: house.tokens.remove("EAB", who),
     "token.eab": lambda house, who: house.tokens.eab("EAB", who),
+    "token.directory": lambda house, who: house.tokens.directory("EAB", who),
     "challenge.add": lambda house, who: house.managed_challenges.add(CHALLENGE, who),
     "challenge.list": lambda house, who: house.managed_challenges.list(who),
     "challenge.show": lambda house, who: house.managed_challenges.show("zone", who),
@@ -45,9 +51,19 @@ VERBS: dict[str, Verb] = {
     "authority.show": lambda house, who: house.authorities.show("ca", who),
     "authority.set": lambda house, who: house.authorities.set("ca", AuthorityPatch(enabled=False), who),
     "authority.remove": lambda house, who: house.authorities.remove("ca", who),
+    "profile.add": lambda house, who: house.profiles.add(NewProfile(name="new", description="New"), who),
+    "profile.list": lambda house, who: house.profiles.list(who),
+    "profile.show": lambda house, who: house.profiles.show("short", who),
+    "profile.set": lambda house, who: house.profiles.set("short", ProfilePatch(enabled=False), who),
+    "profile.remove": lambda house, who: house.profiles.remove("short", who),
+    "account.set": lambda house, who: _set_account(house, who),
+    "campaign.add": lambda house, who: house.campaigns.add(FRIDAY, who),
+    "campaign.list": lambda house, who: house.campaigns.list(who),
+    "campaign.show": lambda house, who: house.campaigns.plan(FRIDAY, who),
+    "campaign.end": lambda house, who: house.campaigns.end("incident", who),
     "apply": lambda house, who: house.files.apply(Declared(), who),
     "export": lambda house, who: export(
-        house.principals, house.tokens, house.managed_challenges, house.authorities, who
+        house.principals, house.tokens, house.managed_challenges, house.authorities, house.profiles, who
     ),
     "reseal": lambda house, who: ResealingService(house.store, house.vault, SystemClock()).reseal(who),
 }
@@ -61,6 +77,11 @@ MAY = {
 }
 
 
+async def _set_account(house: House, who: Acting) -> object:
+    account = await house.bind((await house.tokens.find("EAB")).id)
+    return await LearningService(house.store, SystemClock()).set(account.id, AuthorizationMode.ACCEPT, who)
+
+
 @pytest.fixture
 async def furnished(house: House) -> House:
     consumer = (RoleAssignment(Role.MANAGED_ACME_CONSUMER),)
@@ -71,6 +92,8 @@ async def furnished(house: House) -> House:
     zone = NewManagedChallenge(name="zone", plugin="dns_fake", match="b.test", settings=settings)
     await house.managed_challenges.add(zone, ROOT)
     await house.authorities.add(NewAuthority(name="ca", plugin="ca_fake"), ROOT)
+    await house.profiles.add(NewProfile(name="short", description="Short"), ROOT)
+    await house.campaigns.add(NewCampaign(name="incident", renew_by=FRIDAY.renew_by), ROOT)
     return house
 
 

@@ -41,6 +41,16 @@ class LocalAuthority:
         """See `SigningAuthority.root`; empty until the settings are complete."""
         return self._settings.root_certificate
 
+    @property
+    def longest_days(self) -> float:
+        """See `GrantsLifetimes`."""
+        return self._settings.lifetime_days
+
+    @property
+    def issues_for_addresses(self) -> bool:
+        """See `IssuesForAddresses`."""
+        return True
+
     async def sign(self, csr: bytes, request: IssueRequest) -> str:
         """See `SigningAuthority.sign`.
 
@@ -154,7 +164,7 @@ def _names(request: IssueRequest) -> list[str]:
 
 
 def _general_name(identifier: Identifier) -> bytes:
-    """A name as it stands in the subject alternative names; orders have no `ip` yet, the hub's own certificate may."""
+    """A name as it stands in the subject alternative names."""
     if identifier.type == "ip":
         try:
             return der.wrap(der.IP_ADDRESS, ip_address(identifier.value).packed)

@@ -23,6 +23,7 @@ INDEXES = (
     "UNIQUE INDEX profile_name_unique ON profile (name)",
     "UNIQUE INDEX campaign_name_unique ON campaign (name)",
     "INDEX orders_open ON orders (account_id, name_set) WHERE status IN ('pending', 'ready')",
+    "INDEX certificate_window ON certificate (window_until) WHERE window_until IS NOT NULL",
 )
 
 

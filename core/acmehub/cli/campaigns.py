@@ -1,0 +1,134 @@
+"""`acmehub certificate renew-by`, `campaigns`, `end-campaign`: to have clients renew early."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.services.campaigns import CampaignPlan, CampaignView, NewCampaign
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_FROM_NOW = re.compile(r"\+(\d{1,6})([smhd])")
+
+
+def when(text: str) -> datetime:
+    """A date, a date and time, or `+3d` from now, as UTC, which is also meant where no zone is named."""
+    from_now = _FROM_NOW.fullmatch(text)
+    if from_now:
+        return datetime.now(UTC) + timedelta(**{_UNITS[from_now[2]]: int(from_now[1])})
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not like 2026-11-27, 2026-11-27T18:00Z, +3d or +12h") from None
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+RENEW_BY = """\b
+Examples:
+  acmehub certificate renew-by 2026-11-27 --authority letsencrypt --dry-run
+  acmehub certificate renew-by 2026-11-27T18:00Z --authority letsencrypt --name incident-42 --reason "mass revocation"
+  acmehub certificate renew-by +12h --names "*.shop.example.com" --principal firewall-01
+"""
+
+
+@click.command(name="renew-by", epilog=RENEW_BY)
+@click.argument("renew_by", metavar="DATE", type=when)
+@click.option("--name", default="", help="The campaign's name  [default: by-DATE]")
+@click.option("--authority", default="", help="Only certificates of this authority.")
+@click.option("--profile", default="", help="Only those ordered with this profile.")
+@click.option("--names", default="", metavar="RULE", help='Only those with such a name, as in "*.corp.test".')
+@click.option("--principal", default="", help="Only those of this principal.")
+@click.option("--starts", type=when, metavar="DATE", help="The first renewals are due then  [default: now]")
+@click.option("--reason", default="", help="Why, for people.")
+@click.option("--explanation-url", default="", help="A page that clients may show or log.")
+@click.option("--dry-run", is_flag=True, help="Only say which certificates it would be.")
+@hub_verb
+async def renew_by(
+    session: Session,
+    renew_by: datetime,
+    name: str,
+    authority: str,
+    profile: str,
+    names: str,
+    principal: str,
+    starts: datetime | None,
+    reason: str,
+    explanation_url: str,
+    dry_run: bool,
+) -> Result:
+    """Have certificates renewed before DATE: a campaign.
+
+    Clients that ask when to renew (ARI, RFC 9773) are told a time between the start and DATE, evenly spread. What is
+    issued from now on is not concerned. DATE is UTC; a date alone means its first moment.
+    """
+    new = NewCampaign(
+        renew_by=renew_by,
+        name=name,
+        reason=reason,
+        authority=authority,
+        profile=profile,
+        names=names,
+        principal=principal,
+        starts=starts,
+        explanation_url=explanation_url,
+    )
+    service = session.hub.campaigns
+    plan = await (service.plan if dry_run else service.add)(new, session.acting)
+    return Result({**_data(plan), "dry_run": dry_run}, _told(plan, dry_run))
+
+
+@click.command(epilog="\b\nExample:\n  acmehub certificate campaigns --json")
+@hub_verb
+async def campaigns(session: Session) -> Result:
+    """Campaigns, oldest first, and how many certificates are still to be renewed."""
+    found = await session.hub.campaigns.list(session.acting)
+    rows = [
+        (item.name, item.state, f"{item.left} of {item.total}", moment(item.renew_by), _for(item)) for item in found
+    ]
+    return Result(list(found), table(("CAMPAIGN", "STATE", "LEFT", "RENEW BY", "FOR"), rows, "no campaigns"))
+
+
+@click.command(name="end-campaign", epilog="\b\nExample:\n  acmehub certificate end-campaign incident-42")
+@click.argument("name")
+@hub_verb
+async def end_campaign(session: Session, name: str) -> Result:
+    """Call a campaign off: clients that have not renewed yet are told their ordinary time again."""
+    item = await session.hub.campaigns.end(name, session.acting)
+    return Result(item, [f"ended campaign {item.name}; {item.left} of {item.total} certificates were not renewed"])
+
+
+def _data(plan: CampaignPlan) -> dict[str, object]:
+    return {"campaign": plan.campaign, "principals": plan.principals, "first": plan.first}
+
+
+def _told(plan: CampaignPlan, dry_run: bool) -> list[str]:
+    item = plan.campaign
+    lines = fields(
+        [
+            ("campaign", f"{item.name} (dry run: nothing is changed)" if dry_run else item.name),
+            ("reason", item.reason),
+            ("for", _for(item)),
+            ("from", moment(item.starts)),
+            ("renew by", moment(item.renew_by)),
+            ("explanation", item.explanation_url),
+            ("certificates", str(item.left)),
+            *((f"  {name}", str(count)) for name, count in plan.principals.items()),
+        ]
+    )
+    if plan.first:
+        rows = [(moment(one.window.start), one.principal, ", ".join(one.names)) for one in plan.first]
+        lines += ["", *table(("FROM", "PRINCIPAL", "NAMES"), rows, "")]
+        if item.left > len(rows):
+            lines.append(f"… and {item.left - len(rows)} more")
+    return lines
+
+
+def _for(item: CampaignView) -> str:
+    criteria = (
+        ("authority", item.authority),
+        ("profile", item.profile),
+        ("names", item.names),
+        ("principal", item.principal),
+    )
+    return ", ".join(f"{noun} {value}" for noun, value in criteria if value) or "all certificates"

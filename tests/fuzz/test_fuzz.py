@@ -1,0 +1,64 @@
+"""A short run of each fuzzer, the same damage each time; and what the long ones (`python -m tests.fuzz`) have found."""
+
+from random import Random
+
+import pytest
+
+from acmehub.csr import check_csr
+from acmehub.problems import Problem, ProblemType
+from tests.core.rules.certificates import alternative_names, common_name, extension, extension_list, raw_request, tlv
+from tests.fuzz.certificates import ACCOUNT, CHAIN, CSR, NAMES, A
+from tests.fuzz.jws import JWS
+from tests.fuzz.running import Target, as_in_production, fuzz
+
+TLS_FEATURE = "1.3.6.1.5.5.7.1.24"
+BIT_STRING = 0x03
+
+
+@pytest.mark.parametrize(("target", "inputs"), [(JWS, 500), (CSR, 1000), (CHAIN, 500)], ids=["jws", "csr", "chain"])
+def test_nothing_but_a_refusal_comes_of_damaged_input_and_quickly(target: Target, inputs: int) -> None:
+    report = fuzz(target, inputs=inputs)
+    assert report.findings == {}, report
+    assert "taken" in report.outcomes  # the damage is such that not everything is refused at the door
+    assert len(report.outcomes) > 5
+
+
+def test_the_fuzzer_tells_of_an_exception_and_of_an_input_that_takes_long() -> None:
+    def take(data: bytes) -> str:
+        if data[0] < 128:
+            raise KeyError(data)
+        return "taken"
+
+    found = fuzz(Target("t", lambda chance: chance.randbytes(1), take, longest=0.0), inputs=50)
+    assert any(what.startswith("KeyError at test_fuzz.py") for what in found.findings)
+    assert "too slow" in found.findings
+
+
+@pytest.mark.parametrize("number", [99, 2**63], ids=["an unknown one", "a huge one"])
+def test_a_csr_with_a_tls_feature_that_is_not_known_is_refused(number: int) -> None:
+    """Found by fuzzing: `cryptography` raises KeyError and TypeError for these, which came out as status 500."""
+    feature = tlv(0x30, tlv(0x02, number.to_bytes(9, "big").lstrip(b"\0")))
+    refused(raw_request(extension_list(alternative_names(A.encode()), extension(TLS_FEATURE, feature))))
+
+
+def test_a_csr_with_a_tls_feature_that_is_no_number_is_refused() -> None:
+    feature = tlv(0x30, tlv(0x0C, b"x"))
+    refused(raw_request(extension_list(alternative_names(A.encode()), extension(TLS_FEATURE, feature))))
+
+
+def test_a_csr_whose_subject_is_a_bit_string_is_refused() -> None:
+    """Found by fuzzing: a TypeError."""
+    refused(
+        raw_request(extension_list(alternative_names(A.encode())), subject=common_name(b"\0" + A.encode(), BIT_STRING))
+    )
+
+
+def refused(der: bytes) -> None:
+    with as_in_production(), pytest.raises(Problem) as caught:
+        check_csr(der, NAMES, ACCOUNT)
+    assert caught.value.type is ProblemType.BAD_CSR
+    assert caught.value.detail.isascii()
+
+
+def test_an_input_is_the_same_for_the_same_seed() -> None:
+    assert CHAIN.make(Random(7)) == CHAIN.make(Random(7))

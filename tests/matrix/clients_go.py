@@ -1,0 +1,5 @@
+"""Clients from Go packages."""
+
+from tests.matrix.contract import Client
+
+CLIENTS: list[Client] = []

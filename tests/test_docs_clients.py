@@ -1,0 +1,55 @@
+"""docs/clients.md says the same as `acmehub token eab`, and has a row for each client that the matrix runs."""
+
+import pytest
+
+from acmehub.cli.eab import SHOWN
+from acmehub.cli.pasted import Snippet, Values
+from acmehub.cli.snippets import SNIPPETS, snippet
+from tests.matrix import page
+from tests.matrix.registry import clients
+
+
+def test_the_page_shows_what_the_command_line_prints() -> None:
+    assert page.between("snippets") == page.snippets(), "python -m tests.matrix --table writes it"
+
+
+@pytest.mark.parametrize("name", [client.name for client in clients()])
+def test_every_client_of_the_matrix_has_a_row(name: str) -> None:
+    assert f"| {name} " in page.between("results")
+
+
+def values(ca: str, secret_directory: str = "") -> Values:
+    return Values(
+        directory="https://hub.test/acme/directory",
+        kid="k",
+        hmac_key="h",
+        name="host.test",
+        ca=ca,
+        secret_directory=secret_directory,
+    )
+
+
+@pytest.mark.parametrize("item", SNIPPETS, ids=lambda item: item.client)
+def test_nothing_is_left_to_be_filled_in(item: Snippet) -> None:
+    for ca in ("", "/etc/ca.pem"):
+        text = item.filled(values(ca=ca, secret_directory="https://hub.test/acme/s/directory"))
+        assert "[[" not in text
+        assert "]]" not in text
+        assert not [name for name in Values.__struct_fields__ if "{" + name + "}" in text]
+        assert ("/etc/ca.pem" in text + item.heading(values(ca=ca))) == bool(ca)
+        assert ("/acme/s/directory" in text) == item.secret_directory
+
+
+def test_a_ca_file_with_a_blank_in_its_name_is_one_word_for_a_shell() -> None:
+    assert "REQUESTS_CA_BUNDLE='/my files/ca.pem' certbot" in snippet("certbot").filled(values(ca="/my files/ca.pem"))
+
+
+def test_a_client_is_found_by_a_part_of_its_name() -> None:
+    assert snippet("MOD_MD").client == "Apache mod_md"
+    assert snippet("lego").client == "lego"
+    with pytest.raises(KeyError):
+        snippet("telnet")
+
+
+def test_those_that_are_always_shown_are_there() -> None:
+    assert [snippet(name).client for name in SHOWN] == list(SHOWN)
