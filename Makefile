@@ -41,6 +41,7 @@ bench: $(BIN)/.stamp provision
 
 matrix: $(BIN)/.stamp $(CERTBOT) provision
 	@$(BIN)/python -m tests.matrix $(MATRIX_ARGS)
+	$(if $(MATRIX_ARGS),,@$(BIN)/python -m tests.matrix.ari)
 
 docs: $(BIN)/.stamp
 	$(BIN)/pytest -q tests/test_docs.py

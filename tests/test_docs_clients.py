@@ -1,5 +1,8 @@
 """docs/clients.md says the same as `acmehub token eab`, and has a row for each client that the matrix runs."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from acmehub.cli.eab import SHOWN
@@ -11,6 +14,12 @@ from tests.matrix.registry import clients
 
 def test_the_page_shows_what_the_command_line_prints() -> None:
     assert page.between("snippets") == page.snippets(), "python -m tests.matrix --table writes it"
+
+
+def test_what_is_said_to_be_run_is_what_the_matrix_pastes() -> None:
+    modules = (Path(page.__file__).parent).glob("*.py")
+    pasted = {name for module in modules for name in re.findall(r'\bpasted\("([^"]+)"', module.read_text())}
+    assert {item.client for item in SNIPPETS if item.run} == pasted
 
 
 @pytest.mark.parametrize("name", [client.name for client in clients()])

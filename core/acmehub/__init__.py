@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from acmehub.ports.authority import InformsOfRenewal as InformsOfRenewal
     from acmehub.ports.authority import IssuedChain as IssuedChain
     from acmehub.ports.authority import IssueRequest as IssueRequest
+    from acmehub.ports.authority import IssuesForAddresses as IssuesForAddresses
     from acmehub.ports.authority import RelayAuthority as RelayAuthority
     from acmehub.ports.authority import SigningAuthority as SigningAuthority
     from acmehub.ports.authority import UpstreamAccount as UpstreamAccount
@@ -81,6 +82,7 @@ _HOMES = {
         "InformsOfRenewal",
         "IssueRequest",
         "IssuedChain",
+        "IssuesForAddresses",
         "RelayAuthority",
         "SigningAuthority",
         "UpstreamAccount",

@@ -391,6 +391,16 @@ def test_a_check_with_a_signing_authority_needs_no_dns(terminal: Terminal) -> No
     assert json.loads(json.dumps(found)) == found
 
 
+def test_a_check_of_an_address_says_whether_token_and_authority_allow_it(terminal: Terminal) -> None:
+    terminal.ok("token", "add", "t", "--names", "10.0.0.0/8")
+    assert terminal.json("check", "10.1.2.3", "--token", "t")["names"][0]["refusal"] == ""
+    found = terminal.json("check", "192.0.2.1", "--token", "t", status=1)
+    assert "outside the names of this API token (10.0.0.0/8)" in found["names"][0]["refusal"]
+    terminal.ok("authority", "add", "relay", "--plugin", "ca_acme", "--set", "directory=https://ca.test/d", "--default")
+    found = terminal.json("check", "10.1.2.3", "--token", "t", status=1)
+    assert found["names"][0]["refusal"] == "authority 'relay' does not issue for IP addresses"
+
+
 def test_the_work_folder_is_left_alone(terminal: Terminal) -> None:
     terminal.ok("principal", "list")
     assert {path.name for path in Path().iterdir()} == {"data"}

@@ -175,6 +175,22 @@ def test_numbers_must_be_positive(tmp_path: Path) -> None:
     assert "$.worker.lease: 0.0 is not positive" in error_of(tmp_path, "[worker]\nlease = 0\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("http_port = 0", "$.verify.http_port: 0 is not a port"),
+        ("tls_port = 65536", "$.verify.tls_port: 65536 is not a port"),
+        ('networks = ["10.0.0.0/8", "10.0.0.1/8"]', "$.verify.networks[1]: '10.0.0.1/8' is not"),
+        ("redirects = -1", "$.verify.redirects: -1 is negative"),
+        ("remember_days = -0.5", "$.verify.remember_days: -0.5 is negative"),
+        ("timeout = 0", "$.verify.timeout: 0.0 is not positive"),
+        ("response_bytes = 0", "$.verify.response_bytes: 0 is not positive"),
+    ],
+)
+def test_where_proofs_are_looked_for_must_make_sense(tmp_path: Path, text: str, word: str) -> None:
+    assert word in error_of(tmp_path, f"[verify]\n{text}\n")
+
+
 def test_secrets_come_from_environment_and_files(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("from file\n")
     (tmp_path / "key").chmod(0o640)

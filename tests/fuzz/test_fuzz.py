@@ -1,5 +1,6 @@
 """A short run of each fuzzer, the same damage each time; and what the long ones (`python -m tests.fuzz`) have found."""
 
+from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -8,6 +9,7 @@ from acmehub.csr import check_csr
 from acmehub.problems import Problem, ProblemType
 from tests.core.rules.certificates import alternative_names, common_name, extension, extension_list, raw_request, tlv
 from tests.fuzz.certificates import ACCOUNT, CHAIN, CSR, NAMES, A
+from tests.fuzz.http import Server
 from tests.fuzz.jws import JWS
 from tests.fuzz.running import Target, as_in_production, fuzz
 
@@ -21,6 +23,26 @@ def test_nothing_but_a_refusal_comes_of_damaged_input_and_quickly(target: Target
     assert report.findings == {}, report
     assert "taken" in report.outcomes  # the damage is such that not everything is refused at the door
     assert len(report.outcomes) > 5
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()
+
+
+def test_the_server_answers_damaged_payloads_and_urls_with_no_500(server: Server) -> None:
+    report = fuzz(server.target(), inputs=300)
+    assert report.findings == {}, report
+    assert {"201 ", "400 malformed", "400 badCSR"} <= set(report.outcomes)
+
+
+@pytest.mark.parametrize("text", ['{"type":"","value":"a.corp.test"}', '{"type":"dns","value":"\x7fa.corp.test"}'])
+def test_an_odd_identifier_is_told_in_json_that_every_client_can_read(server: Server, text: str) -> None:
+    """Found by fuzzing: an empty string, and a control character, in the problem (CLIENTS.md rule 17)."""
+    for path, payload in (("new-authz", f'{{"identifier":{text}}}'), ("new-order", f'{{"identifiers":[{text}]}}')):
+        assert server.take(f"/acme/{path}\n{payload}".encode()).startswith("400 ")
 
 
 def test_the_fuzzer_tells_of_an_exception_and_of_an_input_that_takes_long() -> None:

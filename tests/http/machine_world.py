@@ -80,21 +80,26 @@ class Outside:
 
 
 class World:
-    """The hub with the hands of clients, operator, worker, CA and time; used from one event loop of its own."""
+    """The hub with the hands of clients, operator, worker, CA and time; used from one event loop of its own.
 
-    def __init__(self, template: Path, *, signing: bool, adopts: bool) -> None:
+    `template` is a data directory after its first start, if there is one. With `signing` the authority signs by
+    itself; with `adopts` the process that takes a CSR goes on with its order.
+    """
+
+    def __init__(self, template: Path | None = None, *, signing: bool = False, adopts: bool = False) -> None:
         self._runner = asyncio.Runner()
         self._exits = AsyncExitStack()
         self._folder = Path(tempfile.mkdtemp(dir=MEMORY if Path(MEMORY).is_dir() else None))
         self._workers = 0
-        shutil.copytree(template, self._folder / "data")
+        if template is not None:
+            shutil.copytree(template, self._folder / "data")
         self.clock = ManualClock()
         self.begun = self.clock.now()
         self.provider = FakeDnsProvider()
         self.relay = FakeRelay(self.clock, self.provider.has)
         self.signer = FakeSigner(self.clock)
         self.adopts = adopts
-        self.run(self._open(signing))
+        self.run(self._open(signing, migrate=template is None))
 
     def run(self, work: Awaitable[T]) -> T:
         """Await something; nothing in this world goes on in between."""
@@ -113,7 +118,7 @@ class World:
             self._runner.close()
             shutil.rmtree(self._folder)
 
-    async def _open(self, signing: bool) -> None:
+    async def _open(self, signing: bool, *, migrate: bool) -> None:
         dns = await self._exits.enter_async_context(DnsServer(["corp.test"]))
         self.dns = dns
         self.provider.on_add = lambda name, value: dns.zones.add(name, "TXT", f'"{value}"')
@@ -128,7 +133,7 @@ class World:
         )
         self.hub = build_hub(config, clock=self.clock)
         self.hub.registry.add("outside", Outside(self.relay, self.signer, self.provider))
-        await self._exits.enter_async_context(self.hub.running(serve=True, worker=False, migrate=False))
+        await self._exits.enter_async_context(self.hub.running(serve=True, worker=False, migrate=migrate))
         transport = httpx.ASGITransport(create_app(self.hub))  # type: ignore[arg-type]
         http = await self._exits.enter_async_context(httpx.AsyncClient(transport=transport, base_url=BASE))
         self.urls = Urls(BASE)
@@ -162,7 +167,10 @@ class World:
 
     async def act(self, client: AcmeClient, url: str, payload: object = None) -> Reply:
         """A signed request; a nonce that grew too old is told once, and nothing is ever a 500."""
-        body = b"" if payload is None else compact(payload)
+        return await self.act_raw(client, url, b"" if payload is None else compact(payload))
+
+    async def act_raw(self, client: AcmeClient, url: str, body: bytes) -> Reply:
+        """The same with a payload of any bytes."""
         reply = await client.send(url, await client.sign(url, body))
         if reply.problem == "badNonce":
             reply = await client.send(url, await client.sign(url, body))

@@ -174,6 +174,7 @@ async def test_a_valid_one_has_expired_when_its_time_is_over(lab: Lab, client: A
     bundle = await hidden(lab, reply)
     await late(lab, bundle)
     assert (await client.authorization(reply.location)).json["status"] == "expired"  # before anybody has put it away
+    assert (await client.new_authz(NAME)).location != reply.location
     await lab.hub.fulfilment.pruner.work_off()
     bundle = await hidden(lab, reply)
     assert bundle.order.status is OrderStatus.INVALID
@@ -186,6 +187,7 @@ async def test_a_pending_one_is_invalid_when_its_time_is_over(lab: Lab) -> None:
     client = await lab.client(authorization=AuthorizationMode.VERIFY)
     reply = await client.new_authz(NAME)
     await late(lab, await hidden(lab, reply))
+    assert (await client.new_authz(NAME)).location != reply.location
     await lab.hub.fulfilment.pruner.work_off()
     over = (await client.authorization(reply.location)).json
     assert over["status"] == "invalid"

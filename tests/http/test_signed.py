@@ -133,9 +133,12 @@ async def test_the_host_header_has_no_say_in_what_the_url_is(client: AcmeClient)
     assert "evil" not in response.text
 
 
-async def test_new_order_signed_by_a_bare_key_is_refused(client: AcmeClient) -> None:
-    reply = await client.post(client.directory["newOrder"], {}, status=400, kid=None, jwk=client.key.jwk)
-    assert reply.problem == "malformed"
+async def test_new_order_signed_by_a_bare_key_is_refused(lab: Lab, client: AcmeClient) -> None:
+    asked = {"identifiers": [{"type": "dns", "value": "a.corp.test"}]}
+    for signer in (client, await lab.stranger()):  # a key that has an account, and one that has none
+        reply = await signer.post(client.directory["newOrder"], asked, status=400, kid=None, jwk=signer.key.jwk)
+        assert reply.problem == "malformed"
+        assert "'kid'" in reply.json["detail"]
 
 
 async def test_new_account_signed_by_an_account_is_refused(client: AcmeClient) -> None:

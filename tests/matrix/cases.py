@@ -13,8 +13,9 @@ from tests.matrix.contract import Client, Speed, Way
 from tests.matrix.device import ClientFailed, Device
 from tests.matrix.world import World
 
-# A client that waits needs no processor; one that starts does, and this machine has two.
-BATCHES = ((frozenset({Speed.FAST}), 3), (frozenset({Speed.SLOW_60, Speed.SLOW_170}), 64))
+# Speeds that are run together, how many cases at a time, and the seconds between their starts: a client that waits
+# needs no processor, but one that starts does, and this machine has two.
+BATCHES = ((frozenset({Speed.FAST}), 3, 0.0), (frozenset({Speed.SLOW_60, Speed.SLOW_170}), 80, 0.8))
 TROUBLE = (ClientFailed, HubFailed, OSError)
 
 
@@ -65,22 +66,24 @@ def cases_of(clients: Iterable[Client], speeds: Sequence[Speed]) -> list[Case]:
 def run_cases(world: World, cases: Sequence[Case], report: Callable[[Result], None]) -> list[Result]:
     """Run them: first those at once, a few at a time; then those that wait. `report` hears of each, in this thread."""
     results = []
-    for speeds, threads in BATCHES:
+    for speeds, threads, apart in BATCHES:
         batch = [case for case in cases if case.speed in speeds]
-        for result in run_batch(world, batch, threads):
+        for result in run_batch(world, batch, threads, apart):
             report(result)
             results.append(result)
     return results
 
 
-def run_batch(world: World, cases: Sequence[Case], threads: int) -> Iterator[Result]:
-    """Run them `threads` at a time, the slowest first; each result as it comes."""
+def run_batch(world: World, cases: Sequence[Case], threads: int, apart: float = 0.0) -> Iterator[Result]:
+    """Run them `threads` at a time, the slowest first, the starts `apart` seconds from each other; each result as it
+    comes."""
     versions = {client.name: client.version() for client in {case.client.name: case.client for case in cases}.values()}
     with ThreadPoolExecutor(threads) as pool:
         running: list[Future[Result]] = []
         for case in sorted(cases, key=lambda case: -case.speed.value):
             device = partial(world.device, case.speed, case.client.name, case.way.name)
             running.append(pool.submit(run_case, case, device, versions[case.client.name]))
+            time.sleep(apart)
         for done in as_completed(running):
             yield done.result()
 

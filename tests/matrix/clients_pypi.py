@@ -29,4 +29,6 @@ WAYS = [
     Way("ARI renewal", ways.ari_renewal(certbot.issue(FROM_PYPI), certbot.renew(FROM_PYPI, options=""))),
 ]
 
-CLIENTS = [Client("certbot", "PyPI", version, missing, WAYS)]
+CLIENTS = [
+    Client("certbot", "PyPI", version, missing, WAYS),
+]

@@ -54,7 +54,7 @@ def issue(*, eab: bool = True, config: str = "") -> ways.Issue:
             device.until(lambda: staged.exists() and staged.read_text().count("END CERTIFICATE") > 1, process)
         before = kept.read_text() if kept.exists() else ""
         with device.daemon(PROGRAM, "-f", config_file, "-D", "FOREGROUND") as process:
-            device.until(lambda: kept.exists() and kept.read_text() != before, process)
+            device.until(lambda: kept.exists() and kept.read_text() != before and not staged.exists(), process)
         return kept
 
     return act

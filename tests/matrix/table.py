@@ -11,13 +11,13 @@ SPEEDS = tuple(speed.typed for speed in Speed)
 
 def tables(results: Sequence[Result]) -> str:
     """Two tables: a row per client, and a row per way. Seconds until the certificate; the slower of two."""
-    lines = ["| client | ways | at once | 60 s | 170 s | setting needed at 170 s |", "|---|---|---|---|---|---|"]
+    lines = ["| client | from | ways | at once | 60 s | 170 s | setting needed |", "|---|---|---|---|---|---|---|"]
     for (client, version, source), group in groupby(results, key=lambda item: (item.client, item.version, item.source)):
         mine = list(group)
         ways = ", ".join(dict.fromkeys(item.way for item in mine))
         cells = [_range([item for item in mine if item.speed == speed]) for speed in SPEEDS]
         settings = "<br>".join(dict.fromkeys(f"`{item.setting}`" for item in mine if item.setting)) or "none"
-        lines.append(f"| {client} {version} ({source}) | {ways} | {' | '.join(cells)} | {settings} |")
+        lines.append(f"| {client} {version} | {source} | {ways} | {' | '.join(cells)} | {settings} |")
     lines += ["", "Each way, in seconds until the certificate (a renewal: of the slower one):", ""]
     lines += ["| client | version | way | at once | 60 s | 170 s | result |", "|---|---|---|---|---|---|---|"]
     for (client, version, way), group in groupby(results, key=lambda item: (item.client, item.version, item.way)):

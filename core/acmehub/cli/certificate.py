@@ -5,7 +5,15 @@ import msgspec
 
 from acmehub.cli.campaigns import campaigns, end_campaign, renew_by
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.renewal import Origin
 from acmehub.services.operations import REASONS, CertificateLine
+
+_BY = {
+    Origin.REVOCATION: "its revocation",
+    Origin.CAMPAIGN: "a campaign",
+    Origin.UPSTREAM: "the CA's word",
+    Origin.DATES: "its dates",
+}
 
 
 @click.group()
@@ -45,11 +53,14 @@ async def list_(session: Session, name: str, after: str, limit: int) -> Result:
 async def show(session: Session, certificate_id: str, pem: bool) -> Result:
     """One certificate, by id or serial number."""
     line, stored = await session.hub.operations.certificate(certificate_id)
+    advice = await session.hub.campaigns.advice(stored)
     data = {
         **msgspec.structs.asdict(line),
         "order": stored.order_id,
         "account": stored.account_id,
         "chain": stored.chain,
+        "replaced_by": stored.replaced_by,
+        "renewal": advice,
     }
     if pem:
         return Result(data, stored.chain.splitlines())
@@ -63,6 +74,8 @@ async def show(session: Session, certificate_id: str, pem: bool) -> Result:
             ("valid from", moment(line.not_before)),
             ("valid until", moment(line.not_after)),
             ("revoked", _revoked(line)),
+            ("to renew", f"{moment(advice.window.start)} to {moment(advice.window.end)}, by {_BY[advice.origin]}"),
+            ("replaced by", f"order {stored.replaced_by}" if stored.replaced_by else ""),
             ("order", stored.order_id),
             ("account", stored.account_id),
         ]

@@ -132,7 +132,49 @@ const fs = require('fs');
 """,
     ),
     Snippet(
+        client="Ansible",
+        language="yaml",
+        remark="community.crypto[[; run it with `SSL_CERT_FILE={ca}`]]",
+        text="""
+- hosts: localhost
+  gather_facts: false
+  module_defaults:
+    group/community.crypto.acme:
+      acme_version: 2
+      acme_directory: {directory}
+      account_key_src: "{{ playbook_dir }}/account.key"
+      request_timeout: 60
+  tasks:
+    - community.crypto.openssl_privatekey:
+        path: "{{ playbook_dir }}/{{ item }}.key"
+      loop: [account, host]
+    - community.crypto.openssl_csr:
+        path: "{{ playbook_dir }}/host.csr"
+        privatekey_path: "{{ playbook_dir }}/host.key"
+        subject_alt_name: ["DNS:{name}"]
+    - community.crypto.acme_account:
+        state: present
+        terms_agreed: true
+        contact: ["mailto:{mail}"]
+        external_account_binding: {kid: "{kid}", alg: HS256, key: "{hmac_key}"}
+    - community.crypto.acme_certificate:
+        modify_account: false
+        csr: "{{ playbook_dir }}/host.csr"
+        fullchain_dest: "{{ playbook_dir }}/host.pem"
+        remaining_days: 30
+      register: order
+    - community.crypto.acme_certificate:
+        modify_account: false
+        csr: "{{ playbook_dir }}/host.csr"
+        fullchain_dest: "{{ playbook_dir }}/host.pem"
+        remaining_days: 30
+        data: "{{ order }}"
+      when: order is changed
+""",
+    ),
+    Snippet(
         client="Traefik",
+        run=False,
         language="yaml",
         remark="static configuration",
         text="""

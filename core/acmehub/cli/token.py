@@ -72,7 +72,7 @@ Examples:
 @click.argument("title")
 @click.option("--principal", help="Whose token it is  [default: an application of the same name, made when missing]")
 @click.option("--scope", "scope", multiple=True, type=ROLES, help="What it is for  [default: managed_acme_consumer]")
-@click.option("--names", default="", help="Domain match rule of the names it may have.")
+@click.option("--names", default="", help="Domain match rule of the names it may have; networks, too.")
 @click.option("--authorization", type=MODES, default="auto", show_default=True, help="How authorizations turn valid.")
 @click.option("--network", "networks", multiple=True, metavar="CIDR", help="Accounts may be bound from here only.")
 @click.option("--use-limit", type=click.IntRange(1), help="How many accounts it may bind.")

@@ -78,7 +78,8 @@ class Engine(msgspec.Struct, kw_only=True):
 
 class Job:
     """An order that this process has claimed. `bundle` is the order as last read or written; `checked` its CSR, where
-    this process has just checked it."""
+    this process has just checked it; `told_replaces` whether its last newOrder told the CA what is replaced.
+    """
 
     def __init__(self, engine: Engine, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
         self.engine = engine
@@ -90,6 +91,7 @@ class Job:
         self.server = ""
         self.account_url = ""
         self.noted: list[Event] = []
+        self.told_replaces = False
         self._withdrew = False
         self._seen: UpstreamOrder | None = None
 

@@ -11,10 +11,12 @@ from acmehub.renewal import identifier, serial_or_none
 async def upstream_request(job: Job, account: UpstreamAccount) -> IssueRequest:
     """What is asked of the CA; with `replaces` only when the same account has the certificate from the same CA."""
     cert_id = job.order.replaces
+    job.told_replaces = False
     if cert_id is None:
         return job.request
     why = _objection(await _certificate(job, cert_id), job, account)
     if not why:
+        job.told_replaces = True
         return job.request
     if job.order.attempts == 0:
         job.noted.append(job.event("`replaces` not passed on", why, exchange=False))

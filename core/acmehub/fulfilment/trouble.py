@@ -64,7 +64,7 @@ async def _settle_upstream(job: Job, error: UpstreamError) -> None:
             await job.put_off(back_off(job.order.attempts + 1), event)  # `steps` finds out whether it is another one
         case UpstreamObjectLost():
             await _settle_loss(job, error)
-        case UpstreamRefused() if job.order.stage is Stage.ORDERING and job.order.replaces is not None:
+        case UpstreamRefused() if job.order.stage is Stage.ORDERING and job.told_replaces:
             await _order_without_replaces(job, error.detail)
         case UpstreamRefused():
             await job.fail(error.problem, job.event("CA refused", error.detail))

@@ -43,11 +43,11 @@ class Answer(msgspec.Struct, kw_only=True):
 
 
 def encode(item: Wire | msgspec.Struct) -> bytes:
-    """An object as compact ASCII JSON without `#` (CLIENTS.md rule 17)."""
+    """An object as compact ASCII JSON without `#` and control characters (CLIENTS.md rule 17)."""
     body = _ENCODER.encode(item)
     if not body.isascii():
         body = _escaped(body)
-    return body.replace(b"#", b"\\u0023")  # stands in strings only
+    return body.replace(b"#", b"\\u0023").replace(b"\x7f", b"\\u007f")  # these stand in strings only
 
 
 def json_answer(item: Wire, **rest: Any) -> Answer:

@@ -101,7 +101,7 @@ def challenge_status(authorization: Authorization, kind: ChallengeType) -> str:
 def problem_answer(problem: Problem) -> Answer:
     """A problem document (RFC 7807) with its status and headers."""
     document = problem.document()
-    if any(part.identifier is not None and not part.identifier.value for part in document.subproblems):
+    if any(map(_is_empty, document.subproblems)):
         document = replace(document, subproblems=tuple(map(_without_empty, document.subproblems)))
     return Answer(
         status=problem.status,
@@ -119,8 +119,12 @@ def _error(document: ProblemDocument | None) -> ProblemDocument | None:
 
 
 def _without_empty(part: Subproblem) -> Subproblem:
-    """An identifier without a value is left out: no empty strings (CLIENTS.md rule 17)."""
-    return part if part.identifier is None or part.identifier.value else replace(part, identifier=None)
+    """An identifier without type or value is left out: no empty strings (CLIENTS.md rule 17)."""
+    return replace(part, identifier=None) if _is_empty(part) else part
+
+
+def _is_empty(part: Subproblem) -> bool:
+    return part.identifier is not None and not (part.identifier.value and part.identifier.type)
 
 
 def _certificate(order: Order, urls: Urls) -> str | None:

@@ -72,7 +72,7 @@ class Http01:
         if port not in self._ports:
             raise _not_followed(url, f"only ports {', '.join(map(str, sorted(self._ports)))} are")
         host = canonical(host)
-        if ":" not in host and syntax_flaw(host) is not None:
+        if "%" in host or (":" not in host and syntax_flaw(host) is not None):
             raise _not_followed(url, "its host is no name")
         return parts, host, port
 

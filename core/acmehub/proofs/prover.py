@@ -43,8 +43,9 @@ class Prover:
                     return await self._http01.look(name, authorization.token, proof, trail)
                 return await self._tls_alpn01.look(authorization.identifier, proof, trail)
         except TimeoutError as error:
-            asked = f" (last asked: {trail[-1]})" if trail else ""
-            words = f"{name}: no whole answer within {self._seconds:g} s{asked}"
+            if not trail:
+                raise Unproven(ProblemType.DNS, f"{name}: no answer of DNS within {self._seconds:g} s") from error
+            words = f"{name}: no whole answer within {self._seconds:g} s (last asked: {trail[-1]})"
             raise Unproven(ProblemType.CONNECTION, words) from error
 
 

@@ -11,7 +11,7 @@ from acmehub.models import Campaign, Certificate, Principal
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Resources, Store
 from acmehub.registry import Registry
-from acmehub.renewal import Window, advise
+from acmehub.renewal import Advice, Window, advise
 from acmehub.scopes import match_rule
 from acmehub.services.authorities import AuthorityService
 from acmehub.services.campaign_progress import Progress, progress_of
@@ -145,6 +145,10 @@ class CampaignService(ResourceService[Campaign]):
             item = await self.change(ref, rule)
             [progress] = await progress_of(self._store, (item,), self._clock.now())
             return await self._view(progress)
+
+    async def advice(self, certificate: Certificate) -> Advice:
+        """What clients are told of a certificate now."""
+        return advise(certificate, await self.rows.list(), self._clock.now())
 
     async def in_use(self, authority: str, actor: Acting) -> int:
         """How many certificates of an authority are in use: those that a campaign would have renewed."""

@@ -77,8 +77,8 @@ def last_moment(
 ) -> datetime | None:
     """The `notAfter` to ask for: the client's, which may not be beyond what the profile grants, else the profile's.
 
-    The profile's days count from `not_before`, or from `now`. Raises `invalidProfile` (section 4 of the draft); status 503 when the authority does
-    not grant lifetimes (any more), which is the operator's to repair.
+    The profile's days count from `not_before`, or from `now`. Raises `invalidProfile` (section 4 of the draft); with
+    status 503 when the authority does not grant lifetimes (any more), which is the operator's to repair.
     """
     if profile is None or profile.lifetime_days is None:
         return not_after
@@ -96,7 +96,7 @@ def last_moment(
             ProblemType.INVALID_PROFILE,
             f"'notAfter' is later than the {profile.lifetime_days} days that the profile {profile.name} grants",
         )
-    return not_after or latest
+    return not_after or latest.replace(microsecond=0)
 
 
 def lifetime_flaw(days: int, authority: object) -> str | None:

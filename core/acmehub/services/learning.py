@@ -67,7 +67,7 @@ class LearningService:
         account = actor.account
         if signing or actor.token.authorization is not AuthorizationMode.AUTO:
             return Lesson(account.learned)
-        if user_agent and family_of(user_agent) != family_of(account.user_agent):  # another client: what was learned is void
+        if user_agent and family_of(user_agent) != family_of(account.user_agent):  # another client: it begins anew
             await self._store_lesson(replace(account, user_agent=user_agent[:256], learned=None, learned_why=""))
             return Lesson()
         previous = await self._store.orders.previous(account.id, name_set(tuple(identifiers)))

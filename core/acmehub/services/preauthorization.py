@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from acmehub.identifiers import Identifier, is_wildcard
 from acmehub.models import AuthorizationStatus, OrderStatus
-from acmehub.orders import OrderBundle
+from acmehub.orders import OrderBundle, as_of
 from acmehub.ports.store import Store
 from acmehub.problems import Problem, ProblemType
 
@@ -37,7 +37,7 @@ async def earlier(store: Store, fresh: OrderBundle, now: datetime) -> OrderBundl
     """The account's newest pre-authorization of the same name that holds, or waits for its client in the same mode."""
     for bundle in await store.orders.open_of(fresh.order.account_id, fresh.order.name_set):
         if bundle.order.preauthorization and bundle.order.expires > now:
-            status = bundle.authorizations[0].status
+            status = as_of(bundle.authorizations[0], now).status
             waits = status is AuthorizationStatus.PENDING and bundle.order.mode is fresh.order.mode
             if waits or status is AuthorizationStatus.VALID:
                 return bundle

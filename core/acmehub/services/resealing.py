@@ -12,10 +12,8 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Resources, Store
 from acmehub.services.errors import Invalid, Refused
 from acmehub.services.rights import Acting, require
-from acmehub.services.tokens import HMAC_PURPOSE
+from acmehub.services.tokens import DIRECTORY_PURPOSE, HMAC_PURPOSE
 from acmehub.vault import Vault, VaultError
-
-DIRECTORY_PURPOSE = "token.directory"
 
 SEALED = {
     Token: {"sealed_hmac_key": HMAC_PURPOSE, "sealed_directory_key": DIRECTORY_PURPOSE},

@@ -21,7 +21,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from acmehub import (
     CompletesSettings,
+    GrantsLifetimes,
     Identifier,
+    InformsOfRenewal,
     IssuedChain,
     IssueRequest,
     RelayAuthority,
@@ -187,6 +189,13 @@ class RelayAuthorityContract:
         with pytest.raises(UpstreamObjectLost):
             await authority.order(account, order.url + "0")
 
+    async def test_nothing_is_said_of_the_renewal_of_a_certificate_that_the_ca_never_issued(
+        self, lab: RelayLab
+    ) -> None:
+        authority = lab.authority()
+        if isinstance(authority, InformsOfRenewal):
+            assert await authority.renewal_info("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE") is None
+
     async def test_a_deactivated_account_is_lost_and_its_key_with_it(self, lab: RelayLab) -> None:
         authority, account = await _ready(lab)
         order = await authority.new_order(account, request_for(_fresh(lab)))
@@ -328,6 +337,16 @@ class SigningAuthorityContract:
         request = IssueRequest((Identifier("dns", "a.test"),), not_before=start, not_after=end.replace(microsecond=0))
         leaf = await _sign(lab, request)
         assert (leaf.not_valid_before_utc, leaf.not_valid_after_utc) == (request.not_before, request.not_after)
+
+    async def test_the_longest_lifetime_that_it_names_is_granted(self, lab: SigningLab) -> None:
+        authority = await lab.authority()
+        if not isinstance(authority, GrantsLifetimes):
+            return
+        longest = timedelta(days=authority.longest_days)
+        assert longest <= lab.longest
+        end = (datetime.now(UTC) + longest).replace(microsecond=0)
+        leaf = await _sign(lab, IssueRequest((Identifier("dns", "a.test"),), not_after=end))
+        assert leaf.not_valid_after_utc == end
 
     async def test_times_that_cannot_be_kept_are_refused(self, lab: SigningLab) -> None:
         now = datetime.now(UTC)

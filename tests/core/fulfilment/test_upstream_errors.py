@@ -103,17 +103,29 @@ async def test_a_lost_account_is_registered_anew_and_the_order_made_again(rig: R
 
 
 async def test_a_renewal_whose_replaces_the_ca_refuses_is_ordered_without_it(rig: Rig) -> None:
+    old = await rig.open(finalize=True)
+    await rig.go()
+    certificate = await rig.store.certificates.get((await rig.order(old)).certificate_id or "")
+    assert certificate is not None
     unknown = UpstreamRefused(ProblemDocument(f"{URN}malformed", "no such certificate", 404))
     rig.relay.fail("new_order", unknown)
-    order_id = await rig.open(finalize=True, replaces="aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")
+    order_id = await rig.open(finalize=True, replaces=certificate.cert_id)
     await rig.go()
     await rig.assert_valid(order_id)
     assert (await rig.order(order_id)).replaces is None
     assert "CA refused, ordered without `replaces`" in await rig.whats(order_id)
     rig.relay.fail("new_order", UpstreamRefused(CAA), times=2)
-    refused = await rig.open(replaces="aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")
+    refused = await rig.open(replaces=certificate.cert_id)
     await rig.go()
     assert (await rig.order(refused)).error == CAA
+
+
+async def test_a_renewal_that_did_not_tell_the_ca_of_it_is_refused_at_once(rig: Rig) -> None:
+    rig.relay.fail("new_order", UpstreamRefused(CAA))
+    order_id = await rig.open(replaces="aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")  # of no certificate that is kept
+    await rig.go()
+    assert (await rig.order(order_id)).error == CAA
+    assert rig.relay.calls.count("new_order") == 1
 
 
 async def test_an_account_that_stays_lost_is_not_registered_in_a_frenzy(rig: Rig) -> None:

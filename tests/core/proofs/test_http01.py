@@ -200,6 +200,10 @@ async def test_a_redirect_to_itself_ends(prover: Prover, server: HttpServer) -> 
         ("http://www.corp.test:99999/", "no URL"),
         ("http://[::1/", "no URL"),
         ("http://user:secret@www.corp.test/", "credentials"),
+        ("http://user@www.corp.test/", "credentials"),
+        ("http://[2001:db8::1%25eth0]/", "no name"),
+        ("http://2130706433/", "no resolver could answer for"),
+        ("http://0x7f.1/", "no resolver could answer for"),
         ("http://a_b.corp.test/", "no name"),
         ("http://corp..test/", "no name"),
         ("", "without a good Location"),
@@ -213,7 +217,7 @@ async def test_redirects_to_odd_places_are_not_followed(
 ) -> None:
     server.answers[PATH] = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
     flaw = await flaw_of(prover, ITEM)
-    assert flaw.type is ProblemType.CONNECTION
+    assert flaw.type in (ProblemType.CONNECTION, ProblemType.DNS)
     assert word in flaw.detail
     assert len(server.seen) == 1
 
@@ -314,6 +318,12 @@ async def test_a_name_without_an_address_and_dns_that_fails_are_told_apart(prove
         flaw = await flaw_of(prover, ITEM)
     assert flaw.type is ProblemType.DNS
     assert "SERVFAIL" in flaw.detail
+
+
+async def test_dns_that_keeps_silent_is_told_as_such(make_prover: MakeProver, dns: DnsServer) -> None:
+    with dns.fault(FaultKind.DROP):
+        flaw = await flaw_of(make_prover(timeout=0.1), ITEM)
+    assert (flaw.type, flaw.detail) == (ProblemType.DNS, f"{NAME}: no answer of DNS within 0.1 s")
 
 
 async def test_an_ipv6_answer_that_fails_does_not_hide_the_ipv4_address(

@@ -267,9 +267,12 @@ def test_an_answer_after_the_upstream_turns_valid_at_once() -> None:
     assert [event.detail for event in change.events] == ["dns-01 for a.test"]
 
 
-def test_the_addressed_authorization_is_answered_and_no_other() -> None:
-    bundle = answered(opened(), 1)
-    assert [item.answered for item in bundle.authorizations] == [None, ChallengeType.HTTP_01]
+@pytest.mark.parametrize("position", [0, 1])
+def test_the_addressed_authorization_is_answered_and_no_other(position: int) -> None:
+    bundle = answered(opened(), position)
+    expected: list[ChallengeType | None] = [None, None]
+    expected[position] = ChallengeType.HTTP_01
+    assert [item.answered for item in bundle.authorizations] == expected
 
 
 def test_a_second_answer_changes_nothing() -> None:

@@ -265,6 +265,12 @@ async def test_a_plugin_that_is_gone_hides_the_settings_but_not_the_row(house: H
     assert not (await house.authorities.set("ca", AuthorityPatch(enabled=False), ROOT)).enabled
 
 
+async def test_a_managed_challenge_is_not_for_addresses(house: House) -> None:
+    for match in ("10.0.0.0/8", "a.test, 192.0.2.1", "2001:db8::1"):
+        with pytest.raises(Invalid, match=r"^match: an address cannot be proven by dns-01"):
+            await house.managed_challenges.add(zone(match=match), ROOT)
+
+
 async def test_an_authority_name_that_is_taken_is_refused(house: House) -> None:
     await house.authorities.add(ca(), ROOT)
     with pytest.raises(Taken):

@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.security.GeneralSecurityException;
 import java.security.KeyPair;
 import java.security.KeyStore;
+import java.security.Security;
 import java.security.cert.CertificateFactory;
 import java.security.cert.X509Certificate;
 import java.time.Duration;
@@ -17,6 +18,7 @@ import java.util.List;
 import java.util.Map;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
+import org.bouncycastle.jce.provider.BouncyCastleProvider;
 import org.shredzone.acme4j.AccountBuilder;
 import org.shredzone.acme4j.Authorization;
 import org.shredzone.acme4j.Certificate;
@@ -51,6 +53,7 @@ public final class Main {
 
     /** Arguments: -directory URL -ca FILE -out FOLDER [-kid ID -hmac KEY] [-timeout SECONDS] [-do ACT] -name NAME... */
     public static void main(String[] arguments) throws Exception {
+        Security.addProvider(new BouncyCastleProvider());
         new Main(arguments).run();
     }
 

@@ -1,0 +1,11 @@
+// Caddy as it comes, built as its documentation says for builds of one's own.
+package main
+
+import (
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+func main() {
+	caddycmd.Main()
+}
