@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from acmehub.models import AuthorizationMode, OrderStatus
 from acmehub.testing.acme_client import AcmeClient
@@ -96,7 +97,9 @@ async def test_a_csr_for_other_names_than_the_orders_is_bad(
 
 async def test_a_csr_with_the_accounts_key_is_bad(client: AcmeClient) -> None:
     placed = await client.new_order(["a.corp.test"])
-    csr, _ = make_csr(["a.corp.test"], key=client.key.private)
+    key = client.key.private
+    assert not isinstance(key, Ed25519PrivateKey)
+    csr, _ = make_csr(["a.corp.test"], key=key)
     assert (await client.finalize(placed.json, csr, status=400)).problem == "badCSR"
 
 

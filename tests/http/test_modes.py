@@ -76,7 +76,7 @@ def test_auto_is_preapproved_for_all_where_the_authority_signs_by_itself() -> No
 
 @pytest.mark.parametrize(
     ("user_agent", "seconds"),
-    [(CERTBOT, 40.0), (INSTANT, 170.0), (LEGO, 25.0), (TRAEFIK, 25.0), (ANSIBLE, 8.0), ("x", 25.0)],
+    [(CERTBOT, 40.0), (INSTANT, 170.0), (LEGO, 20.0), (TRAEFIK, 20.0), (ANSIBLE, 8.0), ("x", 25.0)],
 )
 def test_rule_30_each_client_is_held_as_long_as_it_bears(user_agent: str, seconds: float) -> None:
     assert patience(user_agent, 25.0).hold == seconds
@@ -90,7 +90,7 @@ def test_a_lower_hold_in_the_configuration_is_a_limit_for_all(user_agent: str) -
 
 def test_a_higher_hold_is_for_clients_without_a_figure_of_their_own() -> None:
     assert patience("x", 60.0).hold == 60.0
-    assert patience(LEGO, 60.0).hold == 25.0
+    assert patience(LEGO, 60.0).hold == 20.0
 
 
 def test_rule_31_retry_after_is_10_on_polls_and_5_on_a_response_and_never_for_instant_acme() -> None:

@@ -92,14 +92,14 @@ def main(given: Sequence[str] | None = None) -> int:
             shutil.rmtree(folder)
     if asked.json:
         asked.json.write_text(_text(results))
-    together = _ordered([*_others(_kept(), results), *results], everything)
+    together = [*_others(_kept(), results), *results]
     KEPT.parent.mkdir(exist_ok=True)
     KEPT.write_text(_text(together))
     failed = sum(result.outcome is Outcome.FAILED for result in results)
     missing = len(chosen) - len(ready)
     if not (asked.speed or asked.client or asked.way or missing):
         page.write_snippets()
-        page.write_results(together)
+        page.write_results(_ordered(together, everything))
     print(f"{len({item.client for item in results})} clients, {len(results) - failed} passed, {failed} failed", end="")
     print(f", {missing} clients not installed" if missing else "")
     return 1 if failed or missing or not results else 0

@@ -1,32 +1,35 @@
-"""Clients that Debian 12 has not: packages of Debian's unstable, unpacked into .run/matrix/debian and not installed."""
+"""Clients that Debian 12 has not: packages of its unstable and experimental, in .run/matrix/debian, not installed."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.matrix import ways
+from tests.matrix import haproxy, ways
 from tests.matrix.contract import Client, Way, said
 from tests.matrix.device import Device
 from tests.matrix.mains import BUILT, build
 
 HOME = BUILT / "debian"
 ACME_SH = HOME / "acme.sh" / "usr" / "share" / "acme.sh" / "acme.sh"
-SUITE = "sid"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 FETCH = """
-mkdir -p lists/partial cache/archives/partial packages "$1"
-echo "deb [signed-by=$KEYRING] http://deb.debian.org/debian $SUITE main" >sources.list
+folder=$1
+shift
+mkdir -p lists/partial cache/archives/partial "$folder" "packages/$folder"
+for suite in sid experimental; do
+    echo "deb [signed-by=$KEYRING] http://deb.debian.org/debian $suite main"
+done >sources.list
 options="-o Dir::Etc::sourcelist=$PWD/sources.list -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists=$PWD/lists"
 options="$options -o Dir::Cache=$PWD/cache -o APT::Sandbox::User=root -q"
 apt-get $options update
-(cd packages && rm -f "$1"_*.deb && apt-get $options download "$1/$SUITE")
-dpkg -x packages/"$1"_*.deb "$1"
+(cd "packages/$folder" && rm -f -- *.deb && apt-get $options download "$@")
+for package in packages/"$folder"/*.deb; do dpkg -x "$package" "$folder"; done
 """
 
 
-def fetch(package: str) -> None:
-    """Unpack a package of Debian's unstable, with lists of packages of its own: the system's stay as they are."""
+def fetch(folder: str, *packages: str) -> None:
+    """Unpack packages (`name/suite`), with lists of packages of our own: the system's stay as they are."""
     HOME.mkdir(parents=True, exist_ok=True)
-    build(HOME, "sh", "-ec", FETCH, "sh", package, SUITE=SUITE, KEYRING=KEYRING)
+    build(HOME, "sh", "-ec", FETCH, "sh", folder, *packages, KEYRING=KEYRING)
 
 
 def acme_sh(how: str = "--stateless", *, eab: bool = True) -> ways.Issue:
@@ -77,6 +80,14 @@ CLIENTS = [
             Way("renewal", ways.renewal(acme_sh(), acme_sh_renew)),
             Way("revocation", ways.revocation(acme_sh(), acme_sh_revoke)),
         ],
-        build=lambda: fetch("acme.sh"),
+        build=lambda: fetch("acme.sh", "acme.sh/sid"),
+    ),
+    Client(
+        "HAProxy",
+        "Debian experimental",
+        version=lambda: said(*haproxy.COMMAND, "-v"),
+        missing=lambda: "" if haproxy.PROGRAM.exists() else "not fetched yet: package haproxy of Debian's experimental",
+        ways=haproxy.WAYS,
+        build=lambda: fetch("haproxy", "haproxy/experimental", *(f"{package}/sid" for package in haproxy.NEEDS)),
     ),
 ]

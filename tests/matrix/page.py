@@ -35,7 +35,10 @@ def snippets() -> str:
     for item in SNIPPETS:
         remark = item.heading(VALUES).removeprefix(item.client).strip().removeprefix("(").removesuffix(")")
         words = [f"{remark[:1].upper()}{remark[1:]}." if remark[:1].isalpha() else f"{remark}."] if remark else []
-        words += [] if item.run else ["Not run by us as it stands here."]
+        if item.program:
+            words.append(f"What the matrix runs is [a program](../tests/matrix/{item.program}) that says the same.")
+        elif not item.run:
+            words.append("Not run by us as it stands here.")
         told = f"{' '.join(words)}\n\n" if words else ""
         sections.append(f"### {item.client}\n\n{told}```{item.language}\n{item.filled(VALUES)}\n```\n")
     return "\n".join(sections)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tests.matrix.contract import Client
 
 FROM_DEBIAN_AND_PYPI = ("clients_debian", "clients_pypi")
-ALL = (*FROM_DEBIAN_AND_PYPI, "ansible", "clients_npm", "clients_go", "clients_rust", "clients_java")
+ALL = (*FROM_DEBIAN_AND_PYPI, "ansible", "clients_npm", "clients_sid", "clients_go", "clients_rust", "clients_java")
 
 
 def clients(modules: Sequence[str] = ALL) -> list[Client]:

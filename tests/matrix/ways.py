@@ -55,7 +55,7 @@ def renewal(issue: Issue, renew: Renew) -> Act:
 
     def act(device: Device) -> None:
         first = device.got(issue(device, (device.name,)))
-        _other(first, device.got(renew(device)))
+        other(first, device.got(renew(device)))
 
     return act
 
@@ -66,7 +66,7 @@ def ari_renewal(issue: Issue, renew: Renew) -> Act:
     def act(device: Device) -> None:
         first = device.got(issue(device, (device.name,)))
         device.hurry(first)
-        _other(first, device.got(renew(device)))
+        other(first, device.got(renew(device)))
 
     return act
 
@@ -89,12 +89,13 @@ def roll_over(issue: Issue, roll: Callable[[Device], None], renew: Renew) -> Act
     def act(device: Device) -> None:
         first = device.got(issue(device, (device.name,)))
         roll(device)
-        _other(first, device.got(renew(device)))
+        other(first, device.got(renew(device)))
 
     return act
 
 
-def _other(first: Issued, second: Issued) -> None:
+def other(first: Issued, second: Issued) -> None:
+    """The second is another certificate than the first."""
     if first.serial == second.serial:
         raise ClientFailed("the client kept its certificate instead of getting another one")
 

@@ -32,13 +32,15 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
 
 class Snippet(msgspec.Struct, frozen=True, kw_only=True):
     """What one client needs; `language` is `sh`, or that of its configuration file; `run` says that the matrix runs it
-    as it is here. In `text`, `{name}` and the like stand for `Values`; `[[…]]` is there only with a private CA."""
+    as it is here, `program` which folder in tests/matrix has one around it. In `text`, `{name}` and the like stand for
+    `Values`; `[[…]]` is there only with a private CA."""
 
     client: str
     text: str
     language: str = "sh"
     remark: str = ""
     run: bool = True
+    program: str = ""
     secret_directory: bool = False
 
     def filled(self, values: Values) -> str:

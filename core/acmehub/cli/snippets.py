@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from acmehub.cli.library_snippets import LIBRARIES
 from acmehub.cli.pasted import Snippet
 
 SNIPPETS: Sequence[Snippet] = (
@@ -45,7 +46,6 @@ SNIPPETS: Sequence[Snippet] = (
     ),
     Snippet(
         client="acme.sh",
-        run=False,
         remark="`--stateless` serves nothing, which is what is wanted",
         text="""
 acme.sh --register-account --server {directory} --eab-kid {kid} --eab-hmac-key {hmac_key} -m {mail}[[ --ca-bundle {ca}]]
@@ -175,6 +175,7 @@ const fs = require('fs');
     Snippet(
         client="Traefik",
         run=False,
+        program="go/traefik",
         language="yaml",
         remark="static configuration",
         text="""
@@ -194,6 +195,7 @@ certificatesResolvers:
     Snippet(
         client="cert-manager",
         run=False,
+        program="go/certmanager",
         language="yaml",
         remark="any solver will do[[; for caBundle: `base64 -w0 {ca}`]]",
         text="""
@@ -224,6 +226,26 @@ spec:
     solvers:
       - http01:
           ingress: {}
+""",
+    ),
+    Snippet(
+        client="HAProxy",
+        language="haproxy",
+        remark="3.4; in eab.id `{kid}`, in eab.key `{hmac_key}`; then `load crt … acme hub domains {name}`",
+        text="""
+global
+    expose-experimental-directives
+[[    httpclient.ssl.ca-file {ca}
+]]    stats socket /etc/haproxy/admin.sock mode 600 level admin
+
+acme hub
+    directory {directory}
+    account-key /etc/haproxy/account.key
+    contact {mail}
+    challenge HTTP-01
+    keytype ECDSA
+    eab-key-id /etc/haproxy/eab.id
+    eab-mac-key /etc/haproxy/eab.key
 """,
     ),
     Snippet(
@@ -302,6 +324,7 @@ domain {name} {
 }
 """,
     ),
+    *LIBRARIES,
 )
 
 

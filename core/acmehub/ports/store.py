@@ -136,9 +136,9 @@ class Orders(Protocol):
         `rule` is pure and may raise (nothing is written, the exception comes through); it may run more than once and
         in another thread. With `fence`, `Fenced` unless it is the row's. `Conflict("flight")` when another order holds
         the flight that the change takes. A certificate of an order that `replaces` another one makes that one's
-        `replaced_by` this order, unless it has one. Giving a flight up makes the orders that wait for it (same `name_set` and
-        authority, stage `ordering`, a `run_at`) due at once. A change whose order equals the stored one and that has
-        nothing else writes nothing. `Missing` when there is no such order.
+        `replaced_by` this order, unless it has one. Giving a flight up makes the orders that wait for it (same
+        `name_set` and authority, stage `ordering`, a `run_at`) due at once. A change whose order equals the stored one
+        and that has nothing else writes nothing. `Missing` when there is no such order.
         """
         ...
 
@@ -190,7 +190,6 @@ class Orders(Protocol):
     async def lapsed(self, now: datetime, limit: int) -> Sequence[str]:
         """Ids of orders still pending or ready past their `expires`."""
         ...
-
 
     async def prune(self, before: datetime, limit: int) -> int:
         """Forget up to `limit` orders that were opened before then and are over, with all that belongs to them, except

@@ -9,6 +9,7 @@ from acmehub.models import Account, AuthorizationMode, Order, OrderStatus
 from acmehub.orders import UPSTREAM_VALIDATED
 
 DEFAULT_HOLD = 25.0
+_LIMIT_30 = 20.0  # for clients that give up for good when an answer takes 30 s: 10 are for a slow machine and network
 POLL_RETRY_AFTER = 10
 CHALLENGE_RETRY_AFTER = 5
 
@@ -57,12 +58,16 @@ _LONGER = "it waits longer for a certificate than for a challenge"
 CLIENTS: tuple[Client, ...] = (
     Client("CertbotACMEClient/", hold=40.0, why="it waits 45 s for an answer, and 90 s and more for a certificate"),
     Client("instant-acme/", hold=170.0, retry_after=False, accepts=False, why=_LONGER),  # few polls, no Retry-After
-    Client("containous-traefik", AuthorizationMode.ACCEPT, why="lego inside: it waits 30 s for a certificate"),
     Client(
-        "xenolf-acme/",  # lego, and what is made of it
+        "containous-traefik", AuthorizationMode.ACCEPT, _LIMIT_30, why="lego inside: it waits 30 s for a certificate"
+    ),
+    Client(
+        "xenolf-acme/",  # lego, and what is made of it; lego 5 sends the same JWS once more when an answer is late
         AuthorizationMode.ACCEPT,
+        _LIMIT_30,
         why="it waits 30 s for a certificate, but minutes for a challenge",
     ),
+    Client("acme4j/", hold=_LIMIT_30, why="it waits 30 s for an answer, and as long as its caller says for the rest"),
     Client("cert-manager", accepts=False, why=_SELF_CHECK),
     Client("acme-tiny", accepts=False, why=_SELF_CHECK),
     Client("acme.sh/", accepts=False, why=_SELF_CHECK),  # dns-01 without --dnssleep

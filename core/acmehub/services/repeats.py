@@ -36,8 +36,9 @@ class Repeats(msgspec.Struct, frozen=True):
 
     async def open_like(self, fresh: OrderBundle, asked: AuthorizationMode, now: datetime) -> OrderBundle | None:
         """The newest open order that serves its client as well as `fresh`, which is not stored, would; its timeline
-        says so. `asked` is the token's mode. Costs one read where there is none."""
-        if not self.join:
+        says so. `asked` is the token's mode. Costs one read where there is none, and nothing with an authority that
+        signs by itself: an order is cheap there, and clients that share an account do not get into each other's way."""
+        if not self.join or fresh.order.stage is Stage.AUTHORIZED:
             return None
         order = fresh.order
         for bundle in await self.store.orders.open_of(order.account_id, order.name_set):

@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acmehub.jws import ALGORITHMS, canonical_jwk, decode_base64url, encode_base64url, load_key, parse, thumbprint, verify
+from acmehub.jws import (
+    ALGORITHMS,
+    canonical_jwk,
+    decode_base64url,
+    encode_base64url,
+    load_key,
+    parse,
+    thumbprint,
+    verify,
+)
 from acmehub.keys import _EDWARDS_D, _FIELD, _SMALL_ORDER, ed25519_flaw, key_flaw
 from acmehub.problems import Problem, ProblemType
 from tests.core.rules.samples import (
@@ -26,9 +35,13 @@ EXAMPLE = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiM
 
 def refusal(body: bytes) -> Problem:
     with pytest.raises(Problem) as caught:
-        jws = parse(body)
-        verify(jws, load_key(jws.jwk) if jws.jwk else ed25519_key().public_key())
+        _checked(body)
     return caught.value
+
+
+def _checked(body: bytes) -> None:
+    jws = parse(body)
+    verify(jws, load_key(jws.jwk) if jws.jwk else ed25519_key().public_key())
 
 
 def jwk(**changes: Any) -> bytes:

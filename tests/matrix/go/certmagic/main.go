@@ -1,4 +1,7 @@
 // A client made of CertMagic: certificates are managed once, and the program ends.
+//
+// Its RevokeCert is left out: it signs with the account's key but sends it as the certificate's, which RFC 8555 section
+// 7.6 has servers refuse.
 package main
 
 import (
@@ -22,7 +25,7 @@ var (
 	name      = flag.String("name", "", "name to manage a certificate for")
 	out       = flag.String("out", ".", "CertMagic's storage")
 	port      = flag.Int("port", 0, "port for the answer to http-01")
-	act       = flag.String("do", "manage", "manage (obtain, or renew if due), renew (due or not) or revoke")
+	act       = flag.String("do", "manage", "manage (obtain, or renew if due) or renew (due or not)")
 )
 
 func main() {
@@ -71,8 +74,6 @@ func run(ctx context.Context) error {
 		return config.ManageSync(ctx, []string{*name})
 	case "renew":
 		return config.RenewCertSync(ctx, *name, true)
-	case "revoke":
-		return config.RevokeCert(ctx, *name, acme.ReasonSuperseded, true)
 	}
 	return fmt.Errorf("no such act: %s", *act)
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use base64::prelude::{Engine, BASE64_URL_SAFE_NO_PAD};
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType, ExternalAccountKey,
-    Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy, RevocationReason, RevocationRequest,
+    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType,
+    ExternalAccountKey, Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy,
+    RevocationReason, RevocationRequest,
 };
 use rustls_pki_types::{pem::PemObject, CertificateDer};
 use time::OffsetDateTime;
@@ -43,7 +44,9 @@ fn options() -> Outcome<Options> {
         retries: timeout.map_or_else(RetryPolicy::default, |seconds| {
             RetryPolicy::default().timeout(Duration::from_secs(seconds))
         }),
-        act: given.opt_value_from_str("--do")?.unwrap_or_else(|| "issue".to_owned()),
+        act: given
+            .opt_value_from_str("--do")?
+            .unwrap_or_else(|| "issue".to_owned()),
         names: given.values_from_str("--name")?,
     })
 }
@@ -66,11 +69,19 @@ async fn main() -> Outcome<()> {
         }
         "revoke" => {
             let reason = Some(RevocationReason::Superseded);
-            Ok(account.revoke(&RevocationRequest { certificate: &leaf(&options)?, reason }).await?)
+            Ok(account
+                .revoke(&RevocationRequest {
+                    certificate: &leaf(&options)?,
+                    reason,
+                })
+                .await?)
         }
         "roll" => {
             let credentials = account.update_key().await?;
-            Ok(fs::write(options.out.join("account.json"), serde_json::to_vec(&credentials)?)?)
+            Ok(fs::write(
+                options.out.join("account.json"),
+                serde_json::to_vec(&credentials)?,
+            )?)
         }
         other => Err(format!("no such act: {other}").into()),
     }
@@ -89,16 +100,25 @@ async fn account(options: &Options) -> Outcome<Account> {
         only_return_existing: false,
     };
     let key = match &options.kid {
-        Some(kid) => Some(ExternalAccountKey::new(kid.clone(), &BASE64_URL_SAFE_NO_PAD.decode(&options.hmac)?)),
+        Some(kid) => Some(ExternalAccountKey::new(
+            kid.clone(),
+            &BASE64_URL_SAFE_NO_PAD.decode(&options.hmac)?,
+        )),
         None => None,
     };
-    let (account, credentials) = builder.create(&new, options.directory.clone(), key.as_ref()).await?;
+    let (account, credentials) = builder
+        .create(&new, options.directory.clone(), key.as_ref())
+        .await?;
     fs::write(path, serde_json::to_vec(&credentials)?)?;
     Ok(account)
 }
 
 /// The steps of instant-acme's documentation; a challenge is answered, though nobody will look.
-async fn issue(options: &Options, account: &Account, replaces: Option<CertificateIdentifier<'_>>) -> Outcome<()> {
+async fn issue(
+    options: &Options,
+    account: &Account,
+    replaces: Option<CertificateIdentifier<'_>>,
+) -> Outcome<()> {
     let identifiers: Vec<_> = options.names.iter().cloned().map(Identifier::Dns).collect();
     let mut new = NewOrder::new(&identifiers);
     if let Some(id) = replaces {
@@ -116,7 +136,9 @@ async fn issue(options: &Options, account: &Account, replaces: Option<Certificat
             AuthorizationStatus::Pending => {}
             other => return Err(format!("authorization is {other:?}").into()),
         }
-        let mut challenge = authorization.challenge(ChallengeType::Http01).ok_or("no http-01 challenge")?;
+        let mut challenge = authorization
+            .challenge(ChallengeType::Http01)
+            .ok_or("no http-01 challenge")?;
         challenge.set_ready().await?;
     }
     let status = order.poll_ready(&options.retries).await?;
@@ -130,5 +152,7 @@ async fn issue(options: &Options, account: &Account, replaces: Option<Certificat
 }
 
 fn leaf(options: &Options) -> Outcome<CertificateDer<'static>> {
-    Ok(CertificateDer::from_pem_file(options.out.join("chain.pem"))?)
+    Ok(CertificateDer::from_pem_file(
+        options.out.join("chain.pem"),
+    )?)
 }

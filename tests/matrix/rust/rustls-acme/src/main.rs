@@ -38,7 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         loop {
             match state.next().await.ok_or("the state machine has ended")? {
                 Ok(EventOk::CertCacheStore) => return Ok::<(), Box<dyn Error>>(()),
-                Ok(EventOk::DeployedCachedCert) => return Err("the cached certificate will do".into()),
+                Ok(EventOk::DeployedCachedCert) => {
+                    return Err("the cached certificate will do".into())
+                }
                 Ok(event) => println!("{event:?}"),
                 Err(error) => println!("{error}"),
             }
@@ -46,7 +48,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     })?;
     for entry in fs::read_dir(&out)? {
         let path = entry?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cached_cert_")) {
+        if path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("cached_cert_"))
+        {
             let text = fs::read_to_string(path)?;
             let begin = text.find(BEGIN).ok_or("no certificate in the cache")?;
             fs::write(out.join("chain.pem"), &text[begin..])?;
