@@ -32,7 +32,7 @@ _MICROSOFT_EXTENSION_REQUEST = x509.ObjectIdentifier("1.3.6.1.4.1.311.2.1.14")
 _EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")
 _MAX_COMMON_NAME = 64  # X.520, ub-common-name
 # What cryptography raises for input that is not what it should be (UserWarning: where warnings are errors; KeyError and
-# TypeError: a TLS feature that it does not know, a subject whose text is a bit string).
+# TypeError: a TLS feature that it does not know, a directory name whose text is a bit string).
 UNREADABLE = (
     KeyError,
     TypeError,

@@ -14,7 +14,7 @@ def tables(results: Sequence[Result]) -> str:
     lines = ["| client | from | ways | at once | 60 s | 170 s | setting needed |", "|---|---|---|---|---|---|---|"]
     for (client, version, source), group in groupby(results, key=lambda item: (item.client, item.version, item.source)):
         mine = list(group)
-        ways = ", ".join(dict.fromkeys(item.way for item in mine))
+        ways = " · ".join(dict.fromkeys(item.way for item in mine))
         cells = [_range([item for item in mine if item.speed == speed]) for speed in SPEEDS]
         settings = "<br>".join(dict.fromkeys(f"`{item.setting}`" for item in mine if item.setting)) or "none"
         lines.append(f"| {client} {version} | {source} | {ways} | {' | '.join(cells)} | {settings} |")
