@@ -83,9 +83,12 @@ class Instances:
         self._closes: list[Closes] = []  # also those that were replaced, as an exchange of theirs may be under way
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def authority(self, authority_id: str) -> AuthorityInstance:
-        """The authority as it is stored now; on first use its settings are completed, sealed and stored."""
-        row = await self._authority_rows.get(authority_id)
+    async def authority(self, authority_id: str, read: Authority | None = None) -> AuthorityInstance:
+        """The authority as it is stored now; on first use its settings are completed, sealed and stored.
+
+        `read` is its row, for who has just read it.
+        """
+        row = read or await self._authority_rows.get(authority_id)
         kept = self._authorities.get(authority_id)
         if kept is not None and kept.row.version == row.version:
             return kept

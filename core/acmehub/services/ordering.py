@@ -110,7 +110,8 @@ class OrderService:
         authority = await self._authority(selection.authority_id)
         require_address_support(asked.identifiers, authority)
         signing = self._signs(authority.object)
-        index = await self._match_index()
+        narrowed = signing and bool(actor.token.names)  # then no managed challenge is looked for
+        index = self._index[1] if narrowed else await self._match_index()
         decide(asked.identifiers, actor.token, actor.principal, index, needs_challenge=not signing)
         objection = self._registry.hook.authorize_order(request=request)
         if objection is not None:
@@ -243,11 +244,11 @@ class OrderService:
     async def select(self, request: OrderRequest, profile: Profile | None = None) -> Selection:
         """The authority for an order, and why: the profile's, else the one that the policy chooses; a Problem when none
         takes it."""
-        if profile is not None and profile.authority_id:
-            return Selection(profile.authority_id, f"the client named {profile.name}", profile.upstream_profile)
         rows = await self._store.authorities.list()
         if rows is not self._authorities[0]:
             self._authorities = (rows, tuple(_candidate(row) for row in rows if row.enabled))
+        if profile is not None and profile.authority_id:
+            return Selection(profile.authority_id, f"the client named {profile.name}", profile.upstream_profile)
         candidates = self._authorities[1]
         if profile is not None:
             leading = await self.profiles.by_authority()
@@ -266,7 +267,8 @@ class OrderService:
 
     async def _authority(self, authority_id: str) -> AuthorityInstance:
         try:
-            found = await self._instances.authority(authority_id)
+            listed = next((row for row in self._authorities[0] if row.id == authority_id), None)  # read by `select`
+            found = await self._instances.authority(authority_id, listed)
             if not found.row.enabled:
                 raise Missing(f"authority {found.row.name!r} is disabled")
         except (Missing, PluginError, SettingsError, VaultError) as error:

@@ -254,3 +254,15 @@ def test_a_certificate_for_anything_else_is_refused(chain: str, word: str) -> No
     der = request(extensions=[(san(FOUR), False)])
     with pytest.raises(ChainMismatch, match=word):
         check_leaf(chain, der, ip(FOUR), NOW)
+
+
+@pytest.mark.parametrize("name", ["10.0.0.999", "10.1", "::g", "host.123"])
+def test_what_only_looks_like_an_address_is_covered_by_no_network(name: str) -> None:
+    assert not match_rule("0.0.0.0/0, ::/0").matches(name)
+
+
+def test_a_managed_challenge_never_serves_an_address_whatever_its_rule_says() -> None:
+    """Services refuse such a rule; one that stands in the storage all the same must not be taken for a name."""
+    index = MatchIndex([managed_challenge("10.0.0.0/8, corp.test")])
+    assert index.best("10.0.0.1") is None
+    assert index.best("corp.test") is not None
