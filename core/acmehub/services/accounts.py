@@ -8,12 +8,13 @@ from msgspec.structs import replace
 
 from acmehub.eab import new_hmac_key, parse_binding, require_active, use_token, verify_binding
 from acmehub.key_change import NewKey
-from acmehub.models import Account, AccountStatus, Actor, AuditEntry, Principal, Token
+from acmehub.models import Account, AccountStatus, Actor, Principal, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.plugins import AccountCreated
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.problems import Problem, ProblemType
 from acmehub.registry import Registry
+from acmehub.services.auditing import Audit
 from acmehub.services.contacts import check_contacts
 from acmehub.services.deactivation import cancel_open_orders
 from acmehub.services.secret_directories import SecretDirectories
@@ -191,16 +192,8 @@ class AccountService:
         return actor.account
 
     async def _audit(self, action: str, token: Token, detail: str, *, allowed: bool = True) -> None:
-        await self._store.records.audit(
-            AuditEntry(
-                at=self._clock.now(),
-                actor=f"token {token.title}",
-                action=action,
-                object=f"token {token.id}",
-                detail=detail,
-                allowed=allowed,
-            )
-        )
+        audit = Audit(self._store, self._clock)
+        await audit.note(f"token {token.title}", action, f"token {token.id}", detail, allowed=allowed)
 
 
 def _updated(account: Account, asked: AccountUpdate) -> Account:

@@ -15,7 +15,6 @@ from acmehub.identifiers import Identifier, name_set
 from acmehub.models import (
     Account,
     Actor,
-    AuditEntry,
     AuthorizationMode,
     Certificate,
     Event,
@@ -25,6 +24,7 @@ from acmehub.models import (
 )
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Store, StoreUnavailable
+from acmehub.services.auditing import Audit
 from acmehub.services.errors import Invalid, NotFound, ServiceError
 from acmehub.services.modes import client_of, family_of, settle_mode
 from acmehub.services.rights import Acting, require
@@ -167,9 +167,7 @@ class LearningService:
         return True
 
     async def _audit(self, actor: Acting, action: str, what: str, detail: str, *, allowed: bool = True) -> None:
-        at = self._clock.now()
-        entry = AuditEntry(at=at, actor=actor.name, action=action, object=what, detail=detail, allowed=allowed)
-        await self._store.records.audit(entry)
+        await Audit(self._store, self._clock).note(actor.name, action, what, detail, allowed=allowed)
 
 
 def _accept(why: str) -> Lesson:

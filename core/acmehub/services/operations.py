@@ -13,7 +13,6 @@ from acmehub.identifiers import canonical
 from acmehub.models import (
     Account,
     AccountStatus,
-    AuditEntry,
     Authority,
     AuthorizationMode,
     Certificate,
@@ -29,6 +28,7 @@ from acmehub.orders import Change, OrderBundle, failed
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store
 from acmehub.problems import Problem, ProblemType
+from acmehub.services.auditing import Audit
 from acmehub.services.deactivation import cancel_open_orders
 from acmehub.services.errors import Invalid, NotFound, Refused
 from acmehub.services.modes import explain_mode
@@ -256,8 +256,7 @@ class OperationService:
     # ---------------------------------------------------------------------------------------------- together
 
     async def _audit(self, actor: str, action: str, object: str, detail: str = "") -> None:
-        now = self._clock.now()
-        await self._store.records.audit(AuditEntry(at=now, actor=actor, action=action, object=object, detail=detail))
+        await Audit(self._store, self._clock).note(actor, action, object, detail)
 
     async def _names(self) -> "Names":
         return Names(

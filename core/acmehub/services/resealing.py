@@ -7,9 +7,10 @@ import msgspec
 from msgspec.structs import replace
 
 from acmehub.instances import AUTHORITY_ACCOUNT_KEY, AUTHORITY_SETTINGS, MANAGED_CHALLENGE_SETTINGS
-from acmehub.models import AuditEntry, Authority, ManagedChallenge, Token
+from acmehub.models import Authority, ManagedChallenge, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Resources, Store
+from acmehub.services.auditing import Audit
 from acmehub.services.errors import Invalid, Refused
 from acmehub.services.rights import Acting, require
 from acmehub.services.tokens import DIRECTORY_PURPOSE, HMAC_PURPOSE
@@ -60,10 +61,7 @@ class ResealingService:
         return total
 
     async def _audit(self, acting: Acting, detail: str, *, allowed: bool = True) -> None:
-        entry = AuditEntry(
-            at=self._clock.now(), actor=acting.name, action="reseal", object="secrets", detail=detail, allowed=allowed
-        )
-        await self._store.records.audit(entry)
+        await Audit(self._store, self._clock).note(acting.name, "reseal", "secrets", detail, allowed=allowed)
 
     async def _all(self, resources: Resources[R]) -> Resealed:
         rows = await resources.list()

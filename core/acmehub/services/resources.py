@@ -9,10 +9,11 @@ from typing import ClassVar, Generic, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Principal, Profile, Token
+from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Resources, Store
 from acmehub.registry import Registry
+from acmehub.services.auditing import Audit
 from acmehub.services.errors import InUse, Invalid, NotFound, ServiceError, Taken
 from acmehub.services.rights import Acting, require
 from acmehub.vault import Vault
@@ -93,10 +94,7 @@ class ResourceService(ABC, Generic[R]):
             raise
 
     async def _audit(self, actor: Acting, action: str, ref: str, *, detail: str = "", allowed: bool = True) -> None:
-        entry = AuditEntry(
-            at=self._clock.now(), actor=actor.name, action=action, object=ref, detail=detail, allowed=allowed
-        )
-        await self._store.records.audit(entry)
+        await Audit(self._store, self._clock).note(actor.name, action, ref, detail, allowed=allowed)
 
     async def insert(self, item: R) -> R:
         """Store a new one; `Taken`."""

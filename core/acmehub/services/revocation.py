@@ -18,7 +18,7 @@ from acmehub.csr import UNREADABLE
 from acmehub.identifiers import base_name, canonical, is_wildcard
 from acmehub.instances import Instances
 from acmehub.jws import decode_base64url, jwk_of
-from acmehub.models import Actor, AuditEntry, Certificate, Event
+from acmehub.models import Actor, Certificate, Event
 from acmehub.ports.authority import (
     RelayAuthority,
     UpstreamAccountLost,
@@ -32,6 +32,7 @@ from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.problems import Problem, ProblemType
 from acmehub.registry import PluginError
+from acmehub.services.auditing import Audit
 from acmehub.vault import VaultError
 from acmehub.wire import RevokeCert
 
@@ -196,16 +197,8 @@ class RevocationService:
                 certificate = stored
 
     async def _audit(self, actor: str, certificate: Certificate, detail: str, *, allowed: bool = True) -> None:
-        await self._store.records.audit(
-            AuditEntry(
-                at=self._clock.now(),
-                actor=actor,
-                action="certificate.revoke",
-                object=f"certificate {certificate.id}",
-                detail=detail,
-                allowed=allowed,
-            )
-        )
+        audit = Audit(self._store, self._clock)
+        await audit.note(actor, "certificate.revoke", f"certificate {certificate.id}", detail, allowed=allowed)
 
 
 def _leaf(certificate: Certificate) -> x509.Certificate:

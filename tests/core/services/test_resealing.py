@@ -1,9 +1,11 @@
 """After another master key was put first: everything is sealed anew under it, and the older key can go."""
 
 import secrets
+from collections.abc import Sequence
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from acmehub import models
 from acmehub.models import Role, RoleAssignment
@@ -78,6 +80,23 @@ async def test_a_value_under_an_unknown_key_is_named_and_nothing_is_lost(furnish
     with pytest.raises(Invalid, match="not in master_keys"):
         await resealing(furnished, NEW).reseal(ROOT)
     assert await sealed_values(furnished) == before
+
+
+async def test_a_row_that_is_changed_meanwhile_is_sealed_anew_as_it_is_then(
+    furnished: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = (await furnished.store.tokens.named("EAB"))[0]
+    stale = await furnished.store.tokens.list()
+    await furnished.store.tokens.replace(replace(row, title="renamed"))
+
+    async def as_it_was() -> Sequence[models.Token]:
+        return stale
+
+    monkeypatch.setattr(furnished.store.tokens, "list", as_it_was)
+    assert await resealing(furnished, NEW, OLD).reseal(ROOT) == Resealed(3, 3)
+    monkeypatch.undo()
+    stored = (await furnished.store.tokens.named("renamed"))[0]
+    assert not Vault([NEW]).stale(stored.sealed_hmac_key)
 
 
 def test_every_sealed_field_of_the_models_is_resealed() -> None:
