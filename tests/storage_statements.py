@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Iterator
 
-from acmehub.storage.binding import BoundEngine
+from acmehub.storage.piccolo_engine import BoundEngine
 from acmehub.storage.statements import Sql
 from acmehub.storage.store import SqlStore
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from acmehub.cli.eab import SHOWN
-from acmehub.cli.pasted import Snippet, Values
+from acmehub.cli.snippet import Snippet, Values
 from acmehub.cli.snippets import SNIPPETS, snippet
 from tests.matrix import page
 from tests.matrix.registry import clients

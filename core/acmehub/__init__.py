@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from acmehub.hookspecs import hookimpl as hookimpl
-    from acmehub.identifiers import Identifier as Identifier
+    from acmehub.ports.hookspecs import hookimpl as hookimpl
+    from acmehub.models.identifiers import Identifier as Identifier
     from acmehub.ports.authority import CompletesSettings as CompletesSettings
     from acmehub.ports.authority import GrantsLifetimes as GrantsLifetimes
     from acmehub.ports.authority import InformsOfRenewal as InformsOfRenewal
@@ -55,12 +55,12 @@ if TYPE_CHECKING:
     from acmehub.ports.store import Store as Store
     from acmehub.ports.store import StoreError as StoreError
     from acmehub.ports.store import StoreUnavailable as StoreUnavailable
-    from acmehub.problems import Problem as Problem
-    from acmehub.problems import ProblemDocument as ProblemDocument
-    from acmehub.problems import ProblemType as ProblemType
-    from acmehub.problems import Subproblem as Subproblem
-    from acmehub.relay.authority import AcmeRelay as AcmeRelay
-    from acmehub.relay.settings import RelaySettings as RelaySettings
+    from acmehub.models.problems import Problem as Problem
+    from acmehub.models.problems import ProblemDocument as ProblemDocument
+    from acmehub.models.problems import ProblemType as ProblemType
+    from acmehub.models.problems import Subproblem as Subproblem
+    from acmehub.upstream.authority import AcmeRelay as AcmeRelay
+    from acmehub.upstream.settings import RelaySettings as RelaySettings
     from acmehub.storage.driver import SchemaSession as SchemaSession
     from acmehub.storage.driver import SqlDriver as SqlDriver
     from acmehub.storage.sqlite import SqliteDriver as SqliteDriver
@@ -74,8 +74,8 @@ if TYPE_CHECKING:
     from acmehub.storage.store import SqlStore as SqlStore
 
 _HOMES = {
-    "acmehub.hookspecs": ("hookimpl",),
-    "acmehub.identifiers": ("Identifier",),
+    "acmehub.ports.hookspecs": ("hookimpl",),
+    "acmehub.models.identifiers": ("Identifier",),
     "acmehub.ports.authority": (
         "CompletesSettings",
         "GrantsLifetimes",
@@ -118,13 +118,13 @@ _HOMES = {
     ),
     "acmehub.ports.settings": ("PluginSettings", "Secret", "SettingsError", "read_settings"),
     "acmehub.ports.store": ("Conflict", "Store", "StoreError", "StoreUnavailable"),
-    "acmehub.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),
+    "acmehub.models.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),
     "acmehub.storage.driver": ("SchemaSession", "SqlDriver"),
     "acmehub.storage.sqlite": ("SqliteDriver",),
     "acmehub.storage.statements": ("Changed", "Dialect", "Sql", "Statement", "Step", "Together", "Unit"),
     "acmehub.storage.store": ("SqlStore",),
-    "acmehub.relay.authority": ("AcmeRelay",),
-    "acmehub.relay.settings": ("RelaySettings",),
+    "acmehub.upstream.authority": ("AcmeRelay",),
+    "acmehub.upstream.settings": ("RelaySettings",),
 }
 
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

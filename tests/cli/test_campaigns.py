@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from acmehub.cli.campaigns import when
 from acmehub.config import load_config
-from acmehub.hub import build_hub
-from acmehub.orders import Change
+from acmehub.app.hub import build_hub
+from acmehub.rules.orders import Change
 from acmehub.testing.store_samples import a_certificate, sow
 from tests.cli.conftest import Terminal
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 import pytest
 
-from acmehub.cli.exits import EXPECTED, MEANINGS, Exit, describe
+from acmehub.cli.exit_status import EXPECTED, MEANINGS, Exit, describe
 from acmehub.cli.root import VERBS, root
-from acmehub.identifiers import Identifier
+from acmehub.models.identifiers import Identifier
 from acmehub.ports.dns import DnsProviderRefused
-from acmehub.problems import Problem, ProblemType, subproblem
+from acmehub.models.problems import Problem, ProblemType, subproblem
 from tests.cli.conftest import COMMAND, Cli
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cli.md"

@@ -10,19 +10,19 @@ import msgspec
 import pytest
 
 from acmehub.config import load_config
-from acmehub.hub import Hub, build_hub
-from acmehub.identifiers import Identifier
+from acmehub.app.hub import Hub, build_hub
+from acmehub.models.identifiers import Identifier
 from acmehub.models import AuditEntry, OrderStatus
-from acmehub.orders import OrderBundle
-from acmehub.services.authorities import NewAuthority
-from acmehub.services.managed_challenges import NewManagedChallenge
-from acmehub.services.principals import NewPrincipal, parse_role
-from acmehub.services.rights import Acting
-from acmehub.services.tokens import NewToken
+from acmehub.rules.orders import OrderBundle
+from acmehub.admin.authorities import NewAuthority
+from acmehub.admin.managed_challenges import NewManagedChallenge
+from acmehub.admin.principals import NewPrincipal, parse_role
+from acmehub.rules.permissions import Acting
+from acmehub.admin.tokens import NewToken
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, compact, make_csr
 from acmehub.testing.dns_process import running_in_thread
 from acmehub.testing.dns_server import DnsServer, tsig_key
-from acmehub.wire import NewAccount, NewOrder
+from acmehub.models.wire import NewAccount, NewOrder
 from tests.cli.conftest import Terminal
 
 OPERATOR = Acting.machine("test")

@@ -4,10 +4,10 @@ import asyncio
 from pathlib import Path
 
 from acmehub.config import load_config
-from acmehub.hub import build_hub
-from acmehub.identifiers import Identifier
+from acmehub.app.hub import build_hub
+from acmehub.models.identifiers import Identifier
 from acmehub.models import Account
-from acmehub.wire import NewOrder
+from acmehub.models.wire import NewOrder
 from tests.cli.conftest import Terminal
 
 ADD = ("profile", "add", "internal", "--description", "Our own CA")

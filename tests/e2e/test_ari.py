@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from acmehub.jws import decode_base64url
-from acmehub.renewal import cert_id_in
+from acmehub.rules.jws import decode_base64url
+from acmehub.rules.renewal import cert_id_in
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import ExternalAccount
 from acmehub.testing.fault_proxy import Call, FaultProxy, Forward, Reply

@@ -16,11 +16,11 @@ import pytest
 import trustme
 from msgspec.structs import replace
 
-from acmehub import orders
+from acmehub.rules import orders
 from acmehub.config import load_config
-from acmehub.hub import build_hub
+from acmehub.app.hub import build_hub
 from acmehub.models import Stage
-from acmehub.orders import Change, OrderBundle
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.store import Store
 from acmehub.testing.hub_process import HubProcess

@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from acmehub.chains import ChainMismatch, check_leaf
-from acmehub.csr import check_csr
-from acmehub.identifiers import Identifier
-from acmehub.problems import Problem
-from tests.core.rules.certificates import (
+from acmehub.rules.chains import ChainMismatch, check_leaf
+from acmehub.rules.csr import check_csr
+from acmehub.models.identifiers import Identifier
+from acmehub.models.problems import Problem
+from tests.rules.certificates import (
     alternative_names,
     ca_certificate,
     common_name,
@@ -26,7 +26,7 @@ from tests.core.rules.certificates import (
     request,
     tlv,
 )
-from tests.core.rules.samples import NOW, ec_key, rsa_key
+from tests.rules.samples import NOW, ec_key, rsa_key
 from tests.fuzz.mutation import LARGEST, elements, mutate_bytes, mutate_der, wrapped
 from tests.fuzz.running import Target, refusal, words
 

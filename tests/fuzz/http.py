@@ -15,8 +15,8 @@ from tests.fuzz.certificates import make_csr
 from tests.fuzz.jws import damaged
 from tests.fuzz.mutation import mutate_bytes, mutate_der, mutate_json
 from tests.fuzz.running import Target
-from tests.http.machine_acts import Acts
-from tests.http.machine_world import World
+from tests.acme.machine_acts import Acts
+from tests.acme.machine_world import World
 
 LONGEST = 0.5  # a request that opens an order, and the client's own work for it
 NAMES = ["a.corp.test", "*.b.corp.test"]

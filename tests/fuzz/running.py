@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from acmehub.problems import Problem
+from acmehub.models.problems import Problem
 
 LONGEST = 0.050  # seconds of CPU time for one input of at most 64 KiB
 AGAIN = 5

@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from acmehub.csr import check_csr
-from acmehub.problems import Problem, ProblemType
-from tests.core.rules.certificates import alternative_names, common_name, extension, extension_list, raw_request, tlv
+from acmehub.rules.csr import check_csr
+from acmehub.models.problems import Problem, ProblemType
+from tests.rules.certificates import alternative_names, common_name, extension, extension_list, raw_request, tlv
 from tests.fuzz.certificates import ACCOUNT, CHAIN, CSR, NAMES, A
 from tests.fuzz.http import Server
 from tests.fuzz.jws import JWS

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from acmehub.renewal import cert_id_in
+from acmehub.rules.renewal import cert_id_in
 from acmehub.testing.hub_process import HubProcess, free_port
 from bench.compare import PEBBLE_MODULE, ROOT
 from tests.e2e.stack import Stack, eventually

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from acmehub.cli.pasted import Values
+from acmehub.cli.snippet import Values
 from acmehub.cli.snippets import SNIPPETS
 from tests.matrix import table
 from tests.matrix.cases import Result

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from acmehub import RelayAuthority, RelaySettings
-from acmehub.registry import build_registry
+from acmehub.runtime.plugins import build_registry
 from acmehub.testing.authority_contract import RelayAuthorityContract
 from tests.servers.pebble import Pebble, PebbleOptions, running_pebble
 from tests.servers.pebble_lab import PebbleLab, context, pebble_lab, settings_for

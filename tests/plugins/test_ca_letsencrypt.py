@@ -7,7 +7,7 @@ import pytest
 
 from acmehub import AcmeRelay, RelayAuthority, SettingsError
 from acmehub.ports.settings import read_settings
-from acmehub.registry import build_registry
+from acmehub.runtime.plugins import build_registry
 from acmehub_ca_letsencrypt import LIMITS, LetsEncryptSettings
 from tests.servers.pebble_lab import context
 

@@ -20,7 +20,7 @@ from acmehub import (
     UpstreamUnavailable,
 )
 from acmehub.ports.settings import dump_settings, public_settings, read_settings
-from acmehub.registry import build_registry
+from acmehub.runtime.plugins import build_registry
 from acmehub.testing.authority_contract import RelayAuthorityContract
 from acmehub_ca_zerossl import ZeroSslSettings
 from acmehub_ca_zerossl.authority import ZeroSsl

@@ -7,7 +7,7 @@ import pytest
 from acmehub import Candidate, Identifier, OrderRequest
 from acmehub.models import Principal, PrincipalType, Role, Token
 from acmehub.plugins.policy_default import select_authority
-from acmehub.registry import build_registry
+from acmehub.runtime.plugins import build_registry
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 

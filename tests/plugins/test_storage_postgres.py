@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub import Conflict, Secret, SqlStore, Store, StoreUnavailable
-from acmehub.orders import Change, OrderBundle
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.storage.tables import TABLES
 from acmehub.testing.store_contract import StoreContract
 from acmehub.testing.store_samples import Seed, an_event, sow

@@ -7,6 +7,6 @@ from typing import NoReturn
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with its status; see `exits` for the table."""
-    from acmehub.cli.exits import run
+    from acmehub.cli.exit_status import run
 
     sys.exit(run(arguments))

@@ -4,7 +4,7 @@ import click
 
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.models import AuthorizationMode
-from acmehub.services.operations import AccountLine
+from acmehub.admin.operations import AccountLine
 
 
 @click.group()

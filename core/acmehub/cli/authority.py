@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.settings import read_options, settings_options
-from acmehub.services.authorities import AuthorityPatch, AuthorityView, NewAuthority
+from acmehub.admin.authorities import AuthorityPatch, AuthorityView, NewAuthority
 
 
 @click.group()

@@ -5,8 +5,8 @@ import msgspec
 
 from acmehub.cli.campaigns import campaigns, end_campaign, renew_by
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.renewal import Origin
-from acmehub.services.operations import REASONS, CertificateLine
+from acmehub.rules.renewal import Origin
+from acmehub.admin.operations import REASONS, CertificateLine
 
 _BY = {
     Origin.REVOCATION: "its revocation",

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from acmehub.cli.exits import Exit
+from acmehub.cli.exit_status import Exit
 from acmehub.cli.session import Result, Session, fields, hub_verb
 
 if TYPE_CHECKING:
-    from acmehub.services.checks import AuthorityCheck, Check, NameCheck, ProfileCheck
+    from acmehub.admin.check import AuthorityCheck, Check, NameCheck, ProfileCheck
 
 EPILOG = """\b
 Examples:

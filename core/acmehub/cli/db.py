@@ -7,10 +7,10 @@ import click
 
 from acmehub.cli.session import Result, Session, config_options, hub_verb, json_option, read_config, show
 from acmehub.config import Config
-from acmehub.founding import prepare_data_dir
-from acmehub.hub import open_store
+from acmehub.app.bootstrap import prepare_data_dir
+from acmehub.app.hub import open_store
 from acmehub.ports.clock import SystemClock
-from acmehub.registry import build_registry
+from acmehub.runtime.plugins import build_registry
 
 
 @click.group()

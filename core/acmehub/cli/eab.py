@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from acmehub.cli.pasted import Snippet, Values
+from acmehub.cli.snippet import Snippet, Values
 from acmehub.cli.snippets import SNIPPETS, snippet
-from acmehub.scopes import Addresses, match_rule
+from acmehub.rules.scopes import Addresses, match_rule
 
 SHOWN = ("certbot", "lego", "Caddy", "acme.sh")
 

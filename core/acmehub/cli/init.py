@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from acmehub.cli.exits import Exit, Failed
+from acmehub.cli.exit_status import Exit, Failed
 from acmehub.config import FILE_NAME
 
 TEMPLATE = """\

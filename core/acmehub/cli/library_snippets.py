@@ -5,7 +5,7 @@ tests/matrix has a whole program for each of them, which the matrix runs.
 
 from collections.abc import Sequence
 
-from acmehub.cli.pasted import Snippet
+from acmehub.cli.snippet import Snippet
 
 LIBRARIES: Sequence[Snippet] = (
     Snippet(

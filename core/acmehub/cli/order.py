@@ -7,7 +7,7 @@ import msgspec
 
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.models import Event, Order, OrderStatus
-from acmehub.services.operations import OrderStory
+from acmehub.admin.operations import OrderStory
 
 
 @click.group()

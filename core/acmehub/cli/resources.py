@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from acmehub.cli.exits import Exit, Failed
+from acmehub.cli.exit_status import Exit, Failed
 from acmehub.cli.session import Result, Session, hub_verb
-from acmehub.services.declared import read_declared
-from acmehub.services.export import export as export_resources
-from acmehub.services.plugin_resources import Sources
-from acmehub.services.resources_file import Applied, PlannedChange, Step
+from acmehub.admin.declared_resources import read_declared
+from acmehub.admin.export import export as export_resources
+from acmehub.admin.plugin_resources import Sources
+from acmehub.admin.resources_file import Applied, PlannedChange, Step
 
 APPLY = """\b
 Examples:

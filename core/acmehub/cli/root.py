@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from acmehub import __version__
-from acmehub.cli.exits import MEANINGS
+from acmehub.cli.exit_status import MEANINGS
 from acmehub.config import ConfigError, find_config, load_config
-from acmehub.registry import PluginError, build_registry
+from acmehub.runtime.plugins import PluginError, build_registry
 
 VERBS = {
     "serve": "acmehub.cli.serve",

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from acmehub import __version__
-from acmehub.cli.exits import Failed
+from acmehub.cli.exit_status import Failed
 from acmehub.cli.session import config_options, read_config
-from acmehub.faults import FaultPoints
+from acmehub.runtime.crash_points import FaultPoints
 from acmehub.serving.logs import set_up_logs
 
 SERVE_EPILOG = """\b

@@ -13,13 +13,13 @@ import click
 import msgspec
 
 from acmehub.config import Config, find_config, load_config
-from acmehub.services.plugin_resources import Sources
-from acmehub.services.rights import Acting
+from acmehub.admin.plugin_resources import Sources
+from acmehub.rules.permissions import Acting
 from acmehub.serving.logs import set_up_logs
-from acmehub.serving.urls import last_url
+from acmehub.serving.last_url import last_url
 
 if TYPE_CHECKING:
-    from acmehub.hub import Hub
+    from acmehub.app.hub import Hub
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -140,7 +140,7 @@ def _text(value: object) -> str:
 
 
 async def _with_hub(verb: Callable[..., Awaitable[Result]], config: Config, arguments: dict[str, Any]) -> Result:
-    from acmehub.hub import build_hub  # half a second of imports that --help and usage errors need not wait for
+    from acmehub.app.hub import build_hub  # half a second of imports that --help and usage errors need not wait for
 
     hub = build_hub(config)
     async with hub.running():

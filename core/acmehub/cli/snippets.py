@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from acmehub.cli.library_snippets import LIBRARIES
-from acmehub.cli.pasted import Snippet
+from acmehub.cli.snippet import Snippet
 
 SNIPPETS: Sequence[Snippet] = (
     Snippet(

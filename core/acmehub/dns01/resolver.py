@@ -23,8 +23,8 @@ import dns.rrset
 import msgspec
 
 from acmehub.config import Dns
-from acmehub.dns01.trouble import DnsUnclear, DnsWrong
-from acmehub.identifiers import canonical
+from acmehub.dns01.errors import DnsUnclear, DnsWrong
+from acmehub.models.identifiers import canonical
 
 TRIES = 2  # one lost datagram must not make a server "unreachable"
 KEPT_SECONDS = 30.0

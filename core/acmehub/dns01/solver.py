@@ -11,14 +11,14 @@ from msgspec.structs import replace
 
 from acmehub.config import Dns
 from acmehub.dns01.explanation import Explanation, Rehearsal, explain, rehearse
-from acmehub.dns01.gathering import gather_some
+from acmehub.runtime.concurrency import gather_some
 from acmehub.dns01.propagation import Sight, View, view_authoritative, view_resolved
 from acmehub.dns01.resolver import Resolver
-from acmehub.dns01.trouble import DnsUnclear
+from acmehub.dns01.errors import DnsUnclear
 from acmehub.dns01.zones import Place, find_place
-from acmehub.instances import Instances, ProviderInstance
+from acmehub.runtime.plugin_objects import Instances, ProviderInstance
 from acmehub.models import Authorization, ManagedChallenge, Order, PropagationMode, TxtRecord, TxtState, new_id
-from acmehub.orders import Change, OrderBundle
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.ports.clock import Clock
 from acmehub.ports.dns import (
     DnsProvider,
@@ -28,7 +28,7 @@ from acmehub.ports.dns import (
     WaitsForPropagation,
 )
 from acmehub.ports.store import Conflict, Missing, Store
-from acmehub.scopes import MatchIndex, Scope, decide
+from acmehub.rules.scopes import MatchIndex, Scope, decide
 
 PROVIDER_SECONDS = 60.0  # a provider that hangs longer is unavailable
 ADD_MAY_LAST = timedelta(seconds=90)

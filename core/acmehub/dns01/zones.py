@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import msgspec
 
 from acmehub.dns01.resolver import Resolver
-from acmehub.dns01.trouble import DnsWrong
-from acmehub.identifiers import base_name, canonical
+from acmehub.dns01.errors import DnsWrong
+from acmehub.models.identifiers import base_name, canonical
 
 LABEL = "_acme-challenge"
 LONGEST_CHAIN = 16

@@ -5,10 +5,10 @@ from datetime import datetime
 
 import msgspec
 
-from acmehub.identifiers import Identifier
+from acmehub.models.identifiers import Identifier
 from acmehub.models.access import AuthorizationMode, Principal, Token
 from acmehub.models.base import Model
-from acmehub.problems import ProblemDocument
+from acmehub.models.problems import ProblemDocument
 
 
 class AccountStatus(enum.StrEnum):

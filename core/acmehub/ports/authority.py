@@ -10,9 +10,9 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from acmehub.identifiers import Identifier
+from acmehub.models.identifiers import Identifier
 from acmehub.ports.settings import PluginSettings
-from acmehub.problems import ProblemDocument
+from acmehub.models.problems import ProblemDocument
 
 
 class UpstreamError(Exception):

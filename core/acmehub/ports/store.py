@@ -26,7 +26,7 @@ from acmehub.models import (
     Token,
     TxtRecord,
 )
-from acmehub.orders import Change, Lease, OrderBundle
+from acmehub.rules.orders import Change, Lease, OrderBundle
 
 R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
 

@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from acmehub.config import Config, ConfigError
-from acmehub.hub import Hub
-from acmehub.identifiers import Identifier, canonical
+from acmehub.app.hub import Hub
+from acmehub.models.identifiers import Identifier, canonical
 from acmehub.ports.authority import IssueRequest, SigningAuthority, UpstreamError
 from acmehub.ports.clock import Clock
 from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import StoreError
-from acmehub.registry import PluginError
-from acmehub.vault import VaultError, write_private
+from acmehub.runtime.plugins import PluginError
+from acmehub.runtime.vault import VaultError, write_private
 
 RELOAD_INTERVAL = 60.0
 ROOT_FILE = "ca.pem"

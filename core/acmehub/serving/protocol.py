@@ -8,8 +8,8 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from acmehub.config import Limits
-from acmehub.problems import ProblemDocument, ProblemType
-from acmehub.serving.gathering import GatheringTransport
+from acmehub.models.problems import ProblemDocument, ProblemType
+from acmehub.serving.write_coalescing import GatheringTransport
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]

@@ -14,13 +14,13 @@ import uvicorn
 import uvloop
 
 from acmehub.config import Config
-from acmehub.faults import FaultPoints
-from acmehub.http import create_app
-from acmehub.hub import Hub, build_hub
+from acmehub.runtime.crash_points import FaultPoints
+from acmehub.acme.server import create_app
+from acmehub.app.hub import Hub, build_hub
 from acmehub.serving.certificates import OwnCertificate, ServingCertificate, keep_fresh, serving_certificate
 from acmehub.serving.protocol import limited_protocol
 from acmehub.serving.sockets import bind
-from acmehub.serving.urls import note_url
+from acmehub.serving.last_url import note_url
 
 GRACE_SECONDS = 10
 

@@ -6,7 +6,7 @@ from acmehub.models import Account, Actor, Principal, Token
 from acmehub.ports.store import Conflict, Missing
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.kept import Kept
+from acmehub.storage.versioned_cache import Kept
 from acmehub.storage.resources import BUMP, replace_row
 from acmehub.storage.statements import Sql, Unit
 

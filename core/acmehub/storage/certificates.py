@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import Certificate
-from acmehub.renewal import serial_or_none
+from acmehub.rules.renewal import serial_or_none
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.resources import replace_row

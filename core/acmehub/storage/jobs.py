@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from acmehub.models import Authorization, Order
-from acmehub.orders import Lease, OrderBundle
+from acmehub.rules.orders import Lease, OrderBundle
 from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.statements import Dialect, Sql, Together, Unit
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from piccolo.query.methods.select import Select
 
-from acmehub.identifiers import canonical
+from acmehub.models.identifiers import canonical
 from acmehub.models import Authorization, AuthorizationMode, Order, OrderStatus
 from acmehub.storage import tables
-from acmehub.storage.binding import built
+from acmehub.storage.piccolo_engine import built
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.statements import Dialect, Sql, Unit
 

@@ -17,7 +17,7 @@ from piccolo.apps.migrations.tables import Migration
 from piccolo.conf.apps import MigrationModule
 
 from acmehub.storage import migrations
-from acmehub.storage.binding import bound, transaction
+from acmehub.storage.piccolo_engine import bound, transaction
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.piccolo_app import APP_CONFIG
 from acmehub.storage.statements import Dialect

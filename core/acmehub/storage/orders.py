@@ -9,14 +9,14 @@ from datetime import datetime
 from msgspec import structs
 
 from acmehub.models import Authorization, AuthorizationMode, Event, Order, OrderStatus, TxtRecord
-from acmehub.orders import Change, Lease, OrderBundle
+from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Fenced, Missing
 from acmehub.storage.certificates import CertificateRows
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.jobs import JobRows
-from acmehub.storage.kept import Kept
+from acmehub.storage.versioned_cache import Kept
 from acmehub.storage.listing import OrderLists
 from acmehub.storage.records import EventRows
 from acmehub.storage.retention import Retention

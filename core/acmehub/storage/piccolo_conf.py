@@ -2,6 +2,6 @@
 
 from piccolo.conf.apps import AppRegistry
 
-from acmehub.storage.binding import DB as DB
+from acmehub.storage.piccolo_engine import DB as DB
 
 APP_REGISTRY = AppRegistry(apps=["acmehub.storage.piccolo_app"])

@@ -8,7 +8,7 @@ from acmehub.ports.store import Accounts, Certificates, Ledger, Orders, Records,
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.ledger import SqlLedger
+from acmehub.storage.txt_records import SqlLedger
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.records import EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import SqlResources

@@ -21,7 +21,7 @@ from piccolo.columns import (
 )
 from piccolo.table import Table
 
-from acmehub.storage.binding import DB
+from acmehub.storage.piccolo_engine import DB
 
 
 def _key() -> Text:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from acmehub.identifiers import Identifier, base_name, is_wildcard, name_set
+from acmehub.models.identifiers import Identifier, base_name, is_wildcard, name_set
 from acmehub.ports.authority import (
     IssuedChain,
     IssueRequest,
@@ -21,7 +21,7 @@ from acmehub.ports.authority import (
     UpstreamUnavailable,
 )
 from acmehub.ports.clock import Clock
-from acmehub.problems import ProblemDocument
+from acmehub.models.problems import ProblemDocument
 from acmehub.testing.fake_ca import FakeCa
 
 When = Literal["before", "after"]

@@ -18,7 +18,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from acmehub.models import Account, AccountStatus, AuditEntry, Event, Principal, Token
-from acmehub.orders import Change
+from acmehub.rules.orders import Change
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.testing.store_jobs_contract import JobsContract
 from acmehub.testing.store_life_contract import LifeContract

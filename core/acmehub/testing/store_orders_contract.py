@@ -16,9 +16,9 @@ from acmehub.models import (
     OrderStatus,
     Stage,
 )
-from acmehub.orders import Change, OrderBundle
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.ports.store import Conflict, Fenced, Missing, Store
-from acmehub.problems import ProblemDocument
+from acmehub.models.problems import ProblemDocument
 from acmehub.testing.store_samples import a_certificate, an_event, at, sow, unchanged
 
 MakeStore = Callable[[], Store]

@@ -3,9 +3,9 @@
 from msgspec.structs import replace
 
 from acmehub.models import Certificate
-from acmehub.orders import Change
+from acmehub.rules.orders import Change
 from acmehub.ports.store import Store
-from acmehub.renewal import cert_id
+from acmehub.rules.renewal import cert_id
 from acmehub.testing.store_samples import Seed, a_certificate, at, sow
 
 

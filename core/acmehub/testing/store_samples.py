@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from acmehub.identifiers import Identifier
+from acmehub.models.identifiers import Identifier
 from acmehub.models import (
     Account,
     Actor,
@@ -24,7 +24,7 @@ from acmehub.models import (
     TxtRecord,
     new_id,
 )
-from acmehub.orders import Change, OrderBundle, open_order
+from acmehub.rules.orders import Change, OrderBundle, open_order
 from acmehub.ports.store import Store
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)

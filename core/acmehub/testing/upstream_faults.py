@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from acmehub.problems import URN
+from acmehub.models.problems import URN
 from acmehub.testing.fault_proxy import Call, Fault, FaultProxy, Forward, Reply
 
 _HTML = b"<html><head><title>Sorry</title></head><body><h1>Something is broken</h1></body></html>"

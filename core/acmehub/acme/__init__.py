@@ -1,0 +1,1 @@
+"""The device's wing: the ACME server (RFC 8555)."""

@@ -1,0 +1,211 @@
+"""ACME accounts: bound by an API token shown as EAB, updated, deactivated (RFC 8555 section 7.3)."""
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+from msgspec.structs import replace
+
+from acmehub.rules.eab import new_hmac_key, parse_binding, require_active, use_token, verify_binding
+from acmehub.rules.key_change import NewKey
+from acmehub.models import Account, AccountStatus, Actor, Principal, Token
+from acmehub.ports.clock import Clock
+from acmehub.ports.plugins import AccountCreated
+from acmehub.ports.store import Conflict, Missing, Store
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.runtime.plugins import Registry
+from acmehub.runtime.audit import Audit
+from acmehub.rules.contacts import check_contacts
+from acmehub.runtime.deactivation import cancel_open_orders
+from acmehub.acme.accounts.secret_directories import SecretDirectories
+from acmehub.runtime.vault import Vault
+from acmehub.models.wire import AccountUpdate, NewAccount
+
+_log = logging.getLogger(__name__)
+_HMAC = "token.hmac"
+_NOBODY = "nobody"
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """The account of a key, and whether it is new."""
+
+    account: Account
+    created: bool
+
+
+class AccountService:
+    """Accounts as their owners see them."""
+
+    def __init__(self, store: Store, vault: Vault, registry: Registry, clock: Clock) -> None:
+        self._store = store
+        self._vault = vault
+        self._registry = registry
+        self._clock = clock
+        self.directories = SecretDirectories(store)
+        self._nobodys_key = vault.seal(_HMAC, _NOBODY, new_hmac_key())
+
+    async def register(
+        self,
+        asked: NewAccount,
+        *,
+        jwk: bytes,
+        thumbprint: str,
+        new_account_url: str,
+        directory: Token | None = None,
+        terms_of_service: str = "",
+        address: str = "",
+        user_agent: str = "",
+    ) -> Registered:
+        """The account of the key `jwk` (canonical JSON): the one that there is, else a new one.
+
+        A key that has an account needs no binding again (CLIENTS.md rule 11). `terms_of_service` is what must be agreed
+        to, when not empty; `address` the client's; `directory` the token whose secret directory URL was used: it needs
+        no binding. Every refusal is a Problem.
+        """
+        existing = await self._store.accounts.by_thumbprint(thumbprint)
+        if existing is not None:
+            return await self._existing(existing)
+        if asked.only_return_existing:
+            raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
+        check_contacts(asked.contact)
+        if terms_of_service and not asked.terms_of_service_agreed:
+            raise Problem(
+                ProblemType.USER_ACTION_REQUIRED,
+                f"the terms of service must be agreed to: {terms_of_service}",
+                instance=terms_of_service,
+            )
+        token = await self._bound_by(asked, jwk, new_account_url, directory)
+        now = self._clock.now()
+        account = Account(
+            jwk=jwk,
+            thumbprint=thumbprint,
+            contact=asked.contact,
+            token_id=token.id,
+            principal_id=token.principal_id,
+            binding=b"" if directory else bytes(asked.external_account_binding),  # it would hold the secret URL
+            user_agent=user_agent[:256],
+            created=now,
+        )
+
+        def rule(token: Token, principal: Principal) -> Token:
+            if directory is not None and token.directory_hash != directory.directory_hash:
+                raise Problem(ProblemType.UNAUTHORIZED, "this directory URL is over: ask the operator for the new one")
+            return use_token(token, principal, address=address, now=now)
+
+        try:
+            stored, created = await self._store.accounts.bind(account, rule)
+        except Missing:
+            raise _unknown_token() from None
+        except Problem as refusal:
+            await self._audit("account.refused", token, f"from {address or 'nowhere'}: {refusal.detail}", allowed=False)
+            raise
+        if not created:
+            return await self._existing(stored)
+        way = ", by its secret directory" if directory else ""
+        await self._audit("account.created", token, f"account {stored.id} from {address or 'nowhere'}{way}")
+        self._registry.news(
+            "account_created",
+            AccountCreated(account_id=stored.id, principal=token.principal_id, token_id=token.id, at=now),
+        )
+        return Registered(stored, created=True)
+
+    async def update(self, actor: Actor, asked: AccountUpdate) -> Account:
+        """Change the contacts, or deactivate for good (RFC 8555 sections 7.3.2, 7.3.6); other updates are ignored."""
+        if asked.contact is not None:
+            check_contacts(asked.contact)
+        account = actor.account
+        while True:
+            changed = _updated(account, asked)
+            if changed == account:
+                return account
+            try:
+                stored = await self._store.accounts.replace(changed)
+            except Conflict:
+                account = await self._active(account.id)
+            else:
+                if stored.status is AccountStatus.DEACTIVATED:
+                    await cancel_open_orders(self._store, stored.id, self._clock.now())
+                    await self._audit("account.deactivated", actor.token, f"account {stored.id} by its own key")
+                return stored
+
+    async def rekey(self, actor: Actor, new: NewKey, url_of: Callable[[str], str]) -> Account:
+        """Give the account another key (RFC 8555 section 7.3.5): the old one is refused from the next request on.
+
+        Nothing else of the account changes, and what is under way for it goes on. `url_of` makes an account's URL.
+        Raises a Problem with status 409 and that URL where another account has the key.
+        """
+        account = actor.account
+        while True:
+            owner = await self._store.accounts.by_thumbprint(new.thumbprint)
+            if owner is not None:
+                await self._audit("account.rekeyed", actor.token, f"account {account.id}: key in use", allowed=False)
+                raise Problem(
+                    ProblemType.MALFORMED, "another account has this key", status=409, location=url_of(owner.id)
+                )
+            changed = replace(account, jwk=new.jwk, thumbprint=new.thumbprint)
+            try:
+                stored = await self._store.accounts.replace(changed)
+            except Conflict:  # the key was taken, or something else of the account has changed meanwhile
+                account = await self._active(account.id)
+                if account.jwk != actor.account.jwk:
+                    raise Problem(ProblemType.UNAUTHORIZED, "the account has got another key meanwhile") from None
+            else:
+                words = f"account {stored.id} from key {actor.account.thumbprint} to {stored.thumbprint}"
+                await self._audit("account.rekeyed", actor.token, words)
+                return stored
+
+    async def _existing(self, account: Account) -> Registered:
+        """An account that is there, if it may still be used."""
+        return Registered(await self._active(account.id), created=False)
+
+    async def _bound_by(self, asked: NewAccount, jwk: bytes, new_account_url: str, directory: Token | None) -> Token:
+        """The token whose HMAC key made the binding, or whose secret directory it is.
+
+        Unknown key ids cost the same time as wrong keys.
+        """
+        raw = bytes(asked.external_account_binding)
+        if not raw or raw == b"null":
+            if directory is not None:
+                return directory
+            raise Problem(
+                ProblemType.EXTERNAL_ACCOUNT_REQUIRED,
+                "an account here needs external account binding: ask the operator for a key id and an HMAC key",
+            )
+        binding = parse_binding(raw, account_jwk=jwk, new_account_url=new_account_url)
+        token = await self._store.tokens.get(binding.kid)
+        row_id, sealed = (_NOBODY, self._nobodys_key) if token is None else (token.id, token.sealed_hmac_key)
+        key = self._vault.open(_HMAC, row_id, sealed)
+        verify_binding(binding, None if token is None else key)
+        assert token is not None  # nothing verifies without a key
+        if directory is not None and token.id != directory.id:
+            raise Problem(
+                ProblemType.UNAUTHORIZED, "external account binding: the key id is not of this directory's token"
+            )
+        return token
+
+    async def _active(self, account_id: str) -> Account:
+        """An account as it is stored now, if it may still be used."""
+        actor = await self._store.accounts.actor(account_id)
+        if actor is None:
+            raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no such account")
+        require_active(actor, self._clock.now())
+        return actor.account
+
+    async def _audit(self, action: str, token: Token, detail: str, *, allowed: bool = True) -> None:
+        audit = Audit(self._store, self._clock)
+        await audit.note(f"token {token.title}", action, f"token {token.id}", detail, allowed=allowed)
+
+
+def _updated(account: Account, asked: AccountUpdate) -> Account:
+    if asked.contact is not None:
+        account = replace(account, contact=asked.contact)
+    if asked.status == "deactivated":
+        account = replace(account, status=AccountStatus.DEACTIVATED)
+    return account
+
+
+def _unknown_token() -> Problem:
+    return Problem(
+        ProblemType.UNAUTHORIZED,
+        "external account binding: the key id is not known here, or the HMAC key is not the one that goes with it",
+    )

@@ -1,0 +1,25 @@
+"""Orders for addresses (RFC 8738): only where the authority issues for them."""
+
+from collections.abc import Sequence
+
+from acmehub.models.identifiers import Identifier
+from acmehub.runtime.plugin_objects import AuthorityInstance
+from acmehub.rules.names import shown
+from acmehub.ports.authority import CertificateAuthority, IssuesForAddresses
+from acmehub.models.problems import ProblemType, gathered, subproblem
+
+
+def require_address_support(identifiers: Sequence[Identifier], authority: AuthorityInstance) -> None:
+    """Raise `unsupportedIdentifier`, one subproblem per address, unless the order's authority issues for them."""
+    addresses = [item for item in identifiers if item.type == "ip"]
+    if not addresses or issues_for_addresses(authority.object):
+        return
+    words = "the certificate authority of this order does not issue for IP addresses"
+    kind = ProblemType.UNSUPPORTED_IDENTIFIER
+    parts = [subproblem(kind, f"{shown(item.value)}: {words}", item) for item in addresses]
+    raise gathered(words, parts)
+
+
+def issues_for_addresses(authority: CertificateAuthority) -> bool:
+    """Whether an authority issues for addresses."""
+    return isinstance(authority, IssuesForAddresses) and authority.issues_for_addresses

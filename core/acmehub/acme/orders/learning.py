@@ -1,0 +1,181 @@
+"""Mode `auto` learns from what a client did: kept per account, looked at when it orders (CLIENTS.md 4.4).
+
+Evidence is the account's previous order for the same names. A client that did not outlast a slow upstream is offered
+challenges (`accept`), during which it waits longer; one that never answers them is not asked for them again.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from acmehub.models.identifiers import Identifier, name_set
+from acmehub.models import (
+    Account,
+    Actor,
+    AuthorizationMode,
+    Certificate,
+    Event,
+    Order,
+    OrderStatus,
+    made_at,
+)
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Conflict, Store, StoreUnavailable
+from acmehub.runtime.audit import Audit
+from acmehub.admin.errors import Invalid, NotFound, ServiceError
+from acmehub.rules.authorization_modes import client_of, family_of, settle_mode
+from acmehub.rules.permissions import Acting, require
+
+SLOW = timedelta(seconds=25)
+"""From finalize to the certificate: longer than some clients wait."""
+
+NOTED_FROM = timedelta(seconds=20)
+"""From newOrder to the certificate: only then is its download noted, so that quick orders pay nothing for it."""
+
+TIME_TO_ANSWER = timedelta(seconds=60)
+"""What a client has had, since its order, when its silence counts."""
+
+DOWNLOADED = "certificate downloaded"
+SET_BY = "set by"
+
+_LEARNABLE = (AuthorizationMode.PREAPPROVED, AuthorizationMode.ACCEPT)
+_log = logging.getLogger(__name__)
+
+
+class Lesson(msgspec.Struct, frozen=True):
+    """The mode that was learned of an account (None: nothing), and why, where it was learned just now."""
+
+    mode: AuthorizationMode | None = None
+    why: str = ""
+
+
+class LearningService:
+    """What `auto` makes of each account. The operator's verb, `set`, raises `ServiceError`s."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def lesson(
+        self, actor: Actor, identifiers: Sequence[Identifier], user_agent: str, *, signing: bool
+    ) -> Lesson:
+        """What is known when an account orders these names. Nothing is read where it could change nothing: another mode
+        than `auto`, or an authority that signs by itself (`signing`)."""
+        account = actor.account
+        if signing or actor.token.authorization is not AuthorizationMode.AUTO:
+            return Lesson(account.learned)
+        if user_agent and family_of(user_agent) != family_of(account.user_agent):  # another client: it begins anew
+            await self._store_lesson(replace(account, user_agent=user_agent[:256], learned=None, learned_why=""))
+            return Lesson()
+        previous = await self._store.orders.previous(account.id, name_set(tuple(identifiers)))
+        current = settle_mode(AuthorizationMode.AUTO, user_agent, signing=False, learned=account.learned)
+        if previous is None or previous.mode is not current or account.learned_why.startswith(SET_BY):
+            return Lesson(account.learned)
+        lesson = await self._learn(account, previous, user_agent)
+        if lesson.mode is None:
+            return Lesson(account.learned)
+        stored = await self._store_lesson(replace(account, learned=lesson.mode, learned_why=lesson.why))
+        if not stored:
+            return Lesson(account.learned)
+        _log.info("account %s: learned mode %s: %s", account.id, lesson.mode.value, lesson.why)
+        return lesson
+
+    async def downloaded(self, certificate: Certificate) -> None:
+        """The account fetches its certificate: noted once, and only where it was slow in coming."""
+        if certificate.created - made_at(certificate.order_id) < NOTED_FROM:
+            return
+        try:
+            timeline = await self._store.records.timeline(certificate.order_id)
+            if not any(event.what == DOWNLOADED for event in timeline):
+                event = Event(order_id=certificate.order_id, at=self._clock.now(), what=DOWNLOADED)
+                await self._store.records.note([event])
+        except StoreUnavailable as error:  # the client is to have its certificate all the same
+            _log.warning("a download of certificate %s is not noted: %s", certificate.id, error)
+
+    async def set(self, account_id: str, mode: AuthorizationMode | None, actor: Acting) -> Account:
+        """Correct what was learned (None: forget it). It stays until another kind of client uses the account."""
+        action, what = "account.set", f"account {account_id}"
+        try:
+            require(actor, action)
+            if mode is not None and mode not in _LEARNABLE:
+                raise Invalid("learned", "preapproved, accept or none; for others set the token's 'authorization'")
+            stored = await self._set(account_id, mode, f"{SET_BY} {actor.name}" if mode is not None else "")
+        except ServiceError as error:
+            await self._audit(actor, action, what, str(error), allowed=False)
+            raise
+        await self._audit(actor, action, what, f"learned: {mode.value if mode is not None else 'none'}")
+        return stored
+
+    async def _set(self, account_id: str, mode: AuthorizationMode | None, why: str) -> Account:
+        while True:
+            found = await self._store.accounts.actor(account_id)
+            if found is None:
+                raise NotFound(f"there is no account {account_id}")
+            changed = replace(found.account, learned=mode, learned_why=why)
+            if changed == found.account:
+                return changed
+            try:
+                return await self._store.accounts.replace(changed)
+            except Conflict:
+                continue
+
+    async def _learn(self, account: Account, previous: Order, user_agent: str) -> Lesson:
+        if previous.mode is AuthorizationMode.ACCEPT:
+            return await self._from_silence(previous)
+        client = client_of(user_agent)
+        may_accept = client is None or client.accepts
+        if may_accept and account.learned is None:  # one that did not answer challenges is not asked for them again
+            return await self._from_impatience(previous)
+        return Lesson()
+
+    async def _from_impatience(self, previous: Order) -> Lesson:
+        """Did a client that finalized not wait for its certificate?"""
+        now = self._clock.now()
+        if previous.csr is None:
+            return Lesson()
+        if previous.status is OrderStatus.PROCESSING and now - previous.created > SLOW:
+            seconds = (now - previous.created).total_seconds()
+            return _accept(f"it ordered again while the CA was {seconds:.0f} s at work for order {previous.id}")
+        if previous.status is OrderStatus.VALID:
+            timeline = await self._store.records.timeline(previous.id)
+            taken = _between(timeline, "finalize requested", "certificate issued")
+            if taken > SLOW and not any(event.what == DOWNLOADED for event in timeline):
+                words = f"after {taken.total_seconds():.0f} s it did not fetch the certificate of order {previous.id}"
+                return _accept(words)
+        return Lesson()
+
+    async def _from_silence(self, previous: Order) -> Lesson:
+        """Has a client had time to answer a challenge, and answered none?"""
+        now = self._clock.now()
+        lapsed = previous.status is OrderStatus.INVALID and previous.expires <= now
+        waits = previous.status is OrderStatus.PENDING and now - previous.created > TIME_TO_ANSWER
+        if not lapsed and not waits:
+            return Lesson()
+        bundle = await self._store.orders.get(previous.id)
+        if bundle is None or any(item.answered is not None for item in bundle.authorizations):
+            return Lesson()
+        return Lesson(AuthorizationMode.PREAPPROVED, f"it answered no challenge of order {previous.id}")
+
+    async def _store_lesson(self, account: Account) -> bool:
+        try:
+            await self._store.accounts.replace(account)
+        except Conflict:  # changed meanwhile: there will be another order to learn from
+            return False
+        return True
+
+    async def _audit(self, actor: Acting, action: str, what: str, detail: str, *, allowed: bool = True) -> None:
+        await Audit(self._store, self._clock).note(actor.name, action, what, detail, allowed=allowed)
+
+
+def _accept(why: str) -> Lesson:
+    return Lesson(AuthorizationMode.ACCEPT, why)
+
+
+def _between(timeline: Sequence[Event], first: str, then: str) -> timedelta:
+    """The time between two events; none where one of them is missing."""
+    begin: datetime | None = next((event.at for event in timeline if event.what == first), None)
+    end: datetime | None = next((event.at for event in timeline if event.what == then), None)
+    return end - begin if begin is not None and end is not None else timedelta()

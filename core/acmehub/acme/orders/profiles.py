@@ -1,0 +1,112 @@
+"""Profiles as clients see them (draft-ietf-acme-profiles): advertised, chosen in newOrder, held to at finalize."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from acmehub.rules.keys import PublicKey, fits, kind
+from acmehub.models import Order, Principal, Profile
+from acmehub.ports.authority import CertificateAuthority, GrantsLifetimes
+from acmehub.ports.store import Store
+from acmehub.models.problems import Problem, ProblemType
+
+_RETRY_AFTER = 60
+_MOST_SHOWN = 64  # characters of a name that a client made up
+
+
+class ClientProfiles:
+    """What the stored profiles mean for clients' orders. Orders without a profile cost no look at the storage."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: tuple[Sequence[Profile], dict[str, Profile]] = ((), {})
+
+    async def advertised(self, principal: Principal | None = None) -> dict[str, str]:
+        """Names and descriptions for the directory: of all that are enabled, or of those open to a principal."""
+        return {
+            item.name: item.description
+            for item in (await self._enabled()).values()
+            if principal is None or _open_to(item.name, principal)
+        }
+
+    async def chosen(self, name: str | None, principal: Principal) -> Profile | None:
+        """The profile that a newOrder names; `invalidProfile` says which are offered to the principal."""
+        if name is None:
+            return None
+        enabled = await self._enabled()
+        found = enabled.get(name)
+        if found is None or not _open_to(name, principal):
+            offered = ", ".join(item for item in enabled if _open_to(item, principal))
+            have = f"there are: {offered}" if offered else "there is none; leave 'profile' out"
+            shown = ascii(name[:_MOST_SHOWN])
+            raise Problem(ProblemType.INVALID_PROFILE, f"the profile {shown} is not offered to this account; {have}")
+        return found
+
+    async def by_authority(self) -> dict[str, tuple[str, ...]]:
+        """The names of the enabled profiles that lead to each authority, by its id."""
+        found: dict[str, tuple[str, ...]] = {}
+        for item in (await self._enabled()).values():
+            if item.authority_id:
+                found[item.authority_id] = (*found.get(item.authority_id, ()), item.name)
+        return found
+
+    async def check_key(self, order: Order, key: PublicKey) -> None:
+        """`badCSR` unless the order's profile takes this kind of certificate key; one that is gone takes any."""
+        if order.client_profile is None:
+            return
+        profile = (await self._enabled()).get(order.client_profile)
+        if profile is not None and profile.key_types and not fits(key, profile.key_types):
+            raise Problem(
+                ProblemType.BAD_CSR,
+                f"the CSR is not accepted: its key is {kind(key)}, "
+                f"and the profile {profile.name} takes {' or '.join(profile.key_types)} only",
+            )
+
+    async def _enabled(self) -> dict[str, Profile]:
+        rows = await self._store.profiles.list()
+        if rows is not self._kept[0]:
+            self._kept = (rows, {item.name: item for item in rows if item.enabled})
+        return self._kept[1]
+
+
+def last_moment(
+    profile: Profile | None,
+    authority: CertificateAuthority,
+    not_before: datetime | None,
+    not_after: datetime | None,
+    now: datetime,
+) -> datetime | None:
+    """The `notAfter` to ask for: the client's, which may not be beyond what the profile grants, else the profile's.
+
+    The profile's days count from `not_before`, or from `now`. Raises `invalidProfile` (section 4 of the draft); with
+    status 503 when the authority does not grant lifetimes (any more), which is the operator's to repair.
+    """
+    if profile is None or profile.lifetime_days is None:
+        return not_after
+    flaw = lifetime_flaw(profile.lifetime_days, authority)
+    if flaw is not None:
+        raise Problem(
+            ProblemType.SERVER_INTERNAL,
+            f"the profile {profile.name} cannot be used at present: its authority {flaw}",
+            status=503,
+            retry_after=_RETRY_AFTER,
+        )
+    latest = (not_before or now) + timedelta(days=profile.lifetime_days)
+    if not_after is not None and not_after > latest:
+        raise Problem(
+            ProblemType.INVALID_PROFILE,
+            f"'notAfter' is later than the {profile.lifetime_days} days that the profile {profile.name} grants",
+        )
+    return not_after or latest.replace(microsecond=0)
+
+
+def lifetime_flaw(days: int, authority: object) -> str | None:
+    """Why an authority's object cannot be asked for certificates of so many days, to follow its name."""
+    if not isinstance(authority, GrantsLifetimes):
+        return "sets lifetimes itself: it cannot be asked for another one"
+    if days > authority.longest_days:
+        return f"signs for {authority.longest_days:g} days at most"
+    return None
+
+
+def _open_to(name: str, principal: Principal) -> bool:
+    return not principal.profiles or name in principal.profiles

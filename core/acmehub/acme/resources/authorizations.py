@@ -1,0 +1,68 @@
+"""Authorizations: read, poll, give up (RFC 8555 sections 7.5 and 7.5.2)."""
+
+import msgspec
+
+from acmehub.acme.server.responses import Answer, json_answer
+from acmehub.acme.server.rendering import authorization_object
+from acmehub.acme.server.signed import Signed, signed_post
+from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus
+from acmehub.rules.orders import OrderBundle, as_of
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.rules.authorization_modes import waits_for_upstream
+from acmehub.models.wire import AuthorizationUpdate
+
+_UPDATE = msgspec.json.Decoder(AuthorizationUpdate)
+
+
+@signed_post("/acme/authz/{authorization_id}")
+async def authorization(signed: Signed) -> Answer:
+    """An order's first look is held like newOrder; a poll after a response until the authorization is settled."""
+    front, actor = signed.request.front, signed.actor
+    item = await front.hub.ordering.authorization(actor, signed.request.parts["authorization_id"])
+    if signed.payload and (status := signed.object(_UPDATE).status) is not None:
+        if status != "deactivated":
+            raise Problem(ProblemType.MALFORMED, "'status' of an authorization can only be set to 'deactivated'")
+        bundle = await front.hub.ordering.deactivate(actor, item)
+        return _answer(signed, part(bundle, item.id), bundle.order.mode)
+    first_look = front.holding.first_look(item.order_id)
+    if item.status is AuthorizationStatus.VALID and item.answered is None and not first_look:
+        return _answer(signed, item, AuthorizationMode.PREAPPROVED)  # the order has nothing to add
+    bundle = await _held(signed, item, first_look=first_look)
+    if first_look:
+        bundle = await front.hub.ordering.approve(actor, bundle)
+    return _answer(signed, part(bundle, item.id), bundle.order.mode)
+
+
+async def _held(signed: Signed, item: Authorization, *, first_look: bool) -> OrderBundle:
+    front, actor = signed.request.front, signed.actor
+
+    def done(bundle: OrderBundle) -> bool:
+        if first_look and waits_for_upstream(bundle.order, actor.token.authorization):
+            return False
+        return not waits_for_us(part(bundle, item.id))
+
+    return await front.holding.until(
+        done,
+        item.order_id,
+        lambda: front.hub.ordering.order(actor, item.order_id),
+        seconds=signed.patience.hold,
+        receive=signed.request.receive,
+    )
+
+
+def part(bundle: OrderBundle, authorization_id: str) -> Authorization:
+    """One of an order's authorizations."""
+    return next(item for item in bundle.authorizations if item.id == authorization_id)
+
+
+def waits_for_us(item: Authorization) -> bool:
+    """Whether the client has responded and is to wait now."""
+    return item.status is AuthorizationStatus.PENDING and item.answered is not None
+
+
+def _answer(signed: Signed, item: Authorization, mode: AuthorizationMode) -> Answer:
+    front = signed.request.front
+    return json_answer(
+        authorization_object(as_of(item, front.hub.clock.now()), mode, front.urls),
+        retry_after=signed.patience.before_next_poll() if waits_for_us(item) else None,
+    )

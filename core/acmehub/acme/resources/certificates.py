@@ -1,0 +1,45 @@
+"""Issued chains (RFC 8555 section 7.4.2)."""
+
+from acmehub.acme.server.responses import CHAIN, Answer
+from acmehub.acme.server.signed import Signed, signed_post
+from acmehub.models import Certificate
+from acmehub.acme.orders.service import not_found
+
+
+@signed_post("/acme/cert/{certificate_id}")
+async def certificate(signed: Signed) -> Answer:
+    """The chain, leaf first, as PEM whatever `Accept` says; `Link: rel="alternate"` for each other one."""
+    return _answer(signed, await _own(signed), 0)
+
+
+@signed_post("/acme/cert/{certificate_id}/{number}")
+async def alternate(signed: Signed) -> Answer:
+    """An alternate chain for the same leaf, numbered from 1."""
+    item = await _own(signed)
+    number = signed.request.parts["number"]
+    if number not in {str(index) for index in range(1, len(item.alternates) + 1)}:
+        raise not_found()
+    return _answer(signed, item, int(number))
+
+
+async def _own(signed: Signed) -> Certificate:
+    signed.nothing()
+    hub = signed.request.front.hub
+    item = await hub.ordering.certificate(signed.actor, signed.request.parts["certificate_id"])
+    await hub.learning.downloaded(item)
+    return item
+
+
+def _answer(signed: Signed, item: Certificate, number: int) -> Answer:
+    chains = (item.chain, *item.alternates)
+    urls = signed.request.front.urls
+    others = (
+        urls.alternate(item.id, other) if other else urls.certificate(item.id)
+        for other in range(len(chains))
+        if other != number
+    )
+    return Answer(
+        body=chains[number].encode("ascii"),
+        content_type=CHAIN,
+        links=tuple((url, "alternate") for url in others),
+    )

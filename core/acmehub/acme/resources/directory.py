@@ -1,0 +1,58 @@
+"""The directory and newNonce (RFC 8555 sections 7.1.1 and 7.2): the only resources that need no signature.
+
+POST-as-GET is answered, too (section 6.3).
+"""
+
+from acmehub.acme.server.responses import Answer, json_answer
+from acmehub.acme.server.context import Front
+from acmehub.acme.server.routing import Request, plain_get
+from acmehub.acme.server.signed import Signed, signed_post
+from acmehub.models.wire import Directory, DirectoryMeta
+
+
+@plain_get("/acme/directory")
+async def show_directory(request: Request) -> Answer:
+    """What is honoured, and no more."""
+    profiles = await request.front.hub.ordering.profiles.advertised()
+    return json_answer(directory_of(request.front, profiles), cache="public, max-age=0, no-cache")
+
+
+def directory_of(front: Front, profiles: dict[str, str], *, new_account: str = "") -> Directory:
+    """The directory; with another `new_account` that of a secret directory, where no binding is asked for."""
+    urls, acme = front.urls, front.hub.config.acme
+    return Directory(
+        new_nonce=urls.new_nonce,
+        new_account=new_account or urls.new_account,
+        new_order=urls.new_order,
+        new_authz=urls.new_authorization,
+        revoke_cert=urls.revoke_certificate,
+        key_change=urls.key_change,
+        renewal_info=urls.renewal_info,
+        meta=DirectoryMeta(
+            external_account_required=not new_account,
+            terms_of_service=acme.terms_of_service,
+            website=acme.website,
+            caa_identities=acme.caa_identities,
+            profiles=profiles,
+        ),
+    )
+
+
+@plain_get("/acme/new-nonce")
+async def new_nonce(request: Request) -> Answer:
+    """200 for HEAD, 204 for GET; the nonce itself is added to every answer that needs one."""
+    return Answer(status=200 if request.method == "HEAD" else 204, cache="no-store")
+
+
+@signed_post("/acme/directory")
+async def post_directory(signed: Signed) -> Answer:
+    """The same by POST-as-GET."""
+    signed.nothing()
+    return await show_directory.serve(signed.request)
+
+
+@signed_post("/acme/new-nonce")
+async def post_new_nonce(signed: Signed) -> Answer:
+    """As GET."""
+    signed.nothing()
+    return await new_nonce.serve(signed.request)

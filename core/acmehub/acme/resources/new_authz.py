@@ -1,0 +1,27 @@
+"""newAuthz (RFC 8555 section 7.4.1)."""
+
+import msgspec
+
+from acmehub.acme.server.responses import Answer, json_answer
+from acmehub.acme.server.rendering import authorization_object
+from acmehub.acme.server.signed import Signed, signed_post
+from acmehub.acme.orders.preauthorization import check_preauthorized
+from acmehub.models.wire import NewAuthz, NewOrder
+
+_NEW_AUTHZ = msgspec.json.Decoder(NewAuthz)
+
+
+@signed_post("/acme/new-authz")
+async def new_authorization(signed: Signed) -> Answer:
+    """201 with the authorization and, here only, its `Location`; one that the account has already is given again."""
+    front = signed.request.front
+    identifier = signed.object(_NEW_AUTHZ).identifier
+    check_preauthorized(identifier)
+    asked = NewOrder(identifiers=(identifier,))
+    bundle = await front.hub.ordering.open(signed.actor, asked, signed.user_agent, preauthorization=True)
+    item = bundle.authorizations[0]
+    return json_answer(
+        authorization_object(item, bundle.order.mode, front.urls),
+        status=201,
+        location=front.urls.authorization(item.id),
+    )

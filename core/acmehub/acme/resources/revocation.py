@@ -1,0 +1,20 @@
+"""revokeCert (RFC 8555 section 7.6)."""
+
+import msgspec
+
+from acmehub.acme.server.responses import Answer
+from acmehub.acme.server.signed import KeySigned, Signed, any_signed_post
+from acmehub.models.wire import RevokeCert
+
+_REVOKE = msgspec.json.Decoder(RevokeCert)
+
+
+@any_signed_post("/acme/revoke-cert")
+async def revoke_certificate(signed: Signed | KeySigned) -> Answer:
+    """Signed by an account, or by the certificate's own key; 200 without a body once the authority has confirmed."""
+    revocation, asked = signed.request.front.hub.revocation, signed.object(_REVOKE)
+    if isinstance(signed, Signed):
+        await revocation.by_account(signed.actor, asked)
+    else:
+        await revocation.by_key(signed.jwk, asked)
+    return Answer()

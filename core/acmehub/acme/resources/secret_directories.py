@@ -1,0 +1,57 @@
+"""Secret directories: a directory and a newAccount per token, for clients without EAB (CLIENTS.md rule 27).
+
+All other resources are the ordinary ones. Unknown keys are answered as any unknown path is, whatever the method.
+"""
+
+from acmehub.acme.resources.accounts import registered
+from acmehub.acme.server.responses import Answer, json_answer
+from acmehub.acme.resources.directory import directory_of
+from acmehub.acme.server.routing import NotAllowed, Request, Route, plain_get
+from acmehub.acme.server.signed import KeySigned, Signed, key_signed_post, signed_post
+from acmehub.acme.orders.service import not_found
+
+
+def _secret(*routes: Route) -> Route:
+    """The routes of one path, open to those who know its key."""
+    methods = tuple(method for route in routes for method in route.methods)
+
+    async def serve(request: Request) -> Answer:
+        request.token = await request.front.hub.accounts.directories.token(request.parts["directory_key"])
+        if request.token is None:
+            raise not_found()
+        for route in routes:
+            if request.method in route.methods:
+                return await route.serve(request)
+        raise NotAllowed(request.method, methods)
+
+    return Route(routes[0].path, (), serve)
+
+
+@plain_get("/acme/{directory_key}/directory")
+async def _show_directory(request: Request) -> Answer:
+    """As the ordinary one, but without `externalAccountRequired`, and with the profiles open to its clients only."""
+    assert request.token is not None
+    front = request.front
+    owner = await front.hub.store.principals.get(request.token.principal_id)
+    profiles = await front.hub.ordering.profiles.advertised(owner)
+    new_account = front.urls.secret_new_account(request.parts["directory_key"])
+    return json_answer(directory_of(front, profiles, new_account=new_account), cache="private, no-store")
+
+
+@signed_post("/acme/{directory_key}/directory")
+async def _post_directory(signed: Signed) -> Answer:
+    """The same by POST-as-GET (RFC 8555 section 6.3)."""
+    signed.nothing()
+    return await _show_directory.serve(signed.request)
+
+
+@key_signed_post("/acme/{directory_key}/new-account")
+async def _new_account(signed: KeySigned) -> Answer:
+    """As the ordinary one; the account is bound to the directory's token, under that token's limits."""
+    request = signed.request
+    url = request.front.urls.secret_new_account(request.parts["directory_key"])
+    return await registered(signed, url, request.token)
+
+
+show_directory = _secret(_show_directory, _post_directory)
+new_account = _secret(_new_account)

@@ -1,0 +1,93 @@
+"""What every request has at hand: the hub's parts, the URLs, nonces, account keys, held answers."""
+
+import asyncio
+from collections import OrderedDict
+from ipaddress import ip_network
+from typing import Protocol
+
+import msgspec
+
+from acmehub.runtime.order_events import Bulletin
+from acmehub.config import Config
+from acmehub.runtime.crash_points import FaultPoints
+from acmehub.acme.server.client_address import Network
+from acmehub.acme.server.long_poll import Holding
+from acmehub.acme.server.nonces import LocalNonces, Nonces, SharedNonces
+from acmehub.acme.server.urls import Urls
+from acmehub.rules.jws import load_key
+from acmehub.rules.keys import AccountKey
+from acmehub.models import Account
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Store
+from acmehub.runtime.plugins import Registry
+from acmehub.acme.accounts.service import AccountService
+from acmehub.acme.orders.learning import LearningService
+from acmehub.acme.orders.service import OrderService
+from acmehub.runtime.revocation import RevocationService
+from acmehub.runtime.vault import Vault
+
+_MOST_KEYS = 10_000
+
+
+class Engine(Protocol):
+    """The parts of a hub that the front uses. `ordering` may be exchanged while the hub starts; `stopping` is set when
+    the process is to end."""
+
+    config: Config
+    clock: Clock
+    store: Store
+    vault: Vault
+    registry: Registry
+    bulletin: Bulletin
+    faults: FaultPoints
+    accounts: AccountService
+    ordering: OrderService
+    learning: LearningService
+    revocation: RevocationService
+    stopping: asyncio.Event
+
+
+class Keys:
+    """Loaded account keys, the least recently used ones forgotten; a key never changes, its thumbprint names it."""
+
+    def __init__(self) -> None:
+        self._loaded: OrderedDict[str, AccountKey] = OrderedDict()
+
+    def of(self, account: Account) -> AccountKey:
+        """The key of an account."""
+        key = self._loaded.get(account.thumbprint)
+        if key is None:
+            key = self._loaded[account.thumbprint] = load_key(account.jwk)
+            if len(self._loaded) > _MOST_KEYS:
+                self._loaded.popitem(last=False)
+        else:
+            self._loaded.move_to_end(account.thumbprint)
+        return key
+
+
+class Front(msgspec.Struct, frozen=True):
+    """What the resources share; one per application."""
+
+    hub: Engine
+    urls: Urls
+    nonces: Nonces
+    keys: Keys
+    holding: Holding
+    proxies: tuple[Network, ...]
+
+
+def build_front(hub: Engine) -> Front:
+    """The front of a hub whose storage need not be open yet."""
+    nonces: Nonces
+    if hub.store.shared:
+        nonces = SharedNonces(hub.vault.derive("nonce"), hub.store.nonces, hub.clock)
+    else:
+        nonces = LocalNonces(hub.clock)
+    return Front(
+        hub=hub,
+        urls=Urls(hub.config.base_url),
+        nonces=nonces,
+        keys=Keys(),
+        holding=Holding(hub.bulletin, hub.stopping, hub.clock, hub.config.acme.hold),
+        proxies=tuple(ip_network(network) for network in hub.config.trusted_proxies),
+    )

@@ -1,0 +1,62 @@
+"""An answer of the ACME server as it goes to the wire: status, headers, body."""
+
+from typing import Any
+
+import msgspec
+
+from acmehub.models.wire import Wire
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+CHAIN = b"application/pem-certificate-chain"
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class Answer(msgspec.Struct, kw_only=True):
+    """What a resource says. `Replay-Nonce`, `Content-Length` and `Link: rel="index"` are added by `app`."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: bytes = b""
+    location: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    retry_after: int | None = None
+    allow: str = ""
+    cache: str = ""
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers, in the form of ASGI; a `links` item is (URL, relation), one header line each."""
+        headers = []
+        if self.content_type:
+            headers.append((b"content-type", self.content_type))
+        if self.location:
+            headers.append((b"location", self.location.encode()))
+        headers += [(b"link", f'<{url}>;rel="{relation}"'.encode()) for url, relation in self.links]
+        if self.retry_after is not None:
+            headers.append((b"retry-after", b"%d" % self.retry_after))
+        if self.allow:
+            headers.append((b"allow", self.allow.encode()))
+        if self.cache:
+            headers.append((b"cache-control", self.cache.encode()))
+        return headers
+
+
+def encode(item: Wire | msgspec.Struct) -> bytes:
+    """An object as compact ASCII JSON without `#` and control characters (CLIENTS.md rule 17)."""
+    body = _ENCODER.encode(item)
+    if not body.isascii():
+        body = _escaped(body)
+    return body.replace(b"#", b"\\u0023").replace(b"\x7f", b"\\u007f")  # these stand in strings only
+
+
+def json_answer(item: Wire, **rest: Any) -> Answer:
+    """An answer with an object in it."""
+    return Answer(body=encode(item), content_type=JSON, **rest)
+
+
+def _escaped(body: bytes) -> bytes:
+    """The same JSON with every character beyond ASCII escaped; such characters stand in strings only."""
+    units = body.decode().encode("utf-16-be", "surrogatepass")
+    codes = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
+    return b"".join(b"%c" % code if code < 128 else b"\\u%04x" % code for code in codes)

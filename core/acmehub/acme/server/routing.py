@@ -1,0 +1,109 @@
+"""Routes of the ACME server: which resource a path and a method lead to."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import msgspec
+from litestar.types import HTTPScope, Receive
+
+from acmehub.acme.server.responses import Answer
+from acmehub.acme.server.context import Front
+from acmehub.models import Token
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.acme.orders.service import not_found
+
+_ANY = "{"
+
+
+class Request(msgspec.Struct):
+    """A request that was routed: `path` is the path as it came, `parts` the values of the route's `{…}` by name,
+    `token` the one whose secret directory the path lies in."""
+
+    front: Front
+    scope: HTTPScope
+    receive: Receive
+    method: str
+    path: str
+    parts: dict[str, str]
+    token: Token | None = None
+
+    def __repr__(self) -> str:
+        return f"Request({self.method})"  # a path may hold a secret
+
+    def header(self, name: bytes) -> str:
+        """A header by its lower-case name; empty when it was not sent."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return value.decode("latin-1")
+        return ""
+
+
+Serve = Callable[[Request], Awaitable[Answer]]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A path such as `/acme/order/{order_id}`, the methods it takes (none: it decides itself), and what answers."""
+
+    path: str
+    methods: tuple[str, ...]
+    serve: Serve
+
+
+def plain_get(path: str, *methods: str) -> Callable[[Serve], Route]:
+    """Make a route for unsigned requests from a function; GET and HEAD unless said otherwise."""
+
+    def make(serve: Serve) -> Route:
+        return Route(path, methods or ("GET", "HEAD"), serve)
+
+    return make
+
+
+class Router:
+    """Finds the route of a request."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes: dict[tuple[str, int], list[tuple[Sequence[str], Route]]] = {}
+        for route in routes:
+            segments = route.path.split("/")
+            first = _ANY if segments[2].startswith("{") else segments[2]
+            self._routes.setdefault((first, len(segments)), []).append((segments, route))
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """The route and the values of its parameters; raises Problems with status 404 and 405."""
+        segments = path.split("/")
+        allowed: list[str] = []
+        if len(segments) > 2:
+            count = len(segments)
+            found = self._routes.get((segments[2], count)) or self._routes.get((_ANY, count)) or []
+            for pattern, route in found:
+                parts = _match(pattern, segments)
+                if parts is not None:
+                    if method in route.methods or not route.methods:
+                        return route, parts
+                    allowed += route.methods
+        if allowed:
+            raise NotAllowed(method, allowed)
+        raise not_found()
+
+
+class NotAllowed(Problem):
+    """The resource is there but does not take this method; `allow` says which it does (RFC 9110 section 15.5.6)."""
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        self.allow = ", ".join(dict.fromkeys(allowed))
+        super().__init__(
+            ProblemType.MALFORMED,
+            f"this resource does not take {method[:16]!a}; allowed: {self.allow}",
+            status=405,
+        )
+
+
+def _match(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:
+    parts = {}
+    for expected, segment in zip(pattern, segments, strict=True):
+        if expected.startswith("{"):
+            if not segment:
+                return None
+            parts[expected[1:-1]] = segment
+        elif expected != segment:
+            return None
+    return parts

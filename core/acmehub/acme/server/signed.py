@@ -1,0 +1,185 @@
+"""From a request to `Signed`: no resource runs before its request is authentic (RFC 8555 section 6).
+
+The order of the checks: media type, size, syntax and algorithm, URL, account and key, signature, nonce, token. A nonce
+is thus only ever spent by an authentic request, and whether an account may still be served is told to itself alone.
+"""
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from acmehub.rules.eab import require_active
+from acmehub.acme.server.client_address import client_address
+from acmehub.acme.server.responses import Answer
+from acmehub.acme.server.long_poll import ClientGone
+from acmehub.acme.server.routing import Request, Route
+from acmehub.rules.jws import MAX_BODY, Jws, load_key, parse, thumbprint, verify
+from acmehub.models import Actor
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.rules.authorization_modes import Patience
+
+_MEDIA_TYPE = "application/jose+json"
+
+T = TypeVar("T")
+
+
+class _Signed(msgspec.Struct, kw_only=True):
+    request: Request
+    payload: bytes
+
+    @property
+    def user_agent(self) -> str:
+        """The client's User-Agent; empty when it gave none."""
+        return self.request.header(b"user-agent")
+
+    @property
+    def address(self) -> str:
+        """The client's IP address."""
+        return client_address(self.request.scope, self.request.front.proxies)
+
+    @property
+    def patience(self) -> Patience:
+        """How this client waits."""
+        return self.request.front.holding.patience(self.user_agent)
+
+    def object(self, decoder: "msgspec.json.Decoder[T]") -> T:
+        """The payload as an object; raises `malformed`."""
+        try:
+            return decoder.decode(self.payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            detail = ascii(str(error))[1:-1][:200] if isinstance(error, msgspec.MsgspecError) else "it cannot be read"
+            raise Problem(ProblemType.MALFORMED, f"the payload is not what this resource takes: {detail}") from error
+
+    def nothing(self) -> None:
+        """Refuse a payload other than none (POST-as-GET); `{}`, which some clients send, is as good as none."""
+        if self.payload:
+            self.object(_ANY_OBJECT)
+
+
+class Signed(_Signed, kw_only=True):
+    """A request authentic by its account: `actor` is who signed it, and may use the hub now."""
+
+    actor: Actor
+
+
+class KeySigned(_Signed, kw_only=True):
+    """A request authentic by the key that it carries (`jwk`, canonical JSON), which need not belong to an account."""
+
+    jwk: bytes
+    thumbprint: str
+
+
+class _Nothing(msgspec.Struct):
+    """An object none of whose members is read."""
+
+
+_ANY_OBJECT = msgspec.json.Decoder(_Nothing)
+
+
+def signed_post(path: str) -> Callable[[Callable[[Signed], Awaitable[Answer]]], Route]:
+    """Make a route from a function that answers POSTs signed by an account."""
+
+    def make(resource: Callable[[Signed], Awaitable[Answer]]) -> Route:
+        @functools.wraps(resource)
+        async def serve(request: Request) -> Answer:
+            return await resource(await _by_account(request))
+
+        return Route(path, ("POST",), serve)
+
+    return make
+
+
+def key_signed_post(path: str) -> Callable[[Callable[[KeySigned], Awaitable[Answer]]], Route]:
+    """Make a route from a function that answers POSTs signed by a key they carry."""
+
+    def make(resource: Callable[[KeySigned], Awaitable[Answer]]) -> Route:
+        @functools.wraps(resource)
+        async def serve(request: Request) -> Answer:
+            return await resource(await _by_key(request))
+
+        return Route(path, ("POST",), serve)
+
+    return make
+
+
+def any_signed_post(path: str) -> Callable[[Callable[[Signed | KeySigned], Awaitable[Answer]]], Route]:
+    """Make a route from a function that answers POSTs signed by an account, or by a key they carry."""
+
+    def make(resource: Callable[[Signed | KeySigned], Awaitable[Answer]]) -> Route:
+        @functools.wraps(resource)
+        async def serve(request: Request) -> Answer:
+            jws = await _read(request)
+            return await resource(await (_of_account(request, jws) if jws.jwk is None else _of_key(request, jws)))
+
+        return Route(path, ("POST",), serve)
+
+    return make
+
+
+async def _by_account(request: Request) -> Signed:
+    return await _of_account(request, await _read(request))
+
+
+async def _of_account(request: Request, jws: Jws) -> Signed:
+    front = request.front
+    if jws.kid is None:
+        raise Problem(ProblemType.MALFORMED, "this resource takes requests signed by an account: use 'kid', not 'jwk'")
+    account_id = front.urls.account_id(jws.kid)
+    actor = await front.hub.store.accounts.actor(account_id) if account_id else None
+    if actor is None:
+        raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this 'kid'")
+    verify(jws, front.keys.of(actor.account))
+    await _spend(request, jws)
+    require_active(actor, front.hub.clock.now())
+    return Signed(request=request, payload=jws.payload, actor=actor)
+
+
+async def _by_key(request: Request) -> KeySigned:
+    return await _of_key(request, await _read(request))
+
+
+async def _of_key(request: Request, jws: Jws) -> KeySigned:
+    if jws.jwk is None:
+        raise Problem(ProblemType.MALFORMED, "this resource takes requests signed by a key: use 'jwk', not 'kid'")
+    verify(jws, load_key(jws.jwk))
+    await _spend(request, jws)
+    return KeySigned(request=request, payload=jws.payload, jwk=jws.jwk, thumbprint=thumbprint(jws.jwk))
+
+
+async def _read(request: Request) -> Jws:
+    media_type = request.header(b"content-type").partition(";")[0].strip().lower()
+    if media_type != _MEDIA_TYPE:
+        raise Problem(ProblemType.MALFORMED, f"the Content-Type must be {_MEDIA_TYPE}", status=415)
+    jws = parse(await _body(request))
+    if jws.url != request.front.urls.of(request.path):
+        raise Problem(ProblemType.UNAUTHORIZED, "'url' in the JWS header is not the URL of this resource")
+    return jws
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body, of which no more than the limit is ever kept; how long it may take is the server's affair."""
+    length = request.header(b"content-length")
+    if length.isdecimal() and int(length) > MAX_BODY:
+        raise _too_large()
+    body = b""
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAX_BODY:
+            raise _too_large()
+    return body
+
+
+async def _spend(request: Request, jws: Jws) -> None:
+    if not await request.front.nonces.spend(jws.nonce):
+        raise Problem(ProblemType.BAD_NONCE, "JWS has invalid anti-replay nonce")  # clients know it by this very text
+
+
+def _too_large() -> Problem:
+    return Problem(ProblemType.MALFORMED, f"the request is larger than {MAX_BODY} bytes", status=413)

@@ -1,0 +1,249 @@
+"""Campaigns: "have these renewed by Friday". Clients that ask when to renew (RFC 9773) are told so."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from acmehub.models import Campaign, Certificate, Principal
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Resources, Store
+from acmehub.runtime.plugins import Registry
+from acmehub.rules.renewal import Advice, Window, advise
+from acmehub.rules.scopes import match_rule
+from acmehub.admin.authorities import AuthorityService
+from acmehub.admin.campaign_progress import Progress, progress_of
+from acmehub.admin.errors import Invalid, NotFound, Refused
+from acmehub.admin.principals import PrincipalService
+from acmehub.admin.resources import ResourceService, checked_name, with_changes
+from acmehub.rules.permissions import Acting
+from acmehub.runtime.vault import Vault
+
+SHOWN = 5
+_PAGE = re.compile(r"https?://[!-~]{1,500}")
+_LONGEST_REASON = 500
+
+
+class NewCampaign(msgspec.Struct, frozen=True, kw_only=True):
+    """A campaign to be made: authority and principal by name or id; without a `name` one is made of the date, without
+    `starts` it begins at once."""
+
+    renew_by: datetime
+    name: str = ""
+    reason: str = ""
+    authority: str = ""
+    profile: str = ""
+    names: str = ""
+    principal: str = ""
+    starts: datetime | None = None
+    explanation_url: str = ""
+
+
+class CampaignView(msgspec.Struct, frozen=True, kw_only=True):
+    """A campaign as it may be shown: of the `total` certificates in use when it began, `left` are still to be renewed;
+    `state` is `waiting` (for `starts`), `on`, `late` (past `renew_by`, some are left), `done` or `ended`."""
+
+    id: str
+    name: str
+    reason: str
+    authority: str
+    profile: str
+    names: str
+    principal: str
+    starts: datetime
+    renew_by: datetime
+    explanation_url: str
+    created: datetime
+    ended: datetime | None
+    total: int
+    left: int
+    state: str
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """A certificate of a campaign, and the window that its client is told."""
+
+    id: str
+    names: tuple[str, ...]
+    principal: str
+    window: Window
+
+
+class CampaignPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A campaign, made or (in a dry run) not, and what it does: how many certificates each principal has, and some."""
+
+    campaign: CampaignView
+    principals: dict[str, int]
+    first: tuple[Planned, ...]
+
+
+class CampaignService(ResourceService[Campaign]):
+    """Verbs raise `ServiceError`s."""
+
+    noun = "campaign"
+    label = "campaign"
+
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        registry: Registry,
+        clock: Clock,
+        authorities: AuthorityService,
+        principals: PrincipalService,
+    ) -> None:
+        super().__init__(store, vault, registry, clock)
+        self._authorities = authorities
+        self._principals = principals
+
+    @property
+    def rows(self) -> Resources[Campaign]:
+        """See `ResourceService`."""
+        return self._store.campaigns
+
+    async def find(self, ref: str) -> Campaign:
+        """See `ResourceService`."""
+        try:
+            return await super().find(ref)
+        except NotFound:
+            raise NotFound(
+                f"there is no campaign {ref!r}; `acmehub certificate campaigns` shows those there are"
+            ) from None
+
+    async def add(self, new: NewCampaign, actor: Acting) -> CampaignPlan:
+        """Begin a campaign: from now on clients are told to renew."""
+        name = new.name or await self._free_name(new.renew_by)
+        async with self.acting(actor, "add", name) as note:
+            item = await self.insert(await self._made(new, name))
+            plan = await self._plan(item)
+            note.detail = f"{plan.campaign.left} certificates by {item.renew_by:%Y-%m-%dT%H:%MZ}"
+            return plan
+
+    async def plan(self, new: NewCampaign, actor: Acting) -> CampaignPlan:
+        """What `add` would do; nothing is stored."""
+        name = new.name or await self._free_name(new.renew_by)
+        async with self.acting(actor, "show", name):
+            return await self._plan(await self._made(new, name))
+
+    async def list(self, actor: Acting) -> Sequence[CampaignView]:
+        """All, oldest first, each with how far it is."""
+        async with self.acting(actor, "list", ""):
+            found = await progress_of(self._store, await self.rows.list(), self._clock.now())
+            return [await self._view(item) for item in found]
+
+    async def end(self, ref: str, actor: Acting) -> CampaignView:
+        """Call a campaign off: clients are told again what they would be told without it."""
+        async with self.acting(actor, "end", ref):
+
+            def rule(item: Campaign) -> Campaign:
+                if item.ended is not None:
+                    raise Refused(f"campaign {item.name!r} ended on {item.ended:%Y-%m-%d %H:%MZ}")
+                return with_changes(item, {"ended": self._clock.now()})
+
+            item = await self.change(ref, rule)
+            [progress] = await progress_of(self._store, (item,), self._clock.now())
+            return await self._view(progress)
+
+    async def advice(self, certificate: Certificate) -> Advice:
+        """What clients are told of a certificate now."""
+        return advise(certificate, await self.rows.list(), self._clock.now())
+
+    async def in_use(self, authority: str, actor: Acting) -> int:
+        """How many certificates of an authority are in use: those that a campaign would have renewed."""
+        async with self.acting(actor, "show", authority):
+            now = self._clock.now()
+            row = await self._authorities.find(authority)
+            every = Campaign(name="", authority_id=row.id, starts=now, renew_by=now, created=now)
+            [progress] = await progress_of(self._store, (every,), now)
+            return progress.left
+
+    async def _made(self, new: NewCampaign, name: str) -> Campaign:
+        now = self._clock.now()
+        starts = new.starts or now
+        if new.renew_by <= max(starts, now):
+            raise Invalid("renew_by", f"{new.renew_by:%Y-%m-%d %H:%M:%SZ} is not later than now and than the start")
+        if new.names:
+            try:
+                match_rule(new.names)
+            except ValueError as error:
+                raise Invalid("names", str(error)) from None
+        if new.explanation_url and not _PAGE.fullmatch(new.explanation_url):
+            raise Invalid("explanation_url", "a URL is needed, as in https://status.example.com/incident")
+        if len(new.reason) > _LONGEST_REASON or not new.reason.isprintable():
+            raise Invalid("reason", f"at most {_LONGEST_REASON} printable characters")
+        return Campaign(
+            name=checked_name(name),
+            reason=new.reason,
+            authority_id=(await self._authorities.find(new.authority)).id if new.authority else "",
+            profile=new.profile,
+            names=new.names,
+            principal_id=(await self._principals.find(new.principal)).id if new.principal else "",
+            starts=starts,
+            renew_by=new.renew_by,
+            explanation_url=new.explanation_url,
+            created=now,
+        )
+
+    async def _free_name(self, renew_by: datetime) -> str:
+        taken = {item.name for item in await self.rows.list()}
+        stem = f"by-{renew_by:%Y-%m-%d}"
+        candidates = itertools.chain((stem,), (f"{stem}-{number}" for number in itertools.count(2)))
+        return next(name for name in candidates if name not in taken)
+
+    async def _plan(self, item: Campaign) -> CampaignPlan:
+        now = self._clock.now()
+        [progress] = await progress_of(self._store, (item,), now, SHOWN)
+        names = await self._names(await self._store.principals.list())
+        counts = sorted(progress.left_by_principal.items(), key=lambda pair: -pair[1])
+        return CampaignPlan(
+            campaign=await self._view(progress),
+            principals={names.get(id, id or "unknown"): count for id, count in counts},
+            first=tuple(_planned(one, item, names, now) for one in progress.kept),
+        )
+
+    async def _names(self, principals: Sequence[Principal]) -> dict[str, str]:
+        return {principal.id: principal.name for principal in principals}
+
+    async def _view(self, progress: Progress) -> CampaignView:
+        item = progress.campaign
+        authority = await self._store.authorities.get(item.authority_id) if item.authority_id else None
+        principal = await self._store.principals.get(item.principal_id) if item.principal_id else None
+        return CampaignView(
+            id=item.id,
+            name=item.name,
+            reason=item.reason,
+            authority=authority.name if authority else item.authority_id,
+            profile=item.profile,
+            names=item.names,
+            principal=principal.name if principal else item.principal_id,
+            starts=item.starts,
+            renew_by=item.renew_by,
+            explanation_url=item.explanation_url,
+            created=item.created,
+            ended=item.ended,
+            total=progress.total,
+            left=progress.left,
+            state=_state(progress, self._clock.now()),
+        )
+
+
+def _planned(certificate: Certificate, campaign: Campaign, names: dict[str, str], now: datetime) -> Planned:
+    return Planned(
+        id=certificate.id,
+        names=certificate.names,
+        principal=names.get(certificate.principal_id, certificate.principal_id),
+        window=advise(certificate, (campaign,), now).window,
+    )
+
+
+def _state(progress: Progress, now: datetime) -> str:
+    campaign = progress.campaign
+    if campaign.ended is not None:
+        return "ended"
+    if progress.left == 0:
+        return "done"
+    if now >= campaign.renew_by:
+        return "late"
+    return "on" if now >= campaign.starts else "waiting"

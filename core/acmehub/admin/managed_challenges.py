@@ -1,0 +1,186 @@
+"""Managed challenges: DNS plugins with their settings, and the names that they solve."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from acmehub.models.identifiers import canonical
+from acmehub.models import ManagedChallenge, Propagation, new_id
+from acmehub.rules.names import syntax_flaw
+from acmehub.ports.store import Resources
+from acmehub.runtime.plugins import Offers
+from acmehub.rules.scopes import Addresses, match_rule
+from acmehub.admin.errors import Invalid
+from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources
+from acmehub.admin.resources import checked_name, checked_tags, with_changes
+from acmehub.rules.permissions import Acting
+from acmehub.admin.tokens import checked_rule
+
+
+class NewManagedChallenge(msgspec.Struct, frozen=True, kw_only=True):
+    """A managed challenge to be made; `match` is a domain match rule, `settings` are the plugin's, secrets in clear."""
+
+    name: str
+    plugin: str
+    match: str
+    settings: Settings = {}
+    tags: tuple[str, ...] = ()
+    cname_zones: tuple[str, ...] = ()
+    propagation: Propagation = Propagation()
+    enabled: bool = True
+
+    def __repr__(self) -> str:
+        return f"NewManagedChallenge({self.name!r})"
+
+
+class ManagedChallengePatch(msgspec.Struct, frozen=True, kw_only=True):
+    """What to change; what is unset stays. `settings` are laid over those there are, None sets one back to its default;
+    with another `plugin` they begin anew."""
+
+    name: str | UnsetType = UNSET
+    plugin: str | UnsetType = UNSET
+    match: str | UnsetType = UNSET
+    settings: Settings | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    cname_zones: tuple[str, ...] | UnsetType = UNSET
+    propagation: Propagation | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+    def __repr__(self) -> str:
+        return "ManagedChallengePatch(…)"
+
+
+class ManagedChallengeView(msgspec.Struct, frozen=True, kw_only=True):
+    """A managed challenge as it may be shown; `problem` says why its settings cannot be (plugin not installed)."""
+
+    id: str
+    name: str
+    plugin: str
+    match: str
+    settings: dict[str, Any]
+    tags: tuple[str, ...]
+    cname_zones: tuple[str, ...]
+    propagation: Propagation
+    enabled: bool
+    created: datetime
+    problem: str = ""
+
+
+class ManagedChallengeService(PluginResourceService[ManagedChallenge]):
+    """Verbs raise `ServiceError`s."""
+
+    noun = "challenge"
+    label = "managed challenge"
+    purpose = "managed_challenge.settings"
+
+    @property
+    def rows(self) -> Resources[ManagedChallenge]:
+        """See `ResourceService`."""
+        return self._store.managed_challenges
+
+    @property
+    def offers(self) -> Offers:
+        """See `PluginResourceService`."""
+        return self._registry.dns_providers
+
+    async def add(
+        self, new: NewManagedChallenge, actor: Acting, *, sources: Sources | None = None
+    ) -> ManagedChallengeView:
+        """Make one."""
+        async with self.acting(actor, "add", new.name):
+            id = new_id()
+            values = checked_fields(_fields(new))
+            settings = self.read(new.plugin, new.settings, sources)
+            item = ManagedChallenge(
+                id=id,
+                plugin=new.plugin,
+                sealed_settings=self.seal(id, settings),
+                created=self._clock.now(),
+                **values,
+            )
+            return self._view(await self.insert(item))
+
+    async def list(self, actor: Acting) -> Sequence[ManagedChallengeView]:
+        """All, oldest first."""
+        async with self.acting(actor, "list", ""):
+            return [self._view(item) for item in await self.rows.list()]
+
+    async def show(self, ref: str, actor: Acting) -> ManagedChallengeView:
+        """One, by name or id."""
+        async with self.acting(actor, "show", ref):
+            return self._view(await self.find(ref))
+
+    async def set(
+        self, ref: str, patch: ManagedChallengePatch, actor: Acting, *, sources: Sources | None = None
+    ) -> ManagedChallengeView:
+        """Change one; orders under way take the new settings at their next step."""
+        async with self.acting(actor, "set", ref) as note:
+            changes = checked_fields(_fields(patch))
+
+            def rule(item: ManagedChallenge) -> ManagedChallenge:
+                plugin = item.plugin if isinstance(patch.plugin, UnsetType) else patch.plugin
+                settings = {} if isinstance(patch.settings, UnsetType) else patch.settings
+                return with_changes(item, {**changes, **self.with_settings(item, plugin, settings, sources)})
+
+            return self._view(await self.change(ref, rule, note))
+
+    async def remove(self, ref: str, actor: Acting) -> None:
+        """Remove one that has no TXT record in DNS."""
+        async with self.acting(actor, "remove", ref):
+            await self.delete(ref)
+
+    async def users_of(self, item: ManagedChallenge) -> Sequence[str]:
+        """See `ResourceService`."""
+        records = await self._store.ledger.list()
+        return [
+            f"TXT record {row.name} of order {row.order_id}" for row in records if row.managed_challenge_id == item.id
+        ]
+
+    def _view(self, item: ManagedChallenge) -> ManagedChallengeView:
+        shown = self.shown(item)
+        fields = {name: getattr(item, name) for name in ("id", "plugin", "created", *_PLAIN)}
+        return ManagedChallengeView(settings=shown.values, problem=shown.problem, **fields)
+
+
+_PLAIN = ("name", "match", "tags", "cname_zones", "propagation", "enabled")
+
+
+def _fields(given: NewManagedChallenge | ManagedChallengePatch) -> dict[str, Any]:
+    """The fields that are given, plugin and settings apart."""
+    return {name: value for name in _PLAIN if (value := getattr(given, name)) is not UNSET}
+
+
+def checked_fields(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are given, each checked and in its stored form; `Invalid`."""
+    checked = dict(values)
+    if "name" in checked:
+        checked_name(checked["name"])
+    if "match" in checked:
+        checked["match"] = checked_rule(checked["match"], "match")
+        if any(isinstance(part, Addresses) for part in match_rule(checked["match"]).patterns):
+            raise Invalid("match", "an address cannot be proven by dns-01; only a token's names may have addresses")
+    if "tags" in checked:
+        checked["tags"] = checked_tags(checked["tags"])
+    if "cname_zones" in checked:
+        checked["cname_zones"] = tuple(_checked_zone(zone) for zone in checked["cname_zones"])
+    if "propagation" in checked:
+        _check_propagation(checked["propagation"])
+    return checked
+
+
+def _checked_zone(zone: str) -> str:
+    name = canonical(zone.strip())
+    flaw = None if name == "*" else syntax_flaw(name)
+    if flaw is not None:
+        raise Invalid("cname_zones", f"{zone!r}: {flaw}; write the name of a zone, or '*' for any")
+    return name
+
+
+def _check_propagation(propagation: Propagation) -> None:
+    for field in ("limit", "delay"):
+        value = getattr(propagation, field)
+        if not 0 <= value <= 3600:
+            raise Invalid(f"propagation.{field}", "0 to 3600 seconds")

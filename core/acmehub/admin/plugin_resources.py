@@ -1,0 +1,123 @@
+"""What authorities and managed challenges share: a plugin with settings, which are checked, sealed, and shown without
+their secrets."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from acmehub.config import ConfigError, resolve_text
+from acmehub.models import Authority, ManagedChallenge
+from acmehub.ports.plugins import Registration
+from acmehub.ports.settings import (
+    PluginSettings,
+    SettingsError,
+    dump_settings,
+    public_settings,
+    read_settings,
+    secret_fields,
+)
+from acmehub.runtime.plugins import Offers, PluginError
+from acmehub.admin.errors import Invalid
+from acmehub.admin.resources import ResourceService
+
+R = TypeVar("R", ManagedChallenge, Authority)
+Settings = Mapping[str, Any]
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """Where `env:NAME` and `file:PATH` in secrets are looked up; for callers on this machine only, never for a remote
+    one, who would read our files through it."""
+
+    environ: Mapping[str, str]
+    folder: Path
+
+
+class ShownSettings(msgspec.Struct, frozen=True):
+    """Settings as they may be shown, secrets as `(secret)`; `problem` says why there are none to show."""
+
+    values: dict[str, Any]
+    problem: str = ""
+
+
+class PluginResourceService(ResourceService[R]):
+    """Base of the two services; `purpose` is what their settings are sealed for."""
+
+    purpose: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def offers(self) -> Offers:
+        """The plugins that there are of this kind."""
+
+    def registration(self, plugin: str) -> Registration:
+        """What the plugin registered; `Invalid` with the cure when it cannot be used."""
+        try:
+            return self.offers[plugin]
+        except PluginError as error:
+            raise Invalid("plugin", str(error)) from error
+
+    def read(
+        self, plugin: str, settings: Settings, sources: Sources | None, kept: Settings | None = None
+    ) -> PluginSettings:
+        """The plugin's settings from what an operator wrote, over those that are `kept`; `Invalid`.
+
+        A setting that is None goes back to its default.
+        """
+        kind = self.registration(plugin).settings
+        secrets = secret_fields(kind)
+        written = {
+            name: _resolved(value, f"settings.{name}", sources) if name in secrets else value
+            for name, value in settings.items()
+        }
+        merged = {name: value for name, value in {**(kept or {}), **written}.items() if value is not None}
+        try:
+            return read_settings(merged, kind)
+        except SettingsError as error:
+            what, _, at = str(error).partition(" - at `$.")
+            raise Invalid(f"settings.{at.rstrip('`')}" if at else "settings", f"{what} (plugin {plugin})") from None
+
+    def seal(self, id: str, settings: PluginSettings) -> bytes:
+        """Settings as they may be stored in the row `id`."""
+        return self._vault.seal(self.purpose, id, dump_settings(settings))
+
+    def unsealed(self, item: R) -> dict[str, Any]:
+        """A row's settings, **secrets in clear**; `VaultError`."""
+        clear = self._vault.open(self.purpose, item.id, item.sealed_settings)
+        return msgspec.json.decode(clear, type=dict[str, Any])
+
+    def shown(self, item: R) -> ShownSettings:
+        """A row's settings for people; a plugin that is gone hides them, but not the row."""
+        try:
+            return ShownSettings(public_settings(read_settings(self.unsealed(item), self.offers[item.plugin].settings)))
+        except (PluginError, SettingsError) as error:
+            return ShownSettings({}, str(error))
+
+    def changed(self, item: R, plugin: str, settings: Settings, sources: Sources | None) -> Sequence[str]:
+        """The settings that writing `settings` would change, by name; secrets are compared unsealed, in memory."""
+        before = self.unsealed(item) if item.plugin == plugin else {}
+        after = msgspec.json.decode(dump_settings(self.read(plugin, settings, sources, before)), type=dict[str, Any])
+        return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+    def with_settings(self, item: R, plugin: str, settings: Settings, sources: Sources | None) -> dict[str, Any]:
+        """The fields of a row to be written for new settings: none when they say the same as the old ones."""
+        if item.plugin == plugin and not (settings and self.changed(item, plugin, settings, sources)):
+            return {}
+        kept = self.unsealed(item) if item.plugin == plugin else None
+        return {"plugin": plugin, "sealed_settings": self.seal(item.id, self.read(plugin, settings, sources, kept))}
+
+
+def _resolved(value: Any, place: str, sources: Sources | None) -> Any:
+    """A secret with `env:` and `file:` looked up, in lists as well."""
+    if isinstance(value, list | tuple):
+        return [_resolved(item, place, sources) for item in value]
+    if not isinstance(value, str) or not value.startswith(("env:", "file:")):
+        return value
+    if sources is None:
+        raise Invalid(place, "'env:' and 'file:' are for the command line on the hub's machine; give the value itself")
+    try:
+        return resolve_text(value, sources.environ, sources.folder, place)
+    except ConfigError as error:
+        raise Invalid(place, str(error).removeprefix(f"{place}: ")) from None

@@ -1,0 +1,251 @@
+"""`acmehub apply`: bring the stored resources to what a file declares, by name, so that a second run changes nothing.
+
+For a resource that the file names, it is the whole truth: a field that is left out goes back to its default. Three
+things stay as they are: settings of plugins that are left out (secrets are not exported, and plugins fill in some
+themselves), the mark of the default authority, which can only be given, and what has happened (uses, revocation).
+Resources that the file does not name are not touched.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from acmehub.models import Authority, ManagedChallenge, Model, Principal, Role, Token
+from acmehub.ports.store import Resources
+from acmehub.admin.authorities import AuthorityPatch, AuthorityService, NewAuthority
+from acmehub.admin.declared_resources import Declared, InvalidFile, New, name_of
+from acmehub.admin.errors import Invalid, NotFound, ServiceError
+from acmehub.admin.managed_challenges import (
+    ManagedChallengePatch,
+    ManagedChallengeService,
+    NewManagedChallenge,
+)
+from acmehub.admin.managed_challenges import checked_fields as checked_challenge_fields
+from acmehub.admin.plugin_resources import PluginResourceService, Sources
+from acmehub.admin.principals import (
+    NewPrincipal,
+    PrincipalPatch,
+    PrincipalService,
+    checked_profiles,
+    checked_roles,
+)
+from acmehub.admin.profiles import NewProfile, ProfilePatch, ProfileService
+from acmehub.admin.resources import checked_name, checked_tags
+from acmehub.rules.permissions import Acting
+from acmehub.admin.tokens import AddedToken, NewToken, TokenPatch, TokenService
+from acmehub.admin.tokens import checked_fields as checked_token_fields
+
+
+class Step(enum.StrEnum):
+    """What is to be done for one resource."""
+
+    CREATE = "create"
+    CHANGE = "change"
+    UNCHANGED = "unchanged"
+
+
+class PlannedChange(msgspec.Struct, frozen=True):
+    """One line of a plan; `fields` are those that change, a setting as `settings.NAME` (none with another `plugin`,
+    whose settings all begin anew)."""
+
+    kind: str
+    name: str
+    step: Step
+    fields: tuple[str, ...] = ()
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """A plan, carried out unless it was a dry run; `tokens` are the new ones with their API secrets."""
+
+    changes: tuple[PlannedChange, ...]
+    tokens: tuple[AddedToken, ...] = ()
+
+
+class _Planned(msgspec.Struct, frozen=True):
+    line: PlannedChange
+    new: New
+    id: str = ""
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    """The principal of a declared token; `id` is empty for one that is to be made."""
+
+    name: str
+    roles: frozenset[Role]
+    id: str
+
+
+class ResourcesFileService:
+    """Applies files through the services of all kinds, so that their rights, checks and audit hold."""
+
+    def __init__(
+        self,
+        principals: PrincipalService,
+        tokens: TokenService,
+        managed_challenges: ManagedChallengeService,
+        authorities: AuthorityService,
+        profiles: ProfileService,
+    ) -> None:
+        self._principals = principals
+        self._tokens = tokens
+        self._managed_challenges = managed_challenges
+        self._authorities = authorities
+        self._profiles = profiles
+
+    async def apply(
+        self, declared: Declared, actor: Acting, *, sources: Sources | None = None, dry_run: bool = False
+    ) -> Applied:
+        """Carry a file out, or with `dry_run` only say what that would do.
+
+        All of it is checked before the first write; `InvalidFile` has every fault. A failure in the middle (a storage
+        that goes away) leaves the first part done: apply the file again.
+        """
+        await self._principals.permit(actor, "apply")
+        plan = await self._plan(declared, sources)
+        added: list[AddedToken] = []
+        if not dry_run:
+            for planned in plan:
+                token = await self._carry_out(planned, actor, sources)
+                added += [token] if token else []
+        return Applied(tuple(planned.line for planned in plan), tuple(added))
+
+    # --------------------------------------------------------------------------------------------- the plan
+
+    async def _plan(self, declared: Declared, sources: Sources | None) -> Sequence[_Planned]:
+        plan: list[_Planned] = []
+        faults: list[str] = []
+        everything: tuple[tuple[str, tuple[New, ...]], ...] = (
+            ("authority", declared.authorities),
+            ("managed_challenge", declared.managed_challenges),
+            ("profile", declared.profiles),
+            ("principal", declared.principals),
+            ("token", declared.tokens),
+        )
+        for kind, entries in everything:
+            for new in entries:
+                try:
+                    plan.append(await self._planned(kind, new, declared, sources))
+                except ServiceError as error:
+                    faults.append(f"[[{kind}]] {name_of(new)!r}: {error}")
+        if faults:
+            raise InvalidFile(tuple(faults))
+        return plan
+
+    async def _planned(self, kind: str, new: New, declared: Declared, sources: Sources | None) -> _Planned:
+        match new:
+            case NewAuthority():
+                authority = await _named(self._authorities.rows, new.name)
+                fields = {"name": checked_name(new.name), "enabled": new.enabled, "tags": checked_tags(new.tags)}
+                if new.default:
+                    fields["default"] = True
+                return self._compared(
+                    kind, new, authority, fields, _settings_diff(self._authorities, authority, new, sources)
+                )
+            case NewManagedChallenge():
+                challenge = await _named(self._managed_challenges.rows, new.name)
+                fields = checked_challenge_fields(_given(new, "plugin", "settings"))
+                return self._compared(
+                    kind, new, challenge, fields, _settings_diff(self._managed_challenges, challenge, new, sources)
+                )
+            case NewProfile():
+                authority = next((item for item in declared.authorities if item.name == new.authority), None)
+                fields = await self._profiles.planned_fields(new, authority, sources)
+                return self._compared(kind, new, await _named(self._profiles.rows, new.name), fields)
+            case NewPrincipal():
+                known = {item.name for item in await self._profiles.rows.list()}
+                known |= {item.name for item in declared.profiles}
+                fields = {**_given(new), "name": checked_name(new.name), "roles": checked_roles(new.roles)}
+                fields["profiles"] = checked_profiles(new.profiles, known)
+                return self._compared(kind, new, await _named(self._principals.rows, new.name), fields)
+            case NewToken():
+                owner = await self._owner_of(new, declared)
+                fields = checked_token_fields(_given(new, "principal", "secret_directory"), owner.name, owner.roles)
+                token = await self._token_of(new, owner)
+                secret = token is not None and bool(token.directory_hash) is not new.secret_directory
+                return self._compared(kind, new, token, fields, ["secret_directory"] if secret else ())
+
+    def _compared(
+        self, kind: str, new: New, row: Model | None, fields: dict[str, Any], settings: Sequence[str] = ()
+    ) -> _Planned:
+        name = name_of(new)
+        if row is None:
+            return _Planned(PlannedChange(kind, name, Step.CREATE), new)
+        different = [field.removesuffix("_id") for field, value in fields.items() if getattr(row, field) != value]
+        changed = (*different, *settings)
+        step = Step.CHANGE if changed else Step.UNCHANGED
+        return _Planned(PlannedChange(kind, name, step, changed), new, row.id)
+
+    async def _owner_of(self, new: NewToken, declared: Declared) -> "_Owner":
+        """The token's principal as it will be: with the roles that the file gives it."""
+        row: Principal | None = await _named(self._principals.rows, new.principal)
+        entry = next((item for item in declared.principals if item.name == new.principal), None)
+        source = entry or row
+        if source is None:
+            raise NotFound(f"there is no principal {new.principal!r}: declare it in the file, or make it first")
+        return _Owner(new.principal, frozenset(item.role for item in source.roles), row.id if row else "")
+
+    async def _token_of(self, new: NewToken, owner: "_Owner") -> Token | None:
+        rows = [row for row in await self._tokens.rows.named(new.title) if row.principal_id == owner.id]
+        if len(rows) > 1:
+            ids = ", ".join(row.id for row in rows)
+            raise Invalid("title", f"{owner.name!r} has several tokens of this title ({ids}); rename all but one")
+        return rows[0] if rows else None
+
+    # ------------------------------------------------------------------------------------------ carrying out
+
+    async def _carry_out(self, planned: _Planned, actor: Acting, sources: Sources | None) -> AddedToken | None:
+        new, step = planned.new, planned.line.step
+        if step is Step.UNCHANGED:
+            return None
+        match new:
+            case NewAuthority():
+                if step is Step.CREATE:
+                    await self._authorities.add(new, actor, sources=sources)
+                else:
+                    given = _given(new) if new.default else _given(new, "default")
+                    await self._authorities.set(planned.id, AuthorityPatch(**given), actor, sources=sources)
+            case NewManagedChallenge():
+                if step is Step.CREATE:
+                    await self._managed_challenges.add(new, actor, sources=sources)
+                else:
+                    patch = ManagedChallengePatch(**_given(new))
+                    await self._managed_challenges.set(planned.id, patch, actor, sources=sources)
+            case NewProfile():
+                if step is Step.CREATE:
+                    await self._profiles.add(new, actor)
+                else:
+                    await self._profiles.set(planned.id, ProfilePatch(**_given(new)), actor)
+            case NewPrincipal():
+                if step is Step.CREATE:
+                    await self._principals.add(new, actor)
+                else:
+                    await self._principals.set(planned.id, PrincipalPatch(**_given(new)), actor)
+            case NewToken():
+                if step is Step.CREATE:
+                    return await self._tokens.add(new, actor)
+                await self._tokens.set(planned.id, TokenPatch(**_given(new, "principal")), actor)
+        return None
+
+
+async def _named(rows: Resources[Any], name: str) -> Any:
+    return next(iter(await rows.named(name)), None)
+
+
+def _given(new: New, *without: str) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(new).items() if name not in without}
+
+
+def _settings_diff(
+    service: PluginResourceService[Any],
+    row: Authority | ManagedChallenge | None,
+    new: NewAuthority | NewManagedChallenge,
+    sources: Sources | None,
+) -> Sequence[str]:
+    """What differs of plugin and settings; for a new resource only checks them."""
+    if row is None:
+        service.read(new.plugin, new.settings, sources)
+        return ()
+    changed = service.changed(row, new.plugin, new.settings, sources)
+    return ["plugin"] if row.plugin != new.plugin else [f"settings.{name}" for name in changed]

@@ -1,0 +1,327 @@
+"""API tokens: made for a principal, limited, shown as EAB credentials, disabled, revoked."""
+
+import hashlib
+import ipaddress
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from acmehub.rules.eab import TOKEN_MOVES, eab_text, may_use, new_hmac_key, token_state
+from acmehub.models import AuthorizationMode, Principal, Role, Token, TokenState, new_id
+from acmehub.ports.settings import Secret
+from acmehub.ports.store import Resources
+from acmehub.rules.scopes import parse_rule
+from acmehub.admin.errors import Invalid, NotFound, Refused
+from acmehub.admin.resources import ResourceService, checked_name, with_changes
+from acmehub.rules.permissions import Acting, require_over
+from acmehub.acme.accounts.secret_directories import directory_hash, new_directory_key
+
+HMAC_PURPOSE = "token.hmac"
+DIRECTORY_PURPOSE = "token.directory"
+SECRET_BYTES = 32
+_ACCOUNTS_AT_ONCE = 500
+
+
+class NewToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token to be made; `principal` by name or id, `names` a domain match rule, `networks` in CIDR notation.
+
+    With `secret_directory` it has a directory URL of its own, for clients without external account binding.
+    """
+
+    title: str
+    principal: str
+    scope: tuple[Role, ...] = (Role.MANAGED_ACME_CONSUMER,)
+    names: str = ""
+    authorization: AuthorizationMode = AuthorizationMode.AUTO
+    networks: tuple[str, ...] = ()
+    use_limit: int | None = None
+    expires: datetime | None = None
+    enabled: bool = True
+    secret_directory: bool = False
+
+
+class TokenPatch(msgspec.Struct, frozen=True, kw_only=True):
+    """What to change of a token; what is unset stays, None takes a limit away.
+
+    `secret_directory` gives it a directory URL unless it has one, or takes that away; with `new_directory` it gets
+    another one in any case, and the old one is over.
+    """
+
+    title: str | UnsetType = UNSET
+    scope: tuple[Role, ...] | UnsetType = UNSET
+    names: str | UnsetType = UNSET
+    authorization: AuthorizationMode | UnsetType = UNSET
+    networks: tuple[str, ...] | UnsetType = UNSET
+    use_limit: int | UnsetType | None = UNSET
+    expires: datetime | UnsetType | None = UNSET
+    enabled: bool | UnsetType = UNSET
+    secret_directory: bool | UnsetType = UNSET
+    new_directory: bool | UnsetType = UNSET
+
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """A token as it may be shown; `id` is the client id and the EAB key id."""
+
+    id: str
+    title: str
+    principal: str
+    state: TokenState
+    scope: tuple[Role, ...]
+    names: str
+    authorization: AuthorizationMode
+    networks: tuple[str, ...]
+    use_limit: int | None
+    uses: int
+    expires: datetime | None
+    enabled: bool
+    revoked: datetime | None
+    created: datetime
+    secret_directory: bool
+
+
+class AddedToken(msgspec.Struct, frozen=True):
+    """A new token with its API secret, which is not kept and cannot be shown again."""
+
+    token: TokenView
+    secret: Secret
+
+
+class EabView(msgspec.Struct, frozen=True):
+    """A token as EAB credentials: key id, and HMAC key in base64url without padding.
+
+    `directory_key` is that of its secret directory URL, when it has one.
+    """
+
+    kid: str
+    hmac_key: Secret
+    directory_key: Secret | None = None
+
+
+class TokenService(ResourceService[Token]):
+    """Verbs raise `ServiceError`s; a token is named by its title, or by its id where titles are not unique."""
+
+    noun = "token"
+    label = "token"
+    name_field = "title"
+
+    @property
+    def rows(self) -> Resources[Token]:
+        """See `ResourceService`."""
+        return self._store.tokens
+
+    async def add(self, new: NewToken, actor: Acting) -> AddedToken:
+        """Make a token; its API secret is in the answer and nowhere else."""
+        async with self.acting(actor, "add", new.title):
+            principal = await self._principal(new.principal)
+            require_over(actor, self._roles(new.scope, principal), f"token {new.title!r}")
+            values = checked_fields(msgspec.structs.asdict(new), principal.name, roles_of(principal))
+            del values["principal"]
+            id, secret = new_id(), secrets.token_urlsafe(SECRET_BYTES)
+            values |= self._directory_of(id, values.pop("secret_directory"))
+            item = Token(
+                id=id,
+                principal_id=principal.id,
+                secret_hash=hash_secret(secret),
+                sealed_hmac_key=self._vault.seal(HMAC_PURPOSE, id, new_hmac_key()),
+                created=self._clock.now(),
+                **values,
+            )
+            return AddedToken(self._view(await self.insert(item), principal), Secret(secret))
+
+    async def list(self, actor: Acting, *, principal: str = "") -> Sequence[TokenView]:
+        """All, or those of a principal (name or id), oldest first."""
+        async with self.acting(actor, "list", principal):
+            owner = await self._principal(principal) if principal else None
+            owners = {item.id: item for item in await self._store.principals.list()}
+            rows = await self.rows.list()
+            return [
+                self._view(item, owners[item.principal_id])
+                for item in rows
+                if owner is None or item.principal_id == owner.id
+            ]
+
+    async def show(self, ref: str, actor: Acting) -> TokenView:
+        """One, by title or id."""
+        async with self.acting(actor, "show", ref):
+            item = await self.find(ref)
+            return self._view(item, await self._owner(item))
+
+    async def set(self, ref: str, patch: TokenPatch, actor: Acting) -> TokenView:
+        """Change limits, names, mode, title; disable and enable. Nothing changes a revoked token."""
+        async with self.acting(actor, "set", ref) as note:
+            owner = await self._owner(await self.find(ref))
+            changes = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not UNSET}
+            wanted, another = changes.pop("secret_directory", UNSET), changes.pop("new_directory", False)
+            changes = checked_fields(changes, owner.name, roles_of(owner))
+
+            def rule(item: Token) -> Token:
+                require_over(actor, self._roles(item.scope, owner), self.describe(item))
+                changed = with_changes(item, changes)
+                if another or (wanted is not UNSET and wanted is not bool(item.directory_hash)):
+                    changed = with_changes(changed, self._directory_of(item.id, bool(another or wanted)))
+                require_over(actor, self._roles(changed.scope, owner), self.describe(item))
+                if changed != item and self._is_final(item, owner):
+                    raise Refused(f"{self.describe(item)} is revoked, for good: make a new one (`acmehub token add`)")
+                return changed
+
+            return self._view(await self.change(ref, rule, note), owner)
+
+    async def revoke(self, ref: str, actor: Acting) -> TokenView:
+        """End a token and its accounts for good; a second time changes nothing."""
+        async with self.acting(actor, "revoke", ref) as note:
+            owner = await self._owner(await self.find(ref))
+            now = self._clock.now()
+
+            def rule(item: Token) -> Token:
+                require_over(actor, self._roles(item.scope, owner), self.describe(item))
+                return item if self._is_final(item, owner) else with_changes(item, {"revoked": now})
+
+            return self._view(await self.change(ref, rule, note), owner)
+
+    async def remove(self, ref: str, actor: Acting) -> None:
+        """Remove one that has bound no account."""
+        async with self.acting(actor, "remove", ref):
+            item = await self.find(ref)
+            require_over(actor, self._roles(item.scope, await self._owner(item)), self.describe(item))
+            await self.delete(item.id)
+
+    async def eab(self, ref: str, actor: Acting) -> EabView:
+        """The token as EAB credentials; audited. `Refused` when it is not for ACME, or can bind nothing any more."""
+        async with self.acting(actor, "eab", ref):
+            item = await self.find(ref)
+            owner = await self._owner(item)
+            require_over(actor, self._roles(item.scope, owner), self.describe(item))
+            role = Role.MANAGED_ACME_CONSUMER
+            if role not in item.scope:
+                cure = f"make one with --scope {role}"
+                raise Refused(f"{self.describe(item)} is not scoped to {role}, so it is no EAB credential: {cure}")
+            if not may_use(item, owner, role):
+                cure = f"`acmehub principal set {owner.name} --role {role}`"
+                raise Refused(f"principal {owner.name!r} has not the role {role} (any more): {cure}")
+            if item.revoked is not None:
+                raise Refused(f"{self.describe(item)} is revoked, for good: make a new one (`acmehub token add`)")
+            key = eab_text(self._vault.open(HMAC_PURPOSE, item.id, item.sealed_hmac_key))
+            return EabView(item.id, Secret(key), self._directory_key(item))
+
+    async def directory(self, ref: str, actor: Acting) -> Secret | None:
+        """The key of a token's secret directory URL (`/acme/<key>/directory`); None when it has none. Audited."""
+        async with self.acting(actor, "directory", ref):
+            item = await self.find(ref)
+            require_over(actor, self._roles(item.scope, await self._owner(item)), self.describe(item))
+            return self._directory_key(item)
+
+    def _directory_key(self, item: Token) -> Secret | None:
+        if not item.sealed_directory_key:
+            return None
+        return Secret(self._vault.open(DIRECTORY_PURPOSE, item.id, item.sealed_directory_key).decode())
+
+    def _directory_of(self, id: str, wanted: bool) -> dict[str, Any]:
+        """The fields of a token for a fresh secret directory, or for none."""
+        if not wanted:
+            return {"directory_hash": b"", "sealed_directory_key": b""}
+        key = new_directory_key()
+        sealed = self._vault.seal(DIRECTORY_PURPOSE, id, key.encode())
+        return {"directory_hash": directory_hash(key), "sealed_directory_key": sealed}
+
+    async def users_of(self, item: Token) -> Sequence[str]:
+        """See `ResourceService`."""
+        found: list[str] = []
+        after = ""
+        while page := await self._store.accounts.list(after=after, limit=_ACCOUNTS_AT_ONCE):
+            found += [f"ACME account {account.id}" for account in page if account.token_id == item.id]
+            after = page[-1].id
+        return found
+
+    @property
+    def instead(self) -> str:
+        """See `ResourceService`."""
+        return ": accounts and their orders are kept for the record; `acmehub token revoke` ends them"
+
+    def _is_final(self, item: Token, owner: Principal) -> bool:
+        return not TOKEN_MOVES[token_state(item, owner, self._clock.now())]
+
+    async def _principal(self, ref: str) -> Principal:
+        named = await self._store.principals.named(ref)
+        found = named[0] if named else await self._store.principals.get(ref)
+        if found is None:
+            raise NotFound(f"there is no principal {ref!r}; make it first (`acmehub principal add`)")
+        return found
+
+    async def _owner(self, item: Token) -> Principal:
+        return await self._principal(item.principal_id)
+
+    def _roles(self, scope: Sequence[Role], owner: Principal) -> frozenset[Role]:
+        return frozenset(scope) | roles_of(owner)
+
+    def _view(self, item: Token, owner: Principal) -> TokenView:
+        shown = {
+            name: getattr(item, name)
+            for name in TokenView.__struct_fields__
+            if name not in ("principal", "state", "secret_directory")
+        }
+        return TokenView(
+            principal=owner.name,
+            state=token_state(item, owner, self._clock.now()),
+            secret_directory=bool(item.directory_hash),
+            **shown,
+        )
+
+
+def checked_fields(values: dict[str, Any], owner: str, roles: Iterable[Role]) -> dict[str, Any]:
+    """The fields of a token that are given, each checked and in its stored form; `Invalid`.
+
+    `owner` and `roles` are the name and the roles of its principal.
+    """
+    checked = dict(values)
+    if "title" in checked:
+        checked_name(checked["title"], "title")
+    if "scope" in checked:
+        checked["scope"] = _checked_scope(checked["scope"], owner, frozenset(roles))
+    if checked.get("names"):
+        checked["names"] = checked_rule(checked["names"], "names")
+    if "networks" in checked:
+        checked["networks"] = tuple(_checked_network(text) for text in checked["networks"])
+    if checked.get("use_limit") is not None and checked["use_limit"] < 1:
+        raise Invalid("use_limit", "must be 1 or more; leave it out for no limit")
+    if checked.get("expires") is not None and checked["expires"].tzinfo is None:
+        raise Invalid("expires", "needs a time zone (2027-01-31T12:00:00Z)")
+    return checked
+
+
+def checked_rule(text: str, field: str) -> str:
+    """A domain match rule in its stored form; `Invalid`."""
+    try:
+        return ", ".join(map(str, parse_rule(text)))
+    except ValueError as error:
+        raise Invalid(field, str(error)) from None
+
+
+def roles_of(principal: Principal) -> frozenset[Role]:
+    """The roles that a principal has, narrowed or not."""
+    return frozenset(item.role for item in principal.roles)
+
+
+def hash_secret(secret: str) -> bytes:
+    """What is kept of an API secret: it has 256 random bits, so a plain SHA-256 is enough."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _checked_scope(scope: Sequence[Role], owner: str, roles: frozenset[Role]) -> tuple[Role, ...]:
+    if not scope:
+        raise Invalid("scope", "needs at least one role")
+    for role in scope:
+        if role not in roles:
+            has = ", ".join(sorted(roles)) or "none"
+            raise Invalid("scope", f"principal {owner!r} has not the role {role} (it has: {has})")
+    return tuple(dict.fromkeys(scope))
+
+
+def _checked_network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text.strip()))
+    except ValueError as error:
+        raise Invalid("networks", f"{error}; write 192.0.2.0/24 or 2001:db8::/32") from None

@@ -1,0 +1,1 @@
+"""The composition root: one hub from its configuration, and its ASGI application."""

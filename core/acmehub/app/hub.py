@@ -1,0 +1,233 @@
+"""The composition root: builds every part from the configuration, and runs them in the right order."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, cast
+
+import msgspec
+
+from acmehub import __version__
+from acmehub.runtime.order_events import Bulletin
+from acmehub.config import Config
+from acmehub.dns01 import Solver
+from acmehub.runtime.crash_points import FaultPoints
+from acmehub.app.bootstrap import found, open_vault, prepare_data_dir
+from acmehub.issuance import Fulfilment
+from acmehub.runtime.plugin_objects import Instances
+from acmehub.runtime.notifications import NamedNotifier, Newsroom
+from acmehub.rules.orders import Lifetimes
+from acmehub.ports.clock import Clock, SystemClock
+from acmehub.ports.plugins import Notifier, PluginContext, Registration
+from acmehub.ports.settings import SettingsError, read_settings
+from acmehub.ports.store import Store
+from acmehub.runtime.plugins import PluginError, Registry, build_registry
+from acmehub.acme.accounts.service import AccountService
+from acmehub.admin.authorities import AuthorityService
+from acmehub.admin.campaigns import CampaignService
+from acmehub.admin.check import CheckService
+from acmehub.acme.orders.learning import LearningService
+from acmehub.admin.managed_challenges import ManagedChallengeService
+from acmehub.admin.operations import OperationService
+from acmehub.acme.orders.service import OrderService
+from acmehub.admin.principals import PrincipalService
+from acmehub.admin.profiles import ProfileService
+from acmehub.acme.orders.order_reuse import Repeats
+from acmehub.admin.resealing import ResealingService
+from acmehub.admin.resources_file import ResourcesFileService
+from acmehub.runtime.revocation import RevocationService
+from acmehub.admin.tokens import TokenService
+from acmehub.runtime.vault import Vault
+
+_log = logging.getLogger(__name__)
+USER_AGENT = f"acmehub/{__version__}"
+
+
+class Hub:
+    """All parts of one process. `stopping` is set when it is to end: held answers end then."""
+
+    def __init__(
+        self, config: Config, clock: Clock, faults: FaultPoints, vault: Vault, registry: Registry, store: Store
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.faults = faults
+        self.vault = vault
+        self.registry = registry
+        self.store = store
+        self.newsroom = Newsroom(_notifiers(config, registry, clock))
+        if config.notifier:  # without one, finished orders need not be told of
+            registry.add("newsroom", self.newsroom)
+        self.stopping = asyncio.Event()
+        self.bulletin = Bulletin()
+        self.instances = Instances(store, registry, vault, plugin_context(config, clock))
+        self.solver = Solver(store, self.instances, config.dns, clock)
+        self.fulfilment = Fulfilment(
+            store,
+            self.instances,
+            self.solver,
+            registry,
+            clock,
+            faults,
+            owner=_owner(),
+            worker=config.worker,
+            verify=config.verify,
+        )
+        self.accounts = AccountService(store, vault, registry, clock)
+        self.learning = LearningService(store, clock)
+        self.ordering = self._order_service(self.fulfilment)
+        self.principals = PrincipalService(store, vault, registry, clock)
+        self.tokens = TokenService(store, vault, registry, clock)
+        self.managed_challenges = ManagedChallengeService(store, vault, registry, clock)
+        self.authorities = AuthorityService(store, vault, registry, clock)
+        self.campaigns = CampaignService(store, vault, registry, clock, self.authorities, self.principals)
+        self.profiles = ProfileService(store, vault, registry, clock, self.authorities, self.instances)
+        self.resources_file = ResourcesFileService(
+            self.principals, self.tokens, self.managed_challenges, self.authorities, self.profiles
+        )
+        self.resealing = ResealingService(store, vault, clock)
+        held_days = max(config.acme.order_days, config.verify.remember_days)
+        self.revocation = RevocationService(store, self.instances, clock, timedelta(days=held_days))
+        self.operations = OperationService(store, self.revocation, clock)
+        self.checks = CheckService(
+            store, self.instances, self.solver, self.ordering, self.principals, self.tokens, clock
+        )
+
+    @asynccontextmanager
+    async def running(self, *, serve: bool = False, worker: bool = False, migrate: bool = True) -> AsyncIterator[None]:
+        """Open the storage (brought up to date first, unless told not to) and, with `worker`, fulfil orders.
+
+        `serve` claims the right to answer ACME requests, see `Store.open`. On leaving, the worker finishes what is
+        under way, then the storage is closed. Raises `StoreUnavailable`; whatever ends the worker comes through.
+        """
+        if migrate:
+            await self.store.migrate()
+        await self.store.open(serve=serve)
+        try:
+            await found(self.store, self.vault, self.registry, self.clock.now())
+            if serve or worker:
+                for complaint in await self.load_named_plugins():
+                    _log.error("%s", complaint)
+            unsubscribe = self.store.subscribe(self.bulletin.post)
+            try:
+                async with self._work(worker):
+                    yield
+            finally:
+                unsubscribe()
+        finally:
+            await self.revocation.close()
+            await self.newsroom.aclose()
+            await self.instances.close()
+            await self.store.close()
+
+    async def load_named_plugins(self) -> Sequence[str]:
+        """Load the plugins that stored resources name; a line for each that cannot be (docs/adr/0003).
+
+        What needs such a plugin fails when it is used; everything else goes on.
+        """
+        complaints = []
+        for noun, offers, rows in (
+            ("authority", self.registry.authorities, await self.store.authorities.list()),
+            ("managed challenge", self.registry.dns_providers, await self.store.managed_challenges.list()),
+        ):
+            for row in rows:
+                try:
+                    offers[row.plugin]
+                except PluginError as error:
+                    complaints.append(f"{noun} {row.name!r} cannot be used: {error}")
+        return complaints
+
+    def stop(self) -> None:
+        """Have held answers end."""
+        self.stopping.set()
+        self.bulletin.post("")
+
+    @asynccontextmanager
+    async def _work(self, worker: bool) -> AsyncIterator[None]:
+        self.ordering = self._order_service(self.fulfilment if worker else None)
+        if not worker:
+            yield
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(self.fulfilment.run(), name="fulfilment")
+                yield
+                task.cancel()
+        except BaseExceptionGroup as failures:
+            if len(failures.exceptions) == 1:  # one thing went wrong: that is what the caller is to see
+                raise failures.exceptions[0] from None
+            raise
+
+    def _order_service(self, fulfilment: Fulfilment | None) -> OrderService:
+        lifetimes = Lifetimes(
+            order=timedelta(days=self.config.acme.order_days),
+            efforts=timedelta(hours=self.config.worker.efforts_hours),
+            remember=timedelta(days=self.config.verify.remember_days),
+        )
+        repeats = Repeats(
+            self.store,
+            join=self.config.acme.join_orders,
+            same_csr=timedelta(seconds=self.config.acme.same_csr_seconds),
+        )
+        return OrderService(
+            self.store, self.registry, self.instances, fulfilment, self.clock, lifetimes, repeats, self.learning
+        )
+
+
+def build_hub(
+    config: Config,
+    *,
+    clock: Clock | None = None,
+    faults: FaultPoints | None = None,
+) -> Hub:
+    """A hub that is ready to run: data directory and master key are there, plugins are loaded, nothing is open yet.
+
+    Raises `ConfigError`, `VaultError`, `PluginError`, `SettingsError`.
+    """
+    clock = clock or SystemClock()
+    config = msgspec.structs.replace(config, public_url=config.base_url)
+    prepare_data_dir(config.data_dir)
+    vault = open_vault(config)
+    registry = build_registry(config.plugins)
+    store = open_store(config, registry, clock)
+    return Hub(config, clock, faults or FaultPoints(), vault, registry, store)
+
+
+def open_store(config: Config, registry: Registry, clock: Clock) -> Store:
+    """The storage that `[storage]` names, not opened yet."""
+    place = f"[storage] settings of {config.storage.plugin}"
+    made = _made(registry.storages[config.storage.plugin], config.storage.settings, place, config, clock)
+    return cast(Store, made)
+
+
+def _notifiers(config: Config, registry: Registry, clock: Clock) -> Sequence[NamedNotifier]:
+    found = []
+    for item in config.notifier:
+        place = f"[[notifier]] settings of {item.plugin}"
+        made = _made(registry.notifiers[item.plugin], item.settings, place, config, clock)
+        found.append(NamedNotifier(item.plugin, cast(Notifier, made)))
+    return found
+
+
+def _made(registration: Registration, raw: dict[str, Any], place: str, config: Config, clock: Clock) -> Any:
+    """A plugin's object with settings of the configuration; `SettingsError` names the `place`."""
+    try:
+        settings = read_settings(raw, registration.settings)
+    except SettingsError as error:
+        raise SettingsError(f"{place}: {error}") from None
+    return registration.factory(settings, plugin_context(config, clock))
+
+
+def plugin_context(config: Config, clock: Clock) -> PluginContext:
+    """What this hub lends to plugins."""
+    return PluginContext(user_agent=USER_AGENT, data_dir=config.data_dir, clock=clock)
+
+
+def _owner() -> str:
+    """Names this process in leases."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -1,5 +1,0 @@
-"""Fulfilment: orders are taken from the client's request to the issued chain, durably (RELIABILITY.md section 2)."""
-
-from acmehub.fulfilment.worker import Fulfilment
-
-__all__ = ["Fulfilment"]

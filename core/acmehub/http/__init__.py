@@ -1,5 +1,0 @@
-"""The ACME server over HTTP: `create_app` gives the ASGI application of a hub."""
-
-from acmehub.http.app import create_app
-
-__all__ = ["create_app"]

@@ -1,0 +1,297 @@
+"""Stages `authorizing`, `triggering`, `validating`: the upstream's authorizations are read, answered, watched."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from acmehub.rules import orders
+from acmehub.dns01 import Wanted
+from acmehub.runtime.concurrency import gather_some
+from acmehub.issuance.job import Job, changed
+from acmehub.issuance.upstream_order import order_again
+from acmehub.runtime.backoff import back_off, poll_in
+from acmehub.issuance.validated import authorized
+from acmehub.models.identifiers import canonical
+from acmehub.models import Authorization, Order, Stage, TxtRecord
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamAuthorization, UpstreamOrder
+from acmehub.models.problems import Problem, ProblemDocument, ProblemType, Subproblem, gathered
+
+READS_AT_ONCE = 4
+OPEN = frozenset({"pending", "processing"})
+FINALIZED = frozenset({"processing", "valid"})
+USED_UP = "upstream order is used up"
+DEAD_AT_BIRTH = "upstream order was dead from the beginning"
+MOST_STILLBORN = 3
+
+
+async def read_authorizations(job: Job, relay: RelayAuthority) -> None:
+    """Stage `authorizing`: see what the upstream wants proven, and plan the records for it."""
+    order = job.order
+    account = await job.account(relay.server)
+    upstream = await job.upstream_order(relay, account, _url(order))
+    match upstream.status:
+        case "pending":
+            await _read_pending(job, relay, account, upstream)
+        case "ready":  # its authorizations were valid already
+            await move_to_authorized(job, upstream)
+        case "processing" if order.csr is not None:  # this order was finalized before
+            await move_to_authorized(job, upstream)
+        case "valid" if order.csr is not None:
+            await _move_to_downloading(job, upstream)
+        case "processing" | "valid":
+            await order_again(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
+        case _:
+            await _refuse_at_birth(job, relay, account, upstream)
+
+
+async def _refuse_at_birth(
+    job: Job,
+    relay: RelayAuthority,
+    account: UpstreamAccount,
+    upstream: UpstreamOrder,
+    seen: Sequence[UpstreamAuthorization] = (),
+) -> None:
+    """An upstream order that is dead before anything was done for it is what an earlier order has left: a new one is
+    made, unless the CA says why it must not be, or does so again and again."""
+    times = await _times(job, DEAD_AT_BIRTH)
+    if upstream.error is None and times < MOST_STILLBORN:
+        await order_again(job, DEAD_AT_BIRTH, upstream.url, pause=back_off(times + 1))
+    else:
+        await fail_upstream(job, relay, account, upstream, seen)
+
+
+async def _times(job: Job, what: str) -> int:
+    """How often the order's timeline says so."""
+    timeline = await job.engine.store.records.timeline(job.order.id)
+    return sum(item.what == what for item in timeline)
+
+
+async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccount, upstream: UpstreamOrder) -> None:
+    seen = await job.exchange(
+        gather_some(lambda url: relay.authorization(account, url), upstream.authorizations, READS_AT_ONCE),
+        relay.server,
+    )
+    event = job.event("authorizations read", _statuses(seen))
+    if any(item.status not in OPEN | {"valid"} for item in seen):
+        await _refuse_at_birth(job, relay, account, upstream, seen)
+        return
+    matched = _match(job.bundle, seen)
+    if isinstance(matched, Problem):
+        await job.fail(matched.document(), event)
+        return
+    wanted = [
+        Wanted(authorization, item.txt_value)
+        for authorization, item in matched
+        if item.status == "pending" and item.dns01_status in OPEN  # answered by an order before: the CA may still look
+    ]
+    records: Sequence[TxtRecord] = ()
+    if wanted:
+        records = await job.engine.solver.plan(job.order, wanted)
+    now = job.now
+    stage = Stage.PUBLISHING if records else Stage.VALIDATING
+    fields = {authorization.id: item for authorization, item in matched}
+
+    def rule(current: OrderBundle) -> Change:
+        authorizations = with_seen(current.authorizations, fields)
+        order = replace(orders.with_stage(current.order, stage), upstream_finalize=upstream.finalize, run_at=now)
+        after = orders.settle(OrderBundle(order, authorizations), now)
+        return Change(
+            order=after.order,
+            authorizations=changed(current.authorizations, after.authorizations),
+            records=tuple(records),
+            events=(event,),
+        )
+
+    await job.commit(rule)
+
+
+def _match(
+    bundle: OrderBundle, seen: Sequence[UpstreamAuthorization]
+) -> Sequence[tuple[Authorization, UpstreamAuthorization]] | Problem:
+    """Ours and theirs, for each of theirs; a Problem when one that is to be answered is not ours, or not by dns-01."""
+    ours = {(canonical(item.identifier.value), item.wildcard): item for item in bundle.authorizations}
+    pairs = []
+    for item in seen:
+        mine = ours.get((canonical(item.identifier.value), item.wildcard))
+        if mine is not None:
+            pairs.append((mine, item))
+        if item.status != "pending":
+            continue
+        if mine is None:
+            return Problem(ProblemType.UNAUTHORIZED, f"the CA wants control of {item.identifier.value} proven as well")
+        if item.dns01_url is None:
+            return Problem(ProblemType.UNAUTHORIZED, f"the CA offers no dns-01 challenge for {item.identifier.value}")
+    return pairs
+
+
+def with_seen(
+    authorizations: Sequence[Authorization], seen: Mapping[str, UpstreamAuthorization]
+) -> tuple[Authorization, ...]:
+    """Authorizations with what was read of their counterparts, by our ids."""
+    return tuple(
+        replace(
+            item,
+            upstream_url=seen[item.id].url,
+            upstream_challenge=seen[item.id].dns01_url,
+            upstream_status=seen[item.id].status,
+        )
+        if item.id in seen
+        else item
+        for item in authorizations
+    )
+
+
+async def trigger(job: Job, relay: RelayAuthority) -> None:
+    """Stage `triggering`: answer one challenge, if it is still pending; then, as a step of its own, the next."""
+    account = await job.account(relay.server)
+    waiting = [item for item in job.bundle.authorizations if _to_trigger(item)]
+    if not waiting:
+        now = job.now
+        await job.commit(
+            lambda current: Change(order=replace(orders.with_stage(current.order, Stage.VALIDATING), run_at=now))
+        )
+        return
+    target = waiting[0]
+    assert target.upstream_url is not None
+    upstream = await job.exchange(relay.authorization(account, target.upstream_url), relay.server)
+    event = job.event("challenge found to be answered", f"{target.identifier.value}: {upstream.dns01_status}")
+    if upstream.status == "pending" and upstream.dns01_status == "pending" and upstream.dns01_url is not None:
+        job.engine.faults.hit("F6")
+        await job.exchange(relay.answer(account, upstream.dns01_url), relay.server)
+        job.engine.faults.hit("F7")
+        event = job.event("challenge triggered", target.identifier.value)
+
+    run_at = job.after(poll_in(1))
+
+    def rule(current: OrderBundle) -> Change:
+        authorizations = tuple(
+            replace(item, triggered=True) if item.id == target.id else item
+            for item in with_seen(current.authorizations, {target.id: upstream})
+        )
+        order = current.order
+        if not any(map(_to_trigger, authorizations)):
+            order = replace(orders.with_stage(order, Stage.VALIDATING), run_at=run_at)
+        return Change(order=order, authorizations=changed(current.authorizations, authorizations), events=(event,))
+
+    await job.commit(rule)
+
+
+def _to_trigger(item: Authorization) -> bool:
+    return item.upstream_status == "pending" and item.upstream_challenge is not None and not item.triggered
+
+
+async def watch_validation(job: Job, relay: RelayAuthority) -> None:
+    """Stage `validating`: poll until the upstream order is ready, or has failed."""
+    account = await job.account(relay.server)
+    upstream = await job.exchange(relay.order(account, _url(job.order)), relay.server)
+    if upstream.status == "ready" or (upstream.status in FINALIZED and job.order.csr is not None):
+        await move_to_authorized(job, upstream)
+        return
+    if upstream.status in FINALIZED:
+        await order_again(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
+        return
+    if upstream.status != "pending":
+        await fail_upstream(job, relay, account, upstream)
+        return
+    unsettled = [
+        item for item in job.bundle.authorizations if item.upstream_url is not None and item.upstream_status != "valid"
+    ]
+    read = await job.exchange(
+        gather_some(lambda item: relay.authorization(account, item.upstream_url or ""), unsettled, READS_AT_ONCE),
+        relay.server,
+    )
+    if any(item.status not in OPEN | {"valid"} for item in read):
+        await fail_upstream(job, relay, account, upstream, read)
+        return
+    await _keep_watching(job, upstream, {item.id: theirs for item, theirs in zip(unsettled, read, strict=True)})
+
+
+async def _keep_watching(job: Job, upstream: UpstreamOrder, seen: Mapping[str, UpstreamAuthorization]) -> None:
+    asked = [item.retry_after for item in seen.values() if item.retry_after is not None]
+    if upstream.retry_after is not None:
+        asked.append(upstream.retry_after)
+    now = job.now
+    run_at = job.after(poll_in(job.look("validation"), max(asked, default=None)))
+    done = [item for item in seen.values() if item.status == "valid"]
+    events = (job.event("authorizations valid upstream", _statuses(done)),) if done else ()
+
+    def rule(current: OrderBundle) -> Change:
+        authorizations = with_seen(current.authorizations, seen)
+        order = replace(current.order, run_at=run_at, attempts=0)
+        after = orders.settle(OrderBundle(order, authorizations), now)
+        return Change(
+            order=after.order, authorizations=changed(current.authorizations, after.authorizations), events=events
+        )
+
+    await job.commit(rule)
+
+
+async def move_to_authorized(job: Job, upstream: UpstreamOrder) -> None:
+    """The upstream has all proofs: records are withdrawn, clients may finalize, and one that did goes on at once."""
+    event = job.event("upstream order authorized", upstream.status)
+    now, efforts = job.now, job.engine.efforts
+    await job.commit(lambda current: authorized(current, upstream, now, efforts, event))
+    job.remember(upstream)
+
+
+async def _move_to_downloading(job: Job, upstream: UpstreamOrder) -> None:
+    event = job.event("upstream order found valid", upstream.url)
+    now = job.now
+
+    def rule(current: OrderBundle) -> Change:
+        order = replace(
+            orders.with_stage(current.order, Stage.DOWNLOADING), upstream_certificate=upstream.certificate, run_at=now
+        )
+        return Change(order=order, events=(event,), withdraw=True)
+
+    await job.commit(rule)
+
+
+async def fail_upstream(
+    job: Job,
+    relay: RelayAuthority,
+    account: UpstreamAccount,
+    upstream: UpstreamOrder,
+    seen: Sequence[UpstreamAuthorization] = (),
+) -> None:
+    """The upstream order is invalid, or will be: the client gets the CA's own words."""
+    if upstream.error is None and not seen:
+        seen = await job.exchange(
+            gather_some(lambda url: relay.authorization(account, url), upstream.authorizations, READS_AT_ONCE),
+            relay.server,
+        )
+    event = job.event("upstream order failed", upstream.status)
+    await job.fail(upstream.error or _problem_of(seen, upstream), event)
+
+
+def _problem_of(seen: Sequence[UpstreamAuthorization], upstream: UpstreamOrder) -> ProblemDocument:
+    bad = [item for item in seen if item.status not in OPEN | {"valid"}]
+    parts = [
+        Subproblem(
+            type=item.error.type if item.error else ProblemType.UNAUTHORIZED.urn,
+            detail=item.error.detail if item.error else f"the CA's authorization is {item.status}",
+            identifier=item.identifier,
+        )
+        for item in bad
+    ]
+    if not parts:
+        words = f"the CA's order is {upstream.status} and does not say why"
+        return Problem(ProblemType.UNAUTHORIZED, words).document()
+    first = next((item.error for item in bad if item.error), None)
+    if len(parts) == 1 and first is not None:
+        return replace(first, identifier=None, subproblems=first.subproblems or tuple(parts))
+    names = ", ".join(item.identifier.value for item in bad)
+    document = gathered(f"the CA could not validate {names}", parts).document()
+    types = {part.type for part in parts}
+    return replace(document, type=types.pop()) if len(types) == 1 else document
+
+
+def _statuses(seen: Sequence[UpstreamAuthorization]) -> str:
+    return ", ".join(f"{'*.' if item.wildcard else ''}{item.identifier.value} {item.status}" for item in seen)
+
+
+def _url(order: Order) -> str:
+    if order.upstream_url is None:
+        raise LookupError(f"order {order.id} at stage {order.stage} has no upstream order")
+    return order.upstream_url

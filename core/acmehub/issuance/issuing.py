@@ -1,0 +1,201 @@
+"""Stages `authorized`, `finalizing`, `issuing`, `downloading`: from the client's CSR to its certificate."""
+
+import logging
+import re
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from acmehub.rules import orders
+from acmehub.rules.chains import ChainMismatch, Leaf, check_leaf
+from acmehub.runtime.concurrency import gather_some
+from acmehub.issuance.authorizing import fail_upstream
+from acmehub.issuance.job import Job
+from acmehub.issuance.upstream_order import order_again
+from acmehub.runtime.backoff import back_off, poll_in
+from acmehub.issuance.validated import to_finalizing
+from acmehub.issuance.renewal_windows import watched
+from acmehub.models import Certificate, Order, OrderStatus, Stage
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamError, UpstreamOrder, UpstreamRefused
+from acmehub.models.problems import URN, Problem, ProblemType
+
+MOST_ALTERNATES = 8
+ODD_ANSWERS = 5  # looks at an order that contradicts itself before it is made anew
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,20000}-----END CERTIFICATE-----")
+
+_log = logging.getLogger(__name__)
+
+
+async def begin_finalizing(job: Job) -> None:
+    """Stage `authorized`, and the CSR is there."""
+    if job.order.csr is None:  # the client has not finalized yet: nothing to do
+        await job.commit(lambda current: Change(order=replace(current.order, run_at=None)))
+    elif job.order.upstream_url is None:
+        await order_again(job, "orders anew", "another order of the same names has taken the upstream order over")
+    else:
+        now, efforts = job.now, job.engine.efforts
+        await job.commit(lambda current: Change(order=to_finalizing(current.order, now, efforts)))
+
+
+async def finalize(job: Job, relay: RelayAuthority) -> None:
+    """Stage `finalizing`: ask what the upstream order is, and send the CSR only when it is `ready`."""
+    order = job.order
+    account = await job.account(relay.server)
+    assert order.upstream_url is not None
+    assert order.csr is not None
+    upstream = await job.upstream_order(relay, account, order.upstream_url)
+    if upstream.status == "ready":
+        try:
+            upstream = await job.exchange(
+                relay.finalize(account, upstream.finalize, order.upstream_url, order.csr), relay.server
+            )
+        except UpstreamRefused as error:
+            if error.problem.type == f"{URN}orderNotReady" and order.attempts < ODD_ANSWERS:
+                await job.put_off(back_off(order.attempts + 1), job.event("CA is not ready after all", error.detail))
+                return
+            raise
+        job.engine.faults.hit("F9")
+        await _move_on(job, relay, account, upstream, sent=True)
+    else:
+        await _move_on(job, relay, account, upstream, sent=False)
+
+
+async def watch_issuance(job: Job, relay: RelayAuthority) -> None:
+    """Stage `issuing`: poll until the upstream order is valid, or has failed."""
+    account = await job.account(relay.server)
+    assert job.order.upstream_url is not None
+    upstream = await job.exchange(relay.order(account, job.order.upstream_url), relay.server)
+    await _move_on(job, relay, account, upstream, sent=False)
+
+
+async def _move_on(
+    job: Job, relay: RelayAuthority, account: UpstreamAccount, upstream: UpstreamOrder, *, sent: bool
+) -> None:
+    """Where an upstream order that has been finalized, or is to be, leads."""
+    event = job.event("CSR sent" if sent else "upstream order read", f"order is {upstream.status}")
+    now = job.now
+    finalizing = job.order.stage is Stage.FINALIZING
+    looks = job.look("issuance")  # counted through both stages: a CA that stays `ready` is not asked in a frenzy
+    match upstream.status:
+        case "valid":
+
+            def rule(current: OrderBundle) -> Change:
+                order = orders.with_stage(current.order, Stage.DOWNLOADING)
+                return Change(
+                    order=replace(order, upstream_certificate=upstream.certificate, run_at=now), events=(event,)
+                )
+
+            await job.commit(rule)
+        case "processing" | "ready" if sent or (finalizing and upstream.status == "processing"):
+            run_at = job.after(poll_in(looks, upstream.retry_after))
+
+            def rule(current: OrderBundle) -> Change:
+                order = orders.with_stage(current.order, Stage.ISSUING)
+                return Change(order=replace(order, run_at=run_at), events=(event,))
+
+            await job.commit(rule)
+        case "processing":
+            await job.put_off(poll_in(looks, upstream.retry_after), attempts=0)
+        case "ready":  # the finalize was lost, or is not seen yet: the same CSR once more
+            run_at = job.after(poll_in(looks, upstream.retry_after))
+
+            def rule(current: OrderBundle) -> Change:
+                order = orders.with_stage(current.order, Stage.FINALIZING)
+                return Change(order=replace(order, run_at=run_at), events=(event,))
+
+            await job.commit(rule)
+        case "pending" if job.order.attempts < ODD_ANSWERS:
+            await job.put_off(back_off(job.order.attempts + 1), event)
+        case "pending":  # cannot become valid any more without a proof of ours: look at it from the beginning
+            await order_again(job, "upstream order is pending again", upstream.url, keep=True)
+        case _:
+            await fail_upstream(job, relay, account, upstream)
+
+
+async def download(job: Job, relay: RelayAuthority) -> None:
+    """Stage `downloading`: fetch the chains, choose, check the leaf, and only then turn the order valid."""
+    engine, order = job.engine, job.order
+    account = await job.account(relay.server)
+    url = order.upstream_certificate
+    if url is None:
+        assert order.upstream_url is not None
+        upstream = await job.exchange(relay.order(account, order.upstream_url), relay.server)
+        url = upstream.certificate
+        if url is None:
+            await job.put_off(
+                poll_in(order.attempts + 1, upstream.retry_after), job.event("certificate has no URL yet", upstream.url)
+            )
+            return
+    engine.faults.hit("F10")
+    issued = await job.exchange(relay.certificate(account, url), relay.server)
+    others = await job.exchange(
+        gather_some(lambda item: relay.certificate(account, item), issued.alternates[:MOST_ALTERNATES], 2),
+        relay.server,
+    )
+    event = job.event("chain downloaded", f"{len(others)} alternates" if others else "")
+    engine.faults.hit("F11")
+    assert order.csr is not None
+    try:
+        leaves = [check_leaf(issued.chain, order.csr, order.identifiers, job.now, issuers=engine.issuers)]
+    except ChainMismatch as error:
+        await _refuse_chain(job, relay, account, issued.chain, error.detail)
+        return
+    for other in others:
+        with suppress(ChainMismatch):  # an alternate that does not fit is not offered
+            leaf = check_leaf(other.chain, order.csr, order.identifiers, job.now, issuers=engine.issuers)
+            leaves.append(leaf)
+    chosen = relay.choose(tuple(leaf.chain for leaf in leaves)) if len(leaves) > 1 else 0
+    kept = [leaf.chain for index, leaf in enumerate(leaves) if index != chosen]
+    certificate = watched(certificate_of(order, leaves[chosen], kept, job), relay, job.now)
+    now = job.now
+
+    def rule(current: OrderBundle) -> Change:
+        change = orders.issued(current.order, certificate, now)
+        return replace(change, events=(event, *change.events))
+
+    await job.commit(rule)
+    if job.order.status is OrderStatus.VALID:
+        engine.faults.hit("F12")
+
+
+def certificate_of(order: Order, leaf: Leaf, alternates: Sequence[str], job: Job) -> Certificate:
+    """The certificate to be stored, of a leaf that was checked."""
+    return Certificate(
+        order_id=order.id,
+        account_id=order.account_id,
+        authority_id=order.authority_id,
+        names=leaf.names,
+        serial=leaf.serial,
+        issuer=leaf.issuer,
+        spki_sha256=leaf.spki_sha256,
+        not_before=leaf.not_before,
+        not_after=leaf.not_after,
+        chain=leaf.chain,
+        alternates=tuple(alternates),
+        created=job.now,
+        account_url=job.account_url,
+        cert_id=leaf.cert_id,
+        principal_id=order.principal_id,
+        profile=order.client_profile,
+    )
+
+
+async def _refuse_chain(job: Job, relay: RelayAuthority, account: UpstreamAccount, chain: str, why: str) -> None:
+    """The CA gave something else than was ordered: the order fails, and the certificate is revoked if that can be."""
+    _log.error("order %s: the CA gave a wrong certificate: %s", job.order.id, why)
+    problem = Problem(ProblemType.SERVER_INTERNAL, f"the CA gave a wrong certificate: {why}")
+    await job.fail(problem.document(), job.event("wrong certificate refused", why))
+    leaf = _PEM.search(chain[:100_000])
+    if leaf is None:
+        return
+    try:
+        der = ssl.PEM_cert_to_DER_cert(leaf.group())
+        await job.exchange(relay.revoke(account, der, None), relay.server)
+    except (UpstreamError, ValueError) as error:
+        event = job.event("wrong certificate could not be revoked", str(error))
+    else:
+        event = job.event("wrong certificate revoked")
+    await job.engine.store.records.note([event])

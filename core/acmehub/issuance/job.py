@@ -1,0 +1,250 @@
+"""One order in work: the exchange that is under way, the one write that ends each step, the lease."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TypeGuard, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from acmehub.rules import orders
+from acmehub.rules.chains import Issuers
+from acmehub.rules.csr import CheckedCsr
+from acmehub.dns01 import Janitor, Solver
+from acmehub.runtime.crash_points import FaultPoints
+from acmehub.runtime.announcements import announce
+from acmehub.issuance.known_limits import KnownLimits
+from acmehub.runtime.backoff import Looks, SteadyClock, jittered
+from acmehub.runtime.plugin_objects import Instances
+from acmehub.models import Authorization, Event, Order, OrderStatus, Stage
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.ports.authority import (
+    CertificateAuthority,
+    IssueRequest,
+    RelayAuthority,
+    SigningAuthority,
+    UpstreamAccount,
+    UpstreamOrder,
+    UpstreamUnavailable,
+)
+from acmehub.ports.store import Store, StoreUnavailable
+from acmehub.models.problems import ProblemDocument
+from acmehub.validation import Prover
+from acmehub.runtime.plugins import Registry
+
+EXCHANGE_SECONDS = 120.0  # an exchange that hangs longer has failed
+WRITE_TRIES = 6  # of a result whose write failed: the exchange behind it need not be made again
+FINISHED = frozenset({OrderStatus.VALID, OrderStatus.INVALID})
+
+T = TypeVar("T")
+Rule = Callable[[OrderBundle], Change]
+
+
+class Engine(msgspec.Struct, kw_only=True):
+    """What every step needs. `stopping` has each order given back after the step that runs."""
+
+    store: Store
+    instances: Instances
+    solver: Solver
+    prover: Prover
+    registry: Registry
+    janitor: Janitor
+    clock: SteadyClock
+    faults: FaultPoints
+    chance: random.Random
+    limits: KnownLimits
+    looks: Looks
+    issuers: Issuers
+    owner: str
+    lease: timedelta
+    efforts: timedelta
+    remember: timedelta
+    stopping: bool = False
+    signing: dict[type, bool] = {}
+
+    def signs(self, authority: CertificateAuthority) -> TypeGuard[SigningAuthority]:
+        """Whether an authority signs by itself; asked once per type, as the answer takes a while."""
+        kind = type(authority)
+        if kind not in self.signing:
+            self.signing[kind] = isinstance(authority, SigningAuthority)
+        return self.signing[kind]
+
+    async def announce(self, order: Order) -> None:
+        """See `announcing.announce`."""
+        await announce(self.store, self.registry, order, self.clock.now())
+
+
+class Job:
+    """An order that this process has claimed. `bundle` is the order as last read or written; `checked` its CSR, where
+    this process has just checked it; `told_replaces` whether its last newOrder told the CA what is replaced.
+    """
+
+    def __init__(self, engine: Engine, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
+        self.engine = engine
+        self.bundle = bundle
+        self._checked = checked
+        self.fence = bundle.order.fence
+        self.renewed = engine.clock.monotonic()
+        self.seconds: float | None = None
+        self.server = ""
+        self.account_url = ""
+        self.noted: list[Event] = []
+        self.told_replaces = False
+        self._withdrew = False
+        self._seen: UpstreamOrder | None = None
+
+    @property
+    def order(self) -> Order:
+        """The order as last read or written."""
+        return self.bundle.order
+
+    @property
+    def csr(self) -> CheckedCsr | bytes | None:
+        """The client's CSR (DER where it is not at hand as checked); None when it has not come yet."""
+        der = self.order.csr
+        return self._checked if self._checked is not None and self._checked.der == der else der
+
+    @property
+    def request(self) -> IssueRequest:
+        """What is asked of the authority."""
+        order = self.order
+        return IssueRequest(
+            identifiers=order.identifiers,
+            profile=order.profile,
+            not_before=order.not_before,
+            not_after=order.not_after,
+            replaces=order.replaces,
+        )
+
+    @property
+    def now(self) -> datetime:
+        """The time for what is stored."""
+        return self.engine.clock.now()
+
+    def after(self, seconds: float) -> datetime:
+        """A time `seconds` from now, jittered."""
+        return self.now + timedelta(seconds=jittered(seconds, self.engine.chance))
+
+    async def exchange(self, work: Awaitable[T], server: str) -> T:
+        """Await one exchange with the outside; how long it took and with whom stands in the step's events.
+
+        One that hangs is `UpstreamUnavailable`.
+        """
+        self.server = server
+        started = self.engine.clock.monotonic()
+        try:
+            async with asyncio.timeout(EXCHANGE_SECONDS):
+                return await work
+        except TimeoutError as error:
+            raise UpstreamUnavailable(f"no answer within {EXCHANGE_SECONDS:g} s", server=server) from error
+        finally:
+            self.seconds = self.engine.clock.monotonic() - started
+
+    async def upstream_order(self, relay: RelayAuthority, account: UpstreamAccount, url: str) -> UpstreamOrder:
+        """The upstream order: as the step before has seen it (`remember`), else by an exchange."""
+        seen, self._seen = self._seen, None
+        if seen is not None and seen.url == url:
+            return seen
+        return await self.exchange(relay.order(account, url), relay.server)
+
+    def remember(self, upstream: UpstreamOrder) -> None:
+        """Spare the next step an exchange: nobody but this claim works on the order, and a crash forgets it."""
+        self._seen = upstream
+
+    def look(self, phase: str) -> int:
+        """How many looks, this one included, this process has taken at something that others work on."""
+        return self.engine.looks.next(self.order.id, phase)
+
+    async def account(self, server: str) -> UpstreamAccount:
+        """The hub's account at the order's authority, registered (an exchange) on first use."""
+        self.account_url = ""
+        account = await self.exchange(self.engine.instances.account(self.order.authority_id), server)
+        self.account_url = account.url
+        return account
+
+    def event(self, what: str, detail: str = "", *, exchange: bool = True) -> Event:
+        """A line for the timeline; with `exchange` it carries server and duration of the last exchange."""
+        server, seconds = (self.server, self.seconds) if exchange else ("", None)
+        return Event(order_id=self.order.id, at=self.now, what=what, detail=detail, server=server, seconds=seconds)
+
+    async def commit(self, rule: Rule) -> None:
+        """End the step: write what `rule` makes of the order as it is stored now.
+
+        Nothing is written when the order has gone to another stage meanwhile (the client gave it up; or this very
+        write was made and its confirmation lost). The lease is kept, and renewed, when the order can go on at once;
+        else it is given back in the same write. Events that were `noted` before are written with it. A storage that
+        fails is tried again while the lease holds.
+        """
+        before = self.bundle
+        self._withdrew = False
+        self.bundle = await self._write(before.order.stage, rule)
+        self.renewed = self.engine.clock.monotonic()
+        after = self.bundle.order
+        if self._withdrew:
+            self.engine.janitor.wake()
+        if after.status in FINISHED and before.order.status not in FINISHED:
+            await self.engine.announce(after)
+
+    async def _write(self, stage: Stage, rule: Rule) -> OrderBundle:
+        now = self.now
+        noted, self.noted = tuple(self.noted), []
+
+        def guarded(current: OrderBundle) -> Change:
+            if current.order.stage is not stage:
+                return Change(order=current.order)
+            change = rule(current)
+            self._withdrew = change.withdraw
+            return replace(change, order=self._with_lease(change.order, now), events=(*noted, *change.events))
+
+        for attempt in range(WRITE_TRIES):
+            try:
+                return await self.engine.store.orders.apply(self.order.id, guarded, fence=self.fence)
+            except StoreUnavailable:
+                if attempt == WRITE_TRIES - 1:
+                    raise
+            await asyncio.sleep(jittered(0.25 * 2**attempt, self.engine.chance))
+        raise AssertionError  # pragma: no cover
+
+    def _with_lease(self, order: Order, now: datetime) -> Order:
+        """The order with its lease renewed, or given back when it cannot go on now."""
+        if order.run_at is not None and order.run_at <= now and not self.engine.stopping:
+            return replace(order, lease_owner=self.engine.owner, lease_until=now + self.engine.lease)
+        return replace(order, lease_owner=None, lease_until=None)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether this process still holds the order and has something to do for it now."""
+        order = self.order
+        return (
+            order.lease_owner == self.engine.owner
+            and order.fence == self.fence
+            and order.run_at is not None
+            and order.run_at <= self.now
+        )
+
+    async def fail(self, problem: ProblemDocument, *events: Event) -> None:
+        """End the step, and the order, with a reason."""
+        now = self.now
+
+        def rule(current: OrderBundle) -> Change:
+            change = orders.failed(current, problem, now)
+            return replace(change, events=(*events, *change.events))
+
+        await self.commit(rule)
+
+    async def put_off(self, seconds: float, *events: Event, attempts: int | None = None) -> None:
+        """End the step: the same again in `seconds`, jittered; counts as one more failure, or sets their number."""
+        run_at = self.after(seconds)
+
+        def rule(current: OrderBundle) -> Change:
+            count = current.order.attempts + 1 if attempts is None else attempts
+            return Change(order=replace(current.order, run_at=run_at, attempts=count), events=events)
+
+        await self.commit(rule)
+
+
+def changed(before: Sequence[Authorization], after: Sequence[Authorization]) -> tuple[Authorization, ...]:
+    """Those of `after` that are not as they were."""
+    return tuple(new for old, new in zip(before, after, strict=True) if new != old)

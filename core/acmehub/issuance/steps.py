@@ -1,0 +1,75 @@
+"""The step that is next for an order: by what its client has to prove, then by its stage."""
+
+from acmehub.issuance.authorizing import read_authorizations, trigger, watch_validation
+from acmehub.issuance.issuing import begin_finalizing, download, finalize, watch_issuance
+from acmehub.issuance.job import Job
+from acmehub.issuance.upstream_order import flight_key, order_again, order_upstream
+from acmehub.issuance.publishing import publish, watch_propagation
+from acmehub.issuance.signing import sign
+from acmehub.issuance.verifying import to_verify, verify, wait_for_proofs
+from acmehub.models import AuthorizationMode, OrderStatus, Stage
+from acmehub.ports.authority import RelayAuthority
+from acmehub.ports.settings import SettingsError
+from acmehub.models.problems import Problem, ProblemType
+
+# Where another account than before makes no difference: a certificate that exists is fetched, not ordered again.
+ANY_ACCOUNT = frozenset({Stage.ORDERING, Stage.PUBLISHING, Stage.PROPAGATING, Stage.DOWNLOADING})
+
+
+async def take_step(job: Job) -> None:
+    """One step: at most one outside effect, then one write. Raises what `trouble.EXPECTED` lists."""
+    order = job.order
+    if order.give_up_at <= job.now and order.stage is not Stage.AUTHORIZED:
+        await _give_up(job)
+        return
+    if order.mode is AuthorizationMode.VERIFY and order.status is OrderStatus.PENDING:
+        await (verify(job) if to_verify(job.bundle) else wait_for_proofs(job))
+        return
+    instance = await job.engine.instances.authority(order.authority_id)
+    authority = instance.object
+    if job.engine.signs(authority):
+        await sign(job, authority, instance.row.name)
+    elif isinstance(authority, RelayAuthority):
+        await _relay_step(job, authority)
+    else:
+        raise SettingsError(f"plugin {instance.row.plugin!r} gave an object that is no authority")
+
+
+async def _relay_step(job: Job, relay: RelayAuthority) -> None:
+    order = job.order
+    if order.stage not in ANY_ACCOUNT and order.flight is not None:
+        account = await job.account(relay.server)
+        if flight_key(relay, account, order) != order.flight:
+            await order_again(job, "orders anew with another upstream account", account.url)
+            return
+    match job.order.stage:
+        case Stage.ORDERING:
+            await order_upstream(job, relay)
+        case Stage.AUTHORIZING:
+            await read_authorizations(job, relay)
+        case Stage.PUBLISHING:
+            await publish(job)
+        case Stage.PROPAGATING:
+            await watch_propagation(job)
+        case Stage.TRIGGERING:
+            await trigger(job, relay)
+        case Stage.VALIDATING:
+            await watch_validation(job, relay)
+        case Stage.AUTHORIZED:
+            await begin_finalizing(job)
+        case Stage.FINALIZING:
+            await finalize(job, relay)
+        case Stage.ISSUING:
+            await watch_issuance(job, relay)
+        case Stage.DOWNLOADING:
+            await download(job, relay)
+        case Stage.DONE | Stage.FAILED:
+            raise AssertionError(f"order {job.order.id} is {job.order.stage} and was claimed")
+
+
+async def _give_up(job: Job) -> None:
+    """The order's time is over: say what it failed of last."""
+    timeline = await job.engine.store.records.timeline(job.order.id)
+    last = next((f": {item.what}: {item.detail}" for item in reversed(timeline) if item.detail), "")
+    problem = Problem(ProblemType.SERVER_INTERNAL, f"given up at stage {job.order.stage.value}{last}")
+    await job.fail(problem.document())

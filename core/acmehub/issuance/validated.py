@@ -1,0 +1,38 @@
+"""What follows when the upstream has every proof: clients may finalize, and one that did goes on at once."""
+
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
+
+from acmehub.rules import orders
+from acmehub.issuance.job import changed
+from acmehub.models import Event, Order, Stage
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.ports.authority import UpstreamOrder
+
+
+def authorized(
+    current: OrderBundle, upstream: UpstreamOrder, now: datetime, efforts: timedelta, *events: Event
+) -> Change:
+    """The rule: the upstream order takes a CSR, so the records are withdrawn."""
+    authorizations = tuple(
+        replace(item, upstream_status="valid") if item.upstream_url is not None else item
+        for item in current.authorizations
+    )
+    order = replace(orders.with_stage(current.order, Stage.AUTHORIZED), upstream_finalize=upstream.finalize)
+    after = orders.settle(OrderBundle(order, authorizations), now)
+    order = after.order
+    order = to_finalizing(order, now, efforts) if order.csr is not None else replace(order, run_at=None)
+    return Change(
+        order=order,
+        authorizations=changed(current.authorizations, after.authorizations),
+        events=events,
+        withdraw=True,
+    )
+
+
+def to_finalizing(order: Order, now: datetime, efforts: timedelta) -> Order:
+    """On with the client's CSR; efforts begin anew, as the client may have taken its time."""
+    return replace(
+        orders.with_stage(order, Stage.FINALIZING), run_at=now, give_up_at=max(order.give_up_at, now + efforts)
+    )

@@ -1,0 +1,126 @@
+"""Mode `verify`: the hub looks itself for the proof that the client says it has published."""
+
+import msgspec
+from msgspec.structs import replace
+
+from acmehub.rules import orders
+from acmehub.runtime.concurrency import gather_some
+from acmehub.issuance.job import Job, changed
+from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, ChallengeType, OrderStatus, Stage
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.ports.store import Missing
+from acmehub.models.problems import Subproblem, gathered, subproblem
+from acmehub.validation import Unproven
+
+PAUSES = (0.5, 1.0, 2.0, 3.0, 4.0)  # seconds between looks: about ten in all, as clients publish late
+SLOW = 4.0  # seconds: a look that takes longer counts for several, so that nobody keeps a worker busy
+NAMES_AT_ONCE = 16
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a look for one proof gave: nothing wrong (None), or what the client is to be told."""
+
+    authorization: Authorization
+    flaw: Subproblem | None
+    words: str
+
+
+def to_verify(bundle: OrderBundle) -> list[Authorization]:
+    """The authorizations that the client says it can prove, and the hub has not looked for yet."""
+    if bundle.order.mode is not AuthorizationMode.VERIFY or bundle.order.status is not OrderStatus.PENDING:
+        return []
+    return [
+        item
+        for item in bundle.authorizations
+        if item.status is AuthorizationStatus.PENDING and item.answered is not None
+    ]
+
+
+async def verify(job: Job) -> None:
+    """Look for every proof that is claimed; those seen turn valid, one that stays away fails the order."""
+    targets = to_verify(job.bundle)
+    actor = await job.engine.store.accounts.actor(job.order.account_id)
+    if actor is None:
+        raise Missing(f"there is no account {job.order.account_id}")
+    thumbprint = actor.account.thumbprint
+    dns = all(item.answered is ChallengeType.DNS_01 for item in targets)
+    look = gather_some(lambda item: _look(job, item, thumbprint), targets, NAMES_AT_ONCE)
+    looks = await job.exchange(look, "DNS" if dns else "the client's servers")
+    missing = [look for look in looks if look.flaw is not None]
+    count = job.order.attempts + 1 + int((job.seconds or 0.0) / SLOW)
+    last = count > len(PAUSES)
+    if missing and last:
+        await _fail(job, missing)
+        return
+    seen = {look.authorization.id: look.words for look in looks if look.flaw is None}
+    events = tuple(job.event("proof not seen", look.words) for look in missing)
+    now, efforts, remember = job.now, job.engine.efforts, job.engine.remember
+    later = job.after(PAUSES[min(job.order.attempts, len(PAUSES) - 1)])
+
+    def rule(current: OrderBundle) -> Change:
+        after = current
+        proven = []
+        for authorization_id, words in seen.items():
+            change = orders.verified(after, authorization_id, now, remember)
+            kept = {item.id: item for item in change.authorizations}
+            after = OrderBundle(change.order, tuple(kept.get(item.id, item) for item in after.authorizations))
+            proven += [
+                replace(event, detail=f"{event.detail}: {words}", server=job.server, seconds=job.seconds)
+                for event in change.events
+            ]
+        order = after.order
+        if to_verify(after):
+            fresh = len(to_verify(after)) > len(missing)  # another one was answered meanwhile
+            order = replace(order, run_at=now if fresh else later, attempts=count)
+        elif order.status is OrderStatus.READY and order.stage is Stage.ORDERING and not order.preauthorization:
+            order = replace(order, run_at=now, attempts=0, give_up_at=max(order.give_up_at, now + efforts))
+        else:
+            order = replace(order, run_at=None, attempts=0)
+        return Change(
+            order=order,
+            authorizations=changed(current.authorizations, after.authorizations),
+            events=(*proven, *events),
+        )
+
+    await job.commit(rule)
+
+
+async def wait_for_proofs(job: Job) -> None:
+    """The client has not answered a challenge yet: nothing to do until it does."""
+    now = job.now
+
+    def rule(current: OrderBundle) -> Change:
+        return Change(order=replace(current.order, run_at=now if to_verify(current) else None))
+
+    await job.commit(rule)
+
+
+async def _look(job: Job, authorization: Authorization, thumbprint: str) -> Look:
+    try:
+        words = await job.engine.prover.look(authorization, thumbprint)
+    except Unproven as error:
+        flaw = subproblem(error.type, error.detail, authorization.identifier)
+        return Look(authorization, flaw, error.detail)
+    return Look(authorization, None, words)
+
+
+async def _fail(job: Job, missing: list[Look]) -> None:
+    """The order is invalid, and each authorization bears its own reason."""
+    parts = [look.flaw for look in missing if look.flaw is not None]
+    names = ", ".join(look.authorization.identifier.value for look in missing)
+    document = gathered(f"no proof was found for {names}", parts).document()
+    own = {look.authorization.id: look.flaw for look in missing}
+    event = job.event("proof not seen", document.detail)
+    now = job.now
+
+    def rule(current: OrderBundle) -> Change:
+        change = orders.failed(current, document, now)
+        authorizations = tuple(
+            replace(item, error=replace(document, type=flaw.type, detail=flaw.detail, subproblems=()))
+            if (flaw := own.get(item.id)) is not None
+            else item
+            for item in change.authorizations
+        )
+        return replace(change, authorizations=authorizations, events=(event, *change.events))
+
+    await job.commit(rule)

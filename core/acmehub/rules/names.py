@@ -1,0 +1,141 @@
+"""Which names may stand in an order at all: syntax, and what no policy can allow (RELIABILITY.md section 5).
+
+Names are DNS names as RFC 8555 section 7.1.4 wants them: ASCII, IDN in A-label form, a wildcard only as the whole first
+label; or addresses as RFC 8738 section 3 wants them, in their one canonical text. Whether a principal may have a name
+is not decided here but in `scopes`.
+"""
+
+import functools
+import ipaddress
+import re
+from collections.abc import Sequence
+
+import idna
+import msgspec
+from publicsuffixlist import PublicSuffixList
+
+from acmehub.models.identifiers import Identifier, base_name, is_wildcard
+from acmehub.models.problems import Problem, ProblemType, gathered, subproblem
+
+MAX_IDENTIFIERS = 100
+MAX_NAME = 253  # RFC 1035 section 2.3.4, without the root label
+
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")  # what the last label of an IPv4 address can look like
+
+
+class Flaw(msgspec.Struct, frozen=True):
+    """Why a name cannot be ordered: the problem type that says so, and the words."""
+
+    type: ProblemType
+    detail: str
+
+
+def check_identifiers(identifiers: Sequence[Identifier]) -> None:
+    """Raise one gathered Problem unless all identifiers of an order can be ordered.
+
+    `malformed` for syntax, `unsupportedIdentifier` for another type than `dns` and `ip`, `rejectedIdentifier` for what
+    no CA may issue; one subproblem per identifier.
+    """
+    if not identifiers:
+        raise Problem(ProblemType.MALFORMED, "an order needs at least one identifier")
+    if len(identifiers) > MAX_IDENTIFIERS:
+        raise Problem(
+            ProblemType.MALFORMED, f"{len(identifiers)} identifiers in one order; at most {MAX_IDENTIFIERS} are allowed"
+        )
+    flaws = [(item, found) for item in identifiers if (found := identifier_flaw(item)) is not None]
+    if flaws:
+        parts = [subproblem(found.type, found.detail, item) for item, found in flaws]
+        raise gathered(f"{len(parts)} of {len(identifiers)} identifiers cannot be ordered", parts)
+
+
+def identifier_flaw(identifier: Identifier) -> Flaw | None:
+    """What is wrong with one identifier, None when nothing is."""
+    if identifier.type == "dns":
+        return name_flaw(identifier.value)
+    if identifier.type == "ip":
+        return address_flaw(identifier.value)
+    return Flaw(
+        ProblemType.UNSUPPORTED_IDENTIFIER,
+        f"identifiers of type {identifier.type[:32]!a} are not supported, only 'dns' and 'ip'",
+    )
+
+
+def name_flaw(name: str) -> Flaw | None:
+    """What is wrong with a DNS name or wildcard, None when nothing is."""
+    text = syntax_flaw(base_name(name))
+    if text is not None:
+        return Flaw(ProblemType.MALFORMED, f"{shown(name)}: {text}")
+    if len(name) > MAX_NAME:
+        return Flaw(ProblemType.MALFORMED, f"{shown(name)}: longer than {MAX_NAME} characters")
+    if _NUMBER.fullmatch(name.rpartition(".")[2]):
+        return Flaw(ProblemType.REJECTED_IDENTIFIER, f"{shown(name)}: looks like an IP address, not like a DNS name")
+    if is_wildcard(name) and is_public_suffix(base_name(name)):
+        return Flaw(ProblemType.REJECTED_IDENTIFIER, f"{shown(name)}: a wildcard directly under a public suffix")
+    return None
+
+
+def address_flaw(text: str) -> Flaw | None:
+    """What is wrong with an address, None when nothing is: RFC 1123 for IPv4, RFC 5952 section 4 for IPv6."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return Flaw(ProblemType.MALFORMED, f"{shown(text)}: not an IP address (192.0.2.1 or 2001:db8::1, no network)")
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+        return Flaw(ProblemType.MALFORMED, f"{shown(text)}: an address with a zone belongs to one machine alone")
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return Flaw(ProblemType.REJECTED_IDENTIFIER, f"{shown(text)}: ask for {address.ipv4_mapped} instead")
+    if str(address) != text:
+        return Flaw(ProblemType.MALFORMED, f"{shown(text)}: write it as {address} (RFC 5952)")
+    if address.is_unspecified or address.is_multicast or text == "255.255.255.255":
+        return Flaw(ProblemType.REJECTED_IDENTIFIER, f"{shown(text)}: no host can have this address")
+    return None
+
+
+def syntax_flaw(name: str) -> str | None:
+    """What is wrong with the syntax of a DNS name without a wildcard label, None when nothing is."""
+    if not name:
+        return "the name is empty"
+    if len(name) > MAX_NAME:
+        return f"longer than {MAX_NAME} characters"
+    if not name.isascii():
+        return "not ASCII; write international names as A-labels (xn--...)"
+    if "*" in name:
+        return "'*' may only be the whole first label"
+    for label in name.split("."):
+        if not _LABEL.fullmatch(label):
+            return _label_flaw(label)
+        if label[2:4] == "--" and not _is_a_label(label.lower()):
+            return f"{label!a} is not a valid A-label"
+    return None
+
+
+def is_public_suffix(name: str) -> bool:
+    """Whether registrations are made directly below `name`, by the ICANN part of the Public Suffix List; an unknown
+    top-level label counts as such."""
+    return _suffixes().is_public(name.lower())
+
+
+def shown(name: str) -> str:
+    """A name from outside as it may stand in a message: ASCII, not too long."""
+    return ascii(name if len(name) <= MAX_NAME else name[:60] + "...")[1:-1]
+
+
+@functools.cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList(only_icann=True)  # read once, at the first wildcard: a constant of the installed package
+
+
+def _label_flaw(label: str) -> str:
+    if not label:
+        return "empty label (two dots in a row, or a dot at an end)"
+    if len(label) > 63:
+        return "a label is longer than 63 characters"
+    return f"{label!a} may only have letters, digits and inner hyphens"
+
+
+def _is_a_label(label: str) -> bool:
+    try:
+        return idna.alabel(idna.ulabel(label)) == label.encode()
+    except idna.IDNAError:
+        return False

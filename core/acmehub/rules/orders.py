@@ -1,0 +1,384 @@
+"""The state machine of an order and its authorizations (RFC 8555 section 7.1.6), and of its fulfilment.
+
+Pure functions that take `now`; the tables `ORDER_MOVES`, `AUTHORIZATION_MOVES` and `STAGE_MOVES` are the only moves
+there are. A rule takes an `OrderBundle` as it is stored and returns a `Change`; the store runs rule and write in one
+transaction, so no two of them ever overlap on one order.
+"""
+
+import secrets
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from acmehub.rules.challenges import challenges_of
+from acmehub.models.identifiers import Identifier, base_name, canonical, is_wildcard, name_set
+from acmehub.models import (
+    Actor,
+    Authorization,
+    AuthorizationMode,
+    AuthorizationStatus,
+    Certificate,
+    ChallengeType,
+    Event,
+    Order,
+    OrderStatus,
+    Stage,
+    TxtRecord,
+)
+from acmehub.models.problems import Problem, ProblemDocument, ProblemType
+
+ORDER_MOVES: dict[OrderStatus, frozenset[OrderStatus]] = {
+    OrderStatus.PENDING: frozenset({OrderStatus.READY, OrderStatus.INVALID}),
+    OrderStatus.READY: frozenset({OrderStatus.PROCESSING, OrderStatus.INVALID}),
+    OrderStatus.PROCESSING: frozenset({OrderStatus.VALID, OrderStatus.INVALID}),
+    OrderStatus.VALID: frozenset(),
+    OrderStatus.INVALID: frozenset(),
+}
+
+AUTHORIZATION_MOVES: dict[AuthorizationStatus, frozenset[AuthorizationStatus]] = {
+    AuthorizationStatus.PENDING: frozenset(
+        {AuthorizationStatus.VALID, AuthorizationStatus.INVALID, AuthorizationStatus.DEACTIVATED}
+    ),
+    AuthorizationStatus.VALID: frozenset(
+        {AuthorizationStatus.EXPIRED, AuthorizationStatus.DEACTIVATED, AuthorizationStatus.REVOKED}
+    ),
+    AuthorizationStatus.INVALID: frozenset(),
+    AuthorizationStatus.DEACTIVATED: frozenset(),
+    AuthorizationStatus.EXPIRED: frozenset(),
+    AuthorizationStatus.REVOKED: frozenset(),
+}
+
+_AGAIN = frozenset({Stage.ORDERING, Stage.FAILED})  # the upstream order died: from anywhere before `done`
+_EARLY = _AGAIN | {Stage.DONE}  # or is not needed: a certificate that is there is handed out again
+
+STAGE_MOVES: dict[Stage, frozenset[Stage]] = {
+    Stage.ORDERING: frozenset({Stage.AUTHORIZING, Stage.AUTHORIZED, Stage.FAILED, Stage.DONE}),  # it may be ready
+    Stage.AUTHORIZING: frozenset({Stage.PUBLISHING, Stage.VALIDATING, Stage.AUTHORIZED, Stage.DOWNLOADING}) | _EARLY,
+    Stage.PUBLISHING: frozenset({Stage.PROPAGATING}) | _EARLY,
+    Stage.PROPAGATING: frozenset({Stage.TRIGGERING}) | _EARLY,
+    Stage.TRIGGERING: frozenset({Stage.VALIDATING}) | _EARLY,
+    Stage.VALIDATING: frozenset({Stage.AUTHORIZED}) | _EARLY,
+    Stage.AUTHORIZED: frozenset({Stage.FINALIZING}) | _EARLY,  # a signing authority goes straight to done
+    Stage.FINALIZING: frozenset({Stage.ISSUING, Stage.DOWNLOADING}) | _AGAIN,
+    Stage.ISSUING: frozenset({Stage.FINALIZING, Stage.DOWNLOADING}) | _AGAIN,
+    Stage.DOWNLOADING: frozenset({Stage.DONE}) | _AGAIN,
+    Stage.DONE: frozenset(),
+    Stage.FAILED: frozenset(),
+}
+
+UPSTREAM_VALIDATED = frozenset(
+    {Stage.AUTHORIZED, Stage.FINALIZING, Stage.ISSUING, Stage.DOWNLOADING, Stage.DONE},
+)
+
+
+class IllegalMove(Exception):
+    """A move that the tables do not have: a defect of ours, never the client's."""
+
+
+class Lifetimes(msgspec.Struct, frozen=True):
+    """How long things live: the client's order, the hub's efforts for it, what the hub has seen proven (0: not)."""
+
+    order: timedelta = timedelta(days=7)
+    efforts: timedelta = timedelta(hours=24)
+    remember: timedelta = timedelta()
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """Who works on an order, and until when without a sign of life."""
+
+    owner: str
+    until: datetime
+
+
+class OrderBundle(msgspec.Struct, frozen=True):
+    """An order with its authorizations in the order's own sequence."""
+
+    order: Order
+    authorizations: tuple[Authorization, ...] = ()
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rule wants written in one transaction.
+
+    `authorizations` are those that changed, `records` new ledger rows, `certificate` the issued one;
+    `withdraw` turns every ledger row of the order to `remove`, its `run_at` as it is.
+    """
+
+    order: Order
+    authorizations: tuple[Authorization, ...] = ()
+    records: tuple[TxtRecord, ...] = ()
+    certificate: Certificate | None = None
+    events: tuple[Event, ...] = ()
+    withdraw: bool = False
+
+
+def with_status(order: Order, status: OrderStatus) -> Order:
+    """The order in another status; `IllegalMove` unless the table has it."""
+    if status not in ORDER_MOVES[order.status]:
+        raise IllegalMove(f"order {order.id}: {order.status} to {status}")
+    return replace(order, status=status)
+
+
+def with_authorization_status(
+    authorization: Authorization, status: AuthorizationStatus, now: datetime
+) -> Authorization:
+    """The authorization in another status; sets `validated` when it turns valid."""
+    if status not in AUTHORIZATION_MOVES[authorization.status]:
+        raise IllegalMove(f"authorization {authorization.id}: {authorization.status} to {status}")
+    validated = now if status is AuthorizationStatus.VALID else authorization.validated
+    return replace(authorization, status=status, validated=validated)
+
+
+def with_stage(order: Order, stage: Stage) -> Order:
+    """The order at another stage of its fulfilment, with the count of failures reset."""
+    if stage not in STAGE_MOVES[order.stage]:
+        raise IllegalMove(f"order {order.id}: stage {order.stage} to {stage}")
+    return replace(order, stage=stage, attempts=0)
+
+
+def open_order(
+    actor: Actor,
+    identifiers: Iterable[Identifier],
+    *,
+    mode: AuthorizationMode,
+    authority_id: str,
+    signing: bool,
+    now: datetime,
+    lifetimes: Lifetimes = Lifetimes(),
+    profile: str | None = None,
+    not_before: datetime | None = None,
+    not_after: datetime | None = None,
+    replaces: str | None = None,
+    client_profile: str | None = None,
+) -> OrderBundle:
+    """A new order and its authorizations, one per identifier, in the state its mode asks for.
+
+    `mode` is settled (not `auto`); `signing` says that the authority signs by itself and asks for no challenge, so that
+    fulfilment begins where an upstream order would be ready. Of names that are equal as DNS has it the first stays.
+    """
+    first: dict[tuple[str, str], Identifier] = {}
+    for item in identifiers:
+        first.setdefault((item.type, canonical(item.value)), item)
+    unique = tuple(first.values())
+    approved = mode is AuthorizationMode.PREAPPROVED
+    expires = now + lifetimes.order
+    waits = signing or mode is AuthorizationMode.VERIFY  # for the CSR, or for the client's proof
+    order = Order(
+        account_id=actor.account.id,
+        token_id=actor.token.id,
+        principal_id=actor.principal.id,
+        status=OrderStatus.READY if approved else OrderStatus.PENDING,
+        identifiers=unique,
+        name_set=name_set(unique),
+        mode=mode,
+        expires=expires,
+        created=now,
+        profile=profile,
+        not_before=not_before,
+        not_after=not_after,
+        replaces=replaces,
+        client_profile=client_profile,
+        authority_id=authority_id,
+        stage=Stage.AUTHORIZED if signing else Stage.ORDERING,
+        run_at=None if waits else now,
+        give_up_at=min(expires, now + lifetimes.efforts),
+    )
+    authorizations = tuple(
+        Authorization(
+            order_id=order.id,
+            account_id=order.account_id,
+            position=position,
+            identifier=Identifier(item.type, base_name(item.value)),
+            wildcard=is_wildcard(item.value),
+            status=AuthorizationStatus.VALID if approved else AuthorizationStatus.PENDING,
+            expires=expires,
+            token=secrets.token_urlsafe(32),
+            validated=now if approved else None,
+        )
+        for position, item in enumerate(unique)
+    )
+    return OrderBundle(order, authorizations)
+
+
+def settle(bundle: OrderBundle, now: datetime) -> OrderBundle:
+    """Turn valid what has become so: in mode `accept` each answered authorization whose counterpart upstream is valid.
+
+    The order turns ready together with its last authorization, in the same change (CLIENTS.md rule 2).
+    """
+    order = bundle.order
+    authorizations = bundle.authorizations
+    if order.status is not OrderStatus.PENDING:
+        return bundle
+    if order.mode is AuthorizationMode.ACCEPT:
+        authorizations = tuple(
+            with_authorization_status(item, AuthorizationStatus.VALID, now) if _accepted(order, item) else item
+            for item in authorizations
+        )
+    if all(item.status is AuthorizationStatus.VALID for item in authorizations):
+        order = with_status(order, OrderStatus.READY)
+        if order.mode is AuthorizationMode.VERIFY and order.stage is Stage.ORDERING:
+            order = replace(order, run_at=None if order.preauthorization else now)
+    return OrderBundle(order, authorizations)
+
+
+def approve(bundle: OrderBundle, now: datetime) -> Change:
+    """The upstream has validated before the client answered: what was offered in mode `accept` turns valid as it is.
+
+    Only where `accept` was our own choice (`auto`): the client may then finalize at once (CLIENTS.md 4.4).
+    """
+    order = bundle.order
+    if (
+        order.status is not OrderStatus.PENDING
+        or order.mode is not AuthorizationMode.ACCEPT
+        or order.stage not in UPSTREAM_VALIDATED
+    ):
+        return Change(order=order)
+    approved = tuple(
+        with_authorization_status(item, AuthorizationStatus.VALID, now)
+        for item in bundle.authorizations
+        if item.status is AuthorizationStatus.PENDING
+    )
+    order = replace(with_status(order, OrderStatus.READY), mode=AuthorizationMode.PREAPPROVED)
+    event = Event(
+        order_id=order.id, at=now, what="approved", detail="the upstream validated before the client answered"
+    )
+    return Change(order=order, authorizations=approved, events=(event,))
+
+
+def _accepted(order: Order, authorization: Authorization) -> bool:
+    upstream = authorization.upstream_status == "valid" or order.stage in UPSTREAM_VALIDATED
+    return authorization.status is AuthorizationStatus.PENDING and authorization.answered is not None and upstream
+
+
+def answer(bundle: OrderBundle, authorization_id: str, challenge: ChallengeType, now: datetime) -> Change:
+    """The client responds to a challenge; idempotent in every state (CLIENTS.md rule 5)."""
+    target = next(item for item in bundle.authorizations if item.id == authorization_id)
+    if target.status is not AuthorizationStatus.PENDING or target.answered is not None:
+        return Change(order=bundle.order)
+    if challenge not in (possible := challenges_of(target, bundle.order.mode)):
+        kinds = ", ".join(item.value for item in possible)
+        raise Problem(ProblemType.MALFORMED, f"this authorization can be answered by {kinds}, not by {challenge.value}")
+    answered = replace(target, answered=challenge)
+    order = bundle.order
+    if order.mode is AuthorizationMode.VERIFY:
+        order = replace(order, run_at=now, attempts=0)
+    after = settle(OrderBundle(order, _swap(bundle.authorizations, answered)), now)
+    event = Event(
+        order_id=order.id, at=now, what="challenge answered", detail=f"{challenge.value} for {target.identifier.value}"
+    )
+    return Change(order=after.order, authorizations=_changed(bundle, after), events=(event,))
+
+
+def verified(bundle: OrderBundle, authorization_id: str, now: datetime, remember: timedelta = timedelta()) -> Change:
+    """The hub itself has seen the client's proof (mode `verify`); it is good for `remember`, if that is longer."""
+    target = next(item for item in bundle.authorizations if item.id == authorization_id)
+    if target.status is not AuthorizationStatus.PENDING:
+        return Change(order=bundle.order)
+    proven = with_authorization_status(target, AuthorizationStatus.VALID, now)
+    proven = replace(proven, expires=max(proven.expires, now + remember))
+    after = settle(OrderBundle(bundle.order, _swap(bundle.authorizations, proven)), now)
+    event = Event(order_id=bundle.order.id, at=now, what="proof seen", detail=target.identifier.value)
+    return Change(order=after.order, authorizations=_changed(bundle, after), events=(event,))
+
+
+def finalize(bundle: OrderBundle, csr: bytes, now: datetime, lease: Lease | None = None) -> Change:
+    """The client's CSR (DER, already checked) is taken; the same CSR again changes nothing (CLIENTS.md rules 4, 5).
+
+    With `lease`, an order that only waited for its CSR is claimed in the same write, so that the process that answers
+    can go on without another one. Raises `orderNotReady` (RFC 8555 section 7.4).
+    """
+    order = bundle.order
+    if order.status in (OrderStatus.PROCESSING, OrderStatus.VALID) and order.csr == csr:
+        return Change(order=order)
+    if order.status is not OrderStatus.READY or order.expires <= now:
+        raise Problem(ProblemType.ORDER_NOT_READY, _why_not_ready(order, now))
+    order = replace(with_status(order, OrderStatus.PROCESSING), csr=csr)
+    if order.stage is Stage.AUTHORIZED:
+        order = replace(order, run_at=now)
+        if lease is not None and (order.lease_until is None or order.lease_until <= now):
+            order = replace(order, lease_owner=lease.owner, lease_until=lease.until, fence=order.fence + 1)
+    return Change(order=order, events=(Event(order_id=order.id, at=now, what="finalize requested"),))
+
+
+def _why_not_ready(order: Order, now: datetime) -> str:
+    if order.status is OrderStatus.INVALID and order.error is not None:
+        return f"the order is invalid: {order.error.detail}"
+    if order.expires <= now:
+        return "the order has expired"
+    if order.status is OrderStatus.PENDING:
+        return "the order's authorizations are not all valid yet"
+    return f"the order is {order.status.value} and was finalized with another CSR"
+
+
+def issued(order: Order, certificate: Certificate, now: datetime) -> Change:
+    """The chain is here: order valid, job done, lease given back, records to be withdrawn; all in one write."""
+    done = replace(
+        with_stage(with_status(order, OrderStatus.VALID), Stage.DONE),
+        certificate_id=certificate.id,
+        flight=None,
+        run_at=None,
+        lease_owner=None,
+        lease_until=None,
+    )
+    event = Event(order_id=order.id, at=now, what="certificate issued", detail=f"serial {certificate.serial}")
+    return Change(order=done, certificate=certificate, events=(event,), withdraw=True)
+
+
+def failed(bundle: OrderBundle, problem: ProblemDocument, now: datetime) -> Change:
+    """The order cannot be fulfilled: invalid with a reason, pending authorizations with it (CLIENTS.md rule 6)."""
+    order = replace(
+        with_stage(with_status(bundle.order, OrderStatus.INVALID), Stage.FAILED),
+        error=problem,
+        flight=None,
+        run_at=None,
+        lease_owner=None,
+        lease_until=None,
+    )
+    authorizations = tuple(
+        replace(with_authorization_status(item, AuthorizationStatus.INVALID, now), error=problem)
+        for item in bundle.authorizations
+        if item.status is AuthorizationStatus.PENDING
+    )
+    event = Event(order_id=order.id, at=now, what="order failed", detail=problem.detail)
+    return Change(order=order, authorizations=authorizations, events=(event,), withdraw=True)
+
+
+def deactivate(bundle: OrderBundle, authorization_id: str, now: datetime) -> Change:
+    """The client gives an authorization up (RFC 8555 section 7.5.2); an order that still needed it is invalid."""
+    target = next(item for item in bundle.authorizations if item.id == authorization_id)
+    if target.status is AuthorizationStatus.DEACTIVATED:
+        return Change(order=bundle.order)
+    if AuthorizationStatus.DEACTIVATED not in AUTHORIZATION_MOVES[target.status]:
+        raise Problem(ProblemType.MALFORMED, f"an authorization that is {target.status.value} cannot be deactivated")
+    given_up = with_authorization_status(target, AuthorizationStatus.DEACTIVATED, now)
+    if bundle.order.status not in (OrderStatus.PENDING, OrderStatus.READY):
+        return Change(order=bundle.order, authorizations=(given_up,))
+    reason = Problem(ProblemType.UNAUTHORIZED, f"the authorization for {target.identifier.value} was deactivated")
+    change = failed(OrderBundle(bundle.order, _swap(bundle.authorizations, given_up)), reason.document(), now)
+    return replace(change, authorizations=(given_up, *change.authorizations))
+
+
+def expired(bundle: OrderBundle, now: datetime) -> Change:
+    """The client let the order lapse, or the pre-authorization: what was valid has expired, what was pending failed."""
+    what = "pre-authorization expired" if bundle.order.preauthorization else "order expired before it was finalized"
+    change = failed(bundle, Problem(ProblemType.MALFORMED, f"the {what}").document(), now)
+    lapsed = _changed(bundle, OrderBundle(bundle.order, tuple(as_of(item, now) for item in bundle.authorizations)))
+    return replace(change, authorizations=(*change.authorizations, *lapsed))
+
+
+def as_of(authorization: Authorization, now: datetime) -> Authorization:
+    """The authorization as it is to be read at a moment: a valid one past its time has expired (section 7.1.6)."""
+    if authorization.status is AuthorizationStatus.VALID and authorization.expires <= now:
+        return with_authorization_status(authorization, AuthorizationStatus.EXPIRED, now)
+    return authorization
+
+
+def _swap(authorizations: tuple[Authorization, ...], new: Authorization) -> tuple[Authorization, ...]:
+    return tuple(new if item.id == new.id else item for item in authorizations)
+
+
+def _changed(before: OrderBundle, after: OrderBundle) -> tuple[Authorization, ...]:
+    pairs = zip(before.authorizations, after.authorizations, strict=True)
+    return tuple(new for old, new in pairs if new is not old)

@@ -1,0 +1,1 @@
+"""What every wing shares while the hub runs: plugins and their objects, secrets, audit, notifications, order events."""

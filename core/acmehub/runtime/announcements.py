@@ -1,0 +1,28 @@
+"""The news that an order is finished, for plugins (hook `order_finished`)."""
+
+from datetime import datetime
+
+from acmehub.models import Order
+from acmehub.ports.plugins import OrderFinished
+from acmehub.ports.store import Store
+from acmehub.runtime.plugins import Registry
+
+
+async def announce(store: Store, registry: Registry, order: Order, now: datetime) -> None:
+    """Tell plugins that an order is finished; costs nothing while none of them listens."""
+    if not registry.hook.order_finished.get_hookimpls():
+        return
+    principal = await store.principals.get(order.principal_id)
+    authority = await store.authorities.get(order.authority_id)
+    registry.news(
+        "order_finished",
+        OrderFinished(
+            order_id=order.id,
+            principal=principal.name if principal else "",
+            names=tuple(item.value for item in order.identifiers),
+            status=order.status.value,
+            authority=authority.name if authority else "",
+            at=now,
+            error=order.error.detail if order.error else "",
+        ),
+    )

@@ -1,0 +1,29 @@
+"""What an account leaves behind when it is deactivated, by its client or by an operator (RFC 8555 section 7.3.6)."""
+
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from acmehub.models import OrderStatus
+from acmehub.rules.orders import Change, OrderBundle, failed
+from acmehub.ports.store import Store
+from acmehub.models.problems import Problem, ProblemType
+
+_OPEN = (OrderStatus.PENDING, OrderStatus.READY)
+_AT_ONCE = 100
+
+
+async def cancel_open_orders(store: Store, account_id: str, now: datetime) -> None:
+    """End the orders that nobody will finalize; those in issuance come to their end, as do certificates."""
+    reason = Problem(ProblemType.UNAUTHORIZED, "the account was deactivated").document()
+
+    def rule(bundle: OrderBundle) -> Change:
+        if bundle.order.status not in _OPEN:
+            return Change(order=bundle.order)
+        fenced = replace(bundle.order, fence=bundle.order.fence + 1)  # a worker's late write is void
+        return failed(OrderBundle(fenced, bundle.authorizations), reason, now)
+
+    for status in _OPEN:
+        while found := await store.orders.list(status=status, account_id=account_id, limit=_AT_ONCE):
+            for order in found:
+                await store.orders.apply(order.id, rule)

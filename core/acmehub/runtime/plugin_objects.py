@@ -1,0 +1,244 @@
+"""Plugin objects made from stored rows: authorities with the hub's account there, DNS providers.
+
+An object is kept as long as its row's version holds. Settings are unsealed here and nowhere else, and given to the
+plugin's factory as its own Settings type.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from acmehub.models import Authority, ManagedChallenge
+from acmehub.ports.authority import (
+    CertificateAuthority,
+    CompletesSettings,
+    RelayAuthority,
+    UpstreamAccount,
+    UpstreamAccountLost,
+)
+from acmehub.ports.dns import DnsProvider
+from acmehub.ports.plugins import Closes, PluginContext
+from acmehub.ports.settings import PluginSettings, SettingsError, dump_settings, read_settings
+from acmehub.ports.store import Conflict, Missing, Resources, Store
+from acmehub.runtime.plugins import Offers, Registry
+from acmehub.runtime.vault import Vault
+
+AUTHORITY_SETTINGS = "authority.settings"
+AUTHORITY_ACCOUNT_KEY = "authority.account_key"
+MANAGED_CHALLENGE_SETTINGS = "managed_challenge.settings"
+
+
+class AuthorityInstance(msgspec.Struct, frozen=True):
+    """A stored authority and the object that speaks for it."""
+
+    row: Authority
+    object: CertificateAuthority
+
+
+class ProviderInstance(msgspec.Struct, frozen=True):
+    """A stored managed challenge and the object that writes its records."""
+
+    row: ManagedChallenge
+    object: DnsProvider
+
+
+R = TypeVar("R", Authority, ManagedChallenge)
+
+
+class _Rows(Generic[R]):
+    """Rows of a kind by id, indexed anew only when the storage hands out another tuple."""
+
+    def __init__(self, resources: Resources[R], noun: str) -> None:
+        self._resources: Resources[R] = resources
+        self._noun = noun
+        self._listed: Sequence[R] | None = None
+        self._by_id: dict[str, R] = {}
+
+    async def get(self, id: str) -> R:
+        listed = await self._resources.list()
+        if listed is not self._listed:
+            self._listed = listed
+            self._by_id = {row.id: row for row in listed}
+        if id not in self._by_id:
+            raise Missing(f"there is no {self._noun} {id}")
+        return self._by_id[id]
+
+
+class Instances:
+    """The objects in use; one per hub. Every verb raises `Missing` for an unknown row, and `PluginError`,
+    `SettingsError` or `VaultError` for one that cannot be brought to life."""
+
+    def __init__(self, store: Store, registry: Registry, vault: Vault, context: PluginContext) -> None:
+        self._store = store
+        self._registry = registry
+        self._vault = vault
+        self._context = context
+        self._authority_rows = _Rows(store.authorities, "authority")
+        self._challenge_rows = _Rows(store.managed_challenges, "managed challenge")
+        self._authorities: dict[str, AuthorityInstance] = {}
+        self._providers: dict[str, ProviderInstance] = {}
+        self._closes: list[Closes] = []  # also those that were replaced, as an exchange of theirs may be under way
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def authority(self, authority_id: str, read: Authority | None = None) -> AuthorityInstance:
+        """The authority as it is stored now; on first use its settings are completed, sealed and stored.
+
+        `read` is its row, for who has just read it.
+        """
+        row = read or await self._authority_rows.get(authority_id)
+        kept = self._authorities.get(authority_id)
+        if kept is not None and kept.row.version == row.version:
+            return kept
+        async with self._locks[authority_id]:
+            return await self._revive(await self._authority_rows.get(authority_id))
+
+    async def provider(self, managed_challenge_id: str) -> ProviderInstance:
+        """The DNS provider of a managed challenge as it is stored now."""
+        row = await self._challenge_rows.get(managed_challenge_id)
+        kept = self._providers.get(row.id)
+        if kept is not None and kept.row.version == row.version:
+            return kept
+        made = self._make(self._registry.dns_providers, row, MANAGED_CHALLENGE_SETTINGS)
+        if not isinstance(made, DnsProvider):
+            raise SettingsError(f"plugin {row.plugin!r} gave an object that is no DNS provider")
+        instance = ProviderInstance(row, made)
+        self._providers[row.id] = instance
+        return instance
+
+    def drafted(self, plugin: str, settings: PluginSettings) -> object:
+        """What a kind of authority makes of settings that need not be stored: to be asked what it can do, not used."""
+        made = self._registry.authorities[plugin].factory(settings, self._context)
+        if isinstance(made, Closes):
+            self._closes.append(made)
+        return made
+
+    async def account(self, authority_id: str) -> UpstreamAccount:
+        """The hub's account at a relay authority, registered on first use.
+
+        The key is stored before it is used, so that two processes (or one that died in between) use the same key, for
+        which a CA has one account. Raises the authority's `UpstreamError`s.
+        """
+        instance = await self.authority(authority_id)
+        if instance.row.account_url:
+            return self._account_of(instance.row)
+        async with self._locks[authority_id]:
+            instance = await self._revive(await self._authority_rows.get(authority_id))
+            while not instance.row.account_url:
+                instance = await self._register(instance)
+            return self._account_of(instance.row)
+
+    async def forget_account(self, authority_id: str, account_url: str) -> None:
+        """The CA does not know the account any more: the next `account` registers anew.
+
+        Nothing happens when another account is stored meanwhile. The key stays: a CA that has lost the account takes
+        it again, and only one that refuses it makes `account` take a new one.
+        """
+        await self._change(
+            await self._authority_rows.get(authority_id),
+            lambda row: msgspec.structs.replace(row, account_url="") if row.account_url == account_url else row,
+        )
+
+    async def close(self) -> None:
+        """Have every object let go of what it holds; no verb is to be called after that."""
+        closes, self._closes = self._closes, []
+        for made in closes:
+            await made.aclose()
+
+    async def _revive(self, row: Authority) -> AuthorityInstance:
+        """An instance of `row`, with completed settings; called with the authority's lock."""
+        kept = self._authorities.get(row.id)
+        if kept is not None and kept.row.sealed_settings == row.sealed_settings and kept.row.plugin == row.plugin:
+            instance = AuthorityInstance(row, kept.object)  # only its account or its name has changed
+        else:
+            instance = await self._complete(row)
+        self._authorities[row.id] = instance
+        return instance
+
+    async def _complete(self, row: Authority) -> AuthorityInstance:
+        made = self._make(self._registry.authorities, row, AUTHORITY_SETTINGS)
+        if isinstance(made, CompletesSettings):
+            completed = await made.complete()
+            if completed is not None:
+                before = row.sealed_settings
+                sealed = self._vault.seal(AUTHORITY_SETTINGS, row.id, dump_settings(completed))
+                row = await self._change(
+                    row,
+                    lambda now: (
+                        msgspec.structs.replace(now, sealed_settings=sealed) if now.sealed_settings == before else now
+                    ),
+                )
+                if row.sealed_settings != sealed:  # another process has completed them: its values hold
+                    return await self._complete(row)
+                made = self._make(self._registry.authorities, row, AUTHORITY_SETTINGS)
+        return AuthorityInstance(row, made)
+
+    async def _register(self, instance: AuthorityInstance) -> AuthorityInstance:
+        authority, row = instance.object, instance.row
+        if not isinstance(authority, RelayAuthority):
+            raise SettingsError(f"authority {row.name!r} ({row.plugin}) signs by itself and has no upstream account")
+        if not row.sealed_account_key:
+            row = await self._store_new_key(authority, row, instead_of=b"")
+        sealed = row.sealed_account_key
+        try:
+            account = await authority.register(self._vault.open(AUTHORITY_ACCOUNT_KEY, row.id, sealed))
+        except UpstreamAccountLost:  # the key's account is deactivated there for good
+            row = await self._store_new_key(authority, row, instead_of=sealed)
+            sealed = row.sealed_account_key
+            account = await authority.register(self._vault.open(AUTHORITY_ACCOUNT_KEY, row.id, sealed))
+        row = await self._change(
+            row,
+            lambda now: (
+                msgspec.structs.replace(now, account_url=account.url)
+                if now.sealed_account_key == sealed and not now.account_url
+                else now
+            ),
+        )
+        return await self._revive(row)
+
+    async def _store_new_key(self, authority: RelayAuthority, row: Authority, *, instead_of: bytes) -> Authority:
+        key = self._vault.seal(AUTHORITY_ACCOUNT_KEY, row.id, authority.new_account_key())
+        return await self._change(
+            row,
+            lambda now: (
+                msgspec.structs.replace(now, sealed_account_key=key, account_url="")
+                if now.sealed_account_key == instead_of
+                else now
+            ),
+        )
+
+    async def _change(self, row: Authority, rule: Callable[[Authority], Authority]) -> Authority:
+        """Write what `rule` makes of the row, again on what another process has written meanwhile."""
+        while True:
+            changed = rule(row)
+            if changed is row:
+                return row
+            try:
+                return await self._store.authorities.replace(changed)
+            except Conflict:
+                now = await self._store.authorities.get(row.id)
+                if now is None:
+                    raise Missing(f"authority {row.name!r} was removed") from None
+                if now.version == row.version:
+                    raise
+                row = now
+
+    def _account_of(self, row: Authority) -> UpstreamAccount:
+        return UpstreamAccount(row.account_url, self._vault.open(AUTHORITY_ACCOUNT_KEY, row.id, row.sealed_account_key))
+
+    def _make(self, offers: Offers, row: Authority | ManagedChallenge, purpose: str) -> Any:
+        registration = offers[row.plugin]
+        settings = self._settings(row, purpose, registration.settings)
+        made = registration.factory(settings, self._context)
+        if isinstance(made, Closes):
+            self._closes.append(made)
+        return made
+
+    def _settings(self, row: Authority | ManagedChallenge, purpose: str, kind: type[PluginSettings]) -> PluginSettings:
+        raw = msgspec.json.decode(self._vault.open(purpose, row.id, row.sealed_settings), type=dict[str, Any])
+        try:
+            return read_settings(raw, kind)
+        except SettingsError as error:
+            raise SettingsError(f"{row.name!r} ({row.plugin}): {error}") from None

@@ -1,0 +1,263 @@
+"""Finds, loads and registers plugins: stevedore finds, pluggy speaks (docs/adr/0003-which-plugins-load.md).
+
+A plugin is an entry point of the group `acmehub` and is loaded only when somebody responsible named it: built-ins,
+`plugins = […]` of the configuration, and whatever a stored authority, a managed challenge or `[storage]` asks for.
+"""
+
+import difflib
+import importlib.metadata
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pluggy
+from stevedore.named import NamedExtensionManager
+
+from acmehub.ports import hookspecs
+from acmehub.ports.plugins import PluginContext, Registration
+from acmehub.ports.settings import PluginSettings
+
+GROUP = "acmehub"
+BUILT_INS = ("ca_acme", "ca_local", "policy_default", "storage_sqlite")
+_DISTRIBUTION = "acmehub"
+_log = logging.getLogger(__name__)
+
+
+class PluginError(Exception):
+    """A plugin that cannot be used; the text says which, why, and what to do."""
+
+
+class PluginMissing(PluginError, LookupError):
+    """No installed distribution offers a plugin of this name."""
+
+
+class PluginBroken(PluginError):
+    """A plugin that is installed but does not load, or claims what is not its own."""
+
+
+class InstalledPlugin(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of `acmehub plugin list`; `state`: `active`, `installed` (not loaded) or `broken` (`reason` says why)."""
+
+    name: str
+    distribution: str
+    version: str
+    state: str
+    built_in: bool
+    offers: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class _Finder(NamedExtensionManager[Any]):
+    """stevedore's manager without its caches.
+
+    They outlive an installation by minutes and forget which distribution an entry point is from (STACK.md 2).
+    """
+
+    def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
+        return installed_entry_points()
+
+
+def installed_entry_points() -> list[importlib.metadata.EntryPoint]:
+    """The entry points of the group `acmehub`, one per name and place, sorted; nothing is imported."""
+    found = importlib.metadata.entry_points(group=GROUP)
+    return sorted({(item.name, item.value): item for item in found}.values(), key=lambda item: item.name)
+
+
+class Offers(Mapping[str, Registration]):
+    """What loaded plugins offer of one kind, by name; asking for a name loads the plugin that it belongs to."""
+
+    def __init__(self, kind: str, load: Callable[[str], None]) -> None:
+        self.kind = kind
+        self._load = load
+        self._known: dict[str, Registration] = {}
+
+    def __getitem__(self, name: str) -> Registration:
+        if name not in self._known:
+            self._load(name)
+        if name not in self._known:
+            raise PluginMissing(f"plugin {name!r} offers no {self.kind} of that name{_suggest(name, self._known)}")
+        return self._known[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As a dict's: `default` when there is no such plugin."""
+        try:
+            return self[name]
+        except PluginMissing:
+            return default
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def take(self, registration: Registration) -> None:
+        """Add one; `PluginBroken` when the name is taken."""
+        if registration.name in self._known:
+            raise PluginBroken(f"two plugins offer the {self.kind} {registration.name!r}: uninstall one of them")
+        self._known[registration.name] = registration
+
+    def drop(self, plugin_name: str) -> None:
+        """Forget what a plugin offered."""
+        self._known = {name: item for name, item in self._known.items() if _plugin_of(name) != plugin_name}
+
+
+class Registry:
+    """The loaded plugins: `hook` calls them, the four mappings are what they offer."""
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._broken: dict[str, str] = {}
+        self.authorities = Offers("authority", self.load)
+        self.dns_providers = Offers("DNS provider", self.load)
+        self.storages = Offers("storage", self.load)
+        self.notifiers = Offers("notifier", self.load)
+        self._offers = {
+            "register_authorities": self.authorities,
+            "register_dns_providers": self.dns_providers,
+            "register_storages": self.storages,
+            "register_notifiers": self.notifiers,
+        }
+
+    @property
+    def hook(self) -> pluggy.HookRelay:
+        """The hooks of `hookspecs`, as pluggy offers them."""
+        return self._manager.hook
+
+    def load(self, name: str) -> None:
+        """Load the plugin that `name` belongs to, unless it is loaded: `dns_x` itself, or `dns_x` for `dns_x.other`.
+
+        Raises `PluginMissing` with the cure, or `PluginBroken`.
+        """
+        plugin_name = _plugin_of(name)
+        if self._manager.has_plugin(plugin_name):
+            return
+        self.add(plugin_name, self._find(plugin_name))
+
+    def add(self, name: str, plugin: object) -> None:
+        """Register a plugin object (a module, usually) under `name`."""
+        try:
+            self._manager.register(plugin, name)
+            self._manager.check_pending()
+            for hook_name, offers in self._offers.items():
+                self._only(name, hook_name)(register=_register(name, offers))
+        except (pluggy.PluginValidationError, PluginBroken) as error:
+            self._broken[name] = str(error)
+            for offers in self._offers.values():
+                offers.drop(name)
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+            raise PluginBroken(f"plugin {name!r} is broken: {error}") from error
+
+    def news(self, hook_name: str, event: object) -> None:
+        """Tell `event` to each implementation of a news hook on its own; a failing one is logged."""
+        for implementation in getattr(self.hook, hook_name).get_hookimpls():
+            name = implementation.plugin_name
+            try:
+                self._only(name, hook_name)(event=event)
+            except Exception:  # noqa: BLE001  a stranger's code: whatever it raises must not stop the order or the others
+                _log.exception("plugin %s failed in %s", name, hook_name)
+
+    def installed(self) -> Sequence[InstalledPlugin]:
+        """Every plugin there is, loaded or not, by name; loads nothing."""
+        lines = []
+        for point in installed_entry_points():
+            distribution = point.dist
+            lines.append(
+                InstalledPlugin(
+                    name=point.name,
+                    distribution=distribution.name if distribution else "",
+                    version=distribution.version if distribution else "",
+                    state=self._state(point.name),
+                    built_in=point.name in BUILT_INS,
+                    offers=self._offers_of(point.name),
+                    reason=self._broken.get(point.name, ""),
+                )
+            )
+        return lines
+
+    def _state(self, name: str) -> str:
+        if name in self._broken:
+            return "broken"
+        return "active" if self._manager.has_plugin(name) else "installed"
+
+    def _offers_of(self, name: str) -> tuple[str, ...]:
+        return tuple(
+            f"{offers.kind} {item}" for offers in self._offers.values() for item in offers if _plugin_of(item) == name
+        )
+
+    def _only(self, name: str, hook_name: str) -> Callable[..., Any]:
+        """The hook as this one plugin implements it: one participant's failure does not end the call of the others."""
+        others = [plugin for other, plugin in self._manager.list_name_plugin() if other != name]
+        return self._manager.subset_hook_caller(hook_name, others)
+
+    def _find(self, name: str) -> object:
+        points = [point for point in installed_entry_points() if point.name == name]
+        if not points:
+            raise PluginMissing(_missing(name))
+        if len(points) > 1:
+            places = " and ".join(sorted(point.dist.name if point.dist else point.value for point in points))
+            raise PluginBroken(f"plugin {name!r} is offered twice, by {places}: uninstall one of them")
+        if name in BUILT_INS and (points[0].dist is None or points[0].dist.name != _DISTRIBUTION):
+            raise PluginBroken(f"plugin {name!r}: the name is reserved for the one built into {_DISTRIBUTION}")
+        failures: list[BaseException] = []
+        finder = _Finder(
+            GROUP,
+            [name],
+            on_load_failure_callback=lambda _manager, _point, error: failures.append(error),
+            on_missing_entrypoints_callback=None,
+        )
+        if failures:
+            self._broken[name] = f"{type(failures[0]).__name__}: {failures[0]}"
+            raise PluginBroken(f"plugin {name!r} does not load: {self._broken[name]}") from failures[0]
+        plugin: object = finder[name].plugin
+        return plugin
+
+
+def _plugin_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _register(plugin_name: str, offers: Offers) -> Callable[..., None]:
+    def register(
+        name: str,
+        factory: Callable[[Any, PluginContext], Any],
+        settings: type[PluginSettings],
+        summary: str = "",
+    ) -> None:
+        if _plugin_of(name) != plugin_name:
+            raise PluginBroken(f"it registers {name!r}; its names are {plugin_name!r} and '{plugin_name}.…'")
+        offers.take(Registration(name, factory, settings, summary))
+
+    return register
+
+
+def _missing(name: str) -> str:
+    extra = name.replace("_", "-")
+    if extra in _extras():
+        return f"plugin {name!r} is not installed: pip install 'acmehub[{extra}]'"
+    known = {*(point.name for point in installed_entry_points()), *(item.replace("-", "_") for item in _extras())}
+    near = _suggest(name, known)
+    return f"plugin {name!r} is not installed{near or f': pip install the distribution that has it (acmehub-{extra}?)'}"
+
+
+def _extras() -> Sequence[str]:
+    return importlib.metadata.metadata(_DISTRIBUTION).get_all("Provides-Extra") or ()
+
+
+def _suggest(name: str, known: Mapping[str, Any] | set[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def build_registry(names: Sequence[str] = (), *, built_ins: Sequence[str] = BUILT_INS) -> Registry:
+    """A registry with the built-in plugins and those of `names` loaded; `PluginMissing`, `PluginBroken`."""
+    registry = Registry()
+    for name in dict.fromkeys((*built_ins, *names)):
+        registry.load(name)
+    return registry

@@ -1,0 +1,82 @@
+"""The TXT ledger."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from acmehub.models import TxtRecord
+from acmehub.rules.orders import Lease
+from acmehub.storage.codec import Codec, read_time, time_value
+from acmehub.storage.driver import SqlDriver
+from acmehub.storage.resources import replace_row
+from acmehub.storage.statements import Sql, Together, Unit
+
+_DUE = "coalesce(run_at, created)"
+
+
+class SqlLedger:
+    """See `ports.store.Ledger`."""
+
+    def __init__(self, driver: SqlDriver) -> None:
+        self._driver = driver
+        self._codec = codec = Codec(TxtRecord, "txt_record", driver.dialect)
+        self._fields = tuple(name for name in codec.fields if name not in ("id", "version"))
+        self._of_order = Sql(
+            "SELECT {columns} FROM txt_record WHERE order_id = $1 ORDER BY created, id", columns=codec.columns
+        )
+        self._list = Sql("SELECT {columns} FROM txt_record ORDER BY created, id", columns=codec.columns)
+        self._delete = Sql("DELETE FROM txt_record WHERE id = $1")
+        self._claim = Sql(
+            "UPDATE txt_record SET lease_owner = $1, lease_until = $2, version = version + 1 WHERE id IN"
+            " (SELECT id FROM txt_record WHERE state = 'remove' AND {due} <= $3"
+            " AND (lease_until IS NULL OR lease_until <= $3) ORDER BY {due} LIMIT $4 {skip}) RETURNING {columns}",
+            columns=codec.columns,
+            due=_DUE,
+        )
+        self._next_due = Sql(
+            "SELECT min(CASE WHEN lease_until > {due} THEN lease_until ELSE {due} END) FROM txt_record"
+            " WHERE state = 'remove'",
+            due=_DUE,
+        )
+
+    async def of_order(self, order_id: str) -> Sequence[TxtRecord]:
+        """See `Ledger.of_order`."""
+        return await self._driver.point(self._select, self._of_order, order_id)
+
+    async def list(self) -> Sequence[TxtRecord]:
+        """See `Ledger.list`."""
+        return await self._driver.read(self._select, self._list)
+
+    def _select(self, sql: Sql, *values: str) -> Unit[tuple[TxtRecord, ...]]:
+        rows = yield sql(*values)
+        return tuple(map(self._codec.read, rows))
+
+    async def replace(self, record: TxtRecord) -> TxtRecord:
+        """See `Ledger.replace`."""
+        return await self._driver.write(replace_row, self._codec, self._fields, record)
+
+    async def remove(self, record: TxtRecord) -> None:
+        """See `Ledger.remove`."""
+        await self._driver.write(self._remove, record.id)
+
+    def _remove(self, record_id: str) -> Unit[None]:
+        yield Together((self._delete(record_id),), whole=True)
+
+    async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[TxtRecord]:
+        """See `Ledger.claim`; most overdue first."""
+        return await self._driver.write(self._claim_due, lease, now, limit)
+
+    def _claim_due(self, lease: Lease, now: datetime, limit: int) -> Unit[tuple[TxtRecord, ...]]:
+        dialect = self._driver.dialect
+        claim = self._claim(lease.owner, time_value(dialect, lease.until), time_value(dialect, now), limit)
+        rows = yield Together((claim,), whole=True)
+        records = [self._codec.read(row) for row in rows]
+        records.sort(key=lambda record: record.run_at or record.created)
+        return tuple(records)
+
+    async def next_due(self) -> datetime | None:
+        """See `Ledger.next_due`; a row that is leased is due when its lease is over."""
+        return await self._driver.point(self._due)
+
+    def _due(self) -> Unit[datetime | None]:
+        rows = yield self._next_due()
+        return read_time(self._driver.dialect, rows[0][0])

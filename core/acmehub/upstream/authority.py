@@ -1,0 +1,112 @@
+"""`AcmeRelay`: an ACME CA as the engine wants it, each verb one exchange in a thread of its own pool."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from acmehub.ports.authority import (
+    IssuedChain,
+    IssueRequest,
+    UpstreamAccount,
+    UpstreamAuthorization,
+    UpstreamOrder,
+    UpstreamRenewalInfo,
+)
+from acmehub.ports.plugins import PluginContext
+from acmehub.ports.settings import SettingsError
+from acmehub.upstream import chains
+from acmehub.upstream.directories import Directories
+from acmehub.upstream.exchange import Exchanger
+from acmehub.upstream.keys import new_account_key
+from acmehub.upstream.settings import RelaySettings
+from acmehub.upstream.steps import Steps
+
+THREADS = 32
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class AcmeRelay:
+    """A `RelayAuthority` for any RFC 8555 CA; `SettingsError` when `ca_file` is not there."""
+
+    def __init__(self, settings: RelaySettings, context: PluginContext) -> None:
+        self._settings = settings
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="relay")
+        exchanger = Exchanger(
+            settings.directory,
+            user_agent=context.user_agent,
+            ca_file=_ca_file(settings.ca_file, context.data_dir),
+            timeout=settings.timeout,
+            connections=THREADS,
+            now=context.clock.now,
+        )
+        directories = Directories(settings.directory, lambda url: exchanger.get(url).body, context.clock.monotonic)
+        self._steps = Steps(settings, exchanger, directories)
+
+    def __repr__(self) -> str:
+        return f"AcmeRelay({self.server!r})"
+
+    @property
+    def server(self) -> str:
+        """See `RelayAuthority.server`."""
+        return self._settings.directory
+
+    def new_account_key(self) -> bytes:
+        """See `RelayAuthority.new_account_key`; of the type in the settings."""
+        return new_account_key(self._settings.account_key_type)
+
+    def choose(self, chains_offered: tuple[str, ...]) -> int:
+        """See `RelayAuthority.choose`: by the common name of the topmost issuer, as certbot and lego do."""
+        return chains.choose(chains_offered, self._settings.preferred_chain)
+
+    async def register(self, key: bytes) -> UpstreamAccount:
+        """See `RelayAuthority.register`; `UpstreamRefused` names the setting where the CA wants more than we have."""
+        return await self._in_thread(self._steps.register, key)
+
+    async def new_order(self, account: UpstreamAccount, request: IssueRequest) -> UpstreamOrder:
+        """See `RelayAuthority.new_order`; a profile that the CA does not have is refused here, not dropped."""
+        return await self._in_thread(self._steps.new_order, account, request)
+
+    async def order(self, account: UpstreamAccount, url: str) -> UpstreamOrder:
+        """See `RelayAuthority.order`."""
+        return await self._in_thread(self._steps.order, account, url)
+
+    async def authorization(self, account: UpstreamAccount, url: str) -> UpstreamAuthorization:
+        """See `RelayAuthority.authorization`."""
+        return await self._in_thread(self._steps.authorization, account, url)
+
+    async def answer(self, account: UpstreamAccount, challenge_url: str) -> None:
+        """See `RelayAuthority.answer`; fine when the CA has been told before."""
+        await self._in_thread(self._steps.answer, account, challenge_url)
+
+    async def finalize(self, account: UpstreamAccount, finalize_url: str, order_url: str, csr: bytes) -> UpstreamOrder:
+        """See `RelayAuthority.finalize`; fine when the CA has a CSR already."""
+        return await self._in_thread(self._steps.finalize, account, finalize_url, order_url, csr)
+
+    async def certificate(self, account: UpstreamAccount, url: str) -> IssuedChain:
+        """See `RelayAuthority.certificate`."""
+        return await self._in_thread(self._steps.certificate, account, url)
+
+    async def revoke(self, account: UpstreamAccount, certificate: bytes, reason: int | None) -> None:
+        """See `RelayAuthority.revoke`; fine when it is revoked already."""
+        await self._in_thread(self._steps.revoke, account, certificate, reason)
+
+    async def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
+        """See `InformsOfRenewal.renewal_info`."""
+        return await self._in_thread(self._steps.renewal_info, cert_id)
+
+    async def _in_thread(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: verb(*args, **kwargs))
+
+
+def _ca_file(name: str, data_dir: Path) -> str:
+    if not name:
+        return ""
+    places = (Path(name), data_dir / name)
+    for place in places:
+        if place.is_file():
+            return str(place.resolve())
+    raise SettingsError(f"ca_file: there is no {' and no '.join(str(place) for place in places)} - `$.ca_file`")

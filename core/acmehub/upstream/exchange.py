@@ -1,0 +1,245 @@
+"""One HTTP exchange with a CA, in the calling thread: signed, bounded in size and time, its failures named.
+
+`acme.client.ClientNetwork` is not used for this: it drops the headers of an error (Retry-After), retries a rejected
+nonce once, reads bodies of any size, asks for a nonce before each step, and logs what it signs.
+"""
+
+import email.utils
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_environ_proxies
+
+from acmehub.ports.authority import (
+    UpstreamAccountLost,
+    UpstreamError,
+    UpstreamObjectLost,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+from acmehub.models.problems import ProblemType
+from acmehub.upstream.failures import failure, read_problem
+from acmehub.upstream.keys import AccountKey
+
+LARGEST_BODY = 1 << 20
+NONCE_ATTEMPTS = 8
+LONGEST_RETRY_AFTER = 3600.0
+_KEPT_NONCES = 64
+_CONNECT_TIMEOUT = 10.0
+_OCTETS_AT_ONCE = 1 << 16
+_SPARE_REDIRECTS = 5
+_NONCE = re.compile(r"[A-Za-z0-9_-]+")
+_REDIRECTS = (301, 302, 303, 307, 308)
+_NOTHING = (400, 404, 410)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A complete answer; `retry_after` in seconds from now."""
+
+    url: str
+    status: int
+    headers: CaseInsensitiveDict[str]
+    body: bytes
+    retry_after: float | None
+
+
+class Exchanger:
+    """Talks to one CA; used by several threads at once. Connections and nonces are kept between exchanges."""
+
+    def __init__(
+        self,
+        server: str,
+        *,
+        user_agent: str,
+        ca_file: str,
+        timeout: float,
+        connections: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._server = server
+        self._secure = urlsplit(server).scheme == "https"
+        self._user_agent = user_agent
+        self._verify: str | bool = ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or True
+        self._proxies: dict[str, dict[str, str]] = {}
+        self._timeout = timeout
+        self._now = now
+        self._adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections)
+        self._nonces: deque[str] = deque(maxlen=_KEPT_NONCES)  # the newest is used first
+
+    def close(self) -> None:
+        """End the kept connections."""
+        self._adapter.close()
+
+    def get(self, url: str) -> Answer:
+        """Read the directory, which needs no signature. Redirects are followed, never away from https.
+
+        Whatever is wrong with it says nothing about our account and orders: `UpstreamUnavailable`, or a rate limit.
+        """
+        try:
+            return self._checked(self._send("GET", url, None, {"Accept": "application/json"}))
+        except (UpstreamAccountLost, UpstreamObjectLost, UpstreamRefused) as error:
+            raise self._unavailable(f"{url}: {error.detail}") from error
+
+    def find(self, url: str) -> Answer | None:
+        """As `get`, but None where the CA says that it does not have, or does not understand, what is asked for."""
+        answer = self._send("GET", url, None, {"Accept": "application/json"})
+        if answer.status in _NOTHING:
+            return None
+        try:
+            return self._checked(answer)
+        except (UpstreamAccountLost, UpstreamRefused) as error:
+            raise self._unavailable(f"{url}: {error.detail}") from error
+
+    def post(
+        self,
+        url: str,
+        payload: bytes,
+        key: AccountKey,
+        *,
+        kid: str | None,
+        new_nonce: str,
+        accept: str = "application/json",
+    ) -> Answer:
+        """POST `payload` (empty: POST-as-GET) signed with `key`.
+
+        `new_nonce` is only asked when no nonce is left from an earlier answer. A rejected nonce is tried again with
+        the one that the refusal brought (RFC 8555 section 6.5).
+        """
+        headers = {"Content-Type": "application/jose+json", "Accept": accept}
+        for _ in range(NONCE_ATTEMPTS):
+            nonce = self._nonce(new_nonce)
+            answer = self._send("POST", url, key.sign(payload, url=url, nonce=nonce, kid=kid), headers)
+            if fresh := _nonce_in(answer):
+                self._nonces.append(fresh)
+            problem = read_problem(answer.body) if answer.status == 400 else None
+            if problem is None or problem.type != ProblemType.BAD_NONCE.urn:
+                break
+        return self._checked(answer)
+
+    def _nonce(self, new_nonce: str) -> str:
+        with suppress(IndexError):
+            return self._nonces.pop()
+        answer = self._send("HEAD", new_nonce, None, {})
+        nonce = _nonce_in(answer)
+        if not nonce:
+            self._checked(answer)
+            raise self._unavailable(f"newNonce gave no nonce (HTTP {answer.status})")
+        return nonce
+
+    def _checked(self, answer: Answer) -> Answer:
+        if 200 <= answer.status < 300:
+            return answer
+        if 300 <= answer.status < 400:
+            raise self._unavailable(f"{answer.url} answers with a redirect (HTTP {answer.status})")
+        acme = "Replay-Nonce" in answer.headers
+        raise failure(answer.url, answer.status, answer.body, answer.retry_after, self._server, acme=acme)
+
+    def _send(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+        end = time.monotonic() + 2 * self._timeout
+        for _ in range(_SPARE_REDIRECTS):
+            answer = self._send_once(method, url, body, headers, end)
+            location = answer.headers.get("Location", "")
+            if method != "GET" or answer.status not in _REDIRECTS or not location:
+                return answer
+            url = urljoin(url, location)
+        raise self._unavailable(f"{url}: more than {_SPARE_REDIRECTS} redirects")
+
+    def _send_once(self, method: str, url: str, body: bytes | None, headers: dict[str, str], end: float) -> Answer:
+        if self._secure and not url.startswith("https://"):
+            raise self._unavailable(f"the CA names an address that is not https: {url}")
+        common = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", "Connection": "keep-alive"}
+        try:
+            # the adapter alone, without a Session: no cookies, no .netrc, and the environment is not read each time
+            response = self._adapter.send(
+                requests.Request(method, url, data=body, headers={**common, **headers}).prepare(),
+                stream=True,
+                timeout=(min(_CONNECT_TIMEOUT, self._timeout), self._timeout),
+                verify=self._verify,
+                proxies=self._proxies_for(url),
+            )
+            try:
+                content = self._read(response, url, end)
+            finally:
+                response.close()  # what was read to its end is back in the pool by now
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise self._unavailable(_words(error, method, url)) from error
+        return Answer(url, response.status_code, response.headers, content, self.retry_after(response.headers))
+
+    def _proxies_for(self, url: str) -> dict[str, str]:
+        """What the environment says (HTTPS_PROXY, NO_PROXY …) for the URL's host, read once per host."""
+        host = urlsplit(url).netloc
+        if host not in self._proxies:
+            self._proxies[host] = get_environ_proxies(url, no_proxy=None)
+        return self._proxies[host]
+
+    def _read(self, response: requests.Response, url: str, end: float) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while part := response.raw.read1(_OCTETS_AT_ONCE, decode_content=True):
+            parts.append(part)
+            size += len(part)
+            if size > LARGEST_BODY:
+                raise self._unavailable(f"{url} answers with more than {LARGEST_BODY} octets")
+            if time.monotonic() > end:
+                raise self._unavailable(f"{url} took more than {2 * self._timeout:g} s to answer")
+        return b"".join(parts)
+
+    def retry_after(self, headers: CaseInsensitiveDict[str], longest: float = LONGEST_RETRY_AFTER) -> float | None:
+        """Seconds from now, as the header has it, at most `longest`; None without one that can be read."""
+        value = headers.get("Retry-After", "").strip()
+        if not value:
+            return None
+        if value.isascii() and value.isdigit():
+            seconds = float(value)
+        else:
+            when = _http_date(value)
+            if when is None:
+                return None
+            # measured on the clock that wrote it: the CA's may be hours away from ours
+            seconds = (when - (_http_date(headers.get("Date", "")) or self._now())).total_seconds()
+        return min(max(seconds, 0.0), longest)
+
+    def _unavailable(self, detail: str) -> UpstreamError:
+        return UpstreamUnavailable(detail, server=self._server)
+
+
+def _nonce_in(answer: Answer) -> str:
+    """The answer's nonce; none when it is not base64url (RFC 8555 section 6.5.1)."""
+    nonce = answer.headers.get("Replay-Nonce", "")
+    return nonce if _NONCE.fullmatch(nonce) and len(nonce) % 4 != 1 else ""
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        when = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def _words(error: BaseException, method: str, url: str) -> str:
+    """A failed exchange in words: the innermost cause, without the libraries' wrapping."""
+    if isinstance(error, requests.ConnectTimeout):
+        return f"{method} {url}: no connection in time"
+    if isinstance(error, requests.Timeout | urllib3.exceptions.ReadTimeoutError):
+        return f"{method} {url}: no answer in time"
+    cause: BaseException = error
+    while True:
+        inner = getattr(cause, "reason", None) or next(
+            (arg for arg in cause.args if isinstance(arg, BaseException)), None
+        )
+        if not isinstance(inner, BaseException) or inner is cause:
+            break
+        cause = inner
+    return f"{method} {url}: {str(cause) or type(cause).__name__}"

@@ -1,0 +1,63 @@
+"""The hub's account keys at CAs: making them, and signing requests with them."""
+
+from acme import challenges, jws, messages
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from josepy.errors import DeserializationError
+from josepy.json_util import decode_b64jose
+from josepy.jwa import ES256, ES384, ES512, RS256, JWASignature
+from josepy.jwk import JWK, JWKEC, JWKRSA
+
+from acmehub.upstream.settings import KeyType
+
+
+def new_account_key(kind: KeyType) -> bytes:
+    """A fresh key as PKCS #8 PEM; RSA keys take some tenths of a second."""
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+    if kind.startswith("rsa"):
+        key = rsa.generate_private_key(public_exponent=65537, key_size=int(kind.removeprefix("rsa")))
+    else:
+        key = ec.generate_private_key(ec.SECP384R1() if kind == "ec384" else ec.SECP256R1())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+class AccountKey:
+    """A loaded account key. Never shows itself."""
+
+    def __init__(self, pem: bytes) -> None:
+        self._jwk, self._algorithm = _load(pem)
+
+    def __repr__(self) -> str:
+        return "AccountKey(…)"
+
+    def sign(self, payload: bytes, *, url: str, nonce: str, kid: str | None) -> bytes:
+        """A flattened JWS (RFC 8555 section 6.2); with the public key in place of `kid` when there is none yet."""
+        signed = jws.JWS.sign(
+            payload, key=self._jwk, alg=self._algorithm, nonce=decode_b64jose(nonce), url=url, kid=kid
+        )
+        return str(signed.json_dumps()).encode()
+
+    def binding(self, kid: str, hmac_key: str, new_account_url: str) -> dict[str, object]:
+        """The External Account Binding of this key (section 7.3.4); `hmac_key` in base64url."""
+        directory = messages.Directory({"newAccount": new_account_url})
+        return messages.ExternalAccountBinding.from_data(self._jwk.public_key(), kid, hmac_key, directory)
+
+    def dns01_value(self, token: str) -> str:
+        """What must stand in the TXT record for a challenge's token (section 8.4); `ValueError` for no token."""
+        try:
+            challenge = challenges.DNS01(token=decode_b64jose(token))
+        except DeserializationError as error:
+            raise ValueError("a challenge token must be base64url") from error
+        return challenge.validation(self._jwk)
+
+
+def _load(pem: bytes) -> tuple[JWK, JWASignature]:
+    key = serialization.load_pem_private_key(pem, password=None)
+    if isinstance(key, rsa.RSAPrivateKey):
+        return JWKRSA(key=key), RS256
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        algorithms = {"secp256r1": ES256, "secp384r1": ES384, "secp521r1": ES512}
+        return JWKEC(key=key), algorithms[key.curve.name]
+    raise TypeError(f"an account key must be RSA or elliptic curve, not {type(key).__name__}")

@@ -1,0 +1,257 @@
+"""The steps of `AcmeRelay`, each in the calling thread.
+
+Extra exchanges are made in four cases only: no nonce is left, a nonce is rejected, the directory is (re)read, or a
+refusal is ambiguous (`unauthorized`: is it the account that is lost? `malformed` for an answered challenge and
+`orderNotReady` for a finalize: did an earlier attempt, whose answer was lost, succeed?).
+"""
+
+import base64
+from collections.abc import Callable
+
+import msgspec
+
+from acmehub.models import wire
+from acmehub.ports.authority import (
+    IssuedChain,
+    IssueRequest,
+    UpstreamAccount,
+    UpstreamAccountLost,
+    UpstreamAuthorization,
+    UpstreamObjectLost,
+    UpstreamOrder,
+    UpstreamRefused,
+    UpstreamRenewalInfo,
+    UpstreamUnavailable,
+)
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.upstream import documents
+from acmehub.upstream.directories import Directories, Directory
+from acmehub.upstream.exchange import Answer, Exchanger
+from acmehub.upstream.failures import NotThere
+from acmehub.upstream.keys import AccountKey
+from acmehub.upstream.settings import RelaySettings, hmac_key
+
+LONGEST_RENEWAL_RETRY = 86_400.0  # RFC 9773 section 4.3.2
+
+
+class Steps:
+    """One CA, as `settings` say; used by several threads at once."""
+
+    def __init__(self, settings: RelaySettings, exchanger: Exchanger, directories: Directories) -> None:
+        self.server = settings.directory
+        self._settings = settings
+        self._exchanger = exchanger
+        self._directories = directories
+        self._loaded: tuple[bytes, AccountKey] | None = None
+
+    def register(self, key: bytes) -> UpstreamAccount:
+        """newAccount (RFC 8555 section 7.3)."""
+        directory = self._directories.current()
+        self._check_terms(directory)
+        try:
+            answer = self._post_to(lambda to: to.new_account, key, None, lambda to: self._account_payload(to, key))
+        except UpstreamRefused as refusal:
+            if self._account_is_lost(refusal, key, None):
+                raise UpstreamAccountLost(refusal.detail, server=self.server) from refusal
+            raise
+        if documents.read_status(answer, self.server) != "valid":
+            raise UpstreamAccountLost("the CA has deactivated the account of this key", server=self.server)
+        url = answer.headers.get("Location", "")
+        if not url:
+            raise UpstreamUnavailable("newAccount gave no account URL", server=self.server)
+        return UpstreamAccount(url=url, key=key)
+
+    def _check_terms(self, directory: Directory) -> None:
+        meta = directory.meta
+        if meta.terms_of_service and not self._settings.agrees:
+            raise self._refused(
+                ProblemType.USER_ACTION_REQUIRED,
+                f"this CA has terms of service ({meta.terms_of_service}): read them and set terms_of_service_agreed",
+            )
+        if meta.external_account_required and not self._settings.eab_kid:
+            raise self._refused(
+                ProblemType.EXTERNAL_ACCOUNT_REQUIRED,
+                "this CA wants an External Account Binding: set eab_kid and eab_hmac_key",
+            )
+
+    def _account_payload(self, directory: Directory, key: bytes) -> bytes:
+        settings = self._settings
+        payload: dict[str, object] = {}
+        if directory.meta.terms_of_service:
+            payload["termsOfServiceAgreed"] = True
+        if settings.email:
+            payload["contact"] = [f"mailto:{settings.email}"]
+        if settings.eab_kid:
+            payload["externalAccountBinding"] = self._key(key).binding(
+                settings.eab_kid, hmac_key(settings.eab_hmac_key), directory.new_account
+            )
+        return msgspec.json.encode(payload)
+
+    def new_order(self, account: UpstreamAccount, request: IssueRequest) -> UpstreamOrder:
+        """newOrder (section 7.4)."""
+        directory = self._directories.current()
+        profile = request.profile or self._settings.profile
+        if profile and profile not in directory.meta.profiles:  # it may be newer than what we have kept
+            self._directories.forget(directory)
+            directory = self._directories.current()
+        if profile and profile not in directory.meta.profiles:
+            offered = ", ".join(sorted(directory.meta.profiles)) or "none"
+            raise self._refused(ProblemType.INVALID_PROFILE, f"the CA has no profile {profile!r}; it offers: {offered}")
+        payload = documents.new_order_payload(request, profile=profile, replaces=bool(directory.renewal_info))
+        answer = self._as_account(
+            account, lambda: self._post_to(lambda to: to.new_order, account.key, account.url, payload)
+        )
+        order = documents.read_order(answer, "", self.server)
+        if not order.url:
+            raise UpstreamUnavailable("newOrder gave no order URL", server=self.server)
+        return order
+
+    def order(self, account: UpstreamAccount, url: str) -> UpstreamOrder:
+        """Read an order."""
+        return documents.read_order(self._fetch(account, url), url, self.server)
+
+    def authorization(self, account: UpstreamAccount, url: str) -> UpstreamAuthorization:
+        """Read an authorization (section 7.5)."""
+        answer = self._fetch(account, url)
+        return documents.read_authorization(answer, url, self._key(account.key), self.server)
+
+    def answer(self, account: UpstreamAccount, challenge_url: str) -> None:
+        """Answer a challenge (section 7.5.1)."""
+        try:
+            self._as_account(account, lambda: self._post(challenge_url, b"{}", account.key, account.url))
+        except UpstreamRefused as refusal:
+            if refusal.problem.type != ProblemType.MALFORMED.urn:
+                raise
+            if documents.read_status(self._fetch(account, challenge_url), self.server) == "pending":
+                raise
+
+    def finalize(self, account: UpstreamAccount, finalize_url: str, order_url: str, csr: bytes) -> UpstreamOrder:
+        """Send the CSR (section 7.4)."""
+        payload = msgspec.json.encode(wire.Finalize(csr=_base64url(csr)))
+        try:
+            answer = self._as_account(account, lambda: self._post(finalize_url, payload, account.key, account.url))
+        except UpstreamRefused as refusal:
+            if refusal.problem.type != ProblemType.ORDER_NOT_READY.urn:
+                raise
+            order = self.order(account, order_url)
+            if order.status == "pending":
+                raise
+            if order.status == "ready":  # the CA's parts disagree for a moment
+                raise UpstreamUnavailable(refusal.detail, server=self.server) from refusal
+            return order
+        return documents.read_order(answer, order_url, self.server)
+
+    def certificate(self, account: UpstreamAccount, url: str) -> IssuedChain:
+        """Download a chain (section 7.4.2)."""
+        accept = "application/pem-certificate-chain"
+        answer = self._as_account(account, lambda: self._post(url, b"", account.key, account.url, accept=accept))
+        return documents.read_chain(answer, self.server)
+
+    def revoke(self, account: UpstreamAccount, certificate: bytes, reason: int | None) -> None:
+        """revokeCert (section 7.6)."""
+        payload: dict[str, object] = {"certificate": _base64url(certificate)}
+        if reason is not None:
+            payload["reason"] = reason
+        body = msgspec.json.encode(payload)
+        if not self._directories.current().revoke_cert:
+            raise self._refused(ProblemType.UNAUTHORIZED, "this CA offers no revocation")
+        try:
+            self._as_account(account, lambda: self._post_to(lambda to: to.revoke_cert, account.key, account.url, body))
+        except UpstreamRefused as refusal:
+            if refusal.problem.type != ProblemType.ALREADY_REVOKED.urn:
+                raise
+
+    def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
+        """When to renew a certificate (RFC 9773 section 4.2); unsigned. A body that cannot be read is no answer."""
+        directory = self._directories.current()
+        if not directory.renewal_info:
+            return None
+        answer = self._exchanger.find(f"{directory.renewal_info}/{cert_id}")
+        if answer is None:
+            return None
+        retry_after = self._exchanger.retry_after(answer.headers, LONGEST_RENEWAL_RETRY)
+        return documents.read_renewal_info(answer, retry_after, self.server)
+
+    def _fetch(self, account: UpstreamAccount, url: str) -> Answer:
+        """POST-as-GET (RFC 8555 section 6.3)."""
+        return self._as_account(account, lambda: self._post(url, b"", account.key, account.url))
+
+    def _as_account(self, account: UpstreamAccount, exchange: Callable[[], Answer]) -> Answer:
+        """An exchange whose `unauthorized` is looked into: it may be about the object, or about our account."""
+        try:
+            return exchange()
+        except UpstreamRefused as refusal:
+            if self._account_is_lost(refusal, account.key, account.url):
+                raise UpstreamAccountLost(refusal.detail, server=self.server) from refusal
+            raise
+
+    def _account_is_lost(self, refusal: UpstreamRefused, key: bytes, url: str | None) -> bool:
+        """Ask the CA for the account, by its URL or its key (RFC 8555 sections 7.3.1 and 7.3.6)."""
+        if refusal.problem.type != ProblemType.UNAUTHORIZED.urn:
+            return False
+        try:
+            if url is None:
+                existing = msgspec.json.encode({"onlyReturnExisting": True})
+                answer = self._post_to(lambda to: to.new_account, key, None, existing)
+            else:
+                answer = self._post(url, b"", key, url)
+        except UpstreamAccountLost:
+            return url is not None  # there is none with this key: the refusal was about making one
+        except UpstreamObjectLost:
+            return True
+        except UpstreamRefused as again:
+            return again.problem.type == ProblemType.UNAUTHORIZED.urn
+        return documents.read_status(answer, self.server) != "valid"
+
+    def _post_to(
+        self,
+        resource: Callable[[Directory], str],
+        key: bytes,
+        kid: str | None,
+        payload: bytes | Callable[[Directory], bytes],
+    ) -> Answer:
+        """POST to a resource of the directory; when it has moved (or newNonce has), once more where it is now."""
+        directory = self._directories.current()
+        try:
+            return self._post_in(directory, resource, key, kid, payload)
+        except (UpstreamObjectLost, NotThere) as error:
+            moved = self._directories.current()
+            if (resource(moved), moved.new_nonce) == (resource(directory), directory.new_nonce):
+                detail = f"{error.detail}, although the directory names it"
+                raise UpstreamUnavailable(detail, server=self.server) from error
+        return self._post_in(moved, resource, key, kid, payload)
+
+    def _post_in(
+        self,
+        directory: Directory,
+        resource: Callable[[Directory], str],
+        key: bytes,
+        kid: str | None,
+        payload: bytes | Callable[[Directory], bytes],
+    ) -> Answer:
+        return self._post(resource(directory), payload if isinstance(payload, bytes) else payload(directory), key, kid)
+
+    def _post(
+        self, url: str, payload: bytes, key: bytes, kid: str | None, *, accept: str = "application/json"
+    ) -> Answer:
+        directory = self._directories.current()
+        try:
+            return self._exchanger.post(
+                url, payload, self._key(key), kid=kid, new_nonce=directory.new_nonce, accept=accept
+            )
+        except (UpstreamObjectLost, NotThere):
+            self._directories.forget(directory)  # the CA may have moved
+            raise
+
+    def _key(self, pem: bytes) -> AccountKey:
+        loaded = self._loaded
+        if loaded is None or loaded[0] != pem:
+            loaded = self._loaded = (pem, AccountKey(pem))
+        return loaded[1]
+
+    def _refused(self, type: ProblemType, detail: str) -> UpstreamRefused:
+        return UpstreamRefused(Problem(type, detail).document(), server=self.server)
+
+
+def _base64url(octets: bytes) -> str:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()

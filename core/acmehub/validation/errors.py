@@ -1,0 +1,22 @@
+"""What a look for a proof can end with instead of the proof."""
+
+from acmehub.models.problems import ProblemType
+
+LONGEST = 200
+SHOWN = 60
+
+
+class Unproven(Exception):
+    """The proof was not seen: the problem type for the challenge's error, and words for its client (ASCII, short)."""
+
+    def __init__(self, type: ProblemType, detail: str) -> None:
+        text = ascii(detail)[1:-1] if not detail.isascii() or not detail.isprintable() else detail
+        self.type = type
+        self.detail = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+        super().__init__(self.detail)
+
+
+def received(data: bytes) -> str:
+    """The beginning of what came, for a message."""
+    text = ascii(data[:SHOWN].decode("latin-1"))
+    return text[: SHOWN + 20] + ("..." if len(data) > SHOWN else "")

@@ -1,0 +1,110 @@
+"""http-01 (RFC 8555 section 8.3; addresses: RFC 8738 section 4): a file below `/.well-known/acme-challenge/`."""
+
+import hmac
+import re
+import ssl
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from acmehub.config import Verify
+from acmehub.models.identifiers import canonical
+from acmehub.rules.names import syntax_flaw
+from acmehub.models.problems import ProblemType
+from acmehub.validation.fetching import Answer, described, fetch
+from acmehub.validation.egress import Reach
+from acmehub.validation.errors import Unproven
+
+PATH = "/.well-known/acme-challenge/"
+PORTS = {"http": 80, "https": 443}
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TARGET = re.compile(r"[\x21-\x7e]{1,2000}")
+_TRAILING = b" \t\r\n"
+
+
+class Http01:
+    """Looks for http-01 proofs."""
+
+    def __init__(self, settings: Verify, reach: Reach, user_agent: str) -> None:
+        self._settings = settings
+        self._reach = reach
+        self._user_agent = user_agent
+        self._ports = frozenset({*PORTS.values(), settings.http_port, settings.tls_port})
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._tls.check_hostname = False  # a redirect to https proves no more than the http it comes from
+        self._tls.verify_mode = ssl.CERT_NONE
+
+    async def look(self, host: str, token: str, key_authorization: str, trail: list[str]) -> str:
+        """Where the proof for `host` (a name or an address) was seen. Raises `Unproven`."""
+        port = self._settings.http_port
+        url = f"http://{_bracketed(host)}{'' if port == 80 else f':{port}'}{PATH}{token}"
+        answer = await self._get(url, trail)
+        redirects = 0
+        while answer.status in _REDIRECTS:
+            if redirects == self._settings.redirects:
+                raise Unproven(ProblemType.CONNECTION, f"{host}: more than {redirects} redirects, the last to {url}")
+            redirects += 1
+            url = _redirected(url, answer)
+            answer = await self._get(url, trail)
+        _check(answer, token, key_authorization, elsewhere=redirects > 0)
+        return f"{url} at {answer.at}"
+
+    async def _get(self, url: str, trail: list[str]) -> Answer:
+        parts, host, port = self._checked(url)
+        tls = self._tls if parts.scheme == "https" else None
+        shown = _bracketed(host) + ("" if port == PORTS[parts.scheme] else f":{port}")
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection = await self._reach.connect(host, port, trail, tls=tls, sni=host if tls else None)
+        try:
+            return await fetch(connection, shown, target, self._user_agent, self._settings.response_bytes)
+        finally:
+            await connection.close()
+
+    def _checked(self, url: str) -> tuple[SplitResult, str, int]:
+        """The parts of a URL that may be asked, its host and its port."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
+        except ValueError as error:
+            raise _not_followed(url, "it is no URL") from error
+        if parts.scheme not in PORTS:
+            raise _not_followed(url, "only http and https are")
+        if parts.username is not None or parts.password is not None:
+            raise _not_followed(url, "it has credentials")
+        if port not in self._ports:
+            raise _not_followed(url, f"only ports {', '.join(map(str, sorted(self._ports)))} are")
+        host = canonical(host)
+        if "%" in host or (":" not in host and syntax_flaw(host) is not None):
+            raise _not_followed(url, "its host is no name")
+        return parts, host, port
+
+
+def _redirected(url: str, answer: Answer) -> str:
+    if not _TARGET.fullmatch(answer.location):
+        raise Unproven(
+            ProblemType.CONNECTION, f"{answer.at}: a redirect (status {answer.status}) without a good Location"
+        )
+    try:
+        return urljoin(url, answer.location).partition("#")[0]
+    except ValueError as error:
+        raise _not_followed(answer.location, "it is no URL") from error
+
+
+def _not_followed(url: str, why: str) -> Unproven:
+    return Unproven(ProblemType.CONNECTION, f"a redirect to {url[:100]} is not followed: {why}")
+
+
+def _check(answer: Answer, token: str, key_authorization: str, *, elsewhere: bool) -> None:
+    """The body is the key authorization, white space at its end aside.
+
+    Where redirects led `elsewhere`, nothing that came is told: it may be what only this machine can read.
+    """
+    body = answer.body.rstrip(_TRAILING)
+    if answer.status == 200 and hmac.compare_digest(body, key_authorization.encode()):
+        return
+    came = f"status {answer.status}" if elsewhere else described(answer)
+    if answer.status == 200 and body.startswith(f"{token}.".encode()):
+        raise Unproven(ProblemType.UNAUTHORIZED, f"{answer.at}: the key authorization of another account key: {came}")
+    raise Unproven(ProblemType.INCORRECT_RESPONSE, f"{answer.at}: not the key authorization: {came}")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

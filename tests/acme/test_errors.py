@@ -1,0 +1,110 @@
+"""What goes wrong on our side is a problem, too, and says no more than it should (RELIABILITY.md 1, 5)."""
+
+import logging
+
+import pytest
+
+from acmehub.ports.store import StoreUnavailable
+from acmehub.testing.acme_client import AcmeClient
+from tests.acme.lab import Lab
+
+
+async def test_an_unavailable_storage_is_503_with_retry_after_and_a_nonce(
+    lab: Lab, client: AcmeClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def unavailable(*_: object) -> None:
+        raise StoreUnavailable("/secret/place/acmehub.db is locked")
+
+    monkeypatch.setattr(lab.hub.store.orders, "add", unavailable)
+    reply = await client.new_order(["a.corp.test"], status=503)
+    assert (reply.problem, reply.retry_after) == ("serverInternal", 10)
+    assert "/secret/place" not in reply.body.decode()
+    assert "/secret/place" in str([vars(record) for record in caplog.records])
+
+
+async def test_an_unexpected_exception_is_a_bare_server_internal_with_a_reference_that_the_log_has(
+    lab: Lab, client: AcmeClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("inner secret")
+
+    monkeypatch.setattr(lab.hub.store.orders, "add", broken)
+    with caplog.at_level(logging.ERROR):
+        reply = await client.new_order(["a.corp.test"], status=500)
+    assert reply.problem == "serverInternal"
+    assert reply.json["detail"] == f"internal error, reference {reply.json['reference']}"
+    assert "inner secret" not in reply.body.decode()
+    (record,) = [record for record in caplog.records if record.name == "acmehub.acme.server.app"]
+    assert record.__dict__["reference"] == reply.json["reference"]
+    assert record.exc_info is not None
+    assert "a.corp.test" not in record.getMessage()
+
+
+async def test_a_defect_before_the_signature_is_checked_has_a_nonce_too(
+    lab: Lab, client: AcmeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(lab.hub.store.accounts, "actor", broken)
+    assert (await client.new_order(["a.corp.test"], status=500)).problem == "serverInternal"
+
+
+async def test_healthz_and_readyz_say_what_is(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await lab.http.get("/healthz")).status_code == 200
+    assert (await lab.http.get("/readyz")).status_code == 200
+
+    async def unavailable() -> None:
+        raise StoreUnavailable("/secret/place/acmehub.db is read-only")
+
+    monkeypatch.setattr(lab.hub.store, "ping", unavailable)
+    not_ready = await lab.http.get("/readyz")
+    assert not_ready.status_code == 503
+    assert "/secret" not in not_ready.text
+    monkeypatch.undo()
+    lab.hub.stop()
+    assert (await lab.http.get("/readyz")).status_code == 503
+    assert (await lab.http.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("POST", "/healthz", 405)])
+async def test_errors_beside_acme_are_problem_documents_without_acme_types(
+    lab: Lab, method: str, path: str, status: int
+) -> None:
+    response = await lab.http.request(method, path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["type"] == "about:blank"
+    assert "replay-nonce" not in response.headers
+
+
+async def test_a_plugins_route_is_served_and_its_failure_shows_nothing(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    import httpx
+    from litestar import get
+
+    from acmehub import hookimpl
+    from acmehub.acme.server import create_app
+
+    @get("/extra", sync_to_thread=False)
+    def extra() -> str:
+        return "here"
+
+    @get("/broken", sync_to_thread=False)
+    def broken() -> str:
+        raise ZeroDivisionError("inner secret")
+
+    class Routes:
+        @hookimpl
+        def register_routes(self) -> list[object]:
+            return [extra, broken]
+
+    lab.hub.registry.add("routes", Routes())
+    transport = httpx.ASGITransport(create_app(lab.hub))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="https://hub.test") as http:
+        assert (await http.get("/extra")).text == "here"
+        response = await http.get("/broken")
+        assert response.status_code == 500
+        assert "secret" not in response.text
+        assert (await http.get("/acme/directory")).status_code == 200

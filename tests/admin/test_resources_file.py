@@ -1,0 +1,262 @@
+"""`apply` and `export`: idempotent, by name, all faults at once, secrets left out."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from acmehub.models import Role, RoleAssignment, TokenState
+from acmehub.admin.authorities import NewAuthority
+from acmehub.admin.declared_resources import InvalidFile, read_declared
+from acmehub.admin.export import export
+from acmehub.admin.plugin_resources import Sources
+from acmehub.admin.principals import NewPrincipal
+from acmehub.admin.resources_file import Applied, Step
+from acmehub.admin.tokens import NewToken
+from tests.admin.conftest import ROOT, House
+
+SECRET = "correct horse battery"
+FILE = """
+[[authority]]
+name = "pebble"
+plugin = "ca_fake"
+default = true
+settings = { directory = "https://127.0.0.1:14000/dir", email = "ops@example.test" }
+
+[[managed_challenge]]
+name = "corp zone"
+plugin = "dns_fake"
+match = "corp.test, *.corp.test"
+tags = ["production"]
+propagation = { mode = "delay", delay = 5 }
+settings = { server = "127.0.0.1", port = 5353, key_secret = "env:TSIG" }
+
+[[principal]]
+name = "firewall-01"
+type = "application"
+roles = ["managed_acme_consumer:production"]
+
+[[token]]
+title = "Example ACME EAB Credentials"
+principal = "firewall-01"
+scope = ["managed_acme_consumer"]
+names = "*.corp.test"
+authorization = "preapproved"
+expires = 2099-01-31T12:00:00Z
+"""
+SOURCES = Sources({"TSIG": SECRET}, Path())
+
+
+async def apply(house: House, text: str = FILE, *, dry_run: bool = False, sources: Sources = SOURCES) -> Applied:
+    return await house.files.apply(read_declared(text, "r.toml"), ROOT, sources=sources, dry_run=dry_run)
+
+
+async def exported(house: House) -> str:
+    return await export(
+        house.principals, house.tokens, house.managed_challenges, house.authorities, house.profiles, ROOT
+    )
+
+
+def steps(applied: Applied) -> list[Step]:
+    return [change.step for change in applied.changes]
+
+
+async def test_a_file_is_applied_once_and_then_changes_nothing(house: House) -> None:
+    first = await apply(house)
+    assert steps(first) == [Step.CREATE] * 4
+    assert [item.token.title for item in first.tokens] == ["Example ACME EAB Credentials"]
+    audited = len(await house.audited())
+    again = await apply(house)
+    assert steps(again) == [Step.UNCHANGED] * 4
+    assert again.tokens == ()
+    assert len(await house.audited()) == audited
+    challenge = await house.managed_challenges.show("corp zone", ROOT)
+    assert challenge.settings == {"server": "127.0.0.1", "port": 5353, "key_secret": "(secret)", "backups": ()}
+    assert (await house.principals.show("firewall-01", ROOT)).roles == (
+        RoleAssignment(Role.MANAGED_ACME_CONSUMER, ("production",)),
+    )
+
+
+async def test_a_dry_run_says_the_same_and_writes_nothing(house: House) -> None:
+    assert steps(await apply(house, dry_run=True)) == [Step.CREATE] * 4
+    assert await house.principals.list(ROOT) == []
+    assert list(await house.audited()) == []
+
+
+async def test_what_changes_is_named_field_by_field(house: House) -> None:
+    await apply(house)
+    text = (
+        FILE.replace("5353", "53")
+        .replace("*.corp.test, ", "")
+        .replace('roles = ["managed_acme_consumer:production"]', 'roles = ["managed_acme_consumer"]')
+        .replace("preapproved", "accept")
+    )
+    changes = {change.name: change for change in (await apply(house, text)).changes}
+    assert changes["pebble"].step is Step.UNCHANGED
+    assert changes["corp zone"].fields == ("settings.port",)
+    assert changes["firewall-01"].fields == ("roles",)
+    assert changes["Example ACME EAB Credentials"].fields == ("authorization",)
+    assert steps(await apply(house, text)) == [Step.UNCHANGED] * 4
+
+
+async def test_another_secret_is_noticed_without_being_shown(house: House) -> None:
+    await apply(house)
+    applied = await apply(house, sources=Sources({"TSIG": "other"}, Path()))
+    assert applied.changes[1].fields == ("settings.key_secret",)
+    assert "other" not in repr(applied)
+
+
+async def test_a_field_that_is_left_out_goes_back_to_its_default(house: House) -> None:
+    await apply(house)
+    text = FILE.replace('names = "*.corp.test"\n', "").replace('tags = ["production"]\n', "")
+    assert [change.fields for change in (await apply(house, text)).changes] == [(), ("tags",), (), ("names",)]
+    assert (await house.tokens.show("Example ACME EAB Credentials", ROOT)).names == ""
+
+
+async def test_a_setting_that_is_left_out_stays(house: House) -> None:
+    await apply(house)
+    text = FILE.replace(', key_secret = "env:TSIG"', "").replace(', email = "ops@example.test"', "")
+    assert steps(await apply(house, text)) == [Step.UNCHANGED] * 4
+
+
+async def test_the_default_mark_moves_to_where_the_file_has_it_and_stays_without(house: House) -> None:
+    await house.authorities.add(NewAuthority(name="local", plugin="ca_fake"), ROOT)
+    await apply(house)
+    assert [(item.name, item.default) for item in await house.authorities.list(ROOT)] == [
+        ("local", False),
+        ("pebble", True),
+    ]
+    assert steps(await apply(house, FILE.replace("default = true\n", ""))) == [Step.UNCHANGED] * 4
+
+
+async def test_an_authority_of_another_plugin_begins_anew(house: House) -> None:
+    await apply(house)
+    applied = await apply(house, FILE.replace('"ca_fake"', '"ca_fake.other"').replace("email", "eab_kid"))
+    assert applied.changes[0].fields == ("plugin",)
+    assert (await house.authorities.show("pebble", ROOT)).settings["email"] == ""
+
+
+async def test_a_revoked_token_is_left_alone(house: House) -> None:
+    await apply(house)
+    await house.tokens.revoke("Example ACME EAB Credentials", ROOT)
+    assert steps(await apply(house)) == [Step.UNCHANGED] * 4
+    assert (await house.tokens.show("Example ACME EAB Credentials", ROOT)).state is TokenState.REVOKED
+
+
+async def test_tokens_of_one_title_belong_to_their_principals(house: House) -> None:
+    role = (RoleAssignment(Role.MANAGED_ACME_CONSUMER),)
+    await house.principals.add(NewPrincipal(name="other", roles=role), ROOT)
+    title = "Example ACME EAB Credentials"
+    await house.tokens.add(NewToken(title=title, principal="other"), ROOT)
+    assert steps(await apply(house)) == [Step.CREATE] * 4
+    assert steps(await apply(house)) == [Step.UNCHANGED] * 4
+    await house.tokens.add(NewToken(title=title, principal="firewall-01"), ROOT)
+    with pytest.raises(InvalidFile, match="several tokens of this title"):
+        await apply(house)
+
+
+async def test_what_an_export_says_is_taken_back_without_a_change(house: House) -> None:
+    await apply(house)
+    text = await exported(house)
+    assert SECRET not in text
+    assert "# settings.key_secret is a secret and left out" in text
+    assert steps(await apply(house, text)) == [Step.UNCHANGED] * 4
+    entries = tomllib.loads(text)
+    assert entries["token"] == [
+        {
+            "title": "Example ACME EAB Credentials",
+            "principal": "firewall-01",
+            "names": "*.corp.test",
+            "authorization": "preapproved",
+            "expires": entries["token"][0]["expires"],
+        }
+    ]
+    assert entries["managed_challenge"][0]["settings"] == {"server": "127.0.0.1", "port": 5353}
+
+
+async def test_an_export_of_odd_rows_is_still_a_file(house: House) -> None:
+    await house.principals.add(NewPrincipal(name='say "hi" \\ \u00fc', enabled=False), ROOT)
+    role = (RoleAssignment(Role.MANAGED_ACME_CONSUMER, ("a", "b")),)
+    await house.principals.add(NewPrincipal(name="app", roles=role), ROOT)
+    await house.tokens.add(NewToken(title="used", principal="app", use_limit=3, networks=("192.0.2.0/24",)), ROOT)
+    await house.tokens.add(NewToken(title="gone", principal="app"), ROOT)
+    await house.tokens.revoke("gone", ROOT)
+    applied = await apply(house, await exported(house))
+    assert [(change.name, change.step) for change in applied.changes] == [
+        ('say "hi" \\ \u00fc', Step.UNCHANGED),
+        ("app", Step.UNCHANGED),
+        ("used", Step.UNCHANGED),
+    ]
+
+
+async def test_an_export_outlives_a_plugin(house: House) -> None:
+    import msgspec
+
+    view = await house.authorities.add(NewAuthority(name="ca", plugin="ca_fake"), ROOT)
+    row = await house.store.authorities.get(view.id)
+    assert row is not None
+    await house.store.authorities.replace(msgspec.structs.replace(row, plugin="ca_nowhere"))
+    text = await exported(house)
+    assert "# plugin 'ca_nowhere' is not installed" in text
+    assert tomllib.loads(text)["authority"] == [{"name": "ca", "plugin": "ca_nowhere", "default": True}]
+
+
+# -------------------------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[[authority]\n", "r.toml: not TOML: .*line 1"),
+        ("a = 1\n[[tokn]]", "r.toml: tokn: unknown table; did you mean 'token'"),
+        ("[[token]]\ntitel = 'x'", r"\[\[token\]\] number 1: titel: unknown key; did you mean 'title'"),
+        ("[[token]]\ntitle = 'x'", r"\[\[token\]\] 'x': entry: object missing required field `principal`"),
+        ("[[token]]\ntitle = 'x'\nprincipal = 'p'\nscope = ['root']", r"'x': scope\[0\]: invalid enum value 'root'"),
+        ("[[token]]\ntitle = 'x'\nprincipal = 'p'\nexpires = 2027-01-01", "expires: expected `datetime.*`, got `date`"),
+        ("[[principal]]\nname = 'p'\nroles = ['root']", "'p': roles: 'root' is no role; there are administrator, "),
+        ("[[principal]]\nname = 'p'\nroles = 'root'", "'p': roles: expected `array`, got `str`"),
+        ("[[principal]]\nname = 'p'\n[[principal]]\nname = 'p'", "'p': declared twice"),
+        ("authority = 5", r"\[\[authority\]\] number 1: entry: must be a table"),
+        (
+            "[[authority]]\nname='a'\nplugin='x'\ndefault=true\n[[authority]]\nname='b'\nplugin='x'\ndefault=true",
+            "only one can be the default, not a and b",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_read_names_place_and_cure(text: str, fault: str) -> None:
+    with pytest.raises(InvalidFile, match=fault):
+        read_declared(text, "r.toml")
+
+
+def test_one_table_with_single_brackets_is_taken_as_meant() -> None:
+    assert read_declared("[principal]\nname = 'p'", "r.toml").principals == (NewPrincipal(name="p"),)
+
+
+async def test_all_faults_are_found_before_anything_is_written(house: House) -> None:
+    text = (
+        FILE.replace('"dns_fake"', '"dns_cloudfare"')
+        .replace('"https://127.0.0.1:14000/dir"', "5")
+        .replace('principal = "firewall-01"', 'principal = "nobody"')
+        .replace('name = "firewall-01"', 'name = " "')
+    )
+    with pytest.raises(InvalidFile) as caught:
+        await apply(house, text)
+    assert [fault.split(":")[0] for fault in caught.value.faults] == [
+        "[[authority]] 'pebble'",
+        "[[managed_challenge]] 'corp zone'",
+        "[[principal]] ' '",
+        "[[token]] 'Example ACME EAB Credentials'",
+    ]
+    assert list(await house.audited()) == []
+
+
+async def test_a_scope_beyond_the_roles_that_the_file_gives_is_a_fault(house: House) -> None:
+    await apply(house)
+    text = FILE.replace('roles = ["managed_acme_consumer:production"]', 'roles = ["auditor"]')
+    with pytest.raises(InvalidFile, match="'firewall-01' has not the role managed_acme_consumer"):
+        await apply(house, text)
+
+
+async def test_a_missing_environment_variable_is_a_fault(house: House) -> None:
+    with pytest.raises(InvalidFile, match=r"settings.key_secret: the environment has no variable TSIG"):
+        await apply(house, sources=Sources({}, Path()))

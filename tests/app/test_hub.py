@@ -1,0 +1,176 @@
+"""The composition root: what a first start makes, in which order parts open and close, what ends a process."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from acmehub.config import Config, ConfigError, Storage, load_config
+from acmehub.app.bootstrap import found, prepare_data_dir
+from acmehub.app.hub import Hub, build_hub
+from acmehub.models import ManagedChallenge, Role
+from acmehub.ports.authority import SigningAuthority
+from acmehub.ports.settings import Secret, SettingsError
+from acmehub.ports.store import StoreUnavailable
+from acmehub.runtime.plugins import PluginMissing
+from acmehub.runtime.vault import VaultError, encode_key
+
+
+def config_in(folder: Path) -> Config:
+    return load_config(overrides={"data_dir": folder / "data"})
+
+
+async def test_a_first_start_makes_an_administrator_and_an_authority_that_can_sign(tmp_path: Path) -> None:
+    hub = build_hub(config_in(tmp_path))
+    async with hub.running():
+        (administrator,) = await hub.store.principals.list()
+        (local,) = await hub.store.authorities.list()
+        assert administrator.assignments(Role.ADMINISTRATOR)
+        assert local.default
+        assert isinstance((await hub.instances.authority(local.id)).object, SigningAuthority)
+        assert {entry.action for entry in await hub.store.records.audited()} == {"principal.add", "authority.add"}
+
+
+async def test_later_starts_change_nothing_and_bring_back_nothing(tmp_path: Path) -> None:
+    hub = build_hub(config_in(tmp_path))
+    async with hub.running():
+        (local,) = await hub.store.authorities.list()
+        await hub.store.authorities.remove(local)
+        before = await hub.store.principals.list()
+    again = build_hub(config_in(tmp_path))
+    async with again.running():
+        assert await again.store.authorities.list() == ()
+        assert await again.store.principals.list() == before
+
+
+async def test_two_first_starts_at_once_found_one_storage(tmp_path: Path) -> None:
+    hubs = [build_hub(config_in(tmp_path)) for _ in range(3)]
+    async with hubs[0].running(), hubs[1].running(), hubs[2].running():
+        pass
+    fresh = build_hub(config_in(tmp_path / "fresh"))
+    await fresh.store.migrate()
+    await fresh.store.open()
+    now = datetime.now(UTC)
+    await asyncio.gather(*(found(fresh.store, fresh.vault, fresh.registry, now) for _ in range(4)))
+    assert len(await fresh.store.principals.list()) == len(await fresh.store.authorities.list()) == 1
+    await fresh.store.close()
+
+
+async def test_the_public_url_is_always_known(tmp_path: Path) -> None:
+    assert build_hub(config_in(tmp_path)).config.public_url == "https://localhost:8443"
+
+
+async def test_master_keys_of_the_configuration_replace_the_file(tmp_path: Path) -> None:
+    config = msgspec.structs.replace(config_in(tmp_path), master_keys=(Secret(encode_key(bytes(32))),))
+    build_hub(config)
+    assert not (tmp_path / "data" / "master.key").exists()
+    with pytest.raises(VaultError):
+        build_hub(msgspec.structs.replace(config, master_keys=(Secret("short"),)))
+
+
+async def test_a_missing_plugin_of_the_configuration_or_storage_keeps_the_hub_from_starting(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    with pytest.raises(PluginMissing):
+        build_hub(msgspec.structs.replace(config, plugins=("dns_nowhere",)))
+    with pytest.raises(PluginMissing):
+        build_hub(msgspec.structs.replace(config, storage=Storage(plugin="storage_nowhere")))
+
+
+async def test_wrong_storage_settings_name_the_plugin_and_the_key(tmp_path: Path) -> None:
+    config = msgspec.structs.replace(config_in(tmp_path), storage=Storage(settings={"pfad": "x"}))
+    with pytest.raises(SettingsError, match=r"\[storage\] settings of storage_sqlite: .*pfad"):
+        build_hub(config)
+
+
+async def test_a_stored_resource_whose_plugin_is_missing_is_told_and_stops_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = build_hub(config_in(tmp_path))
+    async with hub.running():
+        await hub.store.managed_challenges.add(
+            ManagedChallenge(
+                name="corp", plugin="dns_nowhere", match="a.test", sealed_settings=b"", created=datetime.now(UTC)
+            )
+        )
+    again = build_hub(config_in(tmp_path))
+    async with again.running(serve=True):
+        assert await again.load_named_plugins() == [
+            "managed challenge 'corp' cannot be used: " + str(_missing(again, "dns_nowhere"))
+        ]
+    assert "managed challenge 'corp' cannot be used: plugin 'dns_nowhere' is not installed" in caplog.text
+
+
+def _missing(hub: Hub, name: str) -> PluginMissing:
+    with pytest.raises(PluginMissing) as caught:
+        hub.registry.load(name)
+    return caught.value
+
+
+async def test_a_second_serve_on_one_sqlite_file_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    first, second = build_hub(config_in(tmp_path)), build_hub(config_in(tmp_path))
+    async with first.running(serve=True):
+        with pytest.raises(StoreUnavailable):
+            async with second.running(serve=True):
+                pass
+        await first.store.ping()
+    async with second.running(serve=True):
+        pass
+
+
+async def test_an_order_that_changes_wakes_its_listeners(tmp_path: Path) -> None:
+    hub = build_hub(config_in(tmp_path))
+    async with hub.running():
+        with hub.bulletin.listen("an order") as notice:
+            hub.stop()
+            assert await notice.wait(1)
+    assert hub.stopping.is_set()
+
+
+async def test_the_storage_is_closed_when_the_body_fails(tmp_path: Path) -> None:
+    hub = build_hub(config_in(tmp_path))
+    with pytest.raises(ZeroDivisionError):
+        async with hub.running(worker=True):
+            raise ZeroDivisionError
+    with pytest.raises(StoreUnavailable):
+        await hub.store.ping()
+
+
+async def test_a_worker_that_dies_ends_the_process_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = build_hub(config_in(tmp_path))
+
+    async def run() -> None:
+        raise MemoryError("worker down")
+
+    monkeypatch.setattr(hub.fulfilment, "run", run)
+    with pytest.raises(MemoryError, match="worker down"):
+        async with hub.running(worker=True):
+            await asyncio.Event().wait()
+
+
+async def test_without_a_worker_no_order_is_claimed_at_finalize(tmp_path: Path) -> None:
+    hub = build_hub(config_in(tmp_path))
+    with_worker = hub.ordering
+    async with hub.running(serve=True, worker=False):
+        assert hub.ordering is not with_worker
+        assert hub.ordering._fulfilment is None
+    async with hub.running(serve=True, worker=True):
+        assert hub.ordering._fulfilment is hub.fulfilment
+
+
+def test_the_data_directory_is_made_for_its_owner_and_tightened_when_it_was_loose(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "data"
+    prepare_data_dir(path)
+    assert path.stat().st_mode & 0o777 == 0o700
+    path.chmod(0o755)
+    prepare_data_dir(path)
+    assert path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_data_directory_that_is_a_file_is_named_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(ConfigError, match="--data-dir"):
+        prepare_data_dir(tmp_path / "data")

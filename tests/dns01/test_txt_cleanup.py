@@ -1,0 +1,169 @@
+"""The janitor: by value, again and again, and never what is still needed."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from acmehub.dns01 import Janitor
+from acmehub.models import TxtRecord, TxtState
+from acmehub.rules.orders import Change, Lease
+from acmehub.ports.dns import DnsProviderRefused
+from acmehub.ports.store import StoreUnavailable
+from tests.issuance.rig import Rig, make_rig
+
+
+@pytest_asyncio.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with make_rig(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def janitor(rig: Rig) -> Janitor:
+    lease = timedelta(seconds=30)
+    return Janitor(rig.store, rig.solver, rig.clock, owner="janitor", lease=lease, chance=random.Random(1))
+
+
+async def stored(rig: Rig, value: str = "v", state: TxtState = TxtState.REMOVE) -> TxtRecord:
+    bundle = await rig.bundle(await rig.open("www.corp.test", signing=True))
+    record = TxtRecord(
+        order_id=bundle.order.id,
+        authorization_id=bundle.authorizations[0].id,
+        managed_challenge_id=rig.challenge.id,
+        zone="corp.test",
+        name="_acme-challenge.www.corp.test",
+        value=value,
+        state=state,
+        run_at=rig.clock.now(),
+        created=rig.clock.now(),
+    )
+    await rig.store.orders.apply(bundle.order.id, lambda now: Change(order=now.order, records=(record,)))
+    await rig.provider.add_txt(record.zone, record.name, record.value)
+    return record
+
+
+async def test_it_removes_by_value_and_forgets_the_row(rig: Rig, janitor: Janitor) -> None:
+    record = await stored(rig, "v")
+    await rig.provider.add_txt("corp.test", record.name, "of another hub")
+    assert await janitor.work_off() == 1
+    assert rig.provider.records == {("corp.test", record.name): {"of another hub"}}
+    assert not await rig.store.ledger.list()
+    assert (await rig.whats(record.order_id))[-1] == "TXT record removed"
+
+
+@pytest.mark.parametrize("state", [TxtState.PLANNED, TxtState.PRESENT])
+async def test_it_leaves_what_is_not_withdrawn(rig: Rig, janitor: Janitor, state: TxtState) -> None:
+    await stored(rig, state=state)
+    assert await janitor.work_off() == 0
+    assert rig.provider.records
+
+
+async def test_it_waits_before_a_record_that_may_still_be_on_its_way(rig: Rig, janitor: Janitor) -> None:
+    record = await stored(rig)
+    later = msgspec.structs.replace(record, run_at=rig.clock.now() + timedelta(seconds=90))
+    await rig.store.ledger.replace(later)
+    assert await janitor.work_off() == 0
+    rig.clock.advance(91)
+    assert await janitor.work_off() == 1
+
+
+async def test_it_goes_on_with_the_others_when_one_cannot_be_removed(rig: Rig, janitor: Janitor) -> None:
+    for number in range(3):
+        await stored(rig, f"v{number}")
+    rig.provider.fail("remove_txt", DnsProviderRefused("401"))
+    await janitor.work_off()
+    (left,) = await rig.store.ledger.list()
+    assert (left.attempts, left.lease_owner) == (1, None)
+    assert left.last_error.endswith("401")
+    assert left.run_at is not None
+    assert left.run_at > rig.clock.now()
+    rig.clock.advance(60)
+    await janitor.work_off()
+    await rig.assert_clean()
+
+
+async def test_pauses_grow_to_an_hour_and_never_end(rig: Rig, janitor: Janitor) -> None:
+    await stored(rig)
+    rig.provider.fail("remove_txt", DnsProviderRefused("401"), times=30)
+    begun = rig.clock.now()
+    for _ in range(31):
+        due = await rig.store.ledger.next_due()
+        assert due is not None
+        rig.clock.advance(max(0.0, (due - rig.clock.now()).total_seconds()) + 0.001)
+        assert await janitor.work_off() == 1
+    await rig.assert_clean()
+    assert timedelta(hours=15) < rig.clock.now() - begun < timedelta(hours=36)
+
+
+async def test_a_managed_challenge_that_is_gone_is_an_error_to_be_seen_not_a_crash(
+    rig: Rig, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stored(rig)
+    row = await rig.store.managed_challenges.get(rig.challenge.id)
+    assert row is not None
+    await rig.store.managed_challenges.replace(msgspec.structs.replace(row, plugin="dns_nowhere"))
+    await janitor.work_off()
+    (left,) = await rig.store.ledger.list()
+    assert "dns_nowhere" in left.last_error
+
+
+async def test_it_is_woken_and_stops_only_when_its_removals_are_done(rig: Rig, janitor: Janitor) -> None:
+    begun = asyncio.Event()
+    remove = rig.provider.remove_txt
+
+    async def slow(zone: str, name: str, value: str) -> None:
+        begun.set()
+        await asyncio.sleep(0.2)
+        await remove(zone, name, value)
+
+    rig.provider.remove_txt = slow  # type: ignore[method-assign]
+    task = asyncio.create_task(janitor.run())
+    await asyncio.sleep(0.05)
+    await stored(rig)
+    janitor.wake()
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await rig.assert_clean()
+
+
+async def test_a_storage_that_is_away_does_not_end_it(
+    rig: Rig, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = rig.store.ledger.claim
+    failures: list[int] = []
+
+    async def away(*args: object) -> object:
+        if not failures:
+            failures.append(1)
+            raise StoreUnavailable("locked")
+        return await claim(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rig.store.ledger, "claim", away)
+    monkeypatch.setattr("acmehub.dns01.txt_cleanup.IDLE", 0.05)
+    await stored(rig)
+    task = asyncio.create_task(janitor.run())
+    for _ in range(100):
+        if not await rig.store.ledger.list():
+            break
+        await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.wait([task])
+    await rig.assert_clean()
+
+
+async def test_what_a_dead_janitor_had_claimed_is_removed_after_its_lease(rig: Rig, janitor: Janitor) -> None:
+    await stored(rig)
+    now = rig.clock.now()
+    assert await rig.store.ledger.claim(Lease("dead", now + timedelta(seconds=30)), now, 5)
+    assert await janitor.work_off() == 0
+    rig.clock.advance(31)
+    assert await janitor.work_off() == 1
+    await rig.assert_clean()

@@ -1,0 +1,115 @@
+"""Upstream orders that go where they should not: back, sideways, or without the URL of their certificate."""
+
+import msgspec
+import pytest
+
+from acmehub.models import OrderStatus, Stage
+from acmehub.rules.orders import Change, OrderBundle, with_stage
+from acmehub.ports.authority import UpstreamOrder
+from acmehub.testing.fake_relay import FakeOrder
+from tests.issuance.rig import Rig
+
+
+def set_back(upstream: FakeOrder) -> None:
+    """The CA wants the proofs once more."""
+    upstream.status = "pending"
+    for item in upstream.authorizations:
+        item.status = item.challenge = "pending"
+
+
+async def authorized(rig: Rig) -> tuple[str, FakeOrder]:
+    order_id = await rig.open("a.corp.test", "b.corp.test")
+    await rig.go()
+    (upstream,) = rig.relay.orders.values()
+    return order_id, upstream
+
+
+async def test_an_order_that_is_pending_again_is_proven_again_and_not_made_anew(rig: Rig) -> None:
+    order_id, upstream = await authorized(rig)
+    set_back(upstream)
+    await rig.finalize(order_id)
+    await rig.go()
+    await rig.assert_valid(order_id)
+    assert "upstream order is pending again" in await rig.whats(order_id)
+    assert rig.relay.calls.count("new_order") == 1
+    assert rig.relay.calls.count("answer") == 4
+
+
+async def back_at_ordering(rig: Rig) -> tuple[str, FakeOrder]:
+    """An order with its CSR, sent back to look at its upstream order from the beginning."""
+    order_id, upstream = await authorized(rig)
+    bundle = await rig.finalize(order_id)
+
+    def rule(current: OrderBundle) -> Change:
+        return Change(order=with_stage(current.order, Stage.ORDERING))
+
+    await rig.store.orders.apply(order_id, rule)
+    assert bundle.order.csr is not None
+    account = await rig.instances.account(rig.relay_row.id)
+    await rig.relay.finalize(account, f"{upstream.url}/finalize", upstream.url, bundle.order.csr)
+    return order_id, upstream
+
+
+@pytest.mark.parametrize("looks", [0, 2])
+async def test_an_order_that_is_found_finalized_with_our_csr_is_only_waited_for_and_fetched(
+    rig: Rig, looks: int
+) -> None:
+    rig.relay.processing_looks = looks
+    order_id, _ = await back_at_ordering(rig)
+    await rig.go()
+    await rig.assert_valid(order_id)
+    assert rig.relay.calls.count("finalize") == 1
+    assert rig.relay.calls.count("new_order") == 1
+
+
+async def test_an_order_that_is_found_invalid_is_made_anew(rig: Rig) -> None:
+    rig.relay.processing_looks = 100
+    order_id, upstream = await back_at_ordering(rig)
+    upstream.status = "invalid"
+    await rig.go()
+    rig.relay.processing_looks = 0
+    await rig.go()
+    await rig.assert_valid(order_id)
+    assert rig.relay.calls.count("new_order") == 2
+
+
+async def test_an_order_that_falls_back_to_ready_gets_the_same_csr_once_more(rig: Rig) -> None:
+    rig.relay.processing_looks = 3
+    order_id, upstream = await authorized(rig)
+    await rig.finalize(order_id)
+    await rig.go(until=lambda: upstream.csr is not None)
+    upstream.status, upstream.csr = "ready", None
+    await rig.go()
+    await rig.assert_valid(order_id)
+    assert rig.relay.orders[upstream.url].csr == rig.csrs[order_id]
+    assert rig.relay.calls.count("finalize") == 2
+
+
+async def test_a_certificate_without_a_url_is_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = rig.relay._shown
+    hidden: list[int] = []
+
+    def hiding(order: FakeOrder) -> UpstreamOrder:
+        if order.chains and len(hidden) < 3:
+            hidden.append(1)
+            return msgspec.structs.replace(shown(order), certificate=None)
+        return shown(order)
+
+    monkeypatch.setattr(rig.relay, "_shown", hiding)
+    order_id, _ = await authorized(rig)
+    await rig.finalize(order_id)
+    await rig.go()
+    await rig.assert_valid(order_id)
+    assert "certificate has no URL yet" in await rig.whats(order_id)
+
+
+async def test_an_upstream_order_of_an_authority_that_signs_by_itself_now_is_ended(rig: Rig) -> None:
+    order_id = await rig.open("a.corp.test")
+    row = await rig.store.authorities.get(rig.relay_row.id)
+    assert row is not None
+    await rig.store.authorities.replace(msgspec.structs.replace(row, plugin="fake.signer"))
+    await rig.go()
+    order = await rig.order(order_id)
+    assert order.status is OrderStatus.INVALID
+    assert order.error is not None
+    assert "signs by itself now" in order.error.detail

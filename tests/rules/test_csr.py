@@ -1,0 +1,329 @@
+"""Certificate requests against their order: RFC 8555 section 7.4, CLIENTS.md rule 28, RELIABILITY.md section 5."""
+
+import time
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acmehub.rules.csr import CheckedCsr, check_csr
+from acmehub.models.identifiers import Identifier
+from acmehub.rules.jws import jwk_of
+from acmehub.rules.keys import spki_of
+from acmehub.models.problems import Problem, ProblemType
+from tests.rules.certificates import (
+    alternative_names,
+    close_primes_key,
+    common_name,
+    common_names,
+    extension,
+    extension_list,
+    raw_request,
+    request,
+    roca_key,
+    rsa_spki,
+    small_factor_key,
+    tlv,
+)
+from tests.rules.samples import ec_key, rsa_key
+
+ACCOUNT = jwk_of(ec_key().public_key())
+A, B = "a.corp.test", "b.corp.test"
+
+
+def check(der: bytes, *names: str, account: bytes = ACCOUNT) -> CheckedCsr:
+    return check_csr(der, [Identifier("dns", name) for name in names], account)
+
+
+def assert_refused(der: bytes, *names: str, word: str, account: bytes = ACCOUNT) -> None:
+    with pytest.raises(Problem) as caught:
+        check(der, *names, account=account)
+    assert caught.value.type is ProblemType.BAD_CSR
+    assert word in caught.value.detail
+    assert caught.value.detail.isascii()
+
+
+# ------------------------------------------------------------------------------------------------ what is taken
+
+KEY_USAGE = x509.KeyUsage(True, False, True, False, False, False, False, False, False)
+ALL_USES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+MUST_STAPLE = x509.TLSFeature([x509.TLSFeatureType.status_request])
+NO_CA = x509.BasicConstraints(ca=False, path_length=None)
+STRANGE = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
+
+
+@pytest.mark.parametrize(
+    ("der", "names"),
+    [
+        (request(A), [A]),
+        (request(B, A, A), [A, B]),
+        (request(cn=[A]), [A]),
+        (request(A, B, cn=[A]), [A, B]),
+        (request(B, cn=[A]), [A, B]),
+        (request(f"*.{B}", B), [B, f"*.{B}"]),
+        (request(A.upper(), cn=["A.Corp.Test"]), [A]),
+        (request(A), [A.upper()]),
+    ],
+    ids=["SAN", "SAN twice", "CN", "CN in SAN", "CN beside SAN", "wildcard", "upper CSR", "upper order"],
+)
+def test_a_csr_with_exactly_the_names_of_the_order_is_taken(der: bytes, names: list[str]) -> None:
+    checked = check(der, *names)
+    assert checked.names == tuple(sorted(name.lower() for name in names))
+    assert checked.der == der
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [(KEY_USAGE, True)],
+        [(ALL_USES, False)],
+        [(ALL_USES, True)],
+        [(MUST_STAPLE, False)],
+        [(NO_CA, True)],
+        [(STRANGE, False)],
+        [(KEY_USAGE, False), (ALL_USES, False), (MUST_STAPLE, True), (NO_CA, False)],
+    ],
+)
+def test_extensions_that_clients_ask_for_do_no_harm(asked: list[tuple[x509.ExtensionType, bool]]) -> None:
+    check(request(A, extensions=asked), A)
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "ES512"])
+@pytest.mark.parametrize("digest", [hashes.SHA256(), hashes.SHA384(), hashes.SHA512()])
+def test_ec_keys_of_each_curve_with_each_hash_are_taken(algorithm: str, digest: Any) -> None:
+    checked = check(request(A, key=ec_key(algorithm, 7), digest=digest), A)
+    assert checked.public_key == ec_key(algorithm, 7).public_key()
+    assert len(checked.spki_sha256) == 64
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096])
+def test_rsa_keys_from_2048_to_4096_bits_are_taken(bits: int) -> None:
+    check(request(A, key=rsa_key(bits)), A)
+
+
+def test_an_rsa_pss_signature_is_taken() -> None:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(common_names(A))
+    pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
+    check(builder.sign(rsa_key(), hashes.SHA256(), rsa_padding=pss).public_bytes(Encoding.DER), A)
+
+
+def test_other_parts_of_the_subject_are_left_to_the_ca() -> None:
+    subject = x509.Name(
+        [x509.NameAttribute(NameOID.COUNTRY_NAME, "NL"), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Printer Inc")]
+    )
+    check(request(A, subject=subject), A)
+
+
+def test_a_request_without_attributes_is_read() -> None:
+    check(raw_request(subject=common_name(A.encode())), A)
+
+
+# ---------------------------------------------------------------------------------------------------- the names
+
+
+@pytest.mark.parametrize(
+    ("der", "names", "word"),
+    [
+        (request(A, B), [A], f"asks for {B}"),
+        (request(A), [A, B], f"lacks {B}"),
+        (request(A), [B], f"asks for {A}, which the order has not and lacks {B}"),
+        (request(), [A], f"lacks {A}"),
+        (request(A, cn=[B]), [A], f"asks for {B}"),
+        (request(A, cn=["My Printer"]), [A], "my printer"),
+        (request(f"*.{A}"), [A], f"*.{A}"),
+        (request(A), [f"*.{A}"], f"lacks *.{A}"),
+        (request(f"{A}."), [A], f"asks for {A}."),
+        (request(*(f"n{i}.test" for i in range(20))), ["n0.test"], "and 14 more"),
+    ],
+)
+def test_other_names_than_those_of_the_order_are_refused(der: bytes, names: list[str], word: str) -> None:
+    assert_refused(der, *names, word=word)
+
+
+@pytest.mark.filterwarnings("ignore:Attribute's length")  # as in production, where the library only warns
+@pytest.mark.parametrize("name", [b"", b"a" * 61 + b".test"])
+def test_a_common_name_of_a_length_that_none_can_have_is_refused(name: bytes) -> None:
+    alternatives = extension_list(alternative_names(A.encode()))
+    assert_refused(raw_request(alternatives, subject=common_name(name)), A, word="1 to 64 characters")
+
+
+def test_more_than_one_common_name_is_refused() -> None:
+    assert_refused(request(A, cn=[A, B]), A, B, word="more than one common name")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        x509.RFC822Name("a@corp.test"),
+        x509.UniformResourceIdentifier("https://a.corp.test"),
+        x509.DirectoryName(common_names("x")),
+        x509.RegisteredID(ObjectIdentifier("1.2.3")),
+        x509.OtherName(ObjectIdentifier("1.2.3"), b"\x05\x00"),
+    ],
+)
+def test_names_of_another_kind_are_refused(other: x509.GeneralName) -> None:
+    both = x509.SubjectAlternativeName([x509.DNSName(A), other])
+    assert_refused(request(extensions=[(both, False)]), A, word=type(other).__name__)
+
+
+@pytest.mark.parametrize("name", [b"a.corp.test\0", b"a.corp.test\0.evil.test", b"\xe4.test", b"", b"a.corp.test "])
+def test_nul_and_other_odd_bytes_in_a_name_are_refused(name: bytes) -> None:
+    assert_refused(raw_request(extension_list(alternative_names(name))), A, word="")
+    assert_refused(raw_request(extension_list(alternative_names(name, A.encode()))), A, word="")
+    assert_refused(raw_request(extension_list(alternative_names(A.encode())), subject=common_name(name)), A, word="")
+
+
+def test_a_second_list_of_extensions_cannot_smuggle_a_name() -> None:
+    mine, theirs = alternative_names(A.encode()), alternative_names(B.encode())
+    for kind in ("1.2.840.113549.1.9.14", "1.3.6.1.4.1.311.2.1.14"):
+        for first, second in ((mine, theirs), (theirs, mine)):
+            lists = extension_list(first), extension_list(second, kind=kind)
+            assert_refused(raw_request(*lists), A, word="more than one list")
+
+
+def test_two_lists_in_one_attribute_or_two_alternative_names_in_one_list_are_refused() -> None:
+    mine, theirs = alternative_names(A.encode()), alternative_names(B.encode())
+    assert_refused(raw_request(extension_list(mine, theirs)), A, word="cannot be read")
+    kind = extension_list(mine)[2:13]
+    assert_refused(raw_request(tlv(0x30, kind, tlv(0x31, tlv(0x30, mine), tlv(0x30, theirs)))), A, word="")
+
+
+# -------------------------------------------------------------------------------------------------- the extensions
+
+
+def test_an_unknown_critical_extension_is_refused_by_its_number() -> None:
+    assert_refused(request(A, extensions=[(STRANGE, True)]), A, word="1.3.6.1.4.1.99999.1")
+
+
+def test_a_critical_extension_that_a_leaf_has_no_use_for_is_refused() -> None:
+    constraints = x509.NameConstraints([x509.DNSName("test")], None)
+    assert_refused(request(A, extensions=[(constraints, True)]), A, word="2.5.29.30")
+
+
+@pytest.mark.parametrize("critical", [True, False])
+def test_asking_for_a_ca_is_refused(critical: bool) -> None:
+    constraints = x509.BasicConstraints(ca=True, path_length=None)
+    assert_refused(request(A, extensions=[(constraints, critical)]), A, word="CA certificate")
+
+
+def test_an_extension_that_cannot_be_read_is_refused() -> None:
+    broken = extension("2.5.29.15", b"\x02\x01")
+    assert_refused(raw_request(extension_list(alternative_names(A.encode()), broken)), A, word="cannot be read")
+
+
+# --------------------------------------------------------------------------------------------- key and signature
+
+
+def test_a_signature_by_another_key_is_refused() -> None:
+    for key in (ec_key("ES256", 7), rsa_key()):
+        good = request(A, key=key)
+        for position in (-1, -20, good.index(b"corp")):
+            bad = bytearray(good)
+            bad[position] ^= 1
+            with pytest.raises(Problem, match=r"signature|asks for|read"):
+                check(bytes(bad), A)
+
+
+def test_the_own_key_must_have_signed() -> None:
+    mine, other = (spki_of(ec_key("ES256", number).public_key()) for number in (7, 1))
+    assert_refused(request(A).replace(mine, other), A, word="not by its own key")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("2a8648ce3d040302", "2a8648ce3d040301", "sha224"),
+        ("2a8648ce3d040302", "2a8648ce3d040101", ""),  # ecdsa-with-SHA1, its OID shorter in truth
+        ("2a864886f70d01010b", "2a864886f70d010105", "sha1"),
+        ("2a864886f70d01010b", "2a864886f70d010104", "md5"),
+        ("2a864886f70d01010b", "2a864886f70d010102", ""),
+    ],
+)
+def test_broken_hashes_are_refused(old: str, new: str, word: str) -> None:
+    der = request(A, key=rsa_key() if "f70d" in old else None)
+    assert bytes.fromhex(old) in der
+    assert_refused(der.replace(bytes.fromhex(old), bytes.fromhex(new)), A, word=word)
+
+
+def test_an_ec_key_under_an_rsa_signature_is_refused() -> None:
+    der = request(A)
+    swapped = der.replace(bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06092a864886f70d01010b"))
+    grown = bytearray(swapped)
+    grown[2] += 1
+    grown[grown.index(bytes.fromhex("300a06092a8648")) + 1] += 1
+    assert_refused(bytes(grown), A, word="")
+
+
+@pytest.mark.parametrize(
+    ("key", "digest", "word"),
+    [
+        (rsa_key(1024), hashes.SHA256(), "1024 bits"),
+        (ec.generate_private_key(ec.SECP256K1()), hashes.SHA256(), "secp256k1"),
+        (ec.generate_private_key(ec.SECP224R1()), hashes.SHA256(), "secp224r1"),
+        (ed25519.Ed25519PrivateKey.generate(), None, "no hash"),
+        (close_primes_key(), hashes.SHA256(), "too close"),
+        (roca_key(), hashes.SHA256(), "ROCA"),
+        (small_factor_key(), hashes.SHA256(), "small factor"),
+    ],
+    ids=["RSA 1024", "secp256k1", "secp224r1", "Ed25519", "Fermat", "ROCA", "small factor"],
+)
+def test_weak_and_unsupported_keys_are_refused(key: Any, digest: Any, word: str) -> None:
+    assert_refused(request(A, key=key, digest=digest), A, word=word)
+
+
+@pytest.mark.parametrize("exponent", [1, 2, 65536])
+def test_a_bad_rsa_exponent_is_refused(exponent: int) -> None:
+    modulus = rsa_key().public_key().public_numbers().n
+    assert_refused(raw_request(subject=common_name(A.encode()), spki=rsa_spki(modulus, exponent)), A, word="")
+
+
+@pytest.mark.parametrize("key", [ec_key("ES256", 7), ec_key("ES384", 7), rsa_key()], ids=["P-256", "P-384", "RSA"])
+def test_the_accounts_own_key_is_refused(key: Any) -> None:
+    assert_refused(request(A, key=key), A, word="account's key", account=jwk_of(key.public_key()))
+
+
+# --------------------------------------------------------------------------------------------------- hostile input
+
+
+@pytest.mark.parametrize("der", [b"", b"\x30", b"\x30\x00", b"-----BEGIN CERTIFICATE REQUEST-----", request(A) + b"\0"])
+def test_what_is_not_a_csr_is_refused(der: bytes) -> None:
+    assert_refused(der, A, word="cannot be read")
+
+
+def only_a_problem(der: bytes) -> None:
+    began = time.thread_time()
+    try:
+        check(der, A)
+    except Problem as problem:
+        status = problem.status
+    else:
+        status = 200
+    assert status < 500
+    assert time.thread_time() - began < 1.0
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_problem_and_nothing_else(der: bytes) -> None:
+    only_a_problem(der)
+
+
+@given(st.data(), st.sampled_from([request(A, cn=[A], extensions=[(KEY_USAGE, True)]), request(A, key=rsa_key())]))
+def test_a_good_csr_with_some_bytes_changed_is_a_problem_and_nothing_else(data: st.DataObject, good: bytes) -> None:
+    der = bytearray(good)
+    for _ in range(data.draw(st.integers(1, 3))):
+        der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
+    if bytes(der) != good:
+        with pytest.raises(Problem):
+            check(bytes(der), A)
+
+
+@given(st.lists(st.binary(max_size=20), max_size=3), st.binary(max_size=30), st.integers(0, 60))
+def test_odd_names_are_a_problem_and_nothing_else(names: list[bytes], value: bytes, number: int) -> None:
+    lists = extension_list(alternative_names(*names), extension(f"2.5.29.{number}", value, critical=True))
+    only_a_problem(raw_request(lists, subject=common_name(value)))

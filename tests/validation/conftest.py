@@ -1,0 +1,73 @@
+"""A real DNS server whose hosts are on loopback, and a prover that is allowed to go there."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+
+from acmehub.config import Dns, Verify
+from acmehub.dns01 import Solver
+from acmehub.models.identifiers import identifier_of
+from acmehub.runtime.plugin_objects import Instances
+from acmehub.models import Authorization, AuthorizationMode, ChallengeType
+from acmehub.rules.orders import open_order
+from acmehub.ports.store import Store
+from acmehub.validation import Prover, Unproven
+from acmehub.validation.validator import key_authorization
+from acmehub.testing.dns_server import DnsServer
+from acmehub.testing.fakes import ManualClock
+from tests.rules.samples import NOW, actor
+
+THUMBPRINT = "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
+NAME = "www.corp.test"
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+MakeProver = Callable[..., Prover]
+
+
+def authorization(name: str = NAME, kind: ChallengeType = ChallengeType.HTTP_01) -> Authorization:
+    """A pending authorization that its client has answered."""
+    mode = AuthorizationMode.VERIFY
+    bundle = open_order(actor(), [identifier_of(name)], mode=mode, authority_id="ca", signing=True, now=NOW)
+    return replace(bundle.authorizations[0], answered=kind)
+
+
+def proof_of(item: Authorization) -> str:
+    """The key authorization that is right for it."""
+    return key_authorization(item.token, THUMBPRINT)
+
+
+def path_of(item: Authorization) -> str:
+    """Where http-01 looks."""
+    return f"/.well-known/acme-challenge/{item.token}"
+
+
+async def flaw_of(prover: Prover, item: Authorization) -> Unproven:
+    """Why a proof was not seen; what holds of every such answer is asserted."""
+    with pytest.raises(Unproven) as caught:
+        await prover.look(item, THUMBPRINT)
+    assert caught.value.detail.isascii()
+    assert caught.value.detail.isprintable()
+    assert 0 < len(caught.value.detail) <= 200
+    return caught.value
+
+
+@pytest_asyncio.fixture
+async def dns() -> AsyncIterator[DnsServer]:
+    async with DnsServer(["corp.test", "far.test"]) as server:
+        server.zones.add(NAME, "A", "127.0.0.1")
+        yield server
+
+
+@pytest.fixture
+def make_prover(dns: DnsServer) -> MakeProver:
+    """A prover with these settings; loopback is allowed unless they say otherwise."""
+
+    def make(**settings: Any) -> Prover:
+        asked = Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.4)
+        solver = Solver(cast(Store, None), cast(Instances, None), asked, ManualClock())
+        return Prover(solver, Verify(**{"networks": LOOPBACK, "timeout": 2.0, **settings}))
+
+    return make
