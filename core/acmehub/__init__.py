@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from acmehub.ports.hookspecs import hookimpl as hookimpl
     from acmehub.models.identifiers import Identifier as Identifier
+    from acmehub.models.problems import Problem as Problem
+    from acmehub.models.problems import ProblemDocument as ProblemDocument
+    from acmehub.models.problems import ProblemType as ProblemType
+    from acmehub.models.problems import Subproblem as Subproblem
     from acmehub.ports.authority import CompletesSettings as CompletesSettings
     from acmehub.ports.authority import GrantsLifetimes as GrantsLifetimes
     from acmehub.ports.authority import InformsOfRenewal as InformsOfRenewal
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from acmehub.ports.dns import DnsProviderUnavailable as DnsProviderUnavailable
     from acmehub.ports.dns import ListsZones as ListsZones
     from acmehub.ports.dns import WaitsForPropagation as WaitsForPropagation
+    from acmehub.ports.hookspecs import hookimpl as hookimpl
     from acmehub.ports.plugins import AccountCreated as AccountCreated
     from acmehub.ports.plugins import Candidate as Candidate
     from acmehub.ports.plugins import Closes as Closes
@@ -55,23 +59,19 @@ if TYPE_CHECKING:
     from acmehub.ports.store import Store as Store
     from acmehub.ports.store import StoreError as StoreError
     from acmehub.ports.store import StoreUnavailable as StoreUnavailable
-    from acmehub.models.problems import Problem as Problem
-    from acmehub.models.problems import ProblemDocument as ProblemDocument
-    from acmehub.models.problems import ProblemType as ProblemType
-    from acmehub.models.problems import Subproblem as Subproblem
-    from acmehub.upstream.authority import AcmeRelay as AcmeRelay
-    from acmehub.upstream.settings import RelaySettings as RelaySettings
     from acmehub.storage.driver import SchemaSession as SchemaSession
     from acmehub.storage.driver import SqlDriver as SqlDriver
     from acmehub.storage.sqlite import SqliteDriver as SqliteDriver
+    from acmehub.storage.statements import Batch as Batch
     from acmehub.storage.statements import Changed as Changed
     from acmehub.storage.statements import Dialect as Dialect
     from acmehub.storage.statements import Sql as Sql
     from acmehub.storage.statements import Statement as Statement
     from acmehub.storage.statements import Step as Step
-    from acmehub.storage.statements import Together as Together
     from acmehub.storage.statements import Unit as Unit
     from acmehub.storage.store import SqlStore as SqlStore
+    from acmehub.upstream.authority import AcmeRelay as AcmeRelay
+    from acmehub.upstream.settings import RelaySettings as RelaySettings
 
 _HOMES = {
     "acmehub.ports.hookspecs": ("hookimpl",),
@@ -121,7 +121,7 @@ _HOMES = {
     "acmehub.models.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),
     "acmehub.storage.driver": ("SchemaSession", "SqlDriver"),
     "acmehub.storage.sqlite": ("SqliteDriver",),
-    "acmehub.storage.statements": ("Changed", "Dialect", "Sql", "Statement", "Step", "Together", "Unit"),
+    "acmehub.storage.statements": ("Changed", "Dialect", "Sql", "Statement", "Step", "Batch", "Unit"),
     "acmehub.storage.store": ("SqlStore",),
     "acmehub.upstream.authority": ("AcmeRelay",),
     "acmehub.upstream.settings": ("RelaySettings",),

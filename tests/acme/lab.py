@@ -10,11 +10,9 @@ import httpx
 from msgspec.structs import replace
 
 from acmehub import hookimpl
-from acmehub.rules import orders
-from acmehub.config import Acme, Config, TlsMode
-from acmehub.rules.eab import new_hmac_key
-from acmehub.acme.server import create_app
+from acmehub.app.asgi import create_app
 from acmehub.app.hub import Hub, build_hub
+from acmehub.config import Acme, Config, TlsMode
 from acmehub.models import (
     Authority,
     Certificate,
@@ -27,10 +25,12 @@ from acmehub.models import (
     Token,
     new_id,
 )
-from acmehub.rules.orders import Change, OrderBundle
+from acmehub.models.problems import Problem, ProblemDocument, ProblemType
 from acmehub.ports.plugins import PluginContext, Register
 from acmehub.ports.settings import PluginSettings
-from acmehub.models.problems import Problem, ProblemDocument, ProblemType
+from acmehub.rules import orders
+from acmehub.rules.eab import new_hmac_key
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount
 

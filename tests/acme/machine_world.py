@@ -15,19 +15,19 @@ import msgspec
 from cryptography import x509
 
 from acmehub import hookimpl
-from acmehub.config import Acme, Config, Dns, TlsMode, Worker
-from acmehub.runtime.crash_points import FaultPoints
-from acmehub.issuance import Fulfilment
-from acmehub.acme.server import create_app
-from acmehub.acme.server.responses import encode
 from acmehub.acme.server.rendering import authorization_object, order_object
+from acmehub.acme.server.responses import encode
 from acmehub.acme.server.urls import Urls
+from acmehub.app.asgi import create_app
 from acmehub.app.hub import build_hub
-from acmehub.runtime.plugin_objects import Instances
+from acmehub.config import Acme, Config, Dns, TlsMode, Worker
+from acmehub.issuance import IssuanceWorker
 from acmehub.models import AuthorizationMode, ManagedChallenge, Propagation, PropagationMode, new_id
-from acmehub.rules.orders import as_of
 from acmehub.ports.plugins import PluginContext, Register
 from acmehub.ports.settings import PluginSettings
+from acmehub.rules.orders import as_of
+from acmehub.runtime.crash_points import CrashPoints
+from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import ExternalAccount, compact
 from acmehub.testing.dns_server import DnsServer
@@ -48,7 +48,7 @@ class Crash(BaseException):
     """The process dies here."""
 
 
-class CrashAt(FaultPoints):
+class CrashAt(CrashPoints):
     """Raises `Crash` at a fault point of this name, when it is passed for the `passage`th time."""
 
     def __init__(self, name: str = "", passage: int = 1) -> None:
@@ -196,21 +196,21 @@ class World:
 
     # ----------------------------------------------------------------------------------------------- worker
 
-    def _new_worker(self, faults: FaultPoints | None = None) -> None:
+    def _new_worker(self, faults: CrashPoints | None = None) -> None:
         """A worker process, so to say: it shares nothing with those before but the storage."""
         hub = self.hub
         self._workers += 1
         context = PluginContext("acmehub/test", self._folder, self.clock)
-        self.worker = Fulfilment(
+        self.worker = IssuanceWorker(
             hub.store,
-            Instances(hub.store, hub.registry, hub.vault, context),
+            PluginObjects(hub.store, hub.registry, hub.vault, context),
             hub.solver,
             hub.registry,
             self.clock,
             faults or CrashAt(),
             owner=f"worker {self._workers}",
             worker=hub.config.worker,
-            chance=Random(self._workers),
+            rng=Random(self._workers),
         )
         hub.ordering = hub._order_service(self.worker if self.adopts else None)
 
@@ -228,7 +228,7 @@ class World:
     async def work(self) -> None:
         """Everything that is due now."""
         await self.worker.work_off()
-        await self.worker.janitor.work_off()
+        await self.worker.txt_cleanup.work_off()
 
     def crash(self, point: str, passage: int) -> None:
         """A worker works, and dies at a fault point if it comes by; another one takes its place."""

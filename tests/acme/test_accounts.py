@@ -11,11 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.models import Role
-from acmehub.ports.store import Missing
 from acmehub.models.problems import Problem
+from acmehub.models.wire import AccountUpdate
+from acmehub.ports.store import Missing
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, make_csr
-from acmehub.models.wire import AccountUpdate
 from tests.acme.lab import BASE, Lab
 
 

@@ -85,7 +85,7 @@ async def test_a_plugins_route_is_served_and_its_failure_shows_nothing(
     from litestar import get
 
     from acmehub import hookimpl
-    from acmehub.acme.server import create_app
+    from acmehub.app.asgi import create_app
 
     @get("/extra", sync_to_thread=False)
     def extra() -> str:

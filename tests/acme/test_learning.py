@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acmehub.models import Account, AuthorizationMode, Order, made_at, new_id
-from acmehub.rules.orders import Change
-from acmehub.ports.store import Conflict, StoreUnavailable
-from acmehub.admin import learning
+from acmehub.acme.orders import learning
 from acmehub.admin.errors import Invalid, NotFound, Refused
+from acmehub.admin.permissions import Acting
+from acmehub.models import Account, AuthorizationMode, Order, made_at, new_id
+from acmehub.ports.store import Conflict, StoreUnavailable
 from acmehub.rules.authorization_modes import CLIENTS, explain_mode
-from acmehub.rules.permissions import Acting
+from acmehub.rules.orders import Change
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import make_csr
 from tests.acme.lab import Lab
@@ -50,7 +50,7 @@ async def order(lab: Lab, reply: Reply) -> Order:
 
 
 async def whats(lab: Lab, reply: Reply) -> list[str]:
-    return [event.what for event in await lab.hub.store.records.timeline((await order(lab, reply)).id)]
+    return [event.kind for event in await lab.hub.store.records.timeline((await order(lab, reply)).id)]
 
 
 async def finalized(lab: Lab, client: AcmeClient) -> Reply:
@@ -183,7 +183,7 @@ async def test_an_order_that_lapsed_unanswered_counts_too(lab: Lab) -> None:
     first = await client.new_order(NAMES)
     id = (await order(lab, first)).id
     await lab.hub.store.orders.apply(id, lambda now: Change(order=replace(now.order, expires=lab.now)))
-    await lab.hub.fulfilment.pruner.work_off()
+    await lab.hub.worker.pruner.work_off()
     assert (await order(lab, first)).status == "invalid"
     assert (await client.new_order(NAMES)).json["status"] == "ready"
 
@@ -256,7 +256,7 @@ async def test_what_the_token_says_is_not_learned_about(lab: Lab, mode: Authoriz
 
 async def test_with_an_authority_that_signs_by_itself_nothing_is_learned_nor_used(lab: Lab) -> None:
     client = await lab.client(PLAIN, authorization=AUTO)
-    await lab.hub.learning.set((await account(lab, client)).id, ACCEPT, ROOT)
+    await lab.hub.operations.set_learned((await account(lab, client)).id, ACCEPT, ROOT)
     await lab.no_authority()
     await lab.authority("ca_local", name="signs")
     await finalized(lab, client)
@@ -295,12 +295,12 @@ async def test_a_download_succeeds_though_it_cannot_be_noted(lab: Lab, monkeypat
 async def test_the_operator_corrects_what_was_learned_and_that_stays(lab: Lab) -> None:
     client = await lab.client(PLAIN, authorization=AUTO)
     id = (await account(lab, client)).id
-    await lab.hub.learning.set(id, ACCEPT, ROOT)
+    await lab.hub.operations.set_learned(id, ACCEPT, ROOT)
     first = await client.new_order(NAMES)
     assert first.json["status"] == "pending"
     await asyncio.sleep(PAUSE)
     assert (await client.new_order(NAMES)).location == first.location  # it answered nothing: no matter
-    await lab.hub.learning.set(id, None, ROOT)
+    await lab.hub.operations.set_learned(id, None, ROOT)
     assert (await account(lab, client)).learned is None
     assert [(entry.action, entry.detail) for entry in await lab.hub.store.records.audited(2)] == [
         ("account.set", "learned: none"),
@@ -312,7 +312,7 @@ async def test_who_has_no_right_to_it_is_refused_and_audited(lab: Lab) -> None:
     client = await lab.client(PLAIN, authorization=AUTO)
     id = (await account(lab, client)).id
     with pytest.raises(Refused):
-        await lab.hub.learning.set(id, ACCEPT, Acting("reader", frozenset()))
+        await lab.hub.operations.set_learned(id, ACCEPT, Acting("reader", frozenset()))
     (entry,) = await lab.hub.store.records.audited(1)
     assert (entry.action, entry.actor, entry.allowed) == ("account.set", "reader", False)
     assert (await account(lab, client)).learned is None
@@ -321,9 +321,9 @@ async def test_who_has_no_right_to_it_is_refused_and_audited(lab: Lab) -> None:
 async def test_only_modes_that_can_be_learned_are_taken_and_only_for_accounts_that_are_there(lab: Lab) -> None:
     client = await lab.client(PLAIN, authorization=AUTO)
     with pytest.raises(Invalid):
-        await lab.hub.learning.set((await account(lab, client)).id, VERIFY, ROOT)
+        await lab.hub.operations.set_learned((await account(lab, client)).id, VERIFY, ROOT)
     with pytest.raises(NotFound):
-        await lab.hub.learning.set("none", ACCEPT, ROOT)
+        await lab.hub.operations.set_learned("none", ACCEPT, ROOT)
 
 
 @pytest.mark.parametrize(

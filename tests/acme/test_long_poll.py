@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from acmehub.runtime.order_events import Notice
+from acmehub.acme.server import long_poll
+from acmehub.acme.server.long_poll import LongPolls
 from acmehub.config import Acme
-from acmehub.acme.server import holding
-from acmehub.acme.server.long_poll import Holding
 from acmehub.models import AuthorizationMode
+from acmehub.runtime.order_events import Subscription
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import make_csr
 from tests.acme.lab import Lab, laboratory
@@ -48,7 +48,7 @@ async def held(lab: Lab, answer: Awaitable[T], number: int = 1) -> "asyncio.Task
     """The request under way, once its answer is held."""
     task = asyncio.ensure_future(answer)
     async with asyncio.timeout(10):
-        while len(lab.hub.bulletin) < number:
+        while len(lab.hub.order_events) < number:
             assert not task.done(), "it was not held"
             await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
@@ -166,7 +166,7 @@ async def test_rule_30_polls_of_authorization_challenge_and_order_are_held(patie
     await patient.upstream_validates(placed.location)
     replies = [await soon(task) for task in tasks]
     assert [reply.json["status"] for reply in replies] == ["valid", "valid", "valid", "ready"]
-    assert len(patient.hub.bulletin) == 0
+    assert len(patient.hub.order_events) == 0
 
 
 async def test_rule_30_finalize_is_held_until_the_order_is_valid(patient: Lab) -> None:
@@ -185,7 +185,7 @@ async def test_a_change_that_is_no_news_for_the_client_does_not_end_the_hold(pat
     placed = await placed_order(patient, client)
     task = await held(patient, client.finalize(placed.json, make_csr(["a.corp.test"])[0]))
     for _ in range(3):
-        patient.hub.bulletin.post("")
+        patient.hub.order_events.post("")
         await asyncio.sleep(0.02)
     assert not task.done()
     await patient.upstream_issues(placed.location)
@@ -224,7 +224,7 @@ async def test_auto_spares_lego_the_challenge_when_the_upstream_validates_during
     assert stored.order.mode is AuthorizationMode.PREAPPROVED
     authorization = await quick(client.authorization(reply.json["authorizations"][0]))
     assert authorization.json["status"] == "valid"
-    assert [event.what for event in await patient.hub.store.records.timeline(stored.order.id)] == [
+    assert [event.kind for event in await patient.hub.store.records.timeline(stored.order.id)] == [
         "order opened",
         "approved",
     ]
@@ -252,12 +252,12 @@ async def test_auto_offers_lego_a_challenge_when_the_upstream_is_slow(brief: Lab
 
 
 async def test_news_that_was_missed_is_found_by_looking_again(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "_UNWATCHED", 0.5)
+    monkeypatch.setattr(long_poll, "_UNWATCHED", 0.5)
     client = await patient.client()
     placed = await placed_order(patient, client)
     task = await held(patient, client.finalize(placed.json, make_csr(["a.corp.test"])[0]))
     with monkeypatch.context() as deaf:
-        deaf.setattr(Notice, "post", lambda _notice: None)
+        deaf.setattr(Subscription, "post", lambda _notice: None)
         await patient.upstream_issues(placed.location)
         await asyncio.sleep(0)
     assert (await soon(task)).json["status"] == "valid"
@@ -277,7 +277,7 @@ async def test_f36_held_answers_end_when_the_hub_stops(patient: Lab) -> None:
 
 
 async def test_f38_a_client_that_hangs_up_ends_its_hold(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "_UNWATCHED", 0.05)
+    monkeypatch.setattr(long_poll, "_UNWATCHED", 0.05)
     client = await patient.client()
     body = await client.sign(client.directory["newOrder"], b'{"identifiers":[{"type":"dns","value":"a.corp.test"}]}')
     gone = asyncio.Event()
@@ -312,17 +312,17 @@ async def test_f38_a_client_that_hangs_up_ends_its_hold(patient: Lab, monkeypatc
     transport = patient.http._transport
     task = await held(patient, transport.app(scope, receive, send))  # type: ignore[attr-defined]
     await asyncio.sleep(0.2)
-    assert len(patient.hub.bulletin) == 1
+    assert len(patient.hub.order_events) == 1
     gone.set()
     await soon(task)
     assert sent == []
-    assert len(patient.hub.bulletin) == 0
+    assert len(patient.hub.order_events) == 0
     (order,) = await patient.hub.store.orders.list()
     assert order.status == "ready"  # what was done stays done
 
 
 async def test_rule_30_the_sum_of_holds_per_order_has_a_limit(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "SUM_PER_ORDER", SHORT)
+    monkeypatch.setattr(long_poll, "SUM_PER_ORDER", SHORT)
     client = await patient.client()
     begun = time.monotonic()
     placed = await quick(client.new_order(["a.corp.test"]))
@@ -334,7 +334,7 @@ async def test_rule_30_the_sum_of_holds_per_order_has_a_limit(patient: Lab, monk
 
 
 async def test_beyond_the_most_held_answers_nothing_is_held(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "MOST_HELD", 1)
+    monkeypatch.setattr(long_poll, "MOST_HELD", 1)
     first, second = await patient.client(), await patient.client()
     task = await held(patient, first.new_order(["a.corp.test"]))
     assert (await quick(second.new_order(["b.corp.test"]))).json["status"] == "ready"
@@ -343,8 +343,8 @@ async def test_beyond_the_most_held_answers_nothing_is_held(patient: Lab, monkey
 
 
 async def test_what_is_remembered_of_orders_is_bounded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "_MOST_ORDERS", 5)
-    keeper = Holding(lab.hub.bulletin, lab.hub.stopping, lab.hub.clock, 1.0)
+    monkeypatch.setattr(long_poll, "_MOST_ORDERS", 5)
+    keeper = LongPolls(lab.hub.order_events, lab.hub.stopping, lab.hub.clock, 1.0)
     for number in range(20):
         assert keeper.first_look(str(number))
         keeper._note(str(number), 1.0)

@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 )
 
 from acmehub.models import AuthorizationMode
+from acmehub.models.problems import ProblemDocument
 from acmehub.ports.authority import UpstreamAccountLost, UpstreamObjectLost, UpstreamRateLimited, UpstreamUnavailable
 from acmehub.ports.dns import DnsProviderRefused, DnsProviderUnavailable
-from acmehub.models.problems import ProblemDocument
 from tests.acme.machine_acts import BAD_CSRS, Acts
 from tests.acme.machine_model import Known
 from tests.acme.machine_world import World

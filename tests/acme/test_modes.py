@@ -3,7 +3,7 @@
 import pytest
 
 from acmehub.models import AuthorizationMode
-from acmehub.rules.authorization_modes import Patience, family_of, patience, settle_mode
+from acmehub.rules.authorization_modes import ClientTimeout, client_timeout, family_of, settle_mode
 
 PREAPPROVED, ACCEPT, VERIFY, AUTO = (
     AuthorizationMode.PREAPPROVED,
@@ -79,21 +79,24 @@ def test_auto_is_preapproved_for_all_where_the_authority_signs_by_itself() -> No
     [(CERTBOT, 40.0), (INSTANT, 170.0), (LEGO, 20.0), (TRAEFIK, 20.0), (ANSIBLE, 8.0), ("x", 25.0)],
 )
 def test_rule_30_each_client_is_held_as_long_as_it_bears(user_agent: str, seconds: float) -> None:
-    assert patience(user_agent, 25.0).hold == seconds
+    assert client_timeout(user_agent, 25.0).hold == seconds
 
 
 @pytest.mark.parametrize("user_agent", [CERTBOT, INSTANT, LEGO, "x"])
 def test_a_lower_hold_in_the_configuration_is_a_limit_for_all(user_agent: str) -> None:
-    assert patience(user_agent, 8.0).hold == 8.0
-    assert patience(ANSIBLE, 20.0).hold == 8.0
+    assert client_timeout(user_agent, 8.0).hold == 8.0
+    assert client_timeout(ANSIBLE, 20.0).hold == 8.0
 
 
 def test_a_higher_hold_is_for_clients_without_a_figure_of_their_own() -> None:
-    assert patience("x", 60.0).hold == 60.0
-    assert patience(LEGO, 60.0).hold == 20.0
+    assert client_timeout("x", 60.0).hold == 60.0
+    assert client_timeout(LEGO, 60.0).hold == 20.0
 
 
 def test_rule_31_retry_after_is_10_on_polls_and_5_on_a_response_and_never_for_instant_acme() -> None:
-    assert (patience("x", 25.0).before_next_poll(), patience("x", 25.0).after_response()) == (10, 5)
-    assert (patience(INSTANT, 25.0).before_next_poll(), patience(INSTANT, 25.0).after_response()) == (None, None)
-    assert Patience(1.0).retry_after
+    assert (client_timeout("x", 25.0).before_next_poll(), client_timeout("x", 25.0).after_response()) == (10, 5)
+    assert (client_timeout(INSTANT, 25.0).before_next_poll(), client_timeout(INSTANT, 25.0).after_response()) == (
+        None,
+        None,
+    )
+    assert ClientTimeout(1.0).retry_after

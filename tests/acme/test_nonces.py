@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from acmehub.acme.server import create_app, nonces
+from acmehub.acme.server import nonces
 from acmehub.acme.server.nonces import LIFETIME, LocalNonces, SharedNonces
+from acmehub.app.asgi import create_app
 from acmehub.testing.acme_client import AcmeClient
 from tests.acme.lab import Lab
 

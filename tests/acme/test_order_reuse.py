@@ -34,7 +34,7 @@ async def change(lab: Lab, url: str, **fields: Any) -> None:
 
 async def whats(lab: Lab, url: str) -> list[str]:
     order = (await lab.stored(url)).order
-    return [event.what for event in await lab.hub.store.records.timeline(order.id)]
+    return [event.kind for event in await lab.hub.store.records.timeline(order.id)]
 
 
 @pytest.mark.parametrize("mode", [PREAPPROVED, ACCEPT, VERIFY])
@@ -44,7 +44,7 @@ async def test_the_same_names_again_are_the_same_order(lab: Lab, mode: Authoriza
     again = await client.new_order(TWO)
     assert (again.status, again.location, again.json) == (201, first.location, first.json)
     assert len(await lab.hub.store.orders.list()) == 1
-    assert "asked for again" in await whats(lab, first.location)
+    assert "order reused" in await whats(lab, first.location)
 
 
 async def test_with_an_authority_that_signs_by_itself_each_order_is_one_of_its_own(lab: Lab) -> None:
@@ -102,11 +102,11 @@ async def test_an_order_that_is_about_to_lapse_is_not_joined(lab: Lab, client: A
     await change(lab, first.location, expires=lab.now + timedelta(minutes=50))
     second = await client.new_order(TWO)
     assert second.location != first.location
-    await change(lab, second.location, give_up_at=lab.now + timedelta(minutes=50))
+    await change(lab, second.location, deadline=lab.now + timedelta(minutes=50))
     third = await client.new_order(TWO)
     assert third.location != second.location
     await lab.upstream_validates(third.location)
-    await change(lab, third.location, give_up_at=lab.now)  # its upstream work is done: nothing to give up
+    await change(lab, third.location, deadline=lab.now)  # its upstream work is done: nothing to give up
     assert (await client.new_order(TWO)).location == third.location
 
 
@@ -192,7 +192,7 @@ async def test_who_joins_is_held_like_who_orders(folder: Path) -> None:
 
 async def until_held(lab: Lab, number: int) -> None:
     async with asyncio.timeout(10):
-        while len(lab.hub.bulletin) < number:
+        while len(lab.hub.order_events) < number:
             await asyncio.sleep(0.01)
 
 

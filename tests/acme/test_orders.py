@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.models import AuthorizationMode, ChallengeType, OrderStatus
-from acmehub.ports.store import Missing
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.store import Missing
 from acmehub.testing.acme_client import TIMESTAMP, AcmeClient
 from acmehub.testing.acme_keys import b64, compact, make_csr
 from tests.acme.lab import BASE, CHAIN, Lab
@@ -249,7 +249,7 @@ async def test_no_managed_challenge_is_needed_where_the_authority_signs_by_itsel
 async def test_the_choice_of_the_authority_opens_the_timeline(lab: Lab, client: AcmeClient) -> None:
     placed = await client.new_order(["a.corp.test"])
     first = (await lab.hub.store.records.timeline(placed.location.rpartition("/")[2]))[0]
-    assert first.what == "order opened"
+    assert first.kind == "order opened"
     assert "ca_stand_in is the default authority" in first.detail
     assert "preapproved" in first.detail
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from acmehub.rules import orders
 from acmehub.config import Acme, Verify
 from acmehub.models import AuthorizationMode, AuthorizationStatus, OrderStatus, Stage
-from acmehub.rules.orders import Change, OrderBundle
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.rules import orders
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import compact, make_csr
 from tests.acme.lab import BASE, Lab, laboratory
@@ -166,7 +166,7 @@ async def test_with_a_signing_authority_it_is_the_same(lab: Lab) -> None:
     client = await lab.client()
     reply = await client.new_authz(NAME)
     assert reply.json["status"] == "valid"
-    assert await lab.hub.fulfilment.work_off() == 0
+    assert await lab.hub.worker.work_off() == 0
 
 
 async def test_a_valid_one_has_expired_when_its_time_is_over(lab: Lab, client: AcmeClient) -> None:
@@ -175,7 +175,7 @@ async def test_a_valid_one_has_expired_when_its_time_is_over(lab: Lab, client: A
     await late(lab, bundle)
     assert (await client.authorization(reply.location)).json["status"] == "expired"  # before anybody has put it away
     assert (await client.new_authz(NAME)).location != reply.location
-    await lab.hub.fulfilment.pruner.work_off()
+    await lab.hub.worker.pruner.work_off()
     bundle = await hidden(lab, reply)
     assert bundle.order.status is OrderStatus.INVALID
     assert bundle.authorizations[0].status is AuthorizationStatus.EXPIRED
@@ -188,7 +188,7 @@ async def test_a_pending_one_is_invalid_when_its_time_is_over(lab: Lab) -> None:
     reply = await client.new_authz(NAME)
     await late(lab, await hidden(lab, reply))
     assert (await client.new_authz(NAME)).location != reply.location
-    await lab.hub.fulfilment.pruner.work_off()
+    await lab.hub.worker.pruner.work_off()
     over = (await client.authorization(reply.location)).json
     assert over["status"] == "invalid"
     assert "pre-authorization expired" in over["challenges"][0]["error"]["detail"]
@@ -198,7 +198,7 @@ async def test_a_pending_one_is_invalid_when_its_time_is_over(lab: Lab) -> None:
 async def test_an_order_that_lapses_has_expired_authorizations(lab: Lab, client: AcmeClient) -> None:
     placed = await client.new_order([NAME])
     await late(lab, await lab.stored(placed.location))
-    await lab.hub.fulfilment.pruner.work_off()
+    await lab.hub.worker.pruner.work_off()
     assert (await client.order(placed.location)).json["status"] == "invalid"
     assert (await client.authorization(placed.json["authorizations"][0])).json["status"] == "expired"
 
@@ -214,7 +214,7 @@ async def test_the_operator_sees_it_for_what_it_is(lab: Lab, client: AcmeClient)
     placed = await client.new_order(["b.corp.test"])
     listed = await lab.hub.operations.orders()
     assert [(item.names, item.preauthorization) for item in listed] == [(("b.corp.test",), False), ((NAME,), True)]
-    first, second = [(await lab.hub.operations.order(item.id)).timeline[0].what for item in listed]
+    first, second = [(await lab.hub.operations.order(item.id)).timeline[0].kind for item in listed]
     assert (first, second) == ("order opened", "pre-authorization opened")
     assert listed[0].id == (await lab.stored(placed.location)).order.id
 
@@ -238,7 +238,7 @@ async def test_a_proof_given_in_advance_is_remembered_by_later_orders_also_when_
             return Change(order=replace(current.order, expires=lab.now - timedelta(seconds=1)))
 
         await lab.hub.store.orders.apply(bundle.order.id, lapse)
-        await lab.hub.fulfilment.pruner.work_off()
+        await lab.hub.worker.pruner.work_off()
         assert (await hidden(lab, reply)).order.status is OrderStatus.INVALID
         assert (await client.authorization(reply.location)).json["status"] == "valid"
         again = await client.new_authz(NAME)

@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from msgspec.structs import replace
 
 from acmehub import Candidate, OrderRequest, Selection, hookimpl
-from acmehub.config import Acme
 from acmehub.acme.server.rendering import timestamp
+from acmehub.admin.permissions import Acting
+from acmehub.admin.profiles import NewProfile, ProfilePatch
+from acmehub.config import Acme
 from acmehub.models import Principal
 from acmehub.rules.orders import OrderBundle
-from acmehub.admin.profiles import NewProfile, ProfilePatch
-from acmehub.rules.permissions import Acting
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import PrivateKey, b64, make_csr
 from tests.acme.lab import DIRECTORY, Lab, laboratory

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from acmehub.rules import orders
 from acmehub.models import Campaign, Certificate, Stage, new_id
+from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.renewal import cert_id, cert_id_in
 from acmehub.testing.acme_client import AcmeClient
@@ -211,7 +211,7 @@ async def test_what_does_not_hold_is_left_out_with_a_word_and_never_costs_the_re
     assert "replaces" not in answer.json
     order = (await lab.stored(answer.location)).order
     assert order.replaces is None
-    [event] = [item for item in await lab.hub.store.records.timeline(order.id) if item.what == "`replaces` left out"]
+    [event] = [item for item in await lab.hub.store.records.timeline(order.id) if item.kind == "`replaces` ignored"]
     assert why in event.detail
 
 

@@ -12,10 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
 from acmehub import hookimpl
-from acmehub.rules import orders
-from acmehub.rules.chains import serial_text
 from acmehub.models import AuthorizationMode, Certificate, OrderStatus, Stage
-from acmehub.rules.orders import Change, OrderBundle
+from acmehub.models.problems import URN, ProblemDocument
 from acmehub.ports.authority import (
     UpstreamAccount,
     UpstreamAccountLost,
@@ -27,8 +25,10 @@ from acmehub.ports.authority import (
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.plugins import Register
 from acmehub.ports.store import Missing
-from acmehub.models.problems import URN, ProblemDocument
-from acmehub.admin import revocation
+from acmehub.rules import orders
+from acmehub.rules.chains import serial_text
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.runtime import revocation
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey, PrivateKey, b64, make_csr
 from acmehub.testing.fake_relay import FakeRelay
@@ -347,7 +347,7 @@ async def test_an_authority_that_cannot_be_used_is_a_503(
     async def gone(_authority_id: str) -> None:
         raise Missing("there is no authority")
 
-    monkeypatch.setattr(world.lab.hub.instances, "authority", gone)
+    monkeypatch.setattr(world.lab.hub.plugin_objects, "authority", gone)
     refused = await client.revoke(issued.leaf, status=503)
     assert (refused.problem, refused.retry_after) == ("serverInternal", 30)
 
@@ -436,7 +436,7 @@ async def test_a_revocation_stands_in_the_audit_and_in_the_orders_timeline(world
     assert (refused.action, refused.allowed) == ("certificate.revoke", False)
     assert other.kid.rpartition("/")[2] in refused.actor
     timeline = await world.lab.hub.store.records.timeline((await world.stored(issued)).order_id)
-    assert timeline[-1].what == "certificate revoked"
+    assert timeline[-1].kind == "certificate revoked"
 
 
 async def test_a_revoked_certificate_can_still_be_downloaded_and_its_order_stays_valid(
@@ -457,7 +457,7 @@ async def test_a_certificate_of_a_signing_authority_is_revoked_here(lab: Lab) ->
     placed = await client.new_order(["a.corp.test"])
     csr, _ = make_csr(["a.corp.test"])
     await client.finalize(placed.json, csr)
-    await lab.hub.fulfilment.work_off()
+    await lab.hub.worker.work_off()
     done = await client.order(placed.location)
     chain = await client.certificate(done.json["certificate"])
     leaf = x509.load_pem_x509_certificates(chain.encode())[0].public_bytes(Encoding.DER)

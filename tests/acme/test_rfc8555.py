@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acmehub.rules import orders
 from acmehub.config import Config
-from acmehub.models.identifiers import Identifier
 from acmehub.models import AuthorizationMode
+from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import ProblemDocument, ProblemType, subproblem
+from acmehub.rules import orders
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import make_csr
 from tests.acme.lab import Lab

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from acmehub import hookimpl
 from acmehub.config import Acme
 from acmehub.models import AuthorizationMode, Campaign, Certificate, Stage
-from acmehub.rules.orders import Change
 from acmehub.ports.plugins import OrderFinished
+from acmehub.rules.orders import Change
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import make_csr
 from tests.acme.lab import CHAIN, Lab, laboratory
@@ -50,9 +50,7 @@ async def test_the_same_csr_again_gets_the_same_certificate_at_once(lab: Lab, cl
     assert await client.certificate(reply.json["certificate"]) == CHAIN
     order = (await lab.stored(reply.location)).order
     assert (order.stage, order.run_at, order.flight, order.lease_owner) == (Stage.DONE, None, None, None)
-    (event,) = [
-        item for item in await lab.hub.store.records.timeline(order.id) if item.what == "certificate handed out again"
-    ]
+    (event,) = [item for item in await lab.hub.store.records.timeline(order.id) if item.kind == "certificate reused"]
     assert certificate.order_id in event.detail
     assert len(await lab.hub.store.certificates.list()) == 1
     assert (await client.finalize(reply.json, csr)).json == reply.json  # rule 5: idempotent

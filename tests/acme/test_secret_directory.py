@@ -10,11 +10,11 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from acmehub.admin.permissions import Acting
+from acmehub.admin.profiles import NewProfile
+from acmehub.admin.tokens import NewToken, TokenPatch
 from acmehub.models import Token
 from acmehub.ports.store import StoreUnavailable
-from acmehub.admin.profiles import NewProfile
-from acmehub.rules.permissions import Acting
-from acmehub.admin.tokens import NewToken, TokenPatch
 from acmehub.serving.logs import JsonFormatter
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, b64

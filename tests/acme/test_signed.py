@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acmehub.acme.server import create_app, front
+from acmehub.acme.server import context
+from acmehub.app.asgi import create_app
 from acmehub.testing.acme_client import AcmeClient, check_answer
 from acmehub.testing.acme_keys import AccountKey, compact
 from tests.acme.lab import BASE, Lab
@@ -212,8 +213,8 @@ async def test_a_payload_of_another_shape_is_malformed(client: AcmeClient, paylo
 
 
 async def test_loaded_keys_are_kept_in_bounded_memory(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "_MOST_KEYS", 2)
-    keys = front.Keys()
+    monkeypatch.setattr(context, "_MOST_KEYS", 2)
+    keys = context.Keys()
     actors = [await lab.hub.store.accounts.actor((await lab.client()).kid.rpartition("/")[2]) for _ in range(3)]
     first, second, third = (actor.account for actor in actors if actor is not None)
     kept = keys.of(first)

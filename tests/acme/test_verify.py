@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
 from acmehub.config import Acme, Dns, Verify
-from acmehub.models.identifiers import is_address
 from acmehub.models import AuthorizationMode
+from acmehub.models.identifiers import is_address
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.dns_server import DnsServer
-from tests.validation.servers import HttpServer, http_server
 from tests.acme.lab import Lab, laboratory
+from tests.validation.servers import HttpServer, http_server
 
 VERIFY = AuthorizationMode.VERIFY
 NAMES = "*.corp.test, corp.test, 127.0.0.0/8, 2001:db8::/32"
@@ -188,7 +188,7 @@ async def test_a_proof_that_is_remembered_makes_the_next_order_ready_at_once(fol
         assert await issued(client, again, WWW) == [WWW]
         assert len(made.server.seen) == 1
         timeline = await made.lab.hub.store.records.timeline((await made.lab.stored(again.location)).order.id)
-        assert "proof remembered" in [event.what for event in timeline]
+        assert "authorization reused" in [event.kind for event in timeline]
 
 
 async def test_only_what_is_not_remembered_is_left_to_prove(folder: Path) -> None:

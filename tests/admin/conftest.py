@@ -3,29 +3,31 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from acmehub.ports.hookspecs import hookimpl
-from acmehub.runtime.plugin_objects import Instances
-from acmehub.models import Account, AuditEntry, Role, Token
-from acmehub.ports.clock import SystemClock
-from acmehub.ports.plugins import PluginContext, Register
-from acmehub.ports.settings import PluginSettings, Secret, read_settings
-from acmehub.ports.store import Store
-from acmehub.runtime.plugins import Registry, build_registry
 from acmehub.admin.authorities import AuthorityService
 from acmehub.admin.campaigns import CampaignService
 from acmehub.admin.managed_challenges import ManagedChallengeService
+from acmehub.admin.operations import OperationService
+from acmehub.admin.permissions import Acting
 from acmehub.admin.principals import PrincipalService
 from acmehub.admin.profiles import ProfileService
 from acmehub.admin.resources_file import ResourcesFileService
-from acmehub.rules.permissions import Acting
 from acmehub.admin.tokens import TokenService
+from acmehub.models import Account, AuditEntry, Role, Token
+from acmehub.ports.clock import SystemClock
+from acmehub.ports.hookspecs import hookimpl
+from acmehub.ports.plugins import PluginContext, Register
+from acmehub.ports.settings import PluginSettings, Secret, read_settings
+from acmehub.ports.store import Store
+from acmehub.runtime.plugin_objects import PluginObjects
+from acmehub.runtime.plugins import Registry, build_registry
+from acmehub.runtime.revocation import RevocationService
 from acmehub.runtime.vault import Vault
 
 ROOT = Acting.machine("cli:root")
@@ -72,6 +74,7 @@ class House(msgspec.Struct):
     profiles: ProfileService
     files: ResourcesFileService
     campaigns: CampaignService
+    operations: OperationService
 
     async def audited(self) -> Sequence[AuditEntry]:
         return await self.store.records.audited()
@@ -132,10 +135,12 @@ async def house(registry: Registry, tmp_path: Path, migrated: Path) -> AsyncIter
     principals, tokens = PrincipalService(*parts), TokenService(*parts)
     challenges, authorities = ManagedChallengeService(*parts), AuthorityService(*parts)
     context = PluginContext(user_agent="test", data_dir=tmp_path, clock=clock)
-    profiles = ProfileService(*parts, authorities, Instances(store, registry, vault, context))
+    objects = PluginObjects(store, registry, vault, context)
+    profiles = ProfileService(*parts, authorities, objects)
     files = ResourcesFileService(principals, tokens, challenges, authorities, profiles)
     campaigns = CampaignService(*parts, authorities, principals)
-    yield House(store, vault, principals, tokens, challenges, authorities, profiles, files, campaigns)
+    operations = OperationService(store, RevocationService(store, objects, clock, timedelta(days=7)), clock)
+    yield House(store, vault, principals, tokens, challenges, authorities, profiles, files, campaigns, operations)
     await store.close()
 
 

@@ -7,14 +7,14 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from acmehub.models import Certificate, Role
-from acmehub.rules.orders import Change, OrderBundle
-from acmehub.runtime.plugins import Registry
-from acmehub.rules.renewal import cert_id
 from acmehub.admin import campaign_progress
 from acmehub.admin.campaigns import CampaignService, NewCampaign
 from acmehub.admin.errors import Invalid, NotFound, Refused, Taken
-from acmehub.rules.permissions import Acting
+from acmehub.admin.permissions import Acting
+from acmehub.models import Certificate, Role
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.rules.renewal import cert_id
+from acmehub.runtime.plugins import Registry
 from acmehub.testing.fakes import ManualClock
 from acmehub.testing.store_samples import Seed, a_certificate, an_account, sow
 from tests.admin.conftest import AUDITOR, OPERATOR, ROOT, House

@@ -7,7 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from acmehub.models.identifiers import Identifier
+from acmehub.admin.authorities import AuthorityPatch, NewAuthority
+from acmehub.admin.errors import InUse, Invalid, NotFound, Refused, Taken
+from acmehub.admin.managed_challenges import ManagedChallengePatch, NewManagedChallenge
+from acmehub.admin.plugin_resources import Sources
+from acmehub.admin.principals import NewPrincipal
+from acmehub.admin.tokens import NewToken
 from acmehub.models import (
     AuthorizationMode,
     ManagedChallenge,
@@ -17,13 +22,8 @@ from acmehub.models import (
     RoleAssignment,
     TxtRecord,
 )
+from acmehub.models.identifiers import Identifier
 from acmehub.rules.orders import open_order
-from acmehub.admin.authorities import AuthorityPatch, NewAuthority
-from acmehub.admin.errors import InUse, Invalid, NotFound, Refused, Taken
-from acmehub.admin.managed_challenges import ManagedChallengePatch, NewManagedChallenge
-from acmehub.admin.plugin_resources import Sources
-from acmehub.admin.principals import NewPrincipal
-from acmehub.admin.tokens import NewToken
 from acmehub.testing.store_samples import NOW
 from tests.admin.conftest import ROOT, House
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from acmehub.models import PrincipalType, Role, RoleAssignment
 from acmehub.admin.errors import InUse, Invalid, NotFound, Refused, Taken
 from acmehub.admin.principals import NewPrincipal, PrincipalPatch, parse_role, role_text
 from acmehub.admin.tokens import NewToken
+from acmehub.models import PrincipalType, Role, RoleAssignment
 from tests.admin.conftest import OPERATOR, ROOT, House
 
 CONSUMER = RoleAssignment(Role.MANAGED_ACME_CONSUMER)

@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from acmehub.models import Principal, PrincipalType, Profile
-from acmehub.models.problems import Problem
-from acmehub.admin.authorities import AuthorityPatch, NewAuthority
 from acmehub.acme.orders.profiles import ClientProfiles
+from acmehub.admin.authorities import AuthorityPatch, NewAuthority
 from acmehub.admin.declared_resources import InvalidFile, read_declared
 from acmehub.admin.errors import InUse, Invalid, ServiceError, Taken
 from acmehub.admin.principals import NewPrincipal, PrincipalPatch
 from acmehub.admin.profiles import NewProfile, ProfilePatch, ProfileView
 from acmehub.admin.resources_file import Step
+from acmehub.models import Principal, PrincipalType, Profile
+from acmehub.models.problems import Problem
 from tests.admin.conftest import ROOT, House
 from tests.admin.test_resources_file import exported
 
@@ -221,7 +221,7 @@ async def test_a_fault_of_a_profile_is_found_before_anything_is_written(
 ) -> None:
     with pytest.raises(InvalidFile) as refusal:
         await apply(house, FILE.replace(before, after))
-    assert any(fault in line.lower() or fault in line for line in refusal.value.faults)
+    assert any(fault in line.lower() or fault in line for line in refusal.value.errors)
     assert await house.store.authorities.list() == ()
 
 

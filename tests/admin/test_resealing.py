@@ -8,14 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub import models
-from acmehub.models import Role, RoleAssignment
-from acmehub.ports.clock import SystemClock
 from acmehub.admin.authorities import NewAuthority
 from acmehub.admin.errors import Invalid
 from acmehub.admin.managed_challenges import NewManagedChallenge
 from acmehub.admin.principals import NewPrincipal
 from acmehub.admin.resealing import SEALED, Resealed, ResealingService
 from acmehub.admin.tokens import NewToken
+from acmehub.models import Role, RoleAssignment
+from acmehub.ports.clock import SystemClock
 from acmehub.runtime.vault import Vault
 from tests.admin.conftest import ROOT, House
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from acmehub.models import Role, RoleAssignment, TokenState
 from acmehub.admin.authorities import NewAuthority
 from acmehub.admin.declared_resources import InvalidFile, read_declared
 from acmehub.admin.export import export
@@ -13,6 +12,7 @@ from acmehub.admin.plugin_resources import Sources
 from acmehub.admin.principals import NewPrincipal
 from acmehub.admin.resources_file import Applied, Step
 from acmehub.admin.tokens import NewToken
+from acmehub.models import Role, RoleAssignment, TokenState
 from tests.admin.conftest import ROOT, House
 
 SECRET = "correct horse battery"
@@ -241,7 +241,7 @@ async def test_all_faults_are_found_before_anything_is_written(house: House) -> 
     )
     with pytest.raises(InvalidFile) as caught:
         await apply(house, text)
-    assert [fault.split(":")[0] for fault in caught.value.faults] == [
+    assert [fault.split(":")[0] for fault in caught.value.errors] == [
         "[[authority]] 'pebble'",
         "[[managed_challenge]] 'corp zone'",
         "[[principal]] ' '",

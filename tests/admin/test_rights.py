@@ -5,20 +5,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from acmehub.models import AuthorizationMode, Role, RoleAssignment
-from acmehub.ports.clock import SystemClock
 from acmehub.admin.authorities import AuthorityPatch, NewAuthority
 from acmehub.admin.campaigns import NewCampaign
 from acmehub.admin.declared_resources import Declared
 from acmehub.admin.errors import Refused
 from acmehub.admin.export import export
-from acmehub.acme.orders.learning import LearningService
 from acmehub.admin.managed_challenges import ManagedChallengePatch, NewManagedChallenge
+from acmehub.admin.permissions import RIGHTS, Acting
 from acmehub.admin.principals import NewPrincipal, PrincipalPatch
 from acmehub.admin.profiles import NewProfile, ProfilePatch
 from acmehub.admin.resealing import ResealingService
-from acmehub.rules.permissions import RIGHTS, Acting
 from acmehub.admin.tokens import NewToken, TokenPatch
+from acmehub.models import AuthorizationMode, Role, RoleAssignment
+from acmehub.ports.clock import SystemClock
 from tests.admin.conftest import ROOT, House
 
 FRIDAY = NewCampaign(renew_by=datetime(2099, 11, 27, tzinfo=UTC))
@@ -79,7 +78,7 @@ MAY = {
 
 async def _set_account(house: House, who: Acting) -> object:
     account = await house.bind((await house.tokens.find("EAB")).id)
-    return await LearningService(house.store, SystemClock()).set(account.id, AuthorizationMode.ACCEPT, who)
+    return await house.operations.set_learned(account.id, AuthorizationMode.ACCEPT, who)
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from acmehub.rules.eab import parse_binding, verify_binding
-from acmehub.rules.jws import canonical_jwk, decode_base64url
-from acmehub.models import AuthorizationMode, Role, RoleAssignment, TokenState
 from acmehub.admin.errors import InUse, Invalid, NotFound, Refused
 from acmehub.admin.principals import NewPrincipal, PrincipalPatch
 from acmehub.admin.tokens import NewToken, TokenPatch
-from tests.rules.samples import ACCOUNT_URL, bound, ec_key, public_jwk
+from acmehub.models import AuthorizationMode, Role, RoleAssignment, TokenState
+from acmehub.rules.eab import parse_binding, verify_binding
+from acmehub.rules.jws import canonical_jwk, decode_base64url
 from tests.admin.conftest import AUDITOR, OPERATOR, ROOT, House, stored
+from tests.rules.samples import ACCOUNT_URL, bound, ec_key, public_jwk
 
 CONSUMER = RoleAssignment(Role.MANAGED_ACME_CONSUMER)
 TOMORROW = datetime.now(UTC) + timedelta(days=1)

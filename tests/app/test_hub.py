@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from acmehub.config import Config, ConfigError, Storage, load_config
 from acmehub.app.bootstrap import found, prepare_data_dir
 from acmehub.app.hub import Hub, build_hub
+from acmehub.config import Config, ConfigError, Storage, load_config
 from acmehub.models import ManagedChallenge, Role
 from acmehub.ports.authority import SigningAuthority
 from acmehub.ports.settings import Secret, SettingsError
@@ -29,7 +29,7 @@ async def test_a_first_start_makes_an_administrator_and_an_authority_that_can_si
         (local,) = await hub.store.authorities.list()
         assert administrator.assignments(Role.ADMINISTRATOR)
         assert local.default
-        assert isinstance((await hub.instances.authority(local.id)).object, SigningAuthority)
+        assert isinstance((await hub.plugin_objects.authority(local.id)).object, SigningAuthority)
         assert {entry.action for entry in await hub.store.records.audited()} == {"principal.add", "authority.add"}
 
 
@@ -122,7 +122,7 @@ async def test_a_second_serve_on_one_sqlite_file_is_refused_and_the_first_goes_o
 async def test_an_order_that_changes_wakes_its_listeners(tmp_path: Path) -> None:
     hub = build_hub(config_in(tmp_path))
     async with hub.running():
-        with hub.bulletin.listen("an order") as notice:
+        with hub.order_events.listen("an order") as notice:
             hub.stop()
             assert await notice.wait(1)
     assert hub.stopping.is_set()
@@ -145,7 +145,7 @@ async def test_a_worker_that_dies_ends_the_process_with_its_reason(
     async def run() -> None:
         raise MemoryError("worker down")
 
-    monkeypatch.setattr(hub.fulfilment, "run", run)
+    monkeypatch.setattr(hub.worker, "run", run)
     with pytest.raises(MemoryError, match="worker down"):
         async with hub.running(worker=True):
             await asyncio.Event().wait()
@@ -156,9 +156,9 @@ async def test_without_a_worker_no_order_is_claimed_at_finalize(tmp_path: Path) 
     with_worker = hub.ordering
     async with hub.running(serve=True, worker=False):
         assert hub.ordering is not with_worker
-        assert hub.ordering._fulfilment is None
+        assert hub.ordering._worker is None
     async with hub.running(serve=True, worker=True):
-        assert hub.ordering._fulfilment is hub.fulfilment
+        assert hub.ordering._worker is hub.worker
 
 
 def test_the_data_directory_is_made_for_its_owner_and_tightened_when_it_was_loose(tmp_path: Path) -> None:

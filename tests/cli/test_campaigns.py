@@ -9,9 +9,9 @@ import click
 import pytest
 from msgspec.structs import replace
 
+from acmehub.app.hub import build_hub
 from acmehub.cli.campaigns import when
 from acmehub.config import load_config
-from acmehub.app.hub import build_hub
 from acmehub.rules.orders import Change
 from acmehub.testing.store_samples import a_certificate, sow
 from tests.cli.conftest import Terminal

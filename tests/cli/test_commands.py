@@ -11,8 +11,8 @@ import pytest
 from acmehub.cli.exit_status import EXPECTED, MEANINGS, Exit, describe
 from acmehub.cli.root import VERBS, root
 from acmehub.models.identifiers import Identifier
-from acmehub.ports.dns import DnsProviderRefused
 from acmehub.models.problems import Problem, ProblemType, subproblem
+from acmehub.ports.dns import DnsProviderRefused
 from tests.cli.conftest import COMMAND, Cli
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cli.md"

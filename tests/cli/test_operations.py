@@ -9,20 +9,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from acmehub.config import load_config
-from acmehub.app.hub import Hub, build_hub
-from acmehub.models.identifiers import Identifier
-from acmehub.models import AuditEntry, OrderStatus
-from acmehub.rules.orders import OrderBundle
 from acmehub.admin.authorities import NewAuthority
 from acmehub.admin.managed_challenges import NewManagedChallenge
+from acmehub.admin.permissions import Acting
 from acmehub.admin.principals import NewPrincipal, parse_role
-from acmehub.rules.permissions import Acting
 from acmehub.admin.tokens import NewToken
+from acmehub.app.hub import Hub, build_hub
+from acmehub.config import load_config
+from acmehub.models import AuditEntry, OrderStatus
+from acmehub.models.identifiers import Identifier
+from acmehub.models.wire import NewAccount, NewOrder
+from acmehub.rules.orders import OrderBundle
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, compact, make_csr
 from acmehub.testing.dns_process import running_in_thread
 from acmehub.testing.dns_server import DnsServer, tsig_key
-from acmehub.models.wire import NewAccount, NewOrder
 from tests.cli.conftest import Terminal
 
 OPERATOR = Acting.machine("test")
@@ -51,7 +51,7 @@ async def _use(hub: Hub) -> Done:
         valid = await order("www.corp.test")
         csr, _ = make_csr(["www.corp.test"])
         await hub.ordering.finalize(actor, valid.order.id, csr)
-        with hub.bulletin.listen(valid.order.id) as notice:
+        with hub.order_events.listen(valid.order.id) as notice:
             async with asyncio.timeout(20):
                 while (await hub.ordering.order(actor, valid.order.id)).order.status is not OrderStatus.VALID:
                     await notice.wait(1)
@@ -73,7 +73,7 @@ async def _use(hub: Hub) -> Done:
             OPERATOR,
         )
         stuck = await order("stuck.corp.test")
-        with hub.bulletin.listen(stuck.order.id) as notice:
+        with hub.order_events.listen(stuck.order.id) as notice:
             async with asyncio.timeout(20):
                 while (await hub.ordering.order(actor, stuck.order.id)).order.attempts == 0:
                     await notice.wait(1)
@@ -148,7 +148,7 @@ def test_an_order_is_shown_with_its_timeline(terminal: Terminal, used: Done) -> 
     assert "certificate issued" in events[-1]
     data = terminal.json("order", "show", used.valid)
     assert data["names"] == ["www.corp.test"]
-    assert data["timeline"][0]["what"] == "order opened"
+    assert data["timeline"][0]["kind"] == "order opened"
     assert data["authorizations"][0]["status"] == "valid"
     assert data["error"] is None
 
@@ -166,7 +166,7 @@ def test_an_order_that_is_tried_again_is_due_now(terminal: Terminal, used: Done)
     assert changed["id"] == used.stuck
     assert after["attempts"] == 0
     assert after["run_at"] != before["run_at"]
-    assert after["timeline"][-1]["what"] == "retried by the operator"
+    assert after["timeline"][-1]["kind"] == "retried by an operator"
     entry = audited(terminal)[0]
     assert (entry.action, entry.object) == ("order.retry", f"order {used.stuck}")
     assert entry.actor.startswith("cli:")

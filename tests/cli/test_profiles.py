@@ -3,10 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from acmehub.config import load_config
 from acmehub.app.hub import build_hub
-from acmehub.models.identifiers import Identifier
+from acmehub.config import load_config
 from acmehub.models import Account
+from acmehub.models.identifiers import Identifier
 from acmehub.models.wire import NewOrder
 from tests.cli.conftest import Terminal
 

@@ -10,9 +10,9 @@ import pytest_asyncio
 
 from acmehub.dns01 import DnsWrong, Wanted
 from acmehub.models import Propagation, Role, RoleAssignment, TxtState
+from acmehub.models.problems import Problem
 from acmehub.ports.dns import DnsProviderRefused, DnsProviderUnavailable
 from acmehub.ports.store import Missing
-from acmehub.models.problems import Problem
 from tests.issuance.rig import Rig, make_rig
 
 

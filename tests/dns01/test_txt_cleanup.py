@@ -10,11 +10,11 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from acmehub.dns01 import Janitor
+from acmehub.dns01 import TxtCleanup
 from acmehub.models import TxtRecord, TxtState
-from acmehub.rules.orders import Change, Lease
 from acmehub.ports.dns import DnsProviderRefused
 from acmehub.ports.store import StoreUnavailable
+from acmehub.rules.orders import Change, Lease
 from tests.issuance.rig import Rig, make_rig
 
 
@@ -25,9 +25,9 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 @pytest.fixture
-def janitor(rig: Rig) -> Janitor:
+def txt_cleanup(rig: Rig) -> TxtCleanup:
     lease = timedelta(seconds=30)
-    return Janitor(rig.store, rig.solver, rig.clock, owner="janitor", lease=lease, chance=random.Random(1))
+    return TxtCleanup(rig.store, rig.solver, rig.clock, owner="janitor", lease=lease, rng=random.Random(1))
 
 
 async def stored(rig: Rig, value: str = "v", state: TxtState = TxtState.REMOVE) -> TxtRecord:
@@ -48,47 +48,47 @@ async def stored(rig: Rig, value: str = "v", state: TxtState = TxtState.REMOVE) 
     return record
 
 
-async def test_it_removes_by_value_and_forgets_the_row(rig: Rig, janitor: Janitor) -> None:
+async def test_it_removes_by_value_and_forgets_the_row(rig: Rig, txt_cleanup: TxtCleanup) -> None:
     record = await stored(rig, "v")
     await rig.provider.add_txt("corp.test", record.name, "of another hub")
-    assert await janitor.work_off() == 1
+    assert await txt_cleanup.work_off() == 1
     assert rig.provider.records == {("corp.test", record.name): {"of another hub"}}
     assert not await rig.store.ledger.list()
     assert (await rig.whats(record.order_id))[-1] == "TXT record removed"
 
 
 @pytest.mark.parametrize("state", [TxtState.PLANNED, TxtState.PRESENT])
-async def test_it_leaves_what_is_not_withdrawn(rig: Rig, janitor: Janitor, state: TxtState) -> None:
+async def test_it_leaves_what_is_not_withdrawn(rig: Rig, txt_cleanup: TxtCleanup, state: TxtState) -> None:
     await stored(rig, state=state)
-    assert await janitor.work_off() == 0
+    assert await txt_cleanup.work_off() == 0
     assert rig.provider.records
 
 
-async def test_it_waits_before_a_record_that_may_still_be_on_its_way(rig: Rig, janitor: Janitor) -> None:
+async def test_it_waits_before_a_record_that_may_still_be_on_its_way(rig: Rig, txt_cleanup: TxtCleanup) -> None:
     record = await stored(rig)
     later = msgspec.structs.replace(record, run_at=rig.clock.now() + timedelta(seconds=90))
     await rig.store.ledger.replace(later)
-    assert await janitor.work_off() == 0
+    assert await txt_cleanup.work_off() == 0
     rig.clock.advance(91)
-    assert await janitor.work_off() == 1
+    assert await txt_cleanup.work_off() == 1
 
 
-async def test_it_goes_on_with_the_others_when_one_cannot_be_removed(rig: Rig, janitor: Janitor) -> None:
+async def test_it_goes_on_with_the_others_when_one_cannot_be_removed(rig: Rig, txt_cleanup: TxtCleanup) -> None:
     for number in range(3):
         await stored(rig, f"v{number}")
     rig.provider.fail("remove_txt", DnsProviderRefused("401"))
-    await janitor.work_off()
+    await txt_cleanup.work_off()
     (left,) = await rig.store.ledger.list()
     assert (left.attempts, left.lease_owner) == (1, None)
     assert left.last_error.endswith("401")
     assert left.run_at is not None
     assert left.run_at > rig.clock.now()
     rig.clock.advance(60)
-    await janitor.work_off()
+    await txt_cleanup.work_off()
     await rig.assert_clean()
 
 
-async def test_pauses_grow_to_an_hour_and_never_end(rig: Rig, janitor: Janitor) -> None:
+async def test_pauses_grow_to_an_hour_and_never_end(rig: Rig, txt_cleanup: TxtCleanup) -> None:
     await stored(rig)
     rig.provider.fail("remove_txt", DnsProviderRefused("401"), times=30)
     begun = rig.clock.now()
@@ -96,24 +96,24 @@ async def test_pauses_grow_to_an_hour_and_never_end(rig: Rig, janitor: Janitor) 
         due = await rig.store.ledger.next_due()
         assert due is not None
         rig.clock.advance(max(0.0, (due - rig.clock.now()).total_seconds()) + 0.001)
-        assert await janitor.work_off() == 1
+        assert await txt_cleanup.work_off() == 1
     await rig.assert_clean()
     assert timedelta(hours=15) < rig.clock.now() - begun < timedelta(hours=36)
 
 
 async def test_a_managed_challenge_that_is_gone_is_an_error_to_be_seen_not_a_crash(
-    rig: Rig, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, txt_cleanup: TxtCleanup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await stored(rig)
     row = await rig.store.managed_challenges.get(rig.challenge.id)
     assert row is not None
     await rig.store.managed_challenges.replace(msgspec.structs.replace(row, plugin="dns_nowhere"))
-    await janitor.work_off()
+    await txt_cleanup.work_off()
     (left,) = await rig.store.ledger.list()
     assert "dns_nowhere" in left.last_error
 
 
-async def test_it_is_woken_and_stops_only_when_its_removals_are_done(rig: Rig, janitor: Janitor) -> None:
+async def test_it_is_woken_and_stops_only_when_its_removals_are_done(rig: Rig, txt_cleanup: TxtCleanup) -> None:
     begun = asyncio.Event()
     remove = rig.provider.remove_txt
 
@@ -123,10 +123,10 @@ async def test_it_is_woken_and_stops_only_when_its_removals_are_done(rig: Rig, j
         await remove(zone, name, value)
 
     rig.provider.remove_txt = slow  # type: ignore[method-assign]
-    task = asyncio.create_task(janitor.run())
+    task = asyncio.create_task(txt_cleanup.run())
     await asyncio.sleep(0.05)
     await stored(rig)
-    janitor.wake()
+    txt_cleanup.wake()
     await begun.wait()
     task.cancel()
     await asyncio.wait([task])
@@ -135,7 +135,7 @@ async def test_it_is_woken_and_stops_only_when_its_removals_are_done(rig: Rig, j
 
 
 async def test_a_storage_that_is_away_does_not_end_it(
-    rig: Rig, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, txt_cleanup: TxtCleanup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = rig.store.ledger.claim
     failures: list[int] = []
@@ -149,7 +149,7 @@ async def test_a_storage_that_is_away_does_not_end_it(
     monkeypatch.setattr(rig.store.ledger, "claim", away)
     monkeypatch.setattr("acmehub.dns01.txt_cleanup.IDLE", 0.05)
     await stored(rig)
-    task = asyncio.create_task(janitor.run())
+    task = asyncio.create_task(txt_cleanup.run())
     for _ in range(100):
         if not await rig.store.ledger.list():
             break
@@ -159,11 +159,11 @@ async def test_a_storage_that_is_away_does_not_end_it(
     await rig.assert_clean()
 
 
-async def test_what_a_dead_janitor_had_claimed_is_removed_after_its_lease(rig: Rig, janitor: Janitor) -> None:
+async def test_what_a_dead_janitor_had_claimed_is_removed_after_its_lease(rig: Rig, txt_cleanup: TxtCleanup) -> None:
     await stored(rig)
     now = rig.clock.now()
     assert await rig.store.ledger.claim(Lease("dead", now + timedelta(seconds=30)), now, 5)
-    assert await janitor.work_off() == 0
+    assert await txt_cleanup.work_off() == 0
     rig.clock.advance(31)
-    assert await janitor.work_off() == 1
+    assert await txt_cleanup.work_off() == 1
     await rig.assert_clean()

@@ -1,4 +1,4 @@
-"""kill -9 at each gap of the fulfilment (RELIABILITY.md section 3, F1 to F12), with orders in flight."""
+"""kill -9 at each gap of the fulfilment (RELIABILITY.md section 3), with orders in flight."""
 
 import asyncio
 import signal
@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from acmehub.runtime.crash_points import CrashPoint
 from acmehub.testing.hub_process import HubProcess
 from tests.e2e.persistent_client import PersistentClient
 from tests.e2e.stack import Stack
@@ -14,8 +15,9 @@ from tests.e2e.targets import target_of
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 ORDERS = 20
 CONFIG = "[worker]\nlease = 3\n[acme]\nhold = 2\n"
-FAULTS = {f"F{number}": f"F{number}:{ORDERS // 2}" for number in range(1, 13)}
-SLOW_SECONDS = 4  # longer than an answer is held: the client finalizes before the upstream has validated (F8)
+SLOW_SECONDS = (
+    4  # longer than an answer is held: the client finalizes before the upstream has validated (AFTER_CSR_STORED)
+)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -23,12 +25,15 @@ def storage(request: pytest.FixtureRequest) -> str:
     return "" if request.param == "sqlite" else str(request.getfixturevalue("postgres_storage"))
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-async def test_nothing_is_lost_or_done_twice_when_the_hub_is_killed(fault: str, storage: str, stack: Stack) -> None:
+@pytest.mark.parametrize("point", CrashPoint)
+async def test_nothing_is_lost_or_done_twice_when_the_hub_is_killed(
+    point: CrashPoint, storage: str, stack: Stack
+) -> None:
     hub = await asyncio.to_thread(stack.hub, "device", config=CONFIG, storage=storage, slow_seconds=SLOW_SECONDS)
-    zone = f"{fault.lower()}{'p' if storage else 's'}.{'slow' if fault == 'F8' else 'corp'}.test"
+    slow = point is CrashPoint.AFTER_CSR_STORED
+    zone = f"c{list(CrashPoint).index(point)}{'p' if storage else 's'}.{'slow' if slow else 'corp'}.test"
     before = len(stack.issued_upstream())
-    await asyncio.to_thread(hub.start, ACMEHUB_FAULTS=FAULTS[fault])
+    await asyncio.to_thread(hub.start, ACMEHUB_CRASH_POINTS=f"{point}:{ORDERS // 2}")
     try:
         client = PersistentClient([await target_of(hub)], stack.credentials(hub, "device"))
         await client.register()
@@ -36,7 +41,7 @@ async def test_nothing_is_lost_or_done_twice_when_the_hub_is_killed(fault: str, 
             revive = tasks.create_task(asyncio.to_thread(restart_when_killed, hub))
             names = [f"n{number}.{zone}" for number in range(ORDERS)]
             orders = [tasks.create_task(client.certificate(name)) for name in names]
-        assert revive.result() == -signal.SIGKILL, "the fault point was never reached"
+        assert revive.result() == -signal.SIGKILL, "the crash point was never reached"
         assert Counter(order.result()["status"] for order in orders) == {"valid": ORDERS}
         stack.assert_no_txt_left()
         issued = stack.issued_upstream()[before:]

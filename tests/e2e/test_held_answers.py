@@ -16,13 +16,13 @@ import pytest
 import trustme
 from msgspec.structs import replace
 
-from acmehub.rules import orders
-from acmehub.config import load_config
 from acmehub.app.hub import build_hub
+from acmehub.config import load_config
 from acmehub.models import Stage
-from acmehub.rules.orders import Change, OrderBundle
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.store import Store
+from acmehub.rules import orders
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.testing.hub_process import HubProcess
 from tests.e2e.holding_client import Held, HoldingClient
 from tests.journal import Journal

@@ -110,14 +110,14 @@ def test_certbot_standalone_proves_by_http_01_and_renews_without_a_proof(
     done = client.certonly(names, *where)
     assert done.returncode == 0, done.stdout
     assert world.names_in(client.chain()) == set(names)
-    seen = [line for line in world.timeline() if line.startswith("proof seen")]
+    seen = [line for line in world.timeline() if line.startswith("validated")]
     assert len(seen) == 2
     assert f"proof seen: a.corp.test: http://a.corp.test:{world.http_port}/.well-known/acme-challenge/" in seen[0]
     first = client.chain().read_bytes()
     again = client.renew("--http-01-port", str(free_port()))  # where the hub does not look
     assert again.returncode == 0, again.stdout
     assert client.chain().read_bytes() != first
-    assert sum("proof remembered" in line for line in world.timeline()) == 2
+    assert sum("authorization reused" in line for line in world.timeline()) == 2
 
 
 def test_certbot_is_told_why_its_proof_was_not_seen(world: World, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_lego_proves_by_http_01_and_by_tls_alpn_01(world: World, tmp_path: Path,
     names = ("b.corp.test", "c.corp.test")
     chain = lego(world, tmp_path, f"--{way}", f"--{way}.port", f"127.0.0.1:{port}", names=names)
     assert world.names_in(chain) == set(names)
-    assert sum("proof seen" in line for line in world.timeline()) == 2
+    assert sum("validated" in line for line in world.timeline()) == 2
 
 
 def test_certbot_gets_a_certificate_for_an_address(world: World, tmp_path: Path) -> None:

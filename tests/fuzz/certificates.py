@@ -10,10 +10,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from acmehub.rules.chains import ChainMismatch, check_leaf
-from acmehub.rules.csr import check_csr
 from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import Problem
+from acmehub.rules.chains import ChainMismatch, check_leaf
+from acmehub.rules.csr import check_csr
+from tests.fuzz.mutation import LARGEST, elements, mutate_bytes, mutate_der, wrapped
+from tests.fuzz.running import Target, refusal, words
 from tests.rules.certificates import (
     alternative_names,
     ca_certificate,
@@ -27,8 +29,6 @@ from tests.rules.certificates import (
     tlv,
 )
 from tests.rules.samples import NOW, ec_key, rsa_key
-from tests.fuzz.mutation import LARGEST, elements, mutate_bytes, mutate_der, wrapped
-from tests.fuzz.running import Target, refusal, words
 
 A = "a.corp.test"
 NAMES = (Identifier("dns", A),)

@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from acmehub.models import AuthorizationMode
 from acmehub.testing.acme_keys import AccountKey, b64, compact
+from tests.acme.machine_acts import Acts
+from tests.acme.machine_world import World
 from tests.fuzz.certificates import make_csr
 from tests.fuzz.jws import damaged
 from tests.fuzz.mutation import mutate_bytes, mutate_der, mutate_json
 from tests.fuzz.running import Target
-from tests.acme.machine_acts import Acts
-from tests.acme.machine_world import World
 
 LONGEST = 0.5  # a request that opens an order, and the client's own work for it
 NAMES = ["a.corp.test", "*.b.corp.test"]

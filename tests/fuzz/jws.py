@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
+from acmehub.models.problems import Problem
+from acmehub.models.wire import NewAccount, NewOrder
 from acmehub.rules.eab import parse_binding, verify_binding
 from acmehub.rules.jws import ALGORITHMS, encode_base64url, load_key, parse, thumbprint, verify
 from acmehub.rules.key_change import check_key_change
-from acmehub.models.problems import Problem
 from acmehub.testing.acme_keys import AccountKey, b64
-from acmehub.models.wire import NewAccount, NewOrder
 from tests.fuzz.mutation import mutate_bytes, mutate_json
 from tests.fuzz.running import Target, refusal
 

@@ -5,13 +5,13 @@ from random import Random
 
 import pytest
 
-from acmehub.rules.csr import check_csr
 from acmehub.models.problems import Problem, ProblemType
-from tests.rules.certificates import alternative_names, common_name, extension, extension_list, raw_request, tlv
+from acmehub.rules.csr import check_csr
 from tests.fuzz.certificates import ACCOUNT, CHAIN, CSR, NAMES, A
 from tests.fuzz.http import Server
 from tests.fuzz.jws import JWS
 from tests.fuzz.running import Target, as_in_production, fuzz
+from tests.rules.certificates import alternative_names, common_name, extension, extension_list, raw_request, tlv
 
 TLS_FEATURE = "1.3.6.1.5.5.7.1.24"
 BIT_STRING = 0x03

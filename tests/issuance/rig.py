@@ -9,13 +9,9 @@ from random import Random
 import msgspec
 
 from acmehub import hookimpl
-from acmehub.rules import orders
 from acmehub.config import Dns, Verify, Worker
 from acmehub.dns01 import Solver
-from acmehub.runtime.crash_points import FaultPoints
-from acmehub.issuance import Fulfilment
-from acmehub.models.identifiers import Identifier
-from acmehub.runtime.plugin_objects import MANAGED_CHALLENGE_SETTINGS, Instances
+from acmehub.issuance import IssuanceWorker
 from acmehub.models import (
     Account,
     Actor,
@@ -34,16 +30,20 @@ from acmehub.models import (
     Token,
     new_id,
 )
-from acmehub.rules.orders import OrderBundle, open_order
+from acmehub.models.identifiers import Identifier
 from acmehub.ports.plugins import OrderFinished, PluginContext, Register
 from acmehub.ports.settings import PluginSettings
 from acmehub.ports.store import Store
+from acmehub.rules import orders
+from acmehub.rules.orders import OrderBundle, open_order
+from acmehub.runtime.crash_points import CrashPoint, CrashPoints
+from acmehub.runtime.plugin_objects import MANAGED_CHALLENGE_SETTINGS, PluginObjects
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.vault import Vault
 from acmehub.storage.sqlite import SqliteDriver
 from acmehub.storage.store import SqlStore
 from acmehub.testing.dns_server import DnsServer
 from acmehub.testing.fakes import FakeDnsProvider, FakeRelay, FakeSigner, ManualClock, make_csr
-from acmehub.runtime.vault import Vault
 
 ZONES = ("corp.test", "other.test", "far.test")
 
@@ -56,21 +56,21 @@ class Crash(BaseException):
     """The process dies here."""
 
 
-class CrashPoints(FaultPoints):
+class RaisingCrashPoints(CrashPoints):
     """Raises `Crash` where the process would be killed."""
 
-    def __init__(self, name: str = "", passage: int = 1) -> None:
+    def __init__(self, point: CrashPoint | None = None, passage: int = 1) -> None:
         super().__init__()
-        self.name = name
+        self.point = point
         self.left = passage
-        self.passed: list[str] = []
+        self.passed: list[CrashPoint] = []
 
-    def hit(self, name: str) -> None:
-        self.passed.append(name)
-        if name == self.name:
+    def hit(self, point: CrashPoint) -> None:
+        self.passed.append(point)
+        if point is self.point:
             self.left -= 1
             if self.left == 0:
-                raise Crash(name)
+                raise Crash(point)
 
 
 class OutsidePlugin:
@@ -113,31 +113,31 @@ class Rig:
         self.registry.add("fake", self.plugin)
         self.vault = Vault([b"k" * 32])
         self.context = PluginContext("acmehub/test", folder, clock)
-        self.instances = Instances(store, self.registry, self.vault, self.context)
+        self.plugin_objects = PluginObjects(store, self.registry, self.vault, self.context)
         self.dns_settings = Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.4)
-        self.solver = Solver(store, self.instances, self.dns_settings, clock)
+        self.solver = Solver(store, self.plugin_objects, self.dns_settings, clock)
         self.main = self.worker()
         self.csrs: dict[str, bytes] = {}
 
     def worker(
         self,
-        faults: FaultPoints | None = None,
+        crash_points: CrashPoints | None = None,
         owner: str = "main",
         concurrency: int = 16,
         verify: Verify = Verify(),
-    ) -> Fulfilment:
+    ) -> IssuanceWorker:
         """A worker process, so to say: nothing is shared with others but the store and the outside."""
-        return Fulfilment(
+        return IssuanceWorker(
             self.store,
-            Instances(self.store, self.registry, self.vault, self.context),
+            PluginObjects(self.store, self.registry, self.vault, self.context),
             self.solver,
             self.registry,
             self.clock,
-            faults or CrashPoints(),
+            crash_points or RaisingCrashPoints(),
             owner=owner,
-            worker=Worker(concurrency=concurrency, lease=30.0, efforts_hours=24.0),
+            worker=Worker(concurrency=concurrency, lease=30.0, issuance_timeout_hours=24.0),
             verify=verify,
-            chance=Random(1),
+            rng=Random(1),
         )
 
     # -------------------------------------------------------------------------------------------- the operator
@@ -215,7 +215,7 @@ class Rig:
         mode: AuthorizationMode = AuthorizationMode.PREAPPROVED,
         signing: bool = False,
         actor: Actor | None = None,
-        efforts: timedelta = timedelta(hours=24),
+        issuance_timeout: timedelta = timedelta(hours=24),
         finalize: bool = False,
         profile: str | None = None,
         replaces: str | None = None,
@@ -228,7 +228,7 @@ class Rig:
             authority_id=self.signer_row.id if signing else self.relay_row.id,
             signing=signing,
             now=self.clock.now(),
-            lifetimes=orders.Lifetimes(efforts=efforts),
+            lifetimes=orders.Lifetimes(issuance_timeout=issuance_timeout),
             profile=profile,
             replaces=replaces,
         )
@@ -259,7 +259,7 @@ class Rig:
         self,
         seconds: float = 600.0,
         *,
-        worker: Fulfilment | None = None,
+        worker: IssuanceWorker | None = None,
         until: Callable[[], object] = lambda: False,
     ) -> None:
         """Work, letting time pass, until nothing is due any more or `seconds` have passed."""
@@ -267,7 +267,7 @@ class Rig:
         end = self.clock.now() + timedelta(seconds=seconds)
         while True:
             await worker.work_off()
-            await worker.janitor.work_off()
+            await worker.txt_cleanup.work_off()
             due = [at for at in (await self.store.orders.next_due(), await self.store.ledger.next_due()) if at]
             if not due or min(due) > end or until():
                 return
@@ -287,7 +287,7 @@ class Rig:
         return await self.store.records.timeline(order_id)
 
     async def whats(self, order_id: str) -> list[str]:
-        return [event.what for event in await self.timeline(order_id)]
+        return [event.kind for event in await self.timeline(order_id)]
 
     async def assert_valid(self, *order_ids: str) -> None:
         """Valid, with a chain, nothing left to do, no record left, one certificate for each."""

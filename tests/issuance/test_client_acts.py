@@ -61,14 +61,14 @@ async def test_a_record_that_is_made_while_the_client_gives_up_is_removed_again(
     async def meanwhile(zone: str, name: str, value: str) -> None:
         await rig.deactivate(order_id)
         rig.clock.advance(200.0)
-        await rig.worker(owner="other").janitor.work_off()  # removes what is not there yet, and forgets the row
+        await rig.worker(owner="other").txt_cleanup.work_off()  # removes what is not there yet, and forgets the row
         assert not await rig.store.ledger.list()
         await add(zone, name, value)
 
     monkeypatch.setattr(rig.provider, "add_txt", meanwhile)
     monkeypatch.setattr(rig.solver, "_provider", rig.solver._provider)
     other = rig.worker(owner="other")
-    other.janitor._solver = type(rig.solver)(rig.store, rig.instances, rig.dns_settings, rig.clock)
+    other.txt_cleanup._solver = type(rig.solver)(rig.store, rig.plugin_objects, rig.dns_settings, rig.clock)
     monkeypatch.setattr(rig, "worker", lambda owner: other)
     await rig.go()
     assert any(call[0] == "add_txt" for call in rig.provider.calls)
@@ -91,7 +91,7 @@ async def test_in_mode_accept_an_answered_authorization_turns_valid_with_its_cou
 
 
 async def test_a_client_that_finalizes_after_the_efforts_are_over_gets_its_certificate(rig: Rig) -> None:
-    order_id = await rig.open(efforts=timedelta(hours=1))
+    order_id = await rig.open(issuance_timeout=timedelta(hours=1))
     await rig.go()
     rig.clock.advance(3 * 86400)
     await rig.finalize(order_id)

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from acmehub.models import Certificate, OrderStatus, Stage
 from acmehub.acme.orders.order_reuse import hand_out_again
+from acmehub.models import Certificate, OrderStatus, Stage
 from tests.issuance.rig import Rig
 
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from acmehub.models import OrderStatus, Propagation, PropagationMode
-from acmehub.ports.dns import DnsProviderRefused, DnsProviderUnavailable
+from acmehub.models import EventKind, OrderStatus, Propagation, PropagationMode
 from acmehub.models.problems import URN
+from acmehub.ports.dns import DnsProviderRefused, DnsProviderUnavailable
 from acmehub.testing.dns_server import FaultKind
 from tests.issuance.rig import Rig
 
@@ -21,7 +21,7 @@ async def test_wrong_credentials_are_tried_for_ten_minutes_and_then_told(rig: Ri
     assert order.error is not None
     assert order.error.type == f"{URN}dns"
     assert order.error.detail == f"managed challenge '{rig.challenge.name}': 401: token is invalid"
-    failed = next(event for event in await rig.timeline(order_id) if event.what == "order failed")
+    failed = next(event for event in await rig.timeline(order_id) if event.kind == "order failed")
     assert timedelta(minutes=7) < failed.at - begun < timedelta(minutes=13)
     assert "api.dns.test" in {event.server for event in await rig.timeline(order_id)}
     assert "answer" not in rig.relay.calls
@@ -56,7 +56,7 @@ async def test_a_provider_that_says_yes_and_does_nothing_costs_no_quota_of_the_c
     assert "ns1.corp.test (127.0.0.1" in order.error.detail
     assert "without the TXT record of _acme-challenge.www.corp.test after 120 s" in order.error.detail
     assert "answer" not in rig.relay.calls
-    failed = next(event for event in await rig.timeline(order_id) if event.what == "order failed")
+    failed = next(event for event in await rig.timeline(order_id) if event.kind == "order failed")
     assert timedelta(seconds=120) < failed.at - begun < timedelta(seconds=150)
 
 
@@ -101,7 +101,7 @@ async def test_where_no_name_server_can_be_asked_it_goes_on_after_the_delay_and_
     await rig.go()
     await rig.assert_valid(order_id)
     assert timedelta(seconds=20) < rig.clock.now() - begun < timedelta(seconds=60)
-    seen = next(event for event in await rig.timeline(order_id) if event.what == "TXT records seen")
+    seen = next(event for event in await rig.timeline(order_id) if event.kind == "TXT records visible")
     assert "no server can be asked from here" in seen.detail
     assert "goes on after 20 s" in seen.detail
 
@@ -170,10 +170,10 @@ async def test_a_record_that_cannot_be_removed_is_tried_again_and_again_and_said
     order_id = await rig.open(finalize=True)
     await rig.go(86400)
     await rig.assert_valid(order_id)
-    whats = await rig.whats(order_id)
-    assert "TXT record cannot be removed, 5 attempts" in whats
-    assert "TXT record cannot be removed, 10 attempts" in whats
-    assert whats[-1] == "TXT record removed"
+    timeline = await rig.timeline(order_id)
+    told = [event.detail.partition(":")[0] for event in timeline if event.kind is EventKind.TXT_NOT_REMOVED]
+    assert told == ["5 attempts", "10 attempts"]
+    assert timeline[-1].kind is EventKind.TXT_REMOVED
     assert [record.levelname for record in caplog.records].count("ERROR") == 2
 
 
@@ -189,7 +189,7 @@ async def test_the_janitor_leaves_a_value_that_another_order_still_needs(rig: Ri
     await rig.main.work_off()  # the second has planned and made the same value before the janitor comes
     assert {item.value for item in await rig.store.ledger.list()} == {row.value}
     assert len(await rig.store.ledger.list()) == 2
-    await rig.main.janitor.work_off()
+    await rig.main.txt_cleanup.work_off()
     assert rig.provider.records
     rig.relay.validation_looks = 0
     await rig.go()

@@ -7,8 +7,8 @@ import pytest
 
 from acmehub.dns01 import Solver
 from acmehub.models import OrderStatus, Stage
-from acmehub.rules.orders import Change, OrderBundle
 from acmehub.ports.store import StoreUnavailable
+from acmehub.rules.orders import Change, OrderBundle
 from tests.issuance.rig import Rig
 
 
@@ -32,7 +32,7 @@ async def test_a_frozen_worker_that_goes_on_after_its_lease_writes_nothing(
     await frozen.work_off()
     await rig.assert_valid(order_id)
     assert rig.relay.issued_for("www.corp.test") == 1
-    made = [event.detail for event in await rig.timeline(order_id) if event.what == "upstream order made"]
+    made = [event.detail for event in await rig.timeline(order_id) if event.kind == "upstream order created"]
     assert made == [(await rig.order(order_id)).upstream_url]
 
 
@@ -41,7 +41,9 @@ async def test_a_record_that_a_frozen_worker_makes_late_is_removed_again(
 ) -> None:
     order_id = await rig.open(finalize=True)
     frozen, other = rig.worker(owner="frozen"), rig.worker(owner="other")
-    other._engine.solver = other.janitor._solver = Solver(rig.store, rig.instances, rig.dns_settings, rig.clock)
+    other._context.solver = other.txt_cleanup._solver = Solver(
+        rig.store, rig.plugin_objects, rig.dns_settings, rig.clock
+    )
     add = rig.provider.add_txt
     passages = []
 
@@ -165,7 +167,7 @@ async def test_an_error_that_nobody_foresaw_is_logged_and_tried_again_and_in_the
     lucky = await rig.open("a.corp.test", finalize=True)
     await rig.go()
     await rig.assert_valid(lucky)
-    assert (await rig.whats(lucky)).count("unforeseen error") == 3
+    assert (await rig.whats(lucky)).count("unexpected error") == 3
     assert "KeyError" in caplog.text
     rig.relay.fail("new_order", KeyError("secret-value"), times=1000)
     unlucky = await rig.open("b.corp.test")
@@ -236,4 +238,4 @@ async def test_a_worker_whose_lease_another_one_holds_writes_nothing_though_the_
     await rig.main.work_off()
     order = await rig.order(order_id)
     assert (order.lease_owner, order.stage, order.upstream_url) == ("other", Stage.ORDERING, None)
-    assert "upstream order made" not in await rig.whats(order_id)
+    assert "upstream order created" not in await rig.whats(order_id)

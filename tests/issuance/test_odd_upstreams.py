@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from acmehub.models import OrderStatus, Stage
-from acmehub.rules.orders import Change, OrderBundle, with_stage
 from acmehub.ports.authority import UpstreamOrder
+from acmehub.rules.orders import Change, OrderBundle, with_stage
 from acmehub.testing.fake_relay import FakeOrder
 from tests.issuance.rig import Rig
 
@@ -30,7 +30,7 @@ async def test_an_order_that_is_pending_again_is_proven_again_and_not_made_anew(
     await rig.finalize(order_id)
     await rig.go()
     await rig.assert_valid(order_id)
-    assert "upstream order is pending again" in await rig.whats(order_id)
+    assert "upstream order pending again" in await rig.whats(order_id)
     assert rig.relay.calls.count("new_order") == 1
     assert rig.relay.calls.count("answer") == 4
 
@@ -45,7 +45,7 @@ async def back_at_ordering(rig: Rig) -> tuple[str, FakeOrder]:
 
     await rig.store.orders.apply(order_id, rule)
     assert bundle.order.csr is not None
-    account = await rig.instances.account(rig.relay_row.id)
+    account = await rig.plugin_objects.account(rig.relay_row.id)
     await rig.relay.finalize(account, f"{upstream.url}/finalize", upstream.url, bundle.order.csr)
     return order_id, upstream
 

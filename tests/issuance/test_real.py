@@ -10,13 +10,9 @@ import pytest
 import pytest_asyncio
 from cryptography import x509
 
-from acmehub.rules import orders
 from acmehub.config import Dns, Worker
 from acmehub.dns01 import Solver
-from acmehub.runtime.crash_points import FaultPoints
-from acmehub.issuance import Fulfilment
-from acmehub.models.identifiers import Identifier
-from acmehub.runtime.plugin_objects import Instances
+from acmehub.issuance import IssuanceWorker
 from acmehub.models import (
     Account,
     Authority,
@@ -31,14 +27,18 @@ from acmehub.models import (
     Token,
     new_id,
 )
+from acmehub.models.identifiers import Identifier
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.plugins import PluginContext
 from acmehub.ports.store import Store
+from acmehub.rules import orders
+from acmehub.runtime.crash_points import CrashPoints
+from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import build_registry
+from acmehub.runtime.vault import Vault
 from acmehub.storage.sqlite import SqliteDriver
 from acmehub.storage.store import SqlStore
 from acmehub.testing.fakes import make_csr
-from acmehub.runtime.vault import Vault
 from tests.journal import Journal
 from tests.servers.bind import Bind, Zone
 from tests.servers.pebble import Pebble, PebbleOptions, running_pebble
@@ -71,7 +71,7 @@ def pebble(bind: Bind, tmp_path_factory: pytest.TempPathFactory, journal: Journa
         yield running
 
 
-class Engine:
+class WorkerContext:
     """Store, solver and worker, with one authority and two managed challenges."""
 
     def __init__(self, store: Store, folder: Path, bind: Bind) -> None:
@@ -81,16 +81,16 @@ class Engine:
         self.vault = Vault([b"k" * 32])
         self.registry = build_registry(["dns_rfc2136"])
         self.context = PluginContext("acmehub/test", folder, self.clock)
-        self.instances = Instances(store, self.registry, self.vault, self.context)
+        self.plugin_objects = PluginObjects(store, self.registry, self.vault, self.context)
         resolver = f"{bind.primary}:{bind.port}"
-        self.solver = Solver(store, self.instances, Dns(resolvers=(resolver,), port=bind.port), self.clock)
-        self.worker = Fulfilment(
+        self.solver = Solver(store, self.plugin_objects, Dns(resolvers=(resolver,), port=bind.port), self.clock)
+        self.worker = IssuanceWorker(
             store,
-            self.instances,
+            self.plugin_objects,
             self.solver,
             self.registry,
             self.clock,
-            FaultPoints(),
+            CrashPoints(),
             owner="test",
             worker=Worker(concurrency=8),
         )
@@ -168,7 +168,7 @@ class Engine:
 
     async def said(self, order_id: str) -> str:
         """The timeline, for who has to find out why a test failed."""
-        lines = [f"{item.what}: {item.detail}" for item in await self.store.records.timeline(order_id)]
+        lines = [f"{item.kind}: {item.detail}" for item in await self.store.records.timeline(order_id)]
         return "\n".join(lines)
 
     async def certificate(self, order_id: str) -> Certificate:
@@ -180,11 +180,11 @@ class Engine:
 
 
 @pytest_asyncio.fixture
-async def engine(bind: Bind, pebble: Pebble, tmp_path: Path) -> AsyncIterator[Engine]:
+async def context(bind: Bind, pebble: Pebble, tmp_path: Path) -> AsyncIterator[WorkerContext]:
     store = SqlStore(SqliteDriver(tmp_path / "hub.db"), SystemClock())
     await store.migrate()
     await store.open()
-    made = Engine(store, tmp_path, bind)
+    made = WorkerContext(store, tmp_path, bind)
     await made.found(pebble)
     task = asyncio.create_task(made.worker.run())
     try:
@@ -207,34 +207,34 @@ async def engine(bind: Bind, pebble: Pebble, tmp_path: Path) -> AsyncIterator[En
     ],
 )
 async def test_a_real_ca_validates_what_the_hub_has_written_and_issues(
-    engine: Engine, pebble: Pebble, names: tuple[str, ...]
+    context: WorkerContext, pebble: Pebble, names: tuple[str, ...]
 ) -> None:
-    order_id = await engine.order(*names)
-    certificate = await engine.certificate(order_id)
+    order_id = await context.order(*names)
+    certificate = await context.certificate(order_id)
     assert certificate.names == tuple(sorted(names))
     chain = x509.load_pem_x509_certificates(certificate.chain.encode())
     root = x509.load_pem_x509_certificate(pebble.root().encode())
     chain[-1].verify_directly_issued_by(root)
-    whats = [event.what for event in await engine.store.records.timeline(order_id)]
-    assert whats[:2] == ["finalize requested", "upstream order made"]
-    assert {"authorizations read", "upstream order authorized", "CSR sent", "certificate issued"} <= set(whats)
+    whats = [event.kind for event in await context.store.records.timeline(order_id)]
+    assert whats[:2] == ["finalize requested", "upstream order created"]
+    assert {"authorizations read", "upstream order ready", "CSR sent", "certificate issued"} <= set(whats)
 
 
-async def test_ten_orders_of_the_same_names_get_ten_certificates(engine: Engine) -> None:
-    ids = [await engine.order("www.corp.test", "mail.corp.test") for _ in range(10)]
-    serials = {(await engine.certificate(order_id)).serial for order_id in ids}
+async def test_ten_orders_of_the_same_names_get_ten_certificates(context: WorkerContext) -> None:
+    ids = [await context.order("www.corp.test", "mail.corp.test") for _ in range(10)]
+    serials = {(await context.certificate(order_id)).serial for order_id in ids}
     assert len(serials) == 10
 
 
-async def test_a_name_that_the_ca_blocks_is_refused_in_its_words(engine: Engine) -> None:
-    bundle = await engine.ended(await engine.order("blocked.test"))
+async def test_a_name_that_the_ca_blocks_is_refused_in_its_words(context: WorkerContext) -> None:
+    bundle = await context.ended(await context.order("blocked.test"))
     assert bundle.order.status is OrderStatus.INVALID
     assert bundle.order.error is not None
     assert "blocked" in bundle.order.error.detail.lower()
 
 
-async def test_a_rehearsal_writes_and_removes_a_record(engine: Engine) -> None:
-    (challenge,) = [row for row in await engine.store.managed_challenges.list() if row.match.startswith("corp")]
-    rehearsal = await engine.solver.rehearse(challenge.id, "www.corp.test")
+async def test_a_rehearsal_writes_and_removes_a_record(context: WorkerContext) -> None:
+    (challenge,) = [row for row in await context.store.managed_challenges.list() if row.match.startswith("corp")]
+    rehearsal = await context.solver.rehearse(challenge.id, "www.corp.test")
     assert rehearsal.seen, rehearsal.words
     assert "ns2.corp.test" in rehearsal.words

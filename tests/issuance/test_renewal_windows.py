@@ -182,7 +182,7 @@ async def test_the_ca_is_told_what_its_certificate_is_replaced_by(rig: Rig) -> N
     told, order_id = await renewed(rig, old)
     assert told == old.cert_id
     assert (await stored(rig, old.id)).replaced_by == order_id
-    assert "`replaces` not passed on" not in await rig.whats(order_id)
+    assert "`replaces` not sent" not in await rig.whats(order_id)
 
 
 async def test_another_upstream_account_is_not_told_but_the_hub_knows_what_is_replaced(rig: Rig) -> None:
@@ -192,7 +192,7 @@ async def test_another_upstream_account_is_not_told_but_the_hub_knows_what_is_re
     await rig.store.certificates.replace(replace(row, account_url="https://ca.test/account/older"))
     told, order_id = await renewed(rig, old)
     assert told is None
-    [event] = [item for item in await rig.timeline(order_id) if item.what == "`replaces` not passed on"]
+    [event] = [item for item in await rig.timeline(order_id) if item.kind == "`replaces` not sent"]
     assert event.detail == "the certificate is another upstream account's"
     await rig.assert_valid(order_id)
     assert (await stored(rig, old.id)).replaced_by == order_id
@@ -202,7 +202,7 @@ async def test_another_authority_is_not_told(rig: Rig) -> None:
     old = await issued(rig, signing=True)
     told, order_id = await renewed(rig, old)
     assert told is None
-    assert "`replaces` not passed on" in await rig.whats(order_id)
+    assert "`replaces` not sent" in await rig.whats(order_id)
     assert (await stored(rig, old.id)).replaced_by == order_id
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from acmehub.models import AuthorizationMode, OrderStatus, Stage
-from acmehub.ports.authority import UpstreamRefused, UpstreamUnavailable
 from acmehub.models.problems import URN, ProblemDocument
+from acmehub.ports.authority import UpstreamRefused, UpstreamUnavailable
 from acmehub.testing.fakes import make_csr
 from tests.issuance.rig import Rig
 

@@ -3,7 +3,7 @@
 import pytest
 
 from acmehub.models import AuthorizationMode, OrderStatus, Stage
-from tests.issuance.rig import Crash, CrashPoints, Rig
+from tests.issuance.rig import Crash, RaisingCrashPoints, Rig
 
 
 @pytest.mark.parametrize("reuse", [False, True])
@@ -28,11 +28,11 @@ async def test_the_second_waits_until_the_first_is_finished_and_is_woken_at_once
     waiting = await rig.order(second)
     assert (waiting.stage, waiting.upstream_url, waiting.flight) == (Stage.ORDERING, None, None)
     whats = await rig.whats(second)
-    assert whats.count("waits for another order of the same names") == 1
+    assert whats.count("waits for another order for the same names") == 1
     await rig.go()
     await rig.assert_valid(first, second)
-    issued = next(event.at for event in await rig.timeline(first) if event.what == "certificate issued")
-    begun = next(event.at for event in await rig.timeline(second) if event.what == "upstream order made")
+    issued = next(event.at for event in await rig.timeline(first) if event.kind == "certificate issued")
+    begun = next(event.at for event in await rig.timeline(second) if event.kind == "upstream order created")
     assert 0.0 <= (begun - issued).total_seconds() < 0.01
 
 
@@ -58,7 +58,7 @@ async def test_an_order_whose_client_has_gone_does_not_keep_the_next_one_waiting
     assert (rig.clock.now() - before).total_seconds() < 3.0
     given = await rig.order(abandoned)
     assert (given.status, given.stage, given.upstream_url) == (OrderStatus.READY, Stage.AUTHORIZED, None)
-    assert "upstream order handed over" in await rig.whats(abandoned)
+    assert "upstream order given to another order" in await rig.whats(abandoned)
     assert rig.relay.calls.count("new_order") == 1  # the one that was ready is used
 
 
@@ -127,7 +127,7 @@ async def test_a_crash_while_an_order_is_handed_over_harms_neither(rig: Rig, mon
 
     monkeypatch.setattr(rig.store.orders, "apply", crashing)
     with pytest.raises(Crash):
-        await rig.go(worker=rig.worker(CrashPoints(), owner="dies"))
+        await rig.go(worker=rig.worker(RaisingCrashPoints(), owner="dies"))
     monkeypatch.undo()
     rig.clock.advance(31.0)
     await rig.finalize(first)

@@ -11,12 +11,12 @@ from josepy.jwk import JWKEC
 from msgspec.structs import replace
 
 from acmehub.config import Verify
-from acmehub.issuance import Fulfilment
+from acmehub.issuance import IssuanceWorker
 from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, ChallengeType, OrderStatus
 from acmehub.models.problems import URN
+from acmehub.testing.dns_server import FaultKind
 from acmehub.validation.dns01 import record_value
 from acmehub.validation.validator import key_authorization
-from acmehub.testing.dns_server import FaultKind
 from tests.issuance.rig import Rig
 from tests.validation.servers import http_server
 
@@ -54,7 +54,7 @@ async def test_a_proof_that_stands_makes_the_order_ready_and_the_certificate_fol
     assert bundle.order.status is OrderStatus.READY
     assert {item.status for item in bundle.authorizations} == {AuthorizationStatus.VALID}
     assert {item.answered for item in bundle.authorizations} == {ChallengeType.DNS_01}
-    seen = [event for event in await rig.timeline(order_id) if event.what == "proof seen"]
+    seen = [event for event in await rig.timeline(order_id) if event.kind == "validated"]
     assert len(seen) == 2
     assert seen[0].seconds is not None
     await rig.finalize(order_id)
@@ -154,7 +154,7 @@ async def test_the_proof_of_another_account_does_not_count(rig: Rig) -> None:
 # ----------------------------------------------------------------------------------------- on the client's server
 
 
-def looking(rig: Rig, port: int, **settings: float) -> Fulfilment:
+def looking(rig: Rig, port: int, **settings: float) -> IssuanceWorker:
     verify = Verify(http_port=port, networks=("127.0.0.0/8",), timeout=1.0)
     return rig.worker(owner="looking", verify=replace(verify, **settings))
 
@@ -175,7 +175,7 @@ async def test_http_01_on_the_clients_server_makes_the_order_ready(rig: Rig, sig
     assert bundle.order.status is OrderStatus.READY
     assert bundle.authorizations[0].answered is ChallengeType.HTTP_01
     assert bundle.authorizations[0].expires > rig.clock.now() + timedelta(days=29)
-    (seen,) = [event for event in await rig.timeline(order_id) if event.what == "proof seen"]
+    (seen,) = [event for event in await rig.timeline(order_id) if event.kind == "validated"]
     assert seen.server == "the client's servers"
     assert (
         seen.detail
@@ -218,14 +218,14 @@ async def test_servers_that_are_slow_do_not_keep_a_worker_for_long(rig: Rig, mon
         server.silent = True
         await rig.answer(order_id, kind=ChallengeType.HTTP_01)
         worker = looking(rig, server.port, timeout=0.05)
-        look = worker._engine.prover.look
+        look = worker._context.validator.look
 
         async def slow(authorization: Authorization, thumbprint: str) -> str:
             rig.clock.advance(10.0)  # as the machine's clock would have it, with a limit of ten seconds
             await asyncio.sleep(0)
             return await look(authorization, thumbprint)
 
-        monkeypatch.setattr(worker._engine.prover, "look", slow)
+        monkeypatch.setattr(worker._context.validator, "look", slow)
         await rig.go(worker=worker)
         assert len(server.seen) == 2
     assert (await rig.order(order_id)).status is OrderStatus.INVALID

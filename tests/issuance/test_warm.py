@@ -4,7 +4,8 @@
 import pytest
 
 from acmehub.models import AuthorizationMode, OrderStatus, Stage
-from tests.issuance.rig import Crash, CrashPoints, Rig
+from acmehub.runtime.crash_points import CrashPoint
+from tests.issuance.rig import Crash, RaisingCrashPoints, Rig
 
 SLOW = 40  # looks until the upstream has validated: minutes
 
@@ -40,7 +41,7 @@ async def test_the_next_order_with_another_key_takes_no_look_at_an_authorization
     assert rig.relay.calls == ["new_order", "order", "finalize", "certificate"]  # the CSR came later: asked again first
     assert (rig.clock.now() - begun).total_seconds() < 3.0
     made, authorized = (await rig.timeline(second))[:2]
-    assert (made.what, authorized.what) == ("upstream order made", "upstream order authorized")
+    assert (made.kind, authorized.kind) == ("upstream order created", "upstream order ready")
     assert authorized.at == made.at  # one write
 
 
@@ -60,7 +61,7 @@ async def test_an_order_that_comes_while_the_first_is_at_work_is_quick_once_that
     await rig.go()
     await rig.assert_valid(first, second)
     issued = {
-        id: next(event.at for event in await rig.timeline(id) if event.what == "certificate issued")
+        id: next(event.at for event in await rig.timeline(id) if event.kind == "certificate issued")
         for id in (first, second)
     }
     assert 0.0 <= (issued[second] - issued[first]).total_seconds() < 3.0
@@ -74,8 +75,8 @@ async def test_one_that_waits_for_an_order_whose_client_has_gone_takes_over_with
     second = await rig.open(finalize=True, actor=await rig.account())
     await rig.go()
     await rig.assert_valid(second)
-    ready = next(event.at for event in await rig.timeline(first) if event.what == "upstream order authorized")
-    issued = next(event.at for event in await rig.timeline(second) if event.what == "certificate issued")
+    ready = next(event.at for event in await rig.timeline(first) if event.kind == "upstream order ready")
+    issued = next(event.at for event in await rig.timeline(second) if event.kind == "certificate issued")
     assert (issued - ready).total_seconds() < 2.6
 
 
@@ -83,7 +84,7 @@ async def test_an_upstream_order_that_is_ready_from_the_beginning_survives_a_cra
     await slow_order(rig)
     second = await rig.open(finalize=True)
     with pytest.raises(Crash):
-        await rig.go(worker=rig.worker(CrashPoints("F9"), owner="dies"))
+        await rig.go(worker=rig.worker(RaisingCrashPoints(CrashPoint.AFTER_UPSTREAM_FINALIZE), owner="dies"))
     rig.clock.advance(31.0)
     await rig.go()
     await rig.assert_valid(second)

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from acmehub.issuance import Fulfilment
+from acmehub.issuance import IssuanceWorker
 from acmehub.models import OrderStatus
-from acmehub.rules.orders import Lease
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.store import StoreUnavailable
+from acmehub.rules.orders import Lease
 from tests.issuance.rig import Rig
 
 
@@ -25,7 +25,7 @@ def rig(rig: Rig) -> Rig:
 
 
 @asynccontextmanager
-async def running(worker: Fulfilment) -> AsyncIterator[None]:
+async def running(worker: IssuanceWorker) -> AsyncIterator[None]:
     task = asyncio.create_task(worker.run())
     await asyncio.sleep(0.05)
     try:
@@ -169,7 +169,7 @@ async def test_the_lease_of_a_long_exchange_is_renewed(rig: Rig, monkeypatch: py
 
     monkeypatch.setattr(rig.relay, "new_order", slow)
     worker = rig.worker()
-    worker._engine.lease /= 30  # one second
+    worker._context.lease /= 30  # one second
     other = rig.worker(owner="other")
     order_id = await rig.open(finalize=True)
     async with running(worker):
@@ -189,7 +189,7 @@ async def test_an_exchange_that_hangs_is_broken_off(rig: Rig, monkeypatch: pytes
     monkeypatch.setattr("acmehub.issuance.job.EXCHANGE_SECONDS", 0.05)
     order_id = await rig.open()
     await rig.worker().work_off()
-    (event,) = [item for item in await rig.timeline(order_id) if item.what == "CA not available"]
+    (event,) = [item for item in await rig.timeline(order_id) if item.kind == "CA unavailable"]
     assert event.detail == "no answer within 0.05 s"
 
 

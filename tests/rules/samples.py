@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from acmehub.rules.jws import encode_base64url
 from acmehub.models import (
     Account,
     Actor,
@@ -22,6 +21,7 @@ from acmehub.models import (
     RoleAssignment,
     Token,
 )
+from acmehub.rules.jws import encode_base64url
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 URL = "https://hub.test/acme/new-order"

@@ -8,11 +8,11 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acmehub.models.identifiers import Identifier, identifier_of, is_address, name_set
+from acmehub.models.problems import Problem, ProblemType
 from acmehub.rules.chains import ChainMismatch, check_leaf
 from acmehub.rules.csr import CheckedCsr, check_csr
-from acmehub.models.identifiers import Identifier, identifier_of, is_address, name_set
 from acmehub.rules.names import address_flaw, check_identifiers, name_flaw
-from acmehub.models.problems import Problem, ProblemType
 from acmehub.rules.scopes import Addresses, MatchIndex, Scope, decide, match_rule, parse_rule
 from tests.rules.certificates import ca_certificate, leaf_certificate, pem, request
 from tests.rules.samples import NOW, managed_challenge, principal, token

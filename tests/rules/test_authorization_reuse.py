@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acmehub.models.identifiers import Identifier
 from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, ChallengeType, OrderStatus, Stage
-from acmehub.rules.orders import Lifetimes, OrderBundle, open_order
+from acmehub.models.identifiers import Identifier
 from acmehub.rules.authorization_reuse import LEAST, names_of, recalled
+from acmehub.rules.orders import Lifetimes, OrderBundle, open_order
 from tests.rules.samples import NOW, actor
 
 VERIFY = AuthorizationMode.VERIFY
@@ -38,7 +38,7 @@ def test_what_was_proven_is_valid_at_once_and_the_order_ready() -> None:
     bundle, events = recalled(opened("a.test"), [(proof("a.test"), VERIFY)], DAYS, NOW)
     assert (bundle.order.status, bundle.order.run_at) == (OrderStatus.READY, None)
     assert bundle.authorizations[0].status is AuthorizationStatus.VALID
-    assert [(event.what, event.detail[:15]) for event in events] == [("proof remembered", "a.test: http-01")]
+    assert [(event.kind, event.detail[:15]) for event in events] == [("authorization reused", "a.test: http-01")]
     assert names_of(bundle) == ("a.test",)
 
 
@@ -70,8 +70,8 @@ def test_remembering_does_not_prolong_itself() -> None:
 
 def test_an_order_ends_with_the_first_of_its_proofs() -> None:
     soon, late = proof("a.test", seen=NOW - timedelta(days=29)), proof("b.test")
-    bundle = recall(opened("a.test", "b.test", lifetimes=Lifetimes(efforts=timedelta(days=6))), soon, late)
-    assert bundle.order.expires == bundle.order.give_up_at == NOW + timedelta(days=1)
+    bundle = recall(opened("a.test", "b.test", lifetimes=Lifetimes(issuance_timeout=timedelta(days=6))), soon, late)
+    assert bundle.order.expires == bundle.order.deadline == NOW + timedelta(days=1)
 
 
 @pytest.mark.parametrize(

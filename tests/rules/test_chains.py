@@ -12,9 +12,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acmehub.models.identifiers import Identifier
 from acmehub.rules.chains import MAX_CHAIN, ChainMismatch, Issuers, Leaf, check_leaf, serial_text
 from acmehub.rules.csr import CheckedCsr, check_csr
-from acmehub.models.identifiers import Identifier
 from tests.rules.certificates import (
     ca_certificate,
     certificate,

@@ -12,11 +12,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acmehub.rules.csr import CheckedCsr, check_csr
 from acmehub.models.identifiers import Identifier
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.rules.csr import CheckedCsr, check_csr
 from acmehub.rules.jws import jwk_of
 from acmehub.rules.keys import spki_of
-from acmehub.models.problems import Problem, ProblemType
 from tests.rules.certificates import (
     alternative_names,
     close_primes_key,

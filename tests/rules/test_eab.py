@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from acmehub.models import AccountStatus, Principal, Role, RoleAssignment, Token, TokenState
+from acmehub.models.problems import Problem, ProblemType
 from acmehub.rules.eab import (
     HMAC_KEY_BYTES,
     TOKEN_MOVES,
@@ -26,8 +28,6 @@ from acmehub.rules.eab import (
     verify_binding,
 )
 from acmehub.rules.jws import canonical_jwk, decode_base64url, encode_base64url
-from acmehub.models import AccountStatus, Principal, Role, RoleAssignment, Token, TokenState
-from acmehub.models.problems import Problem, ProblemType
 from tests.rules.samples import (
     ACCOUNT_URL,
     NOW,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from acmehub.models.problems import Problem, ProblemType
 from acmehub.rules.jws import (
     ALGORITHMS,
     canonical_jwk,
@@ -17,7 +18,6 @@ from acmehub.rules.jws import (
     verify,
 )
 from acmehub.rules.keys import _EDWARDS_D, _FIELD, _SMALL_ORDER, ed25519_flaw, key_flaw
-from acmehub.models.problems import Problem, ProblemType
 from tests.rules.samples import (
     ec_key,
     ed25519_key,

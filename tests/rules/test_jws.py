@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acmehub.models.problems import Problem, ProblemType
 from acmehub.rules.jws import (
     ALGORITHMS,
     MAX_BODY,
@@ -22,7 +23,6 @@ from acmehub.rules.jws import (
     thumbprint,
     verify,
 )
-from acmehub.models.problems import Problem, ProblemType
 from tests.rules.samples import (
     KID,
     NONCE,

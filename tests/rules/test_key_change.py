@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acmehub.models.problems import Problem
 from acmehub.rules.jws import canonical_jwk, thumbprint
 from acmehub.rules.key_change import check_key_change
-from acmehub.models.problems import Problem
 from tests.rules.samples import ec_key, public_jwk, signed
 
 URL = "https://hub.test/acme/key-change"

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acmehub.models.identifiers import Identifier
-from acmehub.rules.names import MAX_IDENTIFIERS, check_identifiers, is_public_suffix, name_flaw
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.rules.names import MAX_IDENTIFIERS, check_identifiers, is_public_suffix, name_flaw
 
 LONG_LABEL = "a" * 63
 LONGEST = ".".join(["a" * 49] * 5 + ["abc"])

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acmehub.models.identifiers import Identifier
 from acmehub.models import (
     Authorization,
     AuthorizationMode,
@@ -19,6 +18,8 @@ from acmehub.models import (
     OrderStatus,
     Stage,
 )
+from acmehub.models.identifiers import Identifier
+from acmehub.models.problems import Problem, ProblemDocument, ProblemType
 from acmehub.rules.orders import (
     AUTHORIZATION_MOVES,
     ORDER_MOVES,
@@ -43,7 +44,6 @@ from acmehub.rules.orders import (
     with_stage,
     with_status,
 )
-from acmehub.models.problems import Problem, ProblemDocument, ProblemType
 from tests.rules.samples import NOW, actor
 
 LATER = NOW + timedelta(minutes=5)
@@ -210,9 +210,9 @@ def test_what_the_client_asked_for_is_kept() -> None:
 
 
 def test_efforts_end_with_the_order_at_the_latest() -> None:
-    short = Lifetimes(order=timedelta(hours=1), efforts=timedelta(hours=24))
-    assert opened(lifetimes=short).order.give_up_at == NOW + timedelta(hours=1)
-    assert opened().order.give_up_at == NOW + timedelta(hours=24)
+    short = Lifetimes(order=timedelta(hours=1), issuance_timeout=timedelta(hours=24))
+    assert opened(lifetimes=short).order.deadline == NOW + timedelta(hours=1)
+    assert opened().order.deadline == NOW + timedelta(hours=24)
 
 
 # ------------------------------------------------------------------------------------------- mode accept, settle
@@ -293,7 +293,7 @@ def test_an_order_that_was_only_offered_challenges_is_approved_when_the_upstream
     change = approve(bundle, LATER)
     done = after(bundle, change)
     assert (done.order.status, done.order.mode, statuses(done)) == (OrderStatus.READY, PREAPPROVED, ["valid", "valid"])
-    assert [event.what for event in change.events] == ["approved"]
+    assert [event.kind for event in change.events] == ["approved"]
     assert approve(done, LATER) == Change(order=done.order)
 
 
@@ -359,7 +359,7 @@ def test_in_verify_an_answer_wakes_the_worker_and_the_proof_makes_it_valid() -> 
     assert verified(bundle, first.id, LATER) == Change(order=bundle.order)
     change = verified(bundle, second.id, LATER + timedelta(1))
     assert (change.order.status, change.order.run_at) == (OrderStatus.READY, LATER + timedelta(1))
-    assert [event.what for event in change.events] == ["proof seen"]
+    assert [event.kind for event in change.events] == ["validated"]
 
 
 def test_in_verify_with_a_signing_authority_ready_waits_for_the_csr() -> None:
@@ -376,7 +376,7 @@ def test_finalize_takes_the_csr_while_the_upstream_still_validates() -> None:
     change = finalize(bundle, b"csr", LATER, Lease("me", LATER))
     assert (change.order.status, change.order.csr) == (OrderStatus.PROCESSING, b"csr")
     assert (change.order.run_at, change.order.lease_owner) == (NOW, None)  # whoever works on it goes on
-    assert [event.what for event in change.events] == ["finalize requested"]
+    assert [event.kind for event in change.events] == ["finalize requested"]
 
 
 def test_finalize_wakes_an_order_that_only_waited_for_it() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acmehub.models.identifiers import Identifier
 from acmehub.models import ManagedChallenge, Principal, Role, RoleAssignment, Token
+from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.rules.scopes import MatchIndex, Pattern, Scope, decide, match_rule, opened_by, parse_rule
 from tests.rules.samples import NOW, managed_challenge, principal, token

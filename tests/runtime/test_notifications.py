@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from acmehub.config import load_config
-from acmehub.runtime.crash_points import FaultPoints
 from acmehub.app.bootstrap import open_vault, prepare_data_dir
-from acmehub.ports.hookspecs import hookimpl
 from acmehub.app.hub import Hub, open_store
+from acmehub.config import load_config
 from acmehub.ports.clock import SystemClock
+from acmehub.ports.hookspecs import hookimpl
 from acmehub.ports.plugins import AccountCreated, OrderFinished, PluginContext, Register
 from acmehub.ports.settings import PluginSettings, Secret, SettingsError
+from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.plugins import PluginMissing, build_registry
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -67,7 +67,7 @@ def hub_with(folder: Path, plugin: ChatPlugin, notifiers: str) -> Hub:
     registry = build_registry()
     registry.add("notify_chat", plugin)
     clock = SystemClock()
-    return Hub(config, clock, FaultPoints(), open_vault(config), registry, open_store(config, registry, clock))
+    return Hub(config, clock, CrashPoints(), open_vault(config), registry, open_store(config, registry, clock))
 
 
 ONE = '[[notifier]]\nplugin = "notify_chat"\nsettings = { url = "one", password = "env:CHAT_PASSWORD" }\n'

@@ -9,18 +9,18 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from acmehub.runtime.plugin_objects import (
-    AUTHORITY_ACCOUNT_KEY,
-    AUTHORITY_SETTINGS,
-    MANAGED_CHALLENGE_SETTINGS,
-    Instances,
-)
 from acmehub.models import Authority, ManagedChallenge, new_id
 from acmehub.ports.authority import UpstreamAccount, UpstreamAccountLost, UpstreamUnavailable
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.plugins import PluginContext, Registration
 from acmehub.ports.settings import PluginSettings, Secret, SettingsError, dump_settings
 from acmehub.ports.store import Missing, Store
+from acmehub.runtime.plugin_objects import (
+    AUTHORITY_ACCOUNT_KEY,
+    AUTHORITY_SETTINGS,
+    MANAGED_CHALLENGE_SETTINGS,
+    PluginObjects,
+)
 from acmehub.runtime.plugins import PluginMissing, Registry, build_registry
 from acmehub.runtime.vault import Vault, VaultError
 
@@ -113,7 +113,7 @@ class ClosingProvider(Provider):
 
 
 class Lab:
-    """One storage, and as many processes' `Instances` on it as a test needs."""
+    """One storage, and as many processes' `PluginObjects` on it as a test needs."""
 
     def __init__(self, store: Store, context: PluginContext) -> None:
         self.store = store
@@ -132,8 +132,8 @@ class Lab:
         ):
             offers.take(Registration(name, factory, Settings))
 
-    def process(self) -> Instances:
-        return Instances(self.store, self.registry, self.vault, self.context)
+    def process(self) -> PluginObjects:
+        return PluginObjects(self.store, self.registry, self.vault, self.context)
 
     async def authority(self, plugin: str = "ca_fake", settings: PluginSettings | None = None) -> Authority:
         id = new_id()
@@ -165,31 +165,31 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
 
 async def test_an_object_is_kept_while_its_row_stays_the_same(lab: Lab) -> None:
     row = await lab.authority()
-    instances = lab.process()
-    first = await instances.authority(row.id)
-    assert await instances.authority(row.id) is first
+    plugin_objects = lab.process()
+    first = await plugin_objects.authority(row.id)
+    assert await plugin_objects.authority(row.id) is first
     assert cast(Relay, first.object).settings.directory == "https://ca.test/dir"
 
 
 async def test_a_changed_setting_gives_a_new_object(lab: Lab) -> None:
     row = await lab.authority()
-    instances = lab.process()
-    first = await instances.authority(row.id)
+    plugin_objects = lab.process()
+    first = await plugin_objects.authority(row.id)
     clear = dump_settings(Settings(directory="https://other.test/dir"))
     await lab.store.authorities.replace(
         msgspec.structs.replace(row, sealed_settings=lab.vault.seal(AUTHORITY_SETTINGS, row.id, clear))
     )
-    second = await instances.authority(row.id)
+    second = await plugin_objects.authority(row.id)
     assert second.object is not first.object
     assert cast(Relay, second.object).server == "https://other.test/dir"
 
 
 async def test_another_name_gives_the_new_row_with_the_same_object(lab: Lab) -> None:
     row = await lab.authority()
-    instances = lab.process()
-    first = await instances.authority(row.id)
+    plugin_objects = lab.process()
+    first = await plugin_objects.authority(row.id)
     await lab.store.authorities.replace(msgspec.structs.replace(row, name="renamed"))
-    second = await instances.authority(row.id)
+    second = await plugin_objects.authority(row.id)
     assert (second.row.name, second.object) == ("renamed", first.object)
 
 
@@ -220,23 +220,23 @@ async def test_settings_sealed_for_another_row_do_not_open(lab: Lab) -> None:
 
 async def test_a_provider_is_kept_and_made_anew_with_its_row(lab: Lab) -> None:
     row = await lab.challenge()
-    instances = lab.process()
-    first = await instances.provider(row.id)
-    assert await instances.provider(row.id) is first
+    plugin_objects = lab.process()
+    first = await plugin_objects.provider(row.id)
+    assert await plugin_objects.provider(row.id) is first
     await lab.store.managed_challenges.replace(msgspec.structs.replace(row, match="b.test"))
-    assert (await instances.provider(row.id)).row.match == "b.test"
+    assert (await plugin_objects.provider(row.id)).row.match == "b.test"
 
 
 async def test_at_the_end_every_provider_is_closed_once_also_one_that_was_replaced(lab: Lab) -> None:
     row = await lab.challenge(plugin="dns_closing")
-    instances = lab.process()
-    await instances.provider(row.id)
+    plugin_objects = lab.process()
+    await plugin_objects.provider(row.id)
     await lab.store.managed_challenges.replace(msgspec.structs.replace(row, match="b.test"))
-    await instances.provider(row.id)
+    await plugin_objects.provider(row.id)
     await lab.process().close()
     assert ClosingProvider.closed == 0
-    await instances.close()
-    await instances.close()
+    await plugin_objects.close()
+    await plugin_objects.close()
     assert ClosingProvider.closed == 2
 
 
@@ -331,21 +331,21 @@ async def test_a_registration_whose_answer_was_lost_is_repeated_with_the_same_ke
 
 async def test_a_lost_account_is_registered_anew_with_its_key(lab: Lab) -> None:
     row = await lab.authority()
-    instances = lab.process()
-    before = await instances.account(row.id)
+    plugin_objects = lab.process()
+    before = await plugin_objects.account(row.id)
     lab.ca.accounts.clear()
-    await instances.forget_account(row.id, before.url)
-    after = await instances.account(row.id)
+    await plugin_objects.forget_account(row.id, before.url)
+    after = await plugin_objects.account(row.id)
     assert after.key == before.key
     assert lab.ca.accounts == {after.key: after.url}
 
 
 async def test_an_account_that_the_ca_has_deactivated_gets_a_new_key(lab: Lab) -> None:
     row = await lab.authority()
-    instances = lab.process()
-    before = await instances.account(row.id)
+    plugin_objects = lab.process()
+    before = await plugin_objects.account(row.id)
     lab.ca.deactivated.add(before.key)
-    await instances.forget_account(row.id, before.url)
+    await plugin_objects.forget_account(row.id, before.url)
     after = await lab.process().account(row.id)
     assert after.key != before.key
     assert after.url != before.url
@@ -353,14 +353,14 @@ async def test_an_account_that_the_ca_has_deactivated_gets_a_new_key(lab: Lab) -
 
 async def test_a_late_notice_of_loss_does_not_drop_the_new_account(lab: Lab) -> None:
     row = await lab.authority()
-    instances = lab.process()
-    old = await instances.account(row.id)
+    plugin_objects = lab.process()
+    old = await plugin_objects.account(row.id)
     lab.ca.deactivated.add(old.key)
-    await instances.forget_account(row.id, old.url)
-    new = await instances.account(row.id)
+    await plugin_objects.forget_account(row.id, old.url)
+    new = await plugin_objects.account(row.id)
     asked = len(lab.ca.registrations)
     await lab.process().forget_account(row.id, old.url)
-    assert (await instances.account(row.id)).url == new.url
+    assert (await plugin_objects.account(row.id)).url == new.url
     assert len(lab.ca.registrations) == asked
 
 

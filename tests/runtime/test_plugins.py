@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from acmehub.ports.plugins import OrderFinished
-from acmehub.runtime.plugins import BUILT_INS, PluginBroken, PluginMissing, Registry, build_registry, installed_entry_points
+from acmehub.runtime.plugins import (
+    BUILT_INS,
+    PluginBroken,
+    PluginMissing,
+    Registry,
+    build_registry,
+    installed_entry_points,
+)
 
 PROVIDER = """
     from acmehub import PluginSettings, hookimpl

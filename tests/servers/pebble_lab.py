@@ -11,9 +11,9 @@ from pathlib import Path
 
 from acmehub import AcmeRelay, PluginContext, RelayAuthority, RelaySettings, UpstreamAccount
 from acmehub.ports.clock import SystemClock
+from acmehub.testing.dns_server import DnsServer
 from acmehub.upstream.exchange import Exchanger
 from acmehub.upstream.keys import AccountKey
-from acmehub.testing.dns_server import DnsServer
 from tests.servers.pebble import Pebble
 
 ZONE = "corp.test"

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from cryptography import x509
 
-from acmehub.config import ConfigError, TlsMode, load_config
 from acmehub.app.hub import Hub, build_hub
+from acmehub.config import ConfigError, TlsMode, load_config
 from acmehub.serving.certificates import OwnCertificate, keep_fresh, new_context, own_names
 
 BEGIN = datetime(2026, 11, 24, tzinfo=UTC)

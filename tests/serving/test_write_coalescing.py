@@ -2,7 +2,7 @@
 
 import asyncio
 
-from acmehub.serving.write_coalescing import GatheringTransport
+from acmehub.serving.write_coalescing import CoalescingTransport
 
 
 class Recorder(asyncio.Transport):
@@ -26,9 +26,9 @@ class Recorder(asyncio.Transport):
         return bool(self.end)
 
 
-def gathering() -> tuple[GatheringTransport, Recorder]:
+def gathering() -> tuple[CoalescingTransport, Recorder]:
     recorder = Recorder()
-    return GatheringTransport(recorder, asyncio.get_running_loop()), recorder
+    return CoalescingTransport(recorder, asyncio.get_running_loop()), recorder
 
 
 async def test_head_and_body_of_one_turn_are_one_write() -> None:

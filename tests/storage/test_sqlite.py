@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from acmehub import SqliteDriver, SqlStore, Store, StoreUnavailable
 from acmehub.models import Order
-from acmehub.rules.orders import Change, OrderBundle
 from acmehub.ports.store import Conflict
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.storage.sqlite_writer import Writer
 from acmehub.testing.store_contract import StoreContract
 from acmehub.testing.store_samples import a_certificate, a_principal, sow
@@ -32,8 +32,8 @@ class TestSqliteStore(StoreContract):
         return lambda: store_on(tmp_path / "acmehub.db")
 
 
-def store_on(path: Path, patience: float = 30.0) -> SqlStore:
-    return SqlStore(SqliteDriver(path, patience=patience, poll=0.05))
+def store_on(path: Path, busy_timeout: float = 30.0) -> SqlStore:
+    return SqlStore(SqliteDriver(path, busy_timeout=busy_timeout, poll=0.05))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[SqlStore]:
-    store = store_on(path, patience=0.3)
+    store = store_on(path, busy_timeout=0.3)
     await store.migrate()
     await store.open()
     yield store

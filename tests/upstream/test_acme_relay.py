@@ -25,15 +25,15 @@ from acmehub import (
     UpstreamUnavailable,
 )
 from acmehub.ports.settings import Secret, public_settings, read_settings
-from acmehub.upstream.keys import AccountKey, new_account_key
-from acmehub.upstream.settings import hmac_key
 from acmehub.testing.authority_contract import request_for
 from acmehub.testing.fault_proxy import FaultProxy
 from acmehub.testing.upstream_faults import changed
-from tests.upstream.conftest import MakeRelay
-from tests.upstream.orders import fresh_name, patiently, valid_order
+from acmehub.upstream.keys import AccountKey, new_account_key
+from acmehub.upstream.settings import hmac_key
 from tests.servers.pebble import Pebble, PebbleOptions, running_pebble
 from tests.servers.pebble_lab import USER_AGENT, context, settings_for
+from tests.upstream.conftest import MakeRelay
+from tests.upstream.orders import fresh_name, patiently, valid_order
 
 EAB_KEYS = {"kid-1": secrets.token_urlsafe(32), "kid-2": secrets.token_urlsafe(48)}
 ALL_NONCES_BAD_BUT_HALF = PebbleOptions(always_valid=True, nonce_reject=50)

@@ -9,22 +9,22 @@ from msgspec.structs import replace
 
 from acmehub.config import Dns, Verify
 from acmehub.dns01 import Solver
-from acmehub.models.identifiers import identifier_of
-from acmehub.runtime.plugin_objects import Instances
 from acmehub.models import Authorization, AuthorizationMode, ChallengeType
-from acmehub.rules.orders import open_order
+from acmehub.models.identifiers import identifier_of
 from acmehub.ports.store import Store
-from acmehub.validation import Prover, Unproven
-from acmehub.validation.validator import key_authorization
+from acmehub.rules.orders import open_order
+from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.testing.dns_server import DnsServer
 from acmehub.testing.fakes import ManualClock
+from acmehub.validation import ValidationFailed, Validator
+from acmehub.validation.validator import key_authorization
 from tests.rules.samples import NOW, actor
 
 THUMBPRINT = "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
 NAME = "www.corp.test"
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
-MakeProver = Callable[..., Prover]
+MakeProver = Callable[..., Validator]
 
 
 def authorization(name: str = NAME, kind: ChallengeType = ChallengeType.HTTP_01) -> Authorization:
@@ -44,10 +44,10 @@ def path_of(item: Authorization) -> str:
     return f"/.well-known/acme-challenge/{item.token}"
 
 
-async def flaw_of(prover: Prover, item: Authorization) -> Unproven:
+async def flaw_of(validator: Validator, item: Authorization) -> ValidationFailed:
     """Why a proof was not seen; what holds of every such answer is asserted."""
-    with pytest.raises(Unproven) as caught:
-        await prover.look(item, THUMBPRINT)
+    with pytest.raises(ValidationFailed) as caught:
+        await validator.look(item, THUMBPRINT)
     assert caught.value.detail.isascii()
     assert caught.value.detail.isprintable()
     assert 0 < len(caught.value.detail) <= 200
@@ -65,9 +65,9 @@ async def dns() -> AsyncIterator[DnsServer]:
 def make_prover(dns: DnsServer) -> MakeProver:
     """A prover with these settings; loopback is allowed unless they say otherwise."""
 
-    def make(**settings: Any) -> Prover:
+    def make(**settings: Any) -> Validator:
         asked = Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.4)
-        solver = Solver(cast(Store, None), cast(Instances, None), asked, ManualClock())
-        return Prover(solver, Verify(**{"networks": LOOPBACK, "timeout": 2.0, **settings}))
+        solver = Solver(cast(Store, None), cast(PluginObjects, None), asked, ManualClock())
+        return Validator(solver, Verify(**{"networks": LOOPBACK, "timeout": 2.0, **settings}))
 
     return make

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from acmehub.config import Verify
 from acmehub.dns01.resolver import Resolver
-from acmehub.validation.egress import Reach
+from acmehub.validation.egress import Egress
 
 
-def reach(*networks: str) -> Reach:
+def reach(*networks: str) -> Egress:
     settings = Verify(networks=networks) if networks else Verify()
-    return Reach(settings, cast(Resolver, None))
+    return Egress(settings, cast(Resolver, None))
 
 
-def refusal(made: Reach, address: str) -> str | None:
+def refusal(made: Egress, address: str) -> str | None:
     return made.refusal(ipaddress.ip_address(address))
 
 
@@ -72,7 +72,7 @@ def test_listed_networks_are_the_only_ones() -> None:
 
 
 def test_without_networks_nothing_is_asked() -> None:
-    made = Reach(Verify(networks=()), cast(Resolver, None))
+    made = Egress(Verify(networks=()), cast(Resolver, None))
     assert refusal(made, "8.8.8.8") is not None
 
 

@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from acmehub.models.problems import ProblemType
-from acmehub.validation import Prover
 from acmehub.testing.dns_server import DnsServer, FaultKind
+from acmehub.validation import Validator
 from tests.validation.conftest import NAME, THUMBPRINT, MakeProver, authorization, flaw_of, path_of, proof_of
 from tests.validation.servers import HttpServer, http_server, identity, names
 
@@ -24,17 +24,17 @@ async def server() -> AsyncIterator[HttpServer]:
 
 
 @pytest.fixture
-def prover(make_prover: MakeProver, server: HttpServer) -> Prover:
+def validator(make_prover: MakeProver, server: HttpServer) -> Validator:
     return make_prover(http_port=server.port)
 
 
-async def look(prover: Prover) -> str:
-    return await prover.look(ITEM, THUMBPRINT)
+async def look(validator: Validator) -> str:
+    return await validator.look(ITEM, THUMBPRINT)
 
 
-async def test_the_key_authorization_at_its_place_is_the_proof(prover: Prover, server: HttpServer) -> None:
+async def test_the_key_authorization_at_its_place_is_the_proof(validator: Validator, server: HttpServer) -> None:
     server.serve(PATH, PROOF)
-    assert await look(prover) == f"http://{NAME}:{server.port}{PATH} at 127.0.0.1:{server.port}"
+    assert await look(validator) == f"http://{NAME}:{server.port}{PATH} at 127.0.0.1:{server.port}"
     (head,) = server.seen
     lines = head.strip().split("\r\n")
     assert lines[0] == f"GET {PATH} HTTP/1.1"
@@ -43,9 +43,9 @@ async def test_the_key_authorization_at_its_place_is_the_proof(prover: Prover, s
 
 
 @pytest.mark.parametrize("tail", ["\n", "\r\n", " \t\r\n\n"])
-async def test_white_space_behind_it_does_not_matter(prover: Prover, server: HttpServer, tail: str) -> None:
+async def test_white_space_behind_it_does_not_matter(validator: Validator, server: HttpServer, tail: str) -> None:
     server.serve(PATH, PROOF + tail)
-    await look(prover)
+    await look(validator)
 
 
 @pytest.mark.parametrize(
@@ -58,16 +58,18 @@ async def test_white_space_behind_it_does_not_matter(prover: Prover, server: Htt
     ],
     ids=["until the end", "chunked", "after an interim answer", "with other headers"],
 )
-async def test_each_form_of_an_answer_is_read(prover: Prover, server: HttpServer, answer: str) -> None:
+async def test_each_form_of_an_answer_is_read(validator: Validator, server: HttpServer, answer: str) -> None:
     server.answers[PATH] = answer.encode()
-    await look(prover)
+    await look(validator)
 
 
-async def test_the_environment_has_no_say(prover: Prover, server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environment_has_no_say(
+    validator: Validator, server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     server.serve(PATH, PROOF)
-    await look(prover)
+    await look(validator)
 
 
 # --------------------------------------------------------------------------------------------------- wrong answers
@@ -88,21 +90,21 @@ async def test_the_environment_has_no_say(prover: Prover, server: HttpServer, mo
     ],
 )
 async def test_another_answer_is_told_and_proves_nothing(
-    prover: Prover, server: HttpServer, body: str, status: str, type: ProblemType, word: str
+    validator: Validator, server: HttpServer, body: str, status: str, type: ProblemType, word: str
 ) -> None:
     server.serve(PATH, body, status=status)
-    flaw = await flaw_of(prover, ITEM)
+    flaw = await flaw_of(validator, ITEM)
     assert flaw.type is type
     assert word in flaw.detail
     assert f"127.0.0.1:{server.port}" in flaw.detail
 
 
 async def test_an_answer_that_is_too_long_is_not_read_to_its_end(make_prover: MakeProver, server: HttpServer) -> None:
-    prover = make_prover(http_port=server.port, response_bytes=200)
+    validator = make_prover(http_port=server.port, response_bytes=200)
     server.serve(PATH, PROOF)
-    await look(prover)
+    await look(validator)
     server.serve(PATH, PROOF + " " * 10_000_000)
-    flaw = await flaw_of(prover, ITEM)
+    flaw = await flaw_of(validator, ITEM)
     assert flaw.type is ProblemType.INCORRECT_RESPONSE
     assert "longer than 200 bytes" in flaw.detail
 
@@ -120,19 +122,19 @@ async def test_an_answer_that_is_too_long_is_not_read_to_its_end(make_prover: Ma
     ],
 )
 async def test_what_is_no_whole_http_answer_is_told(
-    prover: Prover, server: HttpServer, answer: bytes, word: str
+    validator: Validator, server: HttpServer, answer: bytes, word: str
 ) -> None:
     server.answers[PATH] = answer
-    flaw = await flaw_of(prover, ITEM)
+    flaw = await flaw_of(validator, ITEM)
     assert flaw.type in (ProblemType.CONNECTION, ProblemType.INCORRECT_RESPONSE)
     assert word in flaw.detail
 
 
 async def test_a_server_that_keeps_silent_is_given_up_and_named(make_prover: MakeProver, server: HttpServer) -> None:
     server.silent = True
-    prover = make_prover(http_port=server.port, timeout=0.3)
+    validator = make_prover(http_port=server.port, timeout=0.3)
     async with asyncio.timeout(2):
-        flaw = await flaw_of(prover, ITEM)
+        flaw = await flaw_of(validator, ITEM)
     assert flaw.type is ProblemType.CONNECTION
     assert f"within 0.3 s (last asked: 127.0.0.1:{server.port})" in flaw.detail
 
@@ -148,12 +150,12 @@ async def test_a_port_where_nobody_listens_is_named(make_prover: MakeProver, ser
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-async def test_redirects_are_followed(prover: Prover, server: HttpServer, dns: DnsServer, status: str) -> None:
+async def test_redirects_are_followed(validator: Validator, server: HttpServer, dns: DnsServer, status: str) -> None:
     dns.zones.add("www.far.test", "CNAME", NAME + ".")
     server.redirect(PATH, "/elsewhere?x=1#part", status)
     server.redirect("/elsewhere?x=1", f"http://WWW.far.test:{server.port}/there", status)
     server.serve("/there", PROOF)
-    assert await look(prover) == f"http://WWW.far.test:{server.port}/there at 127.0.0.1:{server.port}"
+    assert await look(validator) == f"http://WWW.far.test:{server.port}/there at 127.0.0.1:{server.port}"
     assert f"\r\nHost: www.far.test:{server.port}\r\n" in server.seen[-1]
 
 
@@ -164,27 +166,27 @@ async def test_a_redirect_to_https_is_followed_whatever_the_certificate(
         http_server() as server,
         http_server(tls=identity(tmp_path, (names("other.test"), False))) as secure,
     ):
-        prover = make_prover(http_port=server.port, tls_port=secure.port)
+        validator = make_prover(http_port=server.port, tls_port=secure.port)
         server.redirect(PATH, f"https://{NAME}:{secure.port}{PATH}")
         secure.serve(PATH, PROOF)
-        assert await look(prover) == f"https://{NAME}:{secure.port}{PATH} at 127.0.0.1:{secure.port}"
+        assert await look(validator) == f"https://{NAME}:{secure.port}{PATH} at 127.0.0.1:{secure.port}"
 
 
-async def test_redirects_end_with_the_tenth(prover: Prover, server: HttpServer) -> None:
+async def test_redirects_end_with_the_tenth(validator: Validator, server: HttpServer) -> None:
     for number in range(10):
         server.redirect(PATH if number == 0 else f"/{number}", f"/{number + 1}")
     server.serve("/10", PROOF)
-    await look(prover)
+    await look(validator)
     server.redirect("/10", "/11")
     server.serve("/11", PROOF)
-    flaw = await flaw_of(prover, ITEM)
+    flaw = await flaw_of(validator, ITEM)
     assert flaw.type is ProblemType.CONNECTION
     assert "more than 10 redirects" in flaw.detail
 
 
-async def test_a_redirect_to_itself_ends(prover: Prover, server: HttpServer) -> None:
+async def test_a_redirect_to_itself_ends(validator: Validator, server: HttpServer) -> None:
     server.redirect(PATH, PATH)
-    assert "more than 10 redirects" in (await flaw_of(prover, ITEM)).detail
+    assert "more than 10 redirects" in (await flaw_of(validator, ITEM)).detail
     assert len(server.seen) == 11
 
 
@@ -213,19 +215,19 @@ async def test_a_redirect_to_itself_ends(prover: Prover, server: HttpServer) -> 
     ],
 )
 async def test_redirects_to_odd_places_are_not_followed(
-    prover: Prover, server: HttpServer, location: str, word: str
+    validator: Validator, server: HttpServer, location: str, word: str
 ) -> None:
     server.answers[PATH] = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
-    flaw = await flaw_of(prover, ITEM)
+    flaw = await flaw_of(validator, ITEM)
     assert flaw.type in (ProblemType.CONNECTION, ProblemType.DNS)
     assert word in flaw.detail
     assert len(server.seen) == 1
 
 
-async def test_what_a_redirect_leads_to_is_never_told(prover: Prover, server: HttpServer) -> None:
+async def test_what_a_redirect_leads_to_is_never_told(validator: Validator, server: HttpServer) -> None:
     server.redirect(PATH, "/private")
     server.serve("/private", "the secret of an inner machine")
-    flaw = await flaw_of(prover, ITEM)
+    flaw = await flaw_of(validator, ITEM)
     assert "status 200" in flaw.detail
     assert "secret" not in flaw.detail
 
@@ -235,8 +237,8 @@ async def test_what_a_redirect_leads_to_is_never_told(prover: Prover, server: Ht
 
 async def test_by_default_loopback_is_not_asked(make_prover: MakeProver, server: HttpServer) -> None:
     server.serve(PATH, PROOF)
-    prover = make_prover(http_port=server.port, networks=("0.0.0.0/0", "::/0"))
-    flaw = await flaw_of(prover, ITEM)
+    validator = make_prover(http_port=server.port, networks=("0.0.0.0/0", "::/0"))
+    flaw = await flaw_of(validator, ITEM)
     assert flaw.type is ProblemType.CONNECTION
     assert flaw.detail == f"{NAME}: 127.0.0.1 (loopback) is not asked"
     assert server.seen == []
@@ -248,10 +250,10 @@ async def test_a_redirect_to_a_forbidden_network_is_not_followed(
 ) -> None:
     dns.zones.add("inner.corp.test", "A", "127.0.1.9")
     async with http_server("127.0.0.1", "127.0.1.9", "::1") as server:
-        prover = make_prover(http_port=server.port, networks=("127.0.0.0/24",))
+        validator = make_prover(http_port=server.port, networks=("127.0.0.0/24",))
         server.redirect(PATH, location.format(server.port))
         server.serve("/", PROOF)
-        flaw = await flaw_of(prover, ITEM)
+        flaw = await flaw_of(validator, ITEM)
         assert flaw.type is ProblemType.CONNECTION
         assert "127.0.1.9" in flaw.detail or "::1" in flaw.detail
         assert len(server.seen) == 1
@@ -267,11 +269,11 @@ async def test_addresses_that_are_not_asked_are_passed_over(
 
 
 async def test_the_address_that_was_checked_is_the_one_that_is_asked(
-    prover: Prover, dns: DnsServer, server: HttpServer
+    validator: Validator, dns: DnsServer, server: HttpServer
 ) -> None:
     """A name is resolved once per hop: a second answer of another kind would not be seen."""
     server.serve(PATH, PROOF)
-    await look(prover)
+    await look(validator)
     assert [(item.name, item.rdtype) for item in dns.seen if item.name == NAME] == [(NAME, "AAAA"), (NAME, "A")]
 
 
@@ -281,11 +283,11 @@ async def test_the_address_that_was_checked_is_the_one_that_is_asked(
 async def test_ipv6_is_asked_first_and_ipv4_when_it_cannot_be_reached(make_prover: MakeProver, dns: DnsServer) -> None:
     dns.zones.add(NAME, "AAAA", "::1")
     async with http_server("127.0.0.1") as server:
-        prover = make_prover(http_port=server.port)
+        validator = make_prover(http_port=server.port)
         server.serve(PATH, PROOF)
-        assert (await look(prover)).endswith(f"at 127.0.0.1:{server.port}")
+        assert (await look(validator)).endswith(f"at 127.0.0.1:{server.port}")
         async with http_server("::1", port=server.port, server=server):
-            assert (await look(prover)).endswith(f"at [::1]:{server.port}")
+            assert (await look(validator)).endswith(f"at [::1]:{server.port}")
 
 
 async def test_a_wrong_answer_over_ipv6_is_not_mended_by_ipv4(make_prover: MakeProver, dns: DnsServer) -> None:
@@ -311,11 +313,13 @@ async def test_an_address_is_asked_as_such_without_dns(
         assert dns.seen == []
 
 
-async def test_a_name_without_an_address_and_dns_that_fails_are_told_apart(prover: Prover, dns: DnsServer) -> None:
-    flaw = await flaw_of(prover, authorization("none.corp.test"))
+async def test_a_name_without_an_address_and_dns_that_fails_are_told_apart(
+    validator: Validator, dns: DnsServer
+) -> None:
+    flaw = await flaw_of(validator, authorization("none.corp.test"))
     assert (flaw.type, flaw.detail) == (ProblemType.DNS, "none.corp.test has no address in DNS (A, AAAA)")
     with dns.fault(FaultKind.SERVFAIL):
-        flaw = await flaw_of(prover, ITEM)
+        flaw = await flaw_of(validator, ITEM)
     assert flaw.type is ProblemType.DNS
     assert "SERVFAIL" in flaw.detail
 
@@ -327,11 +331,11 @@ async def test_dns_that_keeps_silent_is_told_as_such(make_prover: MakeProver, dn
 
 
 async def test_an_ipv6_answer_that_fails_does_not_hide_the_ipv4_address(
-    prover: Prover, dns: DnsServer, server: HttpServer
+    validator: Validator, dns: DnsServer, server: HttpServer
 ) -> None:
     server.serve(PATH, PROOF)
     with dns.fault(FaultKind.SERVFAIL, rdtype="AAAA"):
-        await look(prover)
+        await look(validator)
 
 
 async def test_resolvers_of_its_own_are_asked_instead_of_those_of_dns(

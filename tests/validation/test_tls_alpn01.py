@@ -9,11 +9,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from acmehub.models.identifiers import identifier_of
 from acmehub.models import Authorization, ChallengeType
+from acmehub.models.identifiers import identifier_of
 from acmehub.models.problems import ProblemType
-from acmehub.validation.tls_alpn01 import ACME_IDENTIFIER, ALPN, server_name
 from acmehub.testing.dns_server import DnsServer
+from acmehub.validation.tls_alpn01 import ACME_IDENTIFIER, ALPN, server_name
 from tests.validation.conftest import NAME, THUMBPRINT, MakeProver, authorization, flaw_of, proof_of
 from tests.validation.servers import http_server, identity, names, tls_server
 

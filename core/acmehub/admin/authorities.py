@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
-from acmehub.models import Authority, new_id
-from acmehub.ports.store import Resources
-from acmehub.runtime.plugins import Offers
 from acmehub.admin.errors import InUse, Refused
+from acmehub.admin.permissions import Acting
 from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources
 from acmehub.admin.resources import checked_name, checked_tags, with_changes
-from acmehub.rules.permissions import Acting
+from acmehub.models import Authority, new_id
+from acmehub.ports.store import Resources
+from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
+from acmehub.runtime.plugins import Offers
 
 
 class NewAuthority(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,18 +7,18 @@ from datetime import datetime
 
 import msgspec
 
-from acmehub.models import Campaign, Certificate, Principal
-from acmehub.ports.clock import Clock
-from acmehub.ports.store import Resources, Store
-from acmehub.runtime.plugins import Registry
-from acmehub.rules.renewal import Advice, Window, advise
-from acmehub.rules.scopes import match_rule
 from acmehub.admin.authorities import AuthorityService
 from acmehub.admin.campaign_progress import Progress, progress_of
 from acmehub.admin.errors import Invalid, NotFound, Refused
+from acmehub.admin.permissions import Acting
 from acmehub.admin.principals import PrincipalService
 from acmehub.admin.resources import ResourceService, checked_name, with_changes
-from acmehub.rules.permissions import Acting
+from acmehub.models import Campaign, Certificate, Principal
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Resources, Store
+from acmehub.rules.renewal import Advice, Window, advise
+from acmehub.rules.scopes import match_rule
+from acmehub.runtime.plugins import Registry
 from acmehub.runtime.vault import Vault
 
 SHOWN = 5

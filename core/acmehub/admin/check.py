@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from acmehub.acme.orders.service import OrderService
+from acmehub.admin.errors import Invalid
+from acmehub.admin.principals import PrincipalService
+from acmehub.admin.tokens import TokenService
 from acmehub.dns01 import DnsTrouble, Explanation, Rehearsal, Solver
-from acmehub.models.identifiers import Identifier, identifier_of
-from acmehub.runtime.plugin_objects import Instances
 from acmehub.models import (
     ManagedChallenge,
     Principal,
@@ -16,22 +18,18 @@ from acmehub.models import (
     RoleAssignment,
     Token,
 )
-from acmehub.rules.names import check_identifiers
-from acmehub.ports.authority import RelayAuthority, SigningAuthority
+from acmehub.models.identifiers import Identifier, identifier_of
+from acmehub.models.problems import Problem
+from acmehub.ports.authority import RelayAuthority, SigningAuthority, issues_for_addresses, lifetime_flaw
 from acmehub.ports.clock import Clock
 from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.plugins import OrderRequest
 from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Store
-from acmehub.models.problems import Problem
-from acmehub.runtime.plugins import PluginError
+from acmehub.rules.names import check_identifiers
 from acmehub.rules.scopes import MatchIndex, decide, match_rule
-from acmehub.acme.orders.address_support import issues_for_addresses
-from acmehub.acme.orders.profiles import lifetime_flaw
-from acmehub.admin.errors import Invalid
-from acmehub.acme.orders.service import OrderService
-from acmehub.admin.principals import PrincipalService
-from acmehub.admin.tokens import TokenService
+from acmehub.runtime.plugin_objects import PluginObjects
+from acmehub.runtime.plugins import PluginError
 from acmehub.runtime.vault import VaultError
 
 
@@ -96,12 +94,12 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckService:
-    """Looks and tells; writes nothing but, with `live`, a TXT record that it removes again."""
+    """PollCounts and tells; writes nothing but, with `live`, a TXT record that it removes again."""
 
     def __init__(
         self,
         store: Store,
-        instances: Instances,
+        plugin_objects: PluginObjects,
         solver: Solver,
         ordering: OrderService,
         principals: PrincipalService,
@@ -111,7 +109,7 @@ class CheckService:
         self._store = store
         self._principals = principals
         self._tokens = tokens
-        self._instances = instances
+        self._plugin_objects = plugin_objects
         self._solver = solver
         self._ordering = ordering
         self._clock = clock
@@ -177,7 +175,7 @@ class CheckService:
             return AuthorityCheck(error=f"the policy chose an authority that is gone ({selection.authority_id})")
         known = AuthorityCheck(name=row.name, plugin=row.plugin, reason=selection.reason, account=row.account_url)
         try:
-            made = (await self._instances.authority(row.id)).object
+            made = (await self._plugin_objects.authority(row.id)).object
         except (PluginError, SettingsError, VaultError) as error:
             return msgspec.structs.replace(known, error=str(error))
         flaw = None if row.enabled else "is disabled"

@@ -19,11 +19,11 @@ N = TypeVar("N", NewAuthority, NewManagedChallenge, NewProfile, NewPrincipal, Ne
 
 
 class InvalidFile(ServiceError):
-    """A resources file that cannot be applied; `faults` are all that were found, one line each."""
+    """A resources file that cannot be applied; `errors` are all that were found, one line each."""
 
-    def __init__(self, faults: tuple[str, ...]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+    def __init__(self, errors: tuple[str, ...]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,12 +46,12 @@ _KINDS: dict[str, type[New]] = {
 
 
 def read_declared(text: str, file: str) -> Declared:
-    """The resources in a file's text; `file` is how messages call it. Raises `InvalidFile` with all faults."""
+    """The resources in a file's text; `file` is how messages call it. Raises `InvalidFile` with all errors."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:  # its text has line and column
         raise InvalidFile((f"{file}: not TOML: {error}",)) from None
-    faults = [f"{file}: {key}: unknown table{_near(key, _KINDS)}" for key in raw if key not in _KINDS]
+    errors = [f"{file}: {key}: unknown table{_near(key, _KINDS)}" for key in raw if key not in _KINDS]
 
     def entries(kind: str, new: type[N]) -> tuple[N, ...]:
         found: dict[tuple[str, str], N] = {}
@@ -60,11 +60,11 @@ def read_declared(text: str, file: str) -> Declared:
             try:
                 made = _read(entry, new)
             except Invalid as error:
-                faults.append(f"{place}: {error}")
+                errors.append(f"{place}: {error}")
                 continue
             key = _identity(made)
             if key in found:
-                faults.append(f"{place}: declared twice")
+                errors.append(f"{place}: declared twice")
             found[key] = made
         return tuple(found.values())
 
@@ -77,9 +77,9 @@ def read_declared(text: str, file: str) -> Declared:
     )
     defaults = [item.name for item in declared.authorities if item.default]
     if len(defaults) > 1:
-        faults.append(f"{file}: [[authority]]: only one can be the default, not {' and '.join(defaults)}")
-    if faults:
-        raise InvalidFile(tuple(faults))
+        errors.append(f"{file}: [[authority]]: only one can be the default, not {' and '.join(defaults)}")
+    if errors:
+        raise InvalidFile(tuple(errors))
     return declared
 
 

@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 import tomli_w
 
-from acmehub.ports.settings import secret_fields
-from acmehub.runtime.plugins import Offers, PluginError
 from acmehub.admin.authorities import AuthorityService, AuthorityView, NewAuthority
 from acmehub.admin.managed_challenges import ManagedChallengeService, ManagedChallengeView, NewManagedChallenge
+from acmehub.admin.permissions import Acting
 from acmehub.admin.principals import NewPrincipal, PrincipalService, role_text
 from acmehub.admin.profiles import NewProfile, ProfileService
-from acmehub.rules.permissions import Acting
 from acmehub.admin.tokens import NewToken, TokenService
+from acmehub.ports.settings import secret_fields
+from acmehub.runtime.plugins import Offers, PluginError
 
 HEAD = """\
 # Resources of an acmehub, for `acmehub apply FILE`. Secrets are left out: where this file is applied to the hub it came

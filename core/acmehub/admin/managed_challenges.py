@@ -7,17 +7,17 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from acmehub.models.identifiers import canonical
-from acmehub.models import ManagedChallenge, Propagation, new_id
-from acmehub.rules.names import syntax_flaw
-from acmehub.ports.store import Resources
-from acmehub.runtime.plugins import Offers
-from acmehub.rules.scopes import Addresses, match_rule
 from acmehub.admin.errors import Invalid
+from acmehub.admin.permissions import Acting
 from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources
 from acmehub.admin.resources import checked_name, checked_tags, with_changes
-from acmehub.rules.permissions import Acting
 from acmehub.admin.tokens import checked_rule
+from acmehub.models import ManagedChallenge, Propagation, new_id
+from acmehub.models.identifiers import canonical
+from acmehub.ports.store import Resources
+from acmehub.rules.names import syntax_flaw
+from acmehub.rules.scopes import Addresses, match_rule
+from acmehub.runtime.plugins import Offers
 
 
 class NewManagedChallenge(msgspec.Struct, frozen=True, kw_only=True):

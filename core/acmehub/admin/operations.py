@@ -8,8 +8,8 @@ from datetime import datetime
 
 import msgspec
 
-from acmehub.rules.chains import serial_text
-from acmehub.models.identifiers import canonical
+from acmehub.admin.errors import Invalid, NotFound, Refused, ServiceError
+from acmehub.admin.permissions import Acting, require
 from acmehub.models import (
     Account,
     AccountStatus,
@@ -17,6 +17,7 @@ from acmehub.models import (
     AuthorizationMode,
     Certificate,
     Event,
+    EventKind,
     Order,
     OrderStatus,
     Principal,
@@ -24,14 +25,15 @@ from acmehub.models import (
     Token,
     TxtRecord,
 )
-from acmehub.rules.orders import Change, OrderBundle, failed
-from acmehub.ports.clock import Clock
-from acmehub.ports.store import Missing, Store
+from acmehub.models.identifiers import canonical
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Conflict, Missing, Store
+from acmehub.rules.authorization_modes import LEARNABLE, SET_BY, explain_mode
+from acmehub.rules.chains import serial_text
+from acmehub.rules.orders import Change, OrderBundle, failed
 from acmehub.runtime.audit import Audit
 from acmehub.runtime.deactivation import cancel_open_orders
-from acmehub.admin.errors import Invalid, NotFound, Refused
-from acmehub.rules.authorization_modes import explain_mode
 from acmehub.runtime.revocation import RevocationService
 
 REASONS = {
@@ -44,7 +46,7 @@ REASONS = {
 }  # RFC 5280 section 5.3.1, without those that only a CA may give
 
 
-class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
+class OrderSummary(msgspec.Struct, frozen=True, kw_only=True):
     """An order in a list; with `preauthorization` its client does not see it as one (RFC 8555 section 7.4.1)."""
 
     id: str
@@ -58,7 +60,7 @@ class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
     preauthorization: bool = False
 
 
-class OrderStory(msgspec.Struct, frozen=True, kw_only=True):
+class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
     """An order with all that is known of it; `timeline` oldest first, `records` are TXT records not yet removed."""
 
     bundle: OrderBundle
@@ -69,7 +71,7 @@ class OrderStory(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[TxtRecord, ...]
 
 
-class AccountLine(msgspec.Struct, frozen=True, kw_only=True):
+class AccountSummary(msgspec.Struct, frozen=True, kw_only=True):
     """An ACME account in a list; `authorization` is the mode that its orders get at a relaying authority."""
 
     id: str
@@ -85,7 +87,7 @@ class AccountLine(msgspec.Struct, frozen=True, kw_only=True):
     learned: AuthorizationMode | None
 
 
-class CertificateLine(msgspec.Struct, frozen=True, kw_only=True):
+class CertificateSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate in a list."""
 
     id: str
@@ -111,12 +113,12 @@ class OperationService:
 
     async def orders(
         self, *, status: OrderStatus | None = None, account_id: str = "", after: str = "", limit: int = 100
-    ) -> Sequence[OrderLine]:
+    ) -> Sequence[OrderSummary]:
         """Orders, newest first."""
         names = await self._names()
         found = await self._store.orders.list(status=status, account_id=account_id, after=after, limit=limit)
         return [
-            OrderLine(
+            OrderSummary(
                 id=order.id,
                 status=order.status,
                 stage=order.stage,
@@ -130,13 +132,13 @@ class OperationService:
             for order in found
         ]
 
-    async def order(self, order_id: str) -> OrderStory:
+    async def order(self, order_id: str) -> OrderDetail:
         """One order with its timeline."""
         bundle = await self._store.orders.get(order_id)
         if bundle is None:
             raise NotFound(f"there is no order {order_id}")
         names = await self._names()
-        return OrderStory(
+        return OrderDetail(
             bundle=bundle,
             principal=names.principal(bundle.order.principal_id),
             token=names.token(bundle.order.token_id),
@@ -157,9 +159,11 @@ class OperationService:
             _refuse_finished(order, "retried")
             if order.run_at is None:
                 raise Refused("there is nothing to retry: the order waits for its client")
-            efforts = order.give_up_at - order.created
-            again = msgspec.structs.replace(order, attempts=0, run_at=now, give_up_at=min(order.expires, now + efforts))
-            event = Event(order_id=order.id, at=now, what="retried by the operator", detail=actor)
+            issuance_timeout = order.deadline - order.created
+            again = msgspec.structs.replace(
+                order, attempts=0, run_at=now, deadline=min(order.expires, now + issuance_timeout)
+            )
+            event = Event(order_id=order.id, at=now, kind=EventKind.RETRIED, detail=actor)
             return Change(order=again, events=(event,))
 
         return await self._apply(order_id, rule, "order.retry", actor)
@@ -188,16 +192,16 @@ class OperationService:
 
     # ---------------------------------------------------------------------------------------------- accounts
 
-    async def accounts(self, *, after: str = "", limit: int = 100) -> Sequence[AccountLine]:
+    async def accounts(self, *, after: str = "", limit: int = 100) -> Sequence[AccountSummary]:
         """Accounts by id."""
         names = await self._names()
         return [_account_line(item, names) for item in await self._store.accounts.list(after=after, limit=limit)]
 
-    async def account(self, account_id: str) -> AccountLine:
+    async def account(self, account_id: str) -> AccountSummary:
         """One account."""
         return _account_line(await self._account(account_id), await self._names())
 
-    async def deactivate_account(self, account_id: str, actor: str) -> AccountLine:
+    async def deactivate_account(self, account_id: str, actor: str) -> AccountSummary:
         """Refuse an account from its next request on, for good; its device must register anew with EAB."""
         account = await self._account(account_id)
         if account.status is AccountStatus.VALID:
@@ -208,6 +212,33 @@ class OperationService:
             await self._audit(actor, "account.deactivate", f"account {account_id}")
         return _account_line(account, await self._names())
 
+    async def set_learned(self, account_id: str, mode: AuthorizationMode | None, actor: Acting) -> Account:
+        """Correct what was learned (None: forget it). It stays until another kind of client uses the account."""
+        action, what = "account.set", f"account {account_id}"
+        try:
+            require(actor, action)
+            if mode is not None and mode not in LEARNABLE:
+                raise Invalid("learned", "preapproved, accept or none; for others set the token's 'authorization'")
+            stored = await self._set_learned(account_id, mode, f"{SET_BY} {actor.name}" if mode is not None else "")
+        except ServiceError as error:
+            await self._audit(actor.name, action, what, str(error), allowed=False)
+            raise
+        await self._audit(actor.name, action, what, f"learned: {mode.value if mode is not None else 'none'}")
+        return stored
+
+    async def _set_learned(self, account_id: str, mode: AuthorizationMode | None, why: str) -> Account:
+        while True:
+            found = await self._store.accounts.actor(account_id)
+            if found is None:
+                raise NotFound(f"there is no account {account_id}")
+            changed = msgspec.structs.replace(found.account, learned=mode, learned_why=why)
+            if changed == found.account:
+                return changed
+            try:
+                return await self._store.accounts.replace(changed)
+            except Conflict:
+                continue
+
     async def _account(self, account_id: str) -> Account:
         found = await self._store.accounts.actor(account_id)
         if found is None:
@@ -216,18 +247,18 @@ class OperationService:
 
     # ------------------------------------------------------------------------------------------ certificates
 
-    async def certificates(self, *, name: str = "", after: str = "", limit: int = 100) -> Sequence[CertificateLine]:
+    async def certificates(self, *, name: str = "", after: str = "", limit: int = 100) -> Sequence[CertificateSummary]:
         """Certificates, newest first; with `name`, those that have it."""
         names = await self._names()
         found = await self._store.certificates.list(name=canonical(name), after=after, limit=limit)
         return [certificate_line(item, names) for item in found]
 
-    async def certificate(self, id_or_serial: str) -> tuple[CertificateLine, Certificate]:
+    async def certificate(self, id_or_serial: str) -> tuple[CertificateSummary, Certificate]:
         """One certificate, by id or by serial number (hexadecimal, colons allowed)."""
         certificate = await self._certificate(id_or_serial)
         return certificate_line(certificate, await self._names()), certificate
 
-    async def revoke(self, id_or_serial: str, reason: str, actor: str) -> CertificateLine:
+    async def revoke(self, id_or_serial: str, reason: str, actor: str) -> CertificateSummary:
         """Revoke a certificate at the authority that issued it; `reason` is one of `REASONS`, or empty for none.
 
         Raises the authority's `UpstreamError`s too.
@@ -255,8 +286,8 @@ class OperationService:
 
     # ---------------------------------------------------------------------------------------------- together
 
-    async def _audit(self, actor: str, action: str, object: str, detail: str = "") -> None:
-        await Audit(self._store, self._clock).note(actor, action, object, detail)
+    async def _audit(self, actor: str, action: str, object: str, detail: str = "", *, allowed: bool = True) -> None:
+        await Audit(self._store, self._clock).note(actor, action, object, detail, allowed=allowed)
 
     async def _names(self) -> "Names":
         return Names(
@@ -302,9 +333,9 @@ def _refuse_finished(order: Order, what: str) -> None:
         )
 
 
-def _account_line(account: Account, names: Names) -> AccountLine:
+def _account_line(account: Account, names: Names) -> AccountSummary:
     settled = explain_mode(names.mode(account.token_id), account)
-    return AccountLine(
+    return AccountSummary(
         id=account.id,
         status=account.status,
         principal=names.principal(account.principal_id),
@@ -319,9 +350,9 @@ def _account_line(account: Account, names: Names) -> AccountLine:
     )
 
 
-def certificate_line(certificate: Certificate, names: Names) -> CertificateLine:
+def certificate_line(certificate: Certificate, names: Names) -> CertificateSummary:
     """A certificate as lists show it."""
-    return CertificateLine(
+    return CertificateSummary(
         id=certificate.id,
         names=certificate.names,
         serial=certificate.serial,

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
+from acmehub.admin.errors import Invalid
+from acmehub.admin.resources import ResourceService
 from acmehub.config import ConfigError, resolve_text
 from acmehub.models import Authority, ManagedChallenge
 from acmehub.ports.plugins import Registration
@@ -20,8 +22,6 @@ from acmehub.ports.settings import (
     secret_fields,
 )
 from acmehub.runtime.plugins import Offers, PluginError
-from acmehub.admin.errors import Invalid
-from acmehub.admin.resources import ResourceService
 
 R = TypeVar("R", ManagedChallenge, Authority)
 Settings = Mapping[str, Any]

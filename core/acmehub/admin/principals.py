@@ -6,11 +6,11 @@ from datetime import datetime
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from acmehub.admin.errors import Invalid, Refused
+from acmehub.admin.permissions import Acting, require_over
+from acmehub.admin.resources import ResourceService, checked_name, checked_tags, with_changes
 from acmehub.models import Principal, PrincipalType, Role, RoleAssignment
 from acmehub.ports.store import Resources
-from acmehub.admin.errors import Invalid, Refused
-from acmehub.admin.resources import ResourceService, checked_name, checked_tags, with_changes
-from acmehub.rules.permissions import Acting, require_over
 
 
 class NewPrincipal(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,19 +8,19 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from acmehub.runtime.plugin_objects import Instances
-from acmehub.rules.keys import CURVES, RSA_BITS
+from acmehub.admin.authorities import AuthorityService, NewAuthority
+from acmehub.admin.errors import InUse, Invalid, NotFound
+from acmehub.admin.permissions import Acting
+from acmehub.admin.plugin_resources import Sources
+from acmehub.admin.resources import ResourceService, checked_name, with_changes
 from acmehub.models import Authority, Principal, Profile
+from acmehub.ports.authority import lifetime_flaw
 from acmehub.ports.clock import Clock
 from acmehub.ports.settings import PluginSettings
 from acmehub.ports.store import Resources, Store
+from acmehub.rules.keys import CURVES, RSA_BITS
+from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
-from acmehub.admin.authorities import AuthorityService, NewAuthority
-from acmehub.acme.orders.profiles import lifetime_flaw
-from acmehub.admin.errors import InUse, Invalid, NotFound
-from acmehub.admin.plugin_resources import Sources
-from acmehub.admin.resources import ResourceService, checked_name, with_changes
-from acmehub.rules.permissions import Acting
 from acmehub.runtime.vault import Vault
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -81,11 +81,11 @@ class ProfileService(ResourceService[Profile]):
         registry: Registry,
         clock: Clock,
         authorities: AuthorityService,
-        instances: Instances,
+        plugin_objects: PluginObjects,
     ) -> None:
         super().__init__(store, vault, registry, clock)
         self._authorities = authorities
-        self._instances = instances
+        self._plugin_objects = plugin_objects
 
     @property
     def rows(self) -> Resources[Profile]:
@@ -184,7 +184,7 @@ class ProfileService(ResourceService[Profile]):
         self._refuse_lifetime(item.lifetime_days, row.name, row.plugin, settings)
 
     def _refuse_lifetime(self, days: int, name: str, plugin: str, settings: PluginSettings) -> None:
-        flaw = lifetime_flaw(days, self._instances.drafted(plugin, settings))
+        flaw = lifetime_flaw(days, self._plugin_objects.drafted(plugin, settings))
         if flaw is not None:
             raise Invalid("lifetime_days", f"authority {name!r} ({plugin}) {flaw}")
 

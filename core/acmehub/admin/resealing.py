@@ -6,14 +6,14 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.runtime.plugin_objects import AUTHORITY_ACCOUNT_KEY, AUTHORITY_SETTINGS, MANAGED_CHALLENGE_SETTINGS
+from acmehub.admin.errors import Invalid, Refused
+from acmehub.admin.permissions import Acting, require
+from acmehub.admin.tokens import DIRECTORY_PURPOSE, HMAC_PURPOSE
 from acmehub.models import Authority, ManagedChallenge, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Resources, Store
 from acmehub.runtime.audit import Audit
-from acmehub.admin.errors import Invalid, Refused
-from acmehub.rules.permissions import Acting, require
-from acmehub.admin.tokens import DIRECTORY_PURPOSE, HMAC_PURPOSE
+from acmehub.runtime.plugin_objects import AUTHORITY_ACCOUNT_KEY, AUTHORITY_SETTINGS, MANAGED_CHALLENGE_SETTINGS
 from acmehub.runtime.vault import Vault, VaultError
 
 SEALED = {

@@ -9,13 +9,13 @@ from typing import ClassVar, Generic, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from acmehub.admin.errors import InUse, Invalid, NotFound, ServiceError, Taken
+from acmehub.admin.permissions import Acting, require
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Resources, Store
-from acmehub.runtime.plugins import Registry
 from acmehub.runtime.audit import Audit
-from acmehub.admin.errors import InUse, Invalid, NotFound, ServiceError, Taken
-from acmehub.rules.permissions import Acting, require
+from acmehub.runtime.plugins import Registry
 from acmehub.runtime.vault import Vault
 
 R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)

@@ -12,8 +12,6 @@ from typing import Any
 
 import msgspec
 
-from acmehub.models import Authority, ManagedChallenge, Model, Principal, Role, Token
-from acmehub.ports.store import Resources
 from acmehub.admin.authorities import AuthorityPatch, AuthorityService, NewAuthority
 from acmehub.admin.declared_resources import Declared, InvalidFile, New, name_of
 from acmehub.admin.errors import Invalid, NotFound, ServiceError
@@ -23,6 +21,7 @@ from acmehub.admin.managed_challenges import (
     NewManagedChallenge,
 )
 from acmehub.admin.managed_challenges import checked_fields as checked_challenge_fields
+from acmehub.admin.permissions import Acting
 from acmehub.admin.plugin_resources import PluginResourceService, Sources
 from acmehub.admin.principals import (
     NewPrincipal,
@@ -33,9 +32,10 @@ from acmehub.admin.principals import (
 )
 from acmehub.admin.profiles import NewProfile, ProfilePatch, ProfileService
 from acmehub.admin.resources import checked_name, checked_tags
-from acmehub.rules.permissions import Acting
 from acmehub.admin.tokens import AddedToken, NewToken, TokenPatch, TokenService
 from acmehub.admin.tokens import checked_fields as checked_token_fields
+from acmehub.models import Authority, ManagedChallenge, Model, Principal, Role, Token
+from acmehub.ports.store import Resources
 
 
 class Step(enum.StrEnum):
@@ -115,7 +115,7 @@ class ResourcesFileService:
 
     async def _plan(self, declared: Declared, sources: Sources | None) -> Sequence[_Planned]:
         plan: list[_Planned] = []
-        faults: list[str] = []
+        errors: list[str] = []
         everything: tuple[tuple[str, tuple[New, ...]], ...] = (
             ("authority", declared.authorities),
             ("managed_challenge", declared.managed_challenges),
@@ -128,9 +128,9 @@ class ResourcesFileService:
                 try:
                     plan.append(await self._planned(kind, new, declared, sources))
                 except ServiceError as error:
-                    faults.append(f"[[{kind}]] {name_of(new)!r}: {error}")
-        if faults:
-            raise InvalidFile(tuple(faults))
+                    errors.append(f"[[{kind}]] {name_of(new)!r}: {error}")
+        if errors:
+            raise InvalidFile(tuple(errors))
         return plan
 
     async def _planned(self, kind: str, new: New, declared: Declared, sources: Sources | None) -> _Planned:

@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from acmehub.rules.eab import TOKEN_MOVES, eab_text, may_use, new_hmac_key, token_state
+from acmehub.admin.errors import Invalid, NotFound, Refused
+from acmehub.admin.permissions import Acting, require_over
+from acmehub.admin.resources import ResourceService, checked_name, with_changes
 from acmehub.models import AuthorizationMode, Principal, Role, Token, TokenState, new_id
 from acmehub.ports.settings import Secret
 from acmehub.ports.store import Resources
+from acmehub.rules.eab import TOKEN_MOVES, eab_text, may_use, new_hmac_key, token_state
 from acmehub.rules.scopes import parse_rule
-from acmehub.admin.errors import Invalid, NotFound, Refused
-from acmehub.admin.resources import ResourceService, checked_name, with_changes
-from acmehub.rules.permissions import Acting, require_over
-from acmehub.acme.accounts.secret_directories import directory_hash, new_directory_key
+from acmehub.rules.secret_directories import directory_hash, new_directory_key
 
 HMAC_PURPOSE = "token.hmac"
 DIRECTORY_PURPOSE = "token.directory"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from acmehub.config import Config, ConfigError
-from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
 from acmehub.models import AuditEntry, Authority, Principal, PrincipalType, Role, RoleAssignment, new_id
 from acmehub.ports.settings import dump_settings, read_settings
 from acmehub.ports.store import Conflict, Resources, Store
+from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.vault import Vault, decode_key, make_key_file
 

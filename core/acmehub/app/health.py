@@ -3,11 +3,11 @@
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 
-from acmehub.acme.server.context import Engine
+from acmehub.acme.server.context import HubParts
 from acmehub.ports.store import StoreUnavailable
 
 
-def health_routes(hub: Engine) -> list[HTTPRouteHandler]:
+def health_routes(hub: HubParts) -> list[HTTPRouteHandler]:
     """Routes for a load balancer or an init system; neither says anything about the hub's business."""
 
     @get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False, include_in_schema=False)

@@ -13,35 +13,35 @@ from typing import Any, cast
 import msgspec
 
 from acmehub import __version__
-from acmehub.runtime.order_events import Bulletin
+from acmehub.acme.accounts.service import AccountService
+from acmehub.acme.orders.learning import LearningService
+from acmehub.acme.orders.order_reuse import OrderReuse
+from acmehub.acme.orders.service import OrderService
+from acmehub.admin.authorities import AuthorityService
+from acmehub.admin.campaigns import CampaignService
+from acmehub.admin.check import CheckService
+from acmehub.admin.managed_challenges import ManagedChallengeService
+from acmehub.admin.operations import OperationService
+from acmehub.admin.principals import PrincipalService
+from acmehub.admin.profiles import ProfileService
+from acmehub.admin.resealing import ResealingService
+from acmehub.admin.resources_file import ResourcesFileService
+from acmehub.admin.tokens import TokenService
+from acmehub.app.bootstrap import found, open_vault, prepare_data_dir
 from acmehub.config import Config
 from acmehub.dns01 import Solver
-from acmehub.runtime.crash_points import FaultPoints
-from acmehub.app.bootstrap import found, open_vault, prepare_data_dir
-from acmehub.issuance import Fulfilment
-from acmehub.runtime.plugin_objects import Instances
-from acmehub.runtime.notifications import NamedNotifier, Newsroom
-from acmehub.rules.orders import Lifetimes
+from acmehub.issuance import IssuanceWorker
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.plugins import Notifier, PluginContext, Registration
 from acmehub.ports.settings import SettingsError, read_settings
 from acmehub.ports.store import Store
+from acmehub.rules.orders import Lifetimes
+from acmehub.runtime.crash_points import CrashPoints
+from acmehub.runtime.notifications import NamedNotifier, Notifications
+from acmehub.runtime.order_events import OrderEvents
+from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import PluginError, Registry, build_registry
-from acmehub.acme.accounts.service import AccountService
-from acmehub.admin.authorities import AuthorityService
-from acmehub.admin.campaigns import CampaignService
-from acmehub.admin.check import CheckService
-from acmehub.acme.orders.learning import LearningService
-from acmehub.admin.managed_challenges import ManagedChallengeService
-from acmehub.admin.operations import OperationService
-from acmehub.acme.orders.service import OrderService
-from acmehub.admin.principals import PrincipalService
-from acmehub.admin.profiles import ProfileService
-from acmehub.acme.orders.order_reuse import Repeats
-from acmehub.admin.resealing import ResealingService
-from acmehub.admin.resources_file import ResourcesFileService
 from acmehub.runtime.revocation import RevocationService
-from acmehub.admin.tokens import TokenService
 from acmehub.runtime.vault import Vault
 
 _log = logging.getLogger(__name__)
@@ -52,50 +52,50 @@ class Hub:
     """All parts of one process. `stopping` is set when it is to end: held answers end then."""
 
     def __init__(
-        self, config: Config, clock: Clock, faults: FaultPoints, vault: Vault, registry: Registry, store: Store
+        self, config: Config, clock: Clock, crash_points: CrashPoints, vault: Vault, registry: Registry, store: Store
     ) -> None:
         self.config = config
         self.clock = clock
-        self.faults = faults
+        self.crash_points = crash_points
         self.vault = vault
         self.registry = registry
         self.store = store
-        self.newsroom = Newsroom(_notifiers(config, registry, clock))
+        self.notifications = Notifications(_notifiers(config, registry, clock))
         if config.notifier:  # without one, finished orders need not be told of
-            registry.add("newsroom", self.newsroom)
+            registry.add("newsroom", self.notifications)
         self.stopping = asyncio.Event()
-        self.bulletin = Bulletin()
-        self.instances = Instances(store, registry, vault, plugin_context(config, clock))
-        self.solver = Solver(store, self.instances, config.dns, clock)
-        self.fulfilment = Fulfilment(
+        self.order_events = OrderEvents()
+        self.plugin_objects = PluginObjects(store, registry, vault, plugin_context(config, clock))
+        self.solver = Solver(store, self.plugin_objects, config.dns, clock)
+        self.worker = IssuanceWorker(
             store,
-            self.instances,
+            self.plugin_objects,
             self.solver,
             registry,
             clock,
-            faults,
+            crash_points,
             owner=_owner(),
             worker=config.worker,
             verify=config.verify,
         )
         self.accounts = AccountService(store, vault, registry, clock)
         self.learning = LearningService(store, clock)
-        self.ordering = self._order_service(self.fulfilment)
+        self.ordering = self._order_service(self.worker)
         self.principals = PrincipalService(store, vault, registry, clock)
         self.tokens = TokenService(store, vault, registry, clock)
         self.managed_challenges = ManagedChallengeService(store, vault, registry, clock)
         self.authorities = AuthorityService(store, vault, registry, clock)
         self.campaigns = CampaignService(store, vault, registry, clock, self.authorities, self.principals)
-        self.profiles = ProfileService(store, vault, registry, clock, self.authorities, self.instances)
+        self.profiles = ProfileService(store, vault, registry, clock, self.authorities, self.plugin_objects)
         self.resources_file = ResourcesFileService(
             self.principals, self.tokens, self.managed_challenges, self.authorities, self.profiles
         )
         self.resealing = ResealingService(store, vault, clock)
         held_days = max(config.acme.order_days, config.verify.remember_days)
-        self.revocation = RevocationService(store, self.instances, clock, timedelta(days=held_days))
+        self.revocation = RevocationService(store, self.plugin_objects, clock, timedelta(days=held_days))
         self.operations = OperationService(store, self.revocation, clock)
         self.checks = CheckService(
-            store, self.instances, self.solver, self.ordering, self.principals, self.tokens, clock
+            store, self.plugin_objects, self.solver, self.ordering, self.principals, self.tokens, clock
         )
 
     @asynccontextmanager
@@ -113,7 +113,7 @@ class Hub:
             if serve or worker:
                 for complaint in await self.load_named_plugins():
                     _log.error("%s", complaint)
-            unsubscribe = self.store.subscribe(self.bulletin.post)
+            unsubscribe = self.store.subscribe(self.order_events.post)
             try:
                 async with self._work(worker):
                     yield
@@ -121,8 +121,8 @@ class Hub:
                 unsubscribe()
         finally:
             await self.revocation.close()
-            await self.newsroom.aclose()
-            await self.instances.close()
+            await self.notifications.aclose()
+            await self.plugin_objects.close()
             await self.store.close()
 
     async def load_named_plugins(self) -> Sequence[str]:
@@ -145,17 +145,17 @@ class Hub:
     def stop(self) -> None:
         """Have held answers end."""
         self.stopping.set()
-        self.bulletin.post("")
+        self.order_events.post("")
 
     @asynccontextmanager
     async def _work(self, worker: bool) -> AsyncIterator[None]:
-        self.ordering = self._order_service(self.fulfilment if worker else None)
+        self.ordering = self._order_service(self.worker if worker else None)
         if not worker:
             yield
             return
         try:
             async with asyncio.TaskGroup() as group:
-                task = group.create_task(self.fulfilment.run(), name="fulfilment")
+                task = group.create_task(self.worker.run(), name="fulfilment")
                 yield
                 task.cancel()
         except BaseExceptionGroup as failures:
@@ -163,19 +163,19 @@ class Hub:
                 raise failures.exceptions[0] from None
             raise
 
-    def _order_service(self, fulfilment: Fulfilment | None) -> OrderService:
+    def _order_service(self, worker: IssuanceWorker | None) -> OrderService:
         lifetimes = Lifetimes(
             order=timedelta(days=self.config.acme.order_days),
-            efforts=timedelta(hours=self.config.worker.efforts_hours),
+            issuance_timeout=timedelta(hours=self.config.worker.issuance_timeout_hours),
             remember=timedelta(days=self.config.verify.remember_days),
         )
-        repeats = Repeats(
+        repeats = OrderReuse(
             self.store,
             join=self.config.acme.join_orders,
             same_csr=timedelta(seconds=self.config.acme.same_csr_seconds),
         )
         return OrderService(
-            self.store, self.registry, self.instances, fulfilment, self.clock, lifetimes, repeats, self.learning
+            self.store, self.registry, self.plugin_objects, worker, self.clock, lifetimes, repeats, self.learning
         )
 
 
@@ -183,7 +183,7 @@ def build_hub(
     config: Config,
     *,
     clock: Clock | None = None,
-    faults: FaultPoints | None = None,
+    crash_points: CrashPoints | None = None,
 ) -> Hub:
     """A hub that is ready to run: data directory and master key are there, plugins are loaded, nothing is open yet.
 
@@ -195,7 +195,7 @@ def build_hub(
     vault = open_vault(config)
     registry = build_registry(config.plugins)
     store = open_store(config, registry, clock)
-    return Hub(config, clock, faults or FaultPoints(), vault, registry, store)
+    return Hub(config, clock, crash_points or CrashPoints(), vault, registry, store)
 
 
 def open_store(config: Config, registry: Registry, clock: Clock) -> Store:

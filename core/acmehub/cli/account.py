@@ -2,9 +2,9 @@
 
 import click
 
+from acmehub.admin.operations import AccountSummary
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.models import AuthorizationMode
-from acmehub.admin.operations import AccountLine
 
 
 @click.group()
@@ -48,7 +48,7 @@ async def show(session: Session, account_id: str) -> Result:
 async def set_(session: Session, account_id: str, learned: str) -> Result:
     """Correct what mode `auto` has learned about a client (docs/slow-upstreams.md)."""
     mode = None if learned == "none" else AuthorizationMode(learned)
-    await session.hub.learning.set(account_id, mode, session.acting)
+    await session.hub.operations.set_learned(account_id, mode, session.acting)
     found = await session.hub.operations.account(account_id)
     return Result(found, _lines(found))
 
@@ -62,7 +62,7 @@ async def deactivate(session: Session, account_id: str) -> Result:
     return Result(found, [f"account {account_id} is {found.status}"])
 
 
-def _lines(item: AccountLine) -> list[str]:
+def _lines(item: AccountSummary) -> list[str]:
     return fields(
         [
             ("account", item.id),

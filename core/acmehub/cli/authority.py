@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 from msgspec import UNSET
 
+from acmehub.admin.authorities import AuthorityPatch, AuthorityView, NewAuthority
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.settings import read_options, settings_options
-from acmehub.admin.authorities import AuthorityPatch, AuthorityView, NewAuthority
 
 
 @click.group()

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.admin.campaigns import CampaignPlan, CampaignView, NewCampaign
+from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _FROM_NOW = re.compile(r"\+(\d{1,6})([smhd])")

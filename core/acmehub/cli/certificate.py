@@ -3,10 +3,10 @@
 import click
 import msgspec
 
+from acmehub.admin.operations import REASONS, CertificateSummary
 from acmehub.cli.campaigns import campaigns, end_campaign, renew_by
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.rules.renewal import Origin
-from acmehub.admin.operations import REASONS, CertificateLine
 
 _BY = {
     Origin.REVOCATION: "its revocation",
@@ -93,7 +93,7 @@ async def revoke(session: Session, certificate_id: str, reason: str) -> Result:
     return Result(found, [f"certificate {found.id} is revoked"])
 
 
-def _revoked(line: CertificateLine) -> str:
+def _revoked(line: CertificateSummary) -> str:
     """When, and for which reason if one was given."""
     if line.revoked is None:
         return ""

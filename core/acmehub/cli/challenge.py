@@ -7,10 +7,10 @@ import click
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from acmehub.admin.managed_challenges import ManagedChallengePatch, ManagedChallengeView, NewManagedChallenge
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.settings import read_options, settings_options
 from acmehub.models import Propagation, PropagationMode
-from acmehub.admin.managed_challenges import ManagedChallengePatch, ManagedChallengeView, NewManagedChallenge
 
 
 @click.group()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from acmehub.cli.session import Result, Session, config_options, hub_verb, json_option, read_config, show
-from acmehub.config import Config
 from acmehub.app.bootstrap import prepare_data_dir
 from acmehub.app.hub import open_store
+from acmehub.cli.session import Result, Session, config_options, hub_verb, json_option, read_config, show
+from acmehub.config import Config
 from acmehub.ports.clock import SystemClock
 from acmehub.runtime.plugins import build_registry
 

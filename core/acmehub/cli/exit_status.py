@@ -7,15 +7,15 @@ from enum import IntEnum
 
 import click
 
+from acmehub.admin.declared_resources import InvalidFile
+from acmehub.admin.errors import InUse, Invalid, NotFound, Refused, Taken
 from acmehub.config import ConfigError
+from acmehub.models.problems import Problem
 from acmehub.ports.authority import UpstreamError
 from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Conflict, Missing, StoreError, StoreUnavailable
-from acmehub.models.problems import Problem
 from acmehub.runtime.plugins import PluginError, PluginMissing
-from acmehub.admin.declared_resources import InvalidFile
-from acmehub.admin.errors import InUse, Invalid, NotFound, Refused, Taken
 from acmehub.runtime.vault import VaultError
 
 
@@ -108,7 +108,7 @@ def describe(error: Exception) -> list[str]:
         parts = [f"  {part.detail}" for part in error.subproblems if part.detail != error.detail]
         return [f"{error.type.value[0]}: {error.detail}", *parts]
     if isinstance(error, InvalidFile):
-        return list(error.faults)
+        return list(error.errors)
     text = str(error)
     if isinstance(error, OSError):
         text = ": ".join(str(part) for part in (error.filename, error.strerror) if part)

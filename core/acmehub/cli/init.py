@@ -95,7 +95,7 @@ remember_days = 0.0
 # Orders that one process works on at once; seconds a lease lasts without a sign of life; hours that efforts last.
 concurrency = 64
 lease = 30.0
-efforts_hours = 24.0
+issuance_timeout_hours = 24.0
 # Days after which orders that are over, and whose certificates have run out for as long, are forgotten; 0: never.
 keep_days = 90.0
 

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 import click
 import msgspec
 
+from acmehub.admin.operations import OrderDetail
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.models import Event, Order, OrderStatus
-from acmehub.admin.operations import OrderStory
 
 
 @click.group()
@@ -76,7 +76,7 @@ def _changed(order: Order) -> dict[str, object]:
     return {"id": order.id, "status": order.status, "stage": order.stage, "run_at": order.run_at}
 
 
-def _data(story: OrderStory) -> dict[str, object]:
+def _data(story: OrderDetail) -> dict[str, object]:
     order = story.bundle.order
     return {
         "id": order.id,
@@ -93,7 +93,7 @@ def _data(story: OrderStory) -> dict[str, object]:
         "expires": order.expires,
         "run_at": order.run_at,
         "attempts": order.attempts,
-        "give_up_at": order.give_up_at,
+        "deadline": order.deadline,
         "upstream_order": order.upstream_url,
         "certificate": order.certificate_id,
         "error": order.error,
@@ -121,7 +121,7 @@ def _data(story: OrderStory) -> dict[str, object]:
     }
 
 
-def _head(story: OrderStory) -> list[str]:
+def _head(story: OrderDetail) -> list[str]:
     order = story.bundle.order
     authorizations = [
         f"{'*.' if item.wildcard else ''}{item.identifier.value} {item.status}" for item in story.bundle.authorizations
@@ -158,12 +158,12 @@ def timeline(events: tuple[Event, ...]) -> list[str]:
         return ["no events"]
     begin = events[0].at
     lines = [f"timeline (UTC, {begin:%Y-%m-%d})"]
-    width = min(32, max(len(event.what) for event in events))
+    width = min(32, max(len(event.kind) for event in events))
     for event in events:
         took = f"{event.seconds:.2f} s" if event.seconds is not None else ""
         words = " — ".join(part for part in (event.server, event.detail) if part)
         line = f"  {event.at:%H:%M:%S}.{event.at.microsecond // 1000:03d}  {_since(event.at, begin):>9}"
-        lines.append(f"{line}  {event.what.ljust(width)}  {took:>8}  {words}".rstrip())
+        lines.append(f"{line}  {event.kind.ljust(width)}  {took:>8}  {words}".rstrip())
     return lines
 
 

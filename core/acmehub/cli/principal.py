@@ -3,9 +3,9 @@
 import click
 from msgspec import UNSET
 
+from acmehub.admin.principals import NewPrincipal, PrincipalPatch, PrincipalView, parse_role, role_text
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.models import PrincipalType, Role
-from acmehub.admin.principals import NewPrincipal, PrincipalPatch, PrincipalView, parse_role, role_text
 
 ROLES = f"A role ({', '.join(Role)}), or ROLE:TAG,TAG; may be repeated."
 PROFILES = "The only profiles that it may ask for; may be repeated."

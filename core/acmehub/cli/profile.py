@@ -3,8 +3,8 @@
 import click
 from msgspec import UNSET
 
-from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.admin.profiles import NewProfile, ProfilePatch, ProfileView
+from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 
 KEY_TYPES = "A kind of certificate key that it takes (RSA, RSA-2048, P-256, P-384 …), others are refused; repeatable."
 

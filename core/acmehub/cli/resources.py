@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from acmehub.cli.exit_status import Exit, Failed
-from acmehub.cli.session import Result, Session, hub_verb
 from acmehub.admin.declared_resources import read_declared
 from acmehub.admin.export import export as export_resources
 from acmehub.admin.plugin_resources import Sources
 from acmehub.admin.resources_file import Applied, PlannedChange, Step
+from acmehub.cli.exit_status import Exit, Failed
+from acmehub.cli.session import Result, Session, hub_verb
 
 APPLY = """\b
 Examples:

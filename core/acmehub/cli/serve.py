@@ -8,7 +8,7 @@ import click
 from acmehub import __version__
 from acmehub.cli.exit_status import Failed
 from acmehub.cli.session import config_options, read_config
-from acmehub.runtime.crash_points import FaultPoints
+from acmehub.runtime.crash_points import CrashPoints
 from acmehub.serving.logs import set_up_logs
 
 SERVE_EPILOG = """\b
@@ -17,7 +17,7 @@ Examples:
   acmehub serve --listen 0.0.0.0:443 --public-url https://hub.example.com
   acmehub serve --no-worker          with `acmehub worker` beside it
 """
-FAULTS = "ACMEHUB_FAULTS"
+CRASH_POINTS = "ACMEHUB_CRASH_POINTS"
 
 
 @click.command(epilog=SERVE_EPILOG)
@@ -45,7 +45,7 @@ def serve(
     config = read_config(config_file, data_dir=data_dir, listen=listen, public_url=public_url)
     set_up_logs(config.log)
     try:
-        run_serve(config, worker=worker, migrate=migrate, faults=_faults(), announce=_announce)
+        run_serve(config, worker=worker, migrate=migrate, crash_points=_crash_points(), announce=_announce)
     except ListenError as error:
         raise Failed(str(error)) from None
 
@@ -59,14 +59,16 @@ def worker(config_file: Path | None, data_dir: Path | None, migrate: bool) -> No
 
     config = read_config(config_file, data_dir=data_dir)
     set_up_logs(config.log)
-    run_worker(config, migrate=migrate, faults=_faults(), announce=lambda: click.echo("acmehub worker is ready"))
+    run_worker(
+        config, migrate=migrate, crash_points=_crash_points(), announce=lambda: click.echo("acmehub worker is ready")
+    )
 
 
-def _faults() -> FaultPoints:
+def _crash_points() -> CrashPoints:
     try:
-        return FaultPoints.parse(os.environ.get(FAULTS, ""))
+        return CrashPoints.parse(os.environ.get(CRASH_POINTS, ""))
     except ValueError as error:
-        raise Failed(f"{FAULTS}: {error}") from None
+        raise Failed(f"{CRASH_POINTS}: {error}") from None
 
 
 def _announce(url: str, root_file: str) -> None:

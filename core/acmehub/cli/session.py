@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from acmehub.config import Config, find_config, load_config
+from acmehub.admin.permissions import Acting
 from acmehub.admin.plugin_resources import Sources
-from acmehub.rules.permissions import Acting
-from acmehub.serving.logs import set_up_logs
+from acmehub.config import Config, find_config, load_config
 from acmehub.serving.last_url import last_url
+from acmehub.serving.logs import set_up_logs
 
 if TYPE_CHECKING:
     from acmehub.app.hub import Hub

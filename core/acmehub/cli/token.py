@@ -8,16 +8,16 @@ import click
 import msgspec
 from msgspec import UNSET
 
-from acmehub.cli.eab import commands, example_name
-from acmehub.cli.snippet import Values
-from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.cli.snippets import SNIPPETS
 from acmehub.acme.server.urls import Urls
-from acmehub.models import AuthorizationMode, Role, RoleAssignment
-from acmehub.ports.settings import Secret
 from acmehub.admin.errors import NotFound
 from acmehub.admin.principals import NewPrincipal
 from acmehub.admin.tokens import NewToken, TokenPatch, TokenView
+from acmehub.cli.eab import commands, example_name
+from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.cli.snippet import Values
+from acmehub.cli.snippets import SNIPPETS
+from acmehub.models import AuthorizationMode, Role, RoleAssignment
+from acmehub.ports.settings import Secret
 from acmehub.serving.certificates import ROOT_FILE
 
 ROLES = click.Choice([item.value for item in Role])

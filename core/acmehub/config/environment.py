@@ -9,7 +9,7 @@ from acmehub.config.errors import ConfigError
 from acmehub.config.sections import Config, Section
 
 PREFIX = "ACMEHUB_"
-NOT_SETTINGS = frozenset({"CONFIG", "FAULTS", "RELEASE"})
+NOT_SETTINGS = frozenset({"CONFIG", "CRASH_POINTS", "RELEASE"})
 _FROM_KUBERNETES = re.compile(r"SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?")  # of a service that is called acmehub
 
 

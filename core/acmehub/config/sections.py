@@ -98,7 +98,7 @@ class Worker(Section, frozen=True, kw_only=True):
 
     concurrency: int = 64
     lease: float = 30.0
-    efforts_hours: float = 24.0
+    issuance_timeout_hours: float = 24.0
     keep_days: float = 90.0
 
 
@@ -181,7 +181,7 @@ def complaints(config: Config) -> Iterator[str]:
         ("$.verify.response_bytes", config.verify.response_bytes),
         ("$.worker.concurrency", config.worker.concurrency),
         ("$.worker.lease", config.worker.lease),
-        ("$.worker.efforts_hours", config.worker.efforts_hours),
+        ("$.worker.issuance_timeout_hours", config.worker.issuance_timeout_hours),
         ("$.limits.connections", config.limits.connections),
         ("$.limits.header_bytes", config.limits.header_bytes),
         ("$.limits.request_seconds", config.limits.request_seconds),

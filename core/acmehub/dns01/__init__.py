@@ -1,11 +1,11 @@
 """The solver for dns-01: zone finding, CNAMEs, propagation, the TXT ledger and its janitor."""
 
+from acmehub.dns01.errors import DnsTrouble, DnsUnclear, DnsWrong
 from acmehub.dns01.explanation import Explanation, Rehearsal
-from acmehub.dns01.txt_cleanup import Janitor
 from acmehub.dns01.propagation import Judgement, Sight, Verdict, View, judge
 from acmehub.dns01.resolver import Address, Caa, NameServer
 from acmehub.dns01.solver import Solver, Wanted
-from acmehub.dns01.errors import DnsTrouble, DnsUnclear, DnsWrong
+from acmehub.dns01.txt_cleanup import TxtCleanup
 from acmehub.dns01.zones import Place
 
 __all__ = [
@@ -15,13 +15,13 @@ __all__ = [
     "DnsUnclear",
     "DnsWrong",
     "Explanation",
-    "Janitor",
     "Judgement",
     "NameServer",
     "Place",
     "Rehearsal",
     "Sight",
     "Solver",
+    "TxtCleanup",
     "Verdict",
     "View",
     "Wanted",

@@ -6,12 +6,12 @@ from typing import Protocol
 
 import msgspec
 
+from acmehub.dns01.errors import DnsTrouble
 from acmehub.dns01.propagation import Sight, Verdict, judge, look_again_in
 from acmehub.dns01.resolver import Caa, NameServer, Resolver
-from acmehub.dns01.errors import DnsTrouble
 from acmehub.dns01.zones import Place, find_place
-from acmehub.models.identifiers import base_name, canonical
 from acmehub.models import ManagedChallenge, TxtRecord
+from acmehub.models.identifiers import base_name, canonical
 from acmehub.ports.clock import Clock
 
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import msgspec
 
-from acmehub.dns01.resolver import Address, Resolver
 from acmehub.dns01.errors import DnsUnclear
+from acmehub.dns01.resolver import Address, Resolver
 from acmehub.models import Propagation, PropagationMode
 
 SERVERS_AT_ONCE = 16

@@ -10,15 +10,12 @@ import msgspec
 from msgspec.structs import replace
 
 from acmehub.config import Dns
+from acmehub.dns01.errors import DnsUnclear
 from acmehub.dns01.explanation import Explanation, Rehearsal, explain, rehearse
-from acmehub.runtime.concurrency import gather_some
 from acmehub.dns01.propagation import Sight, View, view_authoritative, view_resolved
 from acmehub.dns01.resolver import Resolver
-from acmehub.dns01.errors import DnsUnclear
 from acmehub.dns01.zones import Place, find_place
-from acmehub.runtime.plugin_objects import Instances, ProviderInstance
 from acmehub.models import Authorization, ManagedChallenge, Order, PropagationMode, TxtRecord, TxtState, new_id
-from acmehub.rules.orders import Change, OrderBundle
 from acmehub.ports.clock import Clock
 from acmehub.ports.dns import (
     DnsProvider,
@@ -28,7 +25,10 @@ from acmehub.ports.dns import (
     WaitsForPropagation,
 )
 from acmehub.ports.store import Conflict, Missing, Store
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.scopes import MatchIndex, Scope, decide
+from acmehub.runtime.concurrency import gather_limited
+from acmehub.runtime.plugin_objects import PluginObjects, ProviderObject
 
 PROVIDER_SECONDS = 60.0  # a provider that hangs longer is unavailable
 ADD_MAY_LAST = timedelta(seconds=90)
@@ -44,11 +44,11 @@ class Wanted(msgspec.Struct, frozen=True):
 
 class Solver:
     """What fulfilment and `acmehub check` need of DNS. Verbs raise `DnsTrouble`, `DnsProviderError`, and what
-    `Instances.provider` raises."""
+    `PluginObjects.provider` raises."""
 
-    def __init__(self, store: Store, instances: Instances, dns: Dns, clock: Clock) -> None:
+    def __init__(self, store: Store, plugin_objects: PluginObjects, dns: Dns, clock: Clock) -> None:
         self._store = store
-        self._instances = instances
+        self._plugin_objects = plugin_objects
         self._port = dns.port
         self._clock = clock
         self._resolver = Resolver(dns)
@@ -63,7 +63,7 @@ class Solver:
         when there is none (any more), `DnsWrong` for a CNAME that leads where it may not.
         """
         scope = await self._scope(order)
-        places = await gather_some(lambda item: self._placed(scope, item), wanted, NAMES_AT_ONCE)
+        places = await gather_limited(lambda item: self._placed(scope, item), wanted, NAMES_AT_ONCE)
         now = self._clock.now()
         return tuple(
             TxtRecord(
@@ -108,7 +108,7 @@ class Solver:
         names: dict[tuple[str, str, str], list[str]] = {}
         for record in records:
             names.setdefault((record.managed_challenge_id, record.zone, record.name), []).append(record.value)
-        return tuple(await gather_some(lambda item: self._sight(*item[0], item[1]), names.items(), NAMES_AT_ONCE))
+        return tuple(await gather_limited(lambda item: self._sight(*item[0], item[1]), names.items(), NAMES_AT_ONCE))
 
     @property
     def resolver(self) -> Resolver:
@@ -127,7 +127,7 @@ class Solver:
 
     async def rehearse(self, managed_challenge_id: str, name: str) -> Rehearsal:
         """Write a random value for `name` with a managed challenge, wait until it is seen, remove it."""
-        instance = await self._instances.provider(managed_challenge_id)
+        instance = await self._plugin_objects.provider(managed_challenge_id)
         return await rehearse(self, self._resolver, instance.row, name, self._clock)
 
     async def _scope(self, order: Order) -> Scope:
@@ -151,7 +151,7 @@ class Solver:
         return challenge, await find_place(self._resolver, name, challenge.cname_zones)
 
     async def _sight(self, managed_challenge_id: str, zone: str, name: str, values: Sequence[str]) -> Sight:
-        instance = await self._instances.provider(managed_challenge_id)
+        instance = await self._plugin_objects.provider(managed_challenge_id)
         settings = instance.row.propagation
         try:
             view = await self._view(instance, zone, name, values)
@@ -159,7 +159,7 @@ class Solver:
             view = View(silent=(error.detail,))
         return Sight(name, settings, view)
 
-    async def _view(self, instance: ProviderInstance, zone: str, name: str, values: Sequence[str]) -> View:
+    async def _view(self, instance: ProviderObject, zone: str, name: str, values: Sequence[str]) -> View:
         settings = instance.row.propagation
         if settings.mode is PropagationMode.AUTHORITATIVE:
             if isinstance(instance.object, WaitsForPropagation):
@@ -174,7 +174,7 @@ class Solver:
     @asynccontextmanager
     async def _provider(self, record: TxtRecord) -> AsyncIterator[DnsProvider]:
         """The provider of a record, for one verb: one at a time per name, as many APIs replace whole record sets."""
-        instance = await self._instances.provider(record.managed_challenge_id)
+        instance = await self._plugin_objects.provider(record.managed_challenge_id)
         key = (record.zone, record.name)
         lock = self._locks.get(key)
         if lock is None:

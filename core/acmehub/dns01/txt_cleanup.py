@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from acmehub.runtime.concurrency import gather_some
 from acmehub.dns01.solver import Solver
-from acmehub.models import Event, TxtRecord, TxtState
-from acmehub.rules.orders import Lease
+from acmehub.models import Event, EventKind, TxtRecord, TxtState
 from acmehub.ports.clock import Clock
 from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Conflict, Missing, Store, StoreUnavailable
+from acmehub.rules.orders import Lease
+from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.plugins import PluginError
 from acmehub.runtime.vault import VaultError
 
@@ -30,21 +30,21 @@ GRACE = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Janitor:
+class TxtCleanup:
     """Removes records that are no longer needed; one per worker process.
 
     A removal may take longer than `lease` and then be made twice, which does no harm: it is by value.
     """
 
     def __init__(
-        self, store: Store, solver: Solver, clock: Clock, *, owner: str, lease: timedelta, chance: random.Random
+        self, store: Store, solver: Solver, clock: Clock, *, owner: str, lease: timedelta, rng: random.Random
     ) -> None:
         self._store = store
         self._solver = solver
         self._clock = clock
         self._owner = owner
         self._lease = lease
-        self._chance = chance
+        self._rng = rng
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -97,7 +97,7 @@ class Janitor:
                 return tried
             tried += len(rows)
             needed = {_place(row) for row in await self._store.ledger.list() if row.state is not TxtState.REMOVE}
-            await gather_some(functools.partial(self._remove, needed), rows, ROWS_AT_ONCE)
+            await gather_limited(functools.partial(self._remove, needed), rows, ROWS_AT_ONCE)
 
     async def _remove(self, needed: Collection[tuple[str, str, str]], row: TxtRecord) -> None:
         if _place(row) in needed:  # another order has the same value (the CA gave it the same challenge): its row holds
@@ -111,12 +111,12 @@ class Janitor:
             return
         await self._store.ledger.remove(row)
         await self._store.records.note(
-            [_event(row, self._clock.now(), "TXT record removed", row.name, self._clock.monotonic() - started)]
+            [_event(row, self._clock.now(), EventKind.TXT_REMOVED, row.name, self._clock.monotonic() - started)]
         )
 
     async def _put_off(self, row: TxtRecord, error: Exception) -> None:
         attempts = row.attempts + 1
-        seconds = min(LONGEST_PAUSE, 5.0 * 2 ** min(attempts, 12)) * self._chance.uniform(0.8, 1.2)
+        seconds = min(LONGEST_PAUSE, 5.0 * 2 ** min(attempts, 12)) * self._rng.uniform(0.8, 1.2)
         asked = error.retry_after if isinstance(error, DnsProviderError) else None
         now = self._clock.now()
         words = f"{row.name}: {error}"
@@ -134,13 +134,13 @@ class Janitor:
             return  # somebody else has the row now
         if attempts % LOUD_AFTER == 0:
             _log.error("TXT record of order %s cannot be removed (%d attempts): %s", row.order_id, attempts, words)
-            what = f"TXT record cannot be removed, {attempts} attempts"
-            await self._store.records.note([_event(row, now, what, words)])
+            detail = f"{attempts} attempts: {words}"
+            await self._store.records.note([_event(row, now, EventKind.TXT_NOT_REMOVED, detail)])
 
 
 def _place(row: TxtRecord) -> tuple[str, str, str]:
     return row.zone, row.name, row.value
 
 
-def _event(row: TxtRecord, at: datetime, what: str, detail: str, seconds: float | None = None) -> Event:
-    return Event(order_id=row.order_id, at=at, what=what, detail=detail, server=row.zone, seconds=seconds)
+def _event(row: TxtRecord, at: datetime, kind: EventKind, detail: str, seconds: float | None = None) -> Event:
+    return Event(order_id=row.order_id, at=at, kind=kind, detail=detail, server=row.zone, seconds=seconds)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from acmehub.dns01.resolver import Resolver
 from acmehub.dns01.errors import DnsWrong
+from acmehub.dns01.resolver import Resolver
 from acmehub.models.identifiers import base_name, canonical
 
 LABEL = "_acme-challenge"

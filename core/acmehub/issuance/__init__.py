@@ -1,5 +1,5 @@
-"""Fulfilment: orders are taken from the client's request to the issued chain, durably (RELIABILITY.md section 2)."""
+"""Issuance: the background work on orders, from newOrder to the chain, durably (docs/reliability.md section 2)."""
 
-from acmehub.issuance.worker import Fulfilment
+from acmehub.issuance.worker import IssuanceWorker
 
-__all__ = ["Fulfilment"]
+__all__ = ["IssuanceWorker"]

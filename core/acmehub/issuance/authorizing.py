@@ -1,27 +1,28 @@
-"""Stages `authorizing`, `triggering`, `validating`: the upstream's authorizations are read, answered, watched."""
+"""Stages `authorizing`, `responding`, `validating`: the upstream's authorizations are read, answered, watched."""
 
 from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from acmehub.rules import orders
 from acmehub.dns01 import Wanted
-from acmehub.runtime.concurrency import gather_some
 from acmehub.issuance.job import Job, changed
-from acmehub.issuance.upstream_order import order_again
-from acmehub.runtime.backoff import back_off, poll_in
+from acmehub.issuance.upstream_order import restart_upstream_order
 from acmehub.issuance.validated import authorized
+from acmehub.models import Authorization, EventKind, Order, Stage, TxtRecord
 from acmehub.models.identifiers import canonical
-from acmehub.models import Authorization, Order, Stage, TxtRecord
-from acmehub.rules.orders import Change, OrderBundle
-from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamAuthorization, UpstreamOrder
 from acmehub.models.problems import Problem, ProblemDocument, ProblemType, Subproblem, gathered
+from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamAuthorization, UpstreamOrder
+from acmehub.rules import orders
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.runtime.backoff import back_off, poll_in
+from acmehub.runtime.concurrency import gather_limited
+from acmehub.runtime.crash_points import CrashPoint
 
 READS_AT_ONCE = 4
 OPEN = frozenset({"pending", "processing"})
 FINALIZED = frozenset({"processing", "valid"})
-USED_UP = "upstream order is used up"
-DEAD_AT_BIRTH = "upstream order was dead from the beginning"
+USED_UP = EventKind.UPSTREAM_ORDER_USED_UP
+DEAD_AT_BIRTH = EventKind.UPSTREAM_ORDER_STILLBORN
 MOST_STILLBORN = 3
 
 
@@ -40,7 +41,7 @@ async def read_authorizations(job: Job, relay: RelayAuthority) -> None:
         case "valid" if order.csr is not None:
             await _move_to_downloading(job, upstream)
         case "processing" | "valid":
-            await order_again(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
+            await restart_upstream_order(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
         case _:
             await _refuse_at_birth(job, relay, account, upstream)
 
@@ -56,23 +57,23 @@ async def _refuse_at_birth(
     made, unless the CA says why it must not be, or does so again and again."""
     times = await _times(job, DEAD_AT_BIRTH)
     if upstream.error is None and times < MOST_STILLBORN:
-        await order_again(job, DEAD_AT_BIRTH, upstream.url, pause=back_off(times + 1))
+        await restart_upstream_order(job, DEAD_AT_BIRTH, upstream.url, pause=back_off(times + 1))
     else:
         await fail_upstream(job, relay, account, upstream, seen)
 
 
-async def _times(job: Job, what: str) -> int:
+async def _times(job: Job, kind: EventKind) -> int:
     """How often the order's timeline says so."""
-    timeline = await job.engine.store.records.timeline(job.order.id)
-    return sum(item.what == what for item in timeline)
+    timeline = await job.context.store.records.timeline(job.order.id)
+    return sum(item.kind is kind for item in timeline)
 
 
 async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccount, upstream: UpstreamOrder) -> None:
     seen = await job.exchange(
-        gather_some(lambda url: relay.authorization(account, url), upstream.authorizations, READS_AT_ONCE),
+        gather_limited(lambda url: relay.authorization(account, url), upstream.authorizations, READS_AT_ONCE),
         relay.server,
     )
-    event = job.event("authorizations read", _statuses(seen))
+    event = job.event(EventKind.AUTHORIZATIONS_READ, _statuses(seen))
     if any(item.status not in OPEN | {"valid"} for item in seen):
         await _refuse_at_birth(job, relay, account, upstream, seen)
         return
@@ -87,7 +88,7 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
     ]
     records: Sequence[TxtRecord] = ()
     if wanted:
-        records = await job.engine.solver.plan(job.order, wanted)
+        records = await job.context.solver.plan(job.order, wanted)
     now = job.now
     stage = Stage.PUBLISHING if records else Stage.VALIDATING
     fields = {authorization.id: item for authorization, item in matched}
@@ -142,10 +143,10 @@ def with_seen(
     )
 
 
-async def trigger(job: Job, relay: RelayAuthority) -> None:
-    """Stage `triggering`: answer one challenge, if it is still pending; then, as a step of its own, the next."""
+async def respond(job: Job, relay: RelayAuthority) -> None:
+    """Stage `responding`: answer one challenge, if it is still pending; then, as a step of its own, the next."""
     account = await job.account(relay.server)
-    waiting = [item for item in job.bundle.authorizations if _to_trigger(item)]
+    waiting = [item for item in job.bundle.authorizations if _to_respond(item)]
     if not waiting:
         now = job.now
         await job.commit(
@@ -155,30 +156,30 @@ async def trigger(job: Job, relay: RelayAuthority) -> None:
     target = waiting[0]
     assert target.upstream_url is not None
     upstream = await job.exchange(relay.authorization(account, target.upstream_url), relay.server)
-    event = job.event("challenge found to be answered", f"{target.identifier.value}: {upstream.dns01_status}")
+    event = job.event(EventKind.CHALLENGE_WAS_ANSWERED, f"{target.identifier.value}: {upstream.dns01_status}")
     if upstream.status == "pending" and upstream.dns01_status == "pending" and upstream.dns01_url is not None:
-        job.engine.faults.hit("F6")
+        job.context.crash_points.hit(CrashPoint.BEFORE_CHALLENGE_RESPONSE)
         await job.exchange(relay.answer(account, upstream.dns01_url), relay.server)
-        job.engine.faults.hit("F7")
-        event = job.event("challenge triggered", target.identifier.value)
+        job.context.crash_points.hit(CrashPoint.AFTER_CHALLENGE_RESPONSE)
+        event = job.event(EventKind.CHALLENGE_RESPONDED, target.identifier.value)
 
     run_at = job.after(poll_in(1))
 
     def rule(current: OrderBundle) -> Change:
         authorizations = tuple(
-            replace(item, triggered=True) if item.id == target.id else item
+            replace(item, responded=True) if item.id == target.id else item
             for item in with_seen(current.authorizations, {target.id: upstream})
         )
         order = current.order
-        if not any(map(_to_trigger, authorizations)):
+        if not any(map(_to_respond, authorizations)):
             order = replace(orders.with_stage(order, Stage.VALIDATING), run_at=run_at)
         return Change(order=order, authorizations=changed(current.authorizations, authorizations), events=(event,))
 
     await job.commit(rule)
 
 
-def _to_trigger(item: Authorization) -> bool:
-    return item.upstream_status == "pending" and item.upstream_challenge is not None and not item.triggered
+def _to_respond(item: Authorization) -> bool:
+    return item.upstream_status == "pending" and item.upstream_challenge is not None and not item.responded
 
 
 async def watch_validation(job: Job, relay: RelayAuthority) -> None:
@@ -189,7 +190,7 @@ async def watch_validation(job: Job, relay: RelayAuthority) -> None:
         await move_to_authorized(job, upstream)
         return
     if upstream.status in FINALIZED:
-        await order_again(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
+        await restart_upstream_order(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
         return
     if upstream.status != "pending":
         await fail_upstream(job, relay, account, upstream)
@@ -198,7 +199,7 @@ async def watch_validation(job: Job, relay: RelayAuthority) -> None:
         item for item in job.bundle.authorizations if item.upstream_url is not None and item.upstream_status != "valid"
     ]
     read = await job.exchange(
-        gather_some(lambda item: relay.authorization(account, item.upstream_url or ""), unsettled, READS_AT_ONCE),
+        gather_limited(lambda item: relay.authorization(account, item.upstream_url or ""), unsettled, READS_AT_ONCE),
         relay.server,
     )
     if any(item.status not in OPEN | {"valid"} for item in read):
@@ -214,7 +215,7 @@ async def _keep_watching(job: Job, upstream: UpstreamOrder, seen: Mapping[str, U
     now = job.now
     run_at = job.after(poll_in(job.look("validation"), max(asked, default=None)))
     done = [item for item in seen.values() if item.status == "valid"]
-    events = (job.event("authorizations valid upstream", _statuses(done)),) if done else ()
+    events = (job.event(EventKind.AUTHORIZATIONS_VALID, _statuses(done)),) if done else ()
 
     def rule(current: OrderBundle) -> Change:
         authorizations = with_seen(current.authorizations, seen)
@@ -229,14 +230,14 @@ async def _keep_watching(job: Job, upstream: UpstreamOrder, seen: Mapping[str, U
 
 async def move_to_authorized(job: Job, upstream: UpstreamOrder) -> None:
     """The upstream has all proofs: records are withdrawn, clients may finalize, and one that did goes on at once."""
-    event = job.event("upstream order authorized", upstream.status)
-    now, efforts = job.now, job.engine.efforts
-    await job.commit(lambda current: authorized(current, upstream, now, efforts, event))
+    event = job.event(EventKind.UPSTREAM_ORDER_READY, upstream.status)
+    now, issuance_timeout = job.now, job.context.issuance_timeout
+    await job.commit(lambda current: authorized(current, upstream, now, issuance_timeout, event))
     job.remember(upstream)
 
 
 async def _move_to_downloading(job: Job, upstream: UpstreamOrder) -> None:
-    event = job.event("upstream order found valid", upstream.url)
+    event = job.event(EventKind.UPSTREAM_ORDER_VALID, upstream.url)
     now = job.now
 
     def rule(current: OrderBundle) -> Change:
@@ -258,10 +259,10 @@ async def fail_upstream(
     """The upstream order is invalid, or will be: the client gets the CA's own words."""
     if upstream.error is None and not seen:
         seen = await job.exchange(
-            gather_some(lambda url: relay.authorization(account, url), upstream.authorizations, READS_AT_ONCE),
+            gather_limited(lambda url: relay.authorization(account, url), upstream.authorizations, READS_AT_ONCE),
             relay.server,
         )
-    event = job.event("upstream order failed", upstream.status)
+    event = job.event(EventKind.UPSTREAM_ORDER_FAILED, upstream.status)
     await job.fail(upstream.error or _problem_of(seen, upstream), event)
 
 

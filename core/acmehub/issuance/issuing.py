@@ -8,19 +8,20 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from acmehub.rules import orders
-from acmehub.rules.chains import ChainMismatch, Leaf, check_leaf
-from acmehub.runtime.concurrency import gather_some
 from acmehub.issuance.authorizing import fail_upstream
 from acmehub.issuance.job import Job
-from acmehub.issuance.upstream_order import order_again
-from acmehub.runtime.backoff import back_off, poll_in
-from acmehub.issuance.validated import to_finalizing
 from acmehub.issuance.renewal_windows import watched
-from acmehub.models import Certificate, Order, OrderStatus, Stage
-from acmehub.rules.orders import Change, OrderBundle
-from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamError, UpstreamOrder, UpstreamRefused
+from acmehub.issuance.upstream_order import restart_upstream_order
+from acmehub.issuance.validated import to_finalizing
+from acmehub.models import Certificate, EventKind, Order, OrderStatus, Stage
 from acmehub.models.problems import URN, Problem, ProblemType
+from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamError, UpstreamOrder, UpstreamRefused
+from acmehub.rules import orders
+from acmehub.rules.chains import ChainMismatch, Leaf, check_leaf
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.runtime.backoff import back_off, poll_in
+from acmehub.runtime.concurrency import gather_limited
+from acmehub.runtime.crash_points import CrashPoint
 
 MOST_ALTERNATES = 8
 ODD_ANSWERS = 5  # looks at an order that contradicts itself before it is made anew
@@ -34,10 +35,12 @@ async def begin_finalizing(job: Job) -> None:
     if job.order.csr is None:  # the client has not finalized yet: nothing to do
         await job.commit(lambda current: Change(order=replace(current.order, run_at=None)))
     elif job.order.upstream_url is None:
-        await order_again(job, "orders anew", "another order of the same names has taken the upstream order over")
+        await restart_upstream_order(
+            job, EventKind.UPSTREAM_ORDER_RESTARTED, "another order of the same names has taken the upstream order over"
+        )
     else:
-        now, efforts = job.now, job.engine.efforts
-        await job.commit(lambda current: Change(order=to_finalizing(current.order, now, efforts)))
+        now, issuance_timeout = job.now, job.context.issuance_timeout
+        await job.commit(lambda current: Change(order=to_finalizing(current.order, now, issuance_timeout)))
 
 
 async def finalize(job: Job, relay: RelayAuthority) -> None:
@@ -54,10 +57,10 @@ async def finalize(job: Job, relay: RelayAuthority) -> None:
             )
         except UpstreamRefused as error:
             if error.problem.type == f"{URN}orderNotReady" and order.attempts < ODD_ANSWERS:
-                await job.put_off(back_off(order.attempts + 1), job.event("CA is not ready after all", error.detail))
+                await job.put_off(back_off(order.attempts + 1), job.event(EventKind.CA_NOT_READY, error.detail))
                 return
             raise
-        job.engine.faults.hit("F9")
+        job.context.crash_points.hit(CrashPoint.AFTER_UPSTREAM_FINALIZE)
         await _move_on(job, relay, account, upstream, sent=True)
     else:
         await _move_on(job, relay, account, upstream, sent=False)
@@ -75,7 +78,7 @@ async def _move_on(
     job: Job, relay: RelayAuthority, account: UpstreamAccount, upstream: UpstreamOrder, *, sent: bool
 ) -> None:
     """Where an upstream order that has been finalized, or is to be, leads."""
-    event = job.event("CSR sent" if sent else "upstream order read", f"order is {upstream.status}")
+    event = job.event(EventKind.CSR_SENT if sent else EventKind.UPSTREAM_ORDER_READ, f"order is {upstream.status}")
     now = job.now
     finalizing = job.order.stage is Stage.FINALIZING
     looks = job.look("issuance")  # counted through both stages: a CA that stays `ready` is not asked in a frenzy
@@ -110,14 +113,14 @@ async def _move_on(
         case "pending" if job.order.attempts < ODD_ANSWERS:
             await job.put_off(back_off(job.order.attempts + 1), event)
         case "pending":  # cannot become valid any more without a proof of ours: look at it from the beginning
-            await order_again(job, "upstream order is pending again", upstream.url, keep=True)
+            await restart_upstream_order(job, EventKind.UPSTREAM_ORDER_PENDING_AGAIN, upstream.url, keep=True)
         case _:
             await fail_upstream(job, relay, account, upstream)
 
 
 async def download(job: Job, relay: RelayAuthority) -> None:
     """Stage `downloading`: fetch the chains, choose, check the leaf, and only then turn the order valid."""
-    engine, order = job.engine, job.order
+    context, order = job.context, job.order
     account = await job.account(relay.server)
     url = order.upstream_certificate
     if url is None:
@@ -126,26 +129,27 @@ async def download(job: Job, relay: RelayAuthority) -> None:
         url = upstream.certificate
         if url is None:
             await job.put_off(
-                poll_in(order.attempts + 1, upstream.retry_after), job.event("certificate has no URL yet", upstream.url)
+                poll_in(order.attempts + 1, upstream.retry_after),
+                job.event(EventKind.CERTIFICATE_WITHOUT_URL, upstream.url),
             )
             return
-    engine.faults.hit("F10")
+    context.crash_points.hit(CrashPoint.BEFORE_CHAIN_DOWNLOAD)
     issued = await job.exchange(relay.certificate(account, url), relay.server)
     others = await job.exchange(
-        gather_some(lambda item: relay.certificate(account, item), issued.alternates[:MOST_ALTERNATES], 2),
+        gather_limited(lambda item: relay.certificate(account, item), issued.alternates[:MOST_ALTERNATES], 2),
         relay.server,
     )
-    event = job.event("chain downloaded", f"{len(others)} alternates" if others else "")
-    engine.faults.hit("F11")
+    event = job.event(EventKind.CHAIN_DOWNLOADED, f"{len(others)} alternates" if others else "")
+    context.crash_points.hit(CrashPoint.AFTER_CHAIN_DOWNLOAD)
     assert order.csr is not None
     try:
-        leaves = [check_leaf(issued.chain, order.csr, order.identifiers, job.now, issuers=engine.issuers)]
+        leaves = [check_leaf(issued.chain, order.csr, order.identifiers, job.now, issuers=context.issuers)]
     except ChainMismatch as error:
         await _refuse_chain(job, relay, account, issued.chain, error.detail)
         return
     for other in others:
         with suppress(ChainMismatch):  # an alternate that does not fit is not offered
-            leaf = check_leaf(other.chain, order.csr, order.identifiers, job.now, issuers=engine.issuers)
+            leaf = check_leaf(other.chain, order.csr, order.identifiers, job.now, issuers=context.issuers)
             leaves.append(leaf)
     chosen = relay.choose(tuple(leaf.chain for leaf in leaves)) if len(leaves) > 1 else 0
     kept = [leaf.chain for index, leaf in enumerate(leaves) if index != chosen]
@@ -158,7 +162,7 @@ async def download(job: Job, relay: RelayAuthority) -> None:
 
     await job.commit(rule)
     if job.order.status is OrderStatus.VALID:
-        engine.faults.hit("F12")
+        context.crash_points.hit(CrashPoint.AFTER_VALID_STORED)
 
 
 def certificate_of(order: Order, leaf: Leaf, alternates: Sequence[str], job: Job) -> Certificate:
@@ -187,7 +191,7 @@ async def _refuse_chain(job: Job, relay: RelayAuthority, account: UpstreamAccoun
     """The CA gave something else than was ordered: the order fails, and the certificate is revoked if that can be."""
     _log.error("order %s: the CA gave a wrong certificate: %s", job.order.id, why)
     problem = Problem(ProblemType.SERVER_INTERNAL, f"the CA gave a wrong certificate: {why}")
-    await job.fail(problem.document(), job.event("wrong certificate refused", why))
+    await job.fail(problem.document(), job.event(EventKind.WRONG_CERTIFICATE, why))
     leaf = _PEM.search(chain[:100_000])
     if leaf is None:
         return
@@ -195,7 +199,7 @@ async def _refuse_chain(job: Job, relay: RelayAuthority, account: UpstreamAccoun
         der = ssl.PEM_cert_to_DER_cert(leaf.group())
         await job.exchange(relay.revoke(account, der, None), relay.server)
     except (UpstreamError, ValueError) as error:
-        event = job.event("wrong certificate could not be revoked", str(error))
+        event = job.event(EventKind.WRONG_CERTIFICATE_NOT_REVOKED, str(error))
     else:
-        event = job.event("wrong certificate revoked")
-    await job.engine.store.records.note([event])
+        event = job.event(EventKind.WRONG_CERTIFICATE_REVOKED)
+    await job.context.store.records.note([event])

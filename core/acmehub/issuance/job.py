@@ -9,17 +9,10 @@ from typing import TypeGuard, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.rules import orders
-from acmehub.rules.chains import Issuers
-from acmehub.rules.csr import CheckedCsr
-from acmehub.dns01 import Janitor, Solver
-from acmehub.runtime.crash_points import FaultPoints
-from acmehub.runtime.announcements import announce
+from acmehub.dns01 import Solver, TxtCleanup
 from acmehub.issuance.known_limits import KnownLimits
-from acmehub.runtime.backoff import Looks, SteadyClock, jittered
-from acmehub.runtime.plugin_objects import Instances
-from acmehub.models import Authorization, Event, Order, OrderStatus, Stage
-from acmehub.rules.orders import Change, OrderBundle
+from acmehub.models import Authorization, Event, EventKind, Order, OrderStatus, Stage
+from acmehub.models.problems import ProblemDocument
 from acmehub.ports.authority import (
     CertificateAuthority,
     IssueRequest,
@@ -30,9 +23,16 @@ from acmehub.ports.authority import (
     UpstreamUnavailable,
 )
 from acmehub.ports.store import Store, StoreUnavailable
-from acmehub.models.problems import ProblemDocument
-from acmehub.validation import Prover
+from acmehub.rules import orders
+from acmehub.rules.chains import Issuers
+from acmehub.rules.csr import CheckedCsr
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.runtime.announcements import announce
+from acmehub.runtime.backoff import PollCounts, SteadyClock, jittered
+from acmehub.runtime.crash_points import CrashPoints
+from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
+from acmehub.validation import Validator
 
 EXCHANGE_SECONDS = 120.0  # an exchange that hangs longer has failed
 WRITE_TRIES = 6  # of a result whose write failed: the exchange behind it need not be made again
@@ -42,24 +42,24 @@ T = TypeVar("T")
 Rule = Callable[[OrderBundle], Change]
 
 
-class Engine(msgspec.Struct, kw_only=True):
+class WorkerContext(msgspec.Struct, kw_only=True):
     """What every step needs. `stopping` has each order given back after the step that runs."""
 
     store: Store
-    instances: Instances
+    plugin_objects: PluginObjects
     solver: Solver
-    prover: Prover
+    validator: Validator
     registry: Registry
-    janitor: Janitor
+    txt_cleanup: TxtCleanup
     clock: SteadyClock
-    faults: FaultPoints
-    chance: random.Random
+    crash_points: CrashPoints
+    rng: random.Random
     limits: KnownLimits
-    looks: Looks
+    looks: PollCounts
     issuers: Issuers
     owner: str
     lease: timedelta
-    efforts: timedelta
+    issuance_timeout: timedelta
     remember: timedelta
     stopping: bool = False
     signing: dict[type, bool] = {}
@@ -81,12 +81,12 @@ class Job:
     this process has just checked it; `told_replaces` whether its last newOrder told the CA what is replaced.
     """
 
-    def __init__(self, engine: Engine, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
-        self.engine = engine
+    def __init__(self, context: WorkerContext, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
+        self.context = context
         self.bundle = bundle
         self._checked = checked
         self.fence = bundle.order.fence
-        self.renewed = engine.clock.monotonic()
+        self.renewed = context.clock.monotonic()
         self.seconds: float | None = None
         self.server = ""
         self.account_url = ""
@@ -121,11 +121,11 @@ class Job:
     @property
     def now(self) -> datetime:
         """The time for what is stored."""
-        return self.engine.clock.now()
+        return self.context.clock.now()
 
     def after(self, seconds: float) -> datetime:
         """A time `seconds` from now, jittered."""
-        return self.now + timedelta(seconds=jittered(seconds, self.engine.chance))
+        return self.now + timedelta(seconds=jittered(seconds, self.context.rng))
 
     async def exchange(self, work: Awaitable[T], server: str) -> T:
         """Await one exchange with the outside; how long it took and with whom stands in the step's events.
@@ -133,14 +133,14 @@ class Job:
         One that hangs is `UpstreamUnavailable`.
         """
         self.server = server
-        started = self.engine.clock.monotonic()
+        started = self.context.clock.monotonic()
         try:
             async with asyncio.timeout(EXCHANGE_SECONDS):
                 return await work
         except TimeoutError as error:
             raise UpstreamUnavailable(f"no answer within {EXCHANGE_SECONDS:g} s", server=server) from error
         finally:
-            self.seconds = self.engine.clock.monotonic() - started
+            self.seconds = self.context.clock.monotonic() - started
 
     async def upstream_order(self, relay: RelayAuthority, account: UpstreamAccount, url: str) -> UpstreamOrder:
         """The upstream order: as the step before has seen it (`remember`), else by an exchange."""
@@ -155,19 +155,19 @@ class Job:
 
     def look(self, phase: str) -> int:
         """How many looks, this one included, this process has taken at something that others work on."""
-        return self.engine.looks.next(self.order.id, phase)
+        return self.context.looks.next(self.order.id, phase)
 
     async def account(self, server: str) -> UpstreamAccount:
         """The hub's account at the order's authority, registered (an exchange) on first use."""
         self.account_url = ""
-        account = await self.exchange(self.engine.instances.account(self.order.authority_id), server)
+        account = await self.exchange(self.context.plugin_objects.account(self.order.authority_id), server)
         self.account_url = account.url
         return account
 
-    def event(self, what: str, detail: str = "", *, exchange: bool = True) -> Event:
+    def event(self, kind: EventKind, detail: str = "", *, exchange: bool = True) -> Event:
         """A line for the timeline; with `exchange` it carries server and duration of the last exchange."""
         server, seconds = (self.server, self.seconds) if exchange else ("", None)
-        return Event(order_id=self.order.id, at=self.now, what=what, detail=detail, server=server, seconds=seconds)
+        return Event(order_id=self.order.id, at=self.now, kind=kind, detail=detail, server=server, seconds=seconds)
 
     async def commit(self, rule: Rule) -> None:
         """End the step: write what `rule` makes of the order as it is stored now.
@@ -180,12 +180,12 @@ class Job:
         before = self.bundle
         self._withdrew = False
         self.bundle = await self._write(before.order.stage, rule)
-        self.renewed = self.engine.clock.monotonic()
+        self.renewed = self.context.clock.monotonic()
         after = self.bundle.order
         if self._withdrew:
-            self.engine.janitor.wake()
+            self.context.txt_cleanup.wake()
         if after.status in FINISHED and before.order.status not in FINISHED:
-            await self.engine.announce(after)
+            await self.context.announce(after)
 
     async def _write(self, stage: Stage, rule: Rule) -> OrderBundle:
         now = self.now
@@ -200,17 +200,17 @@ class Job:
 
         for attempt in range(WRITE_TRIES):
             try:
-                return await self.engine.store.orders.apply(self.order.id, guarded, fence=self.fence)
+                return await self.context.store.orders.apply(self.order.id, guarded, fence=self.fence)
             except StoreUnavailable:
                 if attempt == WRITE_TRIES - 1:
                     raise
-            await asyncio.sleep(jittered(0.25 * 2**attempt, self.engine.chance))
+            await asyncio.sleep(jittered(0.25 * 2**attempt, self.context.rng))
         raise AssertionError  # pragma: no cover
 
     def _with_lease(self, order: Order, now: datetime) -> Order:
         """The order with its lease renewed, or given back when it cannot go on now."""
-        if order.run_at is not None and order.run_at <= now and not self.engine.stopping:
-            return replace(order, lease_owner=self.engine.owner, lease_until=now + self.engine.lease)
+        if order.run_at is not None and order.run_at <= now and not self.context.stopping:
+            return replace(order, lease_owner=self.context.owner, lease_until=now + self.context.lease)
         return replace(order, lease_owner=None, lease_until=None)
 
     @property
@@ -218,7 +218,7 @@ class Job:
         """Whether this process still holds the order and has something to do for it now."""
         order = self.order
         return (
-            order.lease_owner == self.engine.owner
+            order.lease_owner == self.context.owner
             and order.fence == self.fence
             and order.run_at is not None
             and order.run_at <= self.now

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from acmehub.rules import orders
 from acmehub.models import Order, OrderStatus
-from acmehub.rules.orders import Change, OrderBundle
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store, StoreUnavailable
+from acmehub.rules import orders
+from acmehub.rules.orders import Change, OrderBundle
 
 BATCH = 50
 INTERVAL = 60.0

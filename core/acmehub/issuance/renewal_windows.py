@@ -11,10 +11,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from acmehub.runtime.concurrency import gather_some
-from acmehub.runtime.backoff import jittered
 from acmehub.issuance.retry_policy import OURS
-from acmehub.runtime.plugin_objects import Instances
 from acmehub.models import Certificate
 from acmehub.ports.authority import (
     InformsOfRenewal,
@@ -25,6 +22,9 @@ from acmehub.ports.authority import (
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Store, StoreUnavailable
 from acmehub.rules.renewal import LATEST_RETRY, clamped
+from acmehub.runtime.backoff import jittered
+from acmehub.runtime.concurrency import gather_limited
+from acmehub.runtime.plugin_objects import PluginObjects
 
 BATCH = 50
 SIDE_BY_SIDE = 4
@@ -49,11 +49,11 @@ class WindowWatch:
     """Keeps the CAs' windows up to date; one per worker process. Of several, the one that is first to mark a
     certificate asks for it."""
 
-    def __init__(self, store: Store, instances: Instances, clock: Clock, chance: random.Random) -> None:
+    def __init__(self, store: Store, plugin_objects: PluginObjects, clock: Clock, rng: random.Random) -> None:
         self._store = store
-        self._instances = instances
+        self._plugin_objects = plugin_objects
         self._clock = clock
-        self._chance = chance
+        self._rng = rng
         self._paused: dict[str, datetime] = {}
 
     async def run(self) -> None:
@@ -70,7 +70,7 @@ class WindowWatch:
         count = 0
         while True:
             due = await self._store.certificates.window_due(self._clock.now(), BATCH)
-            await gather_some(self._look, due, SIDE_BY_SIDE)
+            await gather_limited(self._look, due, SIDE_BY_SIDE)
             count += len(due)
             if len(due) < BATCH:
                 return count
@@ -82,7 +82,7 @@ class WindowWatch:
             return
         pause_ends = self._paused.get(certificate.authority_id, now)
         if pause_ends > now:
-            later = pause_ends + timedelta(seconds=self._chance.uniform(0, PAUSE))
+            later = pause_ends + timedelta(seconds=self._rng.uniform(0, PAUSE))
             await self._write(replace(certificate, window_until=later))
             return
         claimed = await self._write(replace(certificate, window_until=now + CLAIM))
@@ -99,7 +99,7 @@ class WindowWatch:
     async def _asked(self, certificate: Certificate) -> Certificate:
         """The certificate with what the CA says of it, or with the time of the next attempt."""
         try:
-            authority = (await self._instances.authority(certificate.authority_id)).object
+            authority = (await self._plugin_objects.authority(certificate.authority_id)).object
             if not isinstance(authority, InformsOfRenewal):
                 return replace(certificate, window_until=None)
             async with asyncio.timeout(_EXCHANGE_SECONDS):
@@ -134,4 +134,4 @@ class WindowWatch:
         return replace(certificate, window_until=self._in(max(pause, clamped(asked, AFTER_FAILURE))))
 
     def _in(self, seconds: float) -> datetime:
-        return self._clock.now() + timedelta(seconds=jittered(seconds, self._chance))
+        return self._clock.now() + timedelta(seconds=jittered(seconds, self._rng))

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from acmehub.issuance.job import Job
-from acmehub.models import Certificate
+from acmehub.models import Certificate, EventKind
 from acmehub.ports.authority import IssueRequest, UpstreamAccount
 from acmehub.rules.renewal import identifier, serial_or_none
 
@@ -19,12 +19,12 @@ async def upstream_request(job: Job, account: UpstreamAccount) -> IssueRequest:
         job.told_replaces = True
         return job.request
     if job.order.attempts == 0:
-        job.noted.append(job.event("`replaces` not passed on", why, exchange=False))
+        job.noted.append(job.event(EventKind.REPLACES_NOT_SENT, why, exchange=False))
     return replace(job.request, replaces=None)
 
 
 async def _certificate(job: Job, cert_id: str) -> Certificate | None:
-    same = await job.engine.store.certificates.by_serial(serial_or_none(cert_id) or "")
+    same = await job.context.store.certificates.by_serial(serial_or_none(cert_id) or "")
     return next((item for item in same if identifier(item) == cert_id), None)
 
 

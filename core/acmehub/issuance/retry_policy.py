@@ -7,10 +7,9 @@ from msgspec.structs import replace
 
 from acmehub.dns01 import DnsTrouble, DnsUnclear
 from acmehub.issuance.job import Job
-from acmehub.issuance.upstream_order import order_again
-from acmehub.runtime.backoff import back_off
-from acmehub.models import Stage
-from acmehub.rules.orders import Change, OrderBundle
+from acmehub.issuance.upstream_order import restart_upstream_order
+from acmehub.models import EventKind, Stage
+from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.authority import (
     UpstreamAccountLost,
     UpstreamError,
@@ -21,7 +20,8 @@ from acmehub.ports.authority import (
 from acmehub.ports.dns import DnsProviderError, DnsProviderUnavailable
 from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Missing
-from acmehub.models.problems import Problem, ProblemType
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.runtime.backoff import back_off
 from acmehub.runtime.plugins import PluginError
 from acmehub.runtime.vault import VaultError
 
@@ -30,7 +30,7 @@ EXPECTED = (UpstreamError, DnsProviderError, DnsTrouble, Problem, *OURS)
 
 MOST_REFUSALS = 12  # with pauses up to a minute: about ten minutes for an operator to put it right
 LONGEST_PAUSE = 60.0
-LOST = "CA does not know it"
+LOST = EventKind.CA_NOT_FOUND
 SURE_OF_LOSS = 3  # 404s in a row until an upstream order counts as dead
 SURER_OF_LOSS = 6  # when it may have been finalized: about two minutes
 
@@ -44,14 +44,14 @@ async def settle(job: Job, error: Exception) -> None:
         job.server = error.server or job.server
         await _settle_provider(job, error)
     elif isinstance(error, DnsUnclear):
-        await _insist(job, "DNS gives no answer", Problem(ProblemType.DNS, error.detail))
+        await _insist(job, EventKind.DNS_UNCLEAR, Problem(ProblemType.DNS, error.detail))
     elif isinstance(error, DnsTrouble):
         await job.fail(Problem(ProblemType.DNS, error.detail).document())
     elif isinstance(error, Problem):
         await job.fail(error.document())
     else:
         words = str(error) or type(error).__name__
-        await _insist(job, "needs an operator", Problem(ProblemType.SERVER_INTERNAL, words))
+        await _insist(job, EventKind.NEEDS_OPERATOR, Problem(ProblemType.SERVER_INTERNAL, words))
 
 
 async def _settle_upstream(job: Job, error: UpstreamError) -> None:
@@ -59,24 +59,24 @@ async def _settle_upstream(job: Job, error: UpstreamError) -> None:
         case UpstreamRateLimited():
             await _settle_limit(job, error)
         case UpstreamAccountLost():
-            await job.engine.instances.forget_account(job.order.authority_id, job.account_url)
-            event = job.event("upstream account lost, to be registered anew", error.detail)
+            await job.context.plugin_objects.forget_account(job.order.authority_id, job.account_url)
+            event = job.event(EventKind.UPSTREAM_ACCOUNT_LOST, error.detail)
             await job.put_off(back_off(job.order.attempts + 1), event)  # `steps` finds out whether it is another one
         case UpstreamObjectLost():
             await _settle_loss(job, error)
         case UpstreamRefused() if job.order.stage is Stage.ORDERING and job.told_replaces:
             await _order_without_replaces(job, error.detail)
         case UpstreamRefused():
-            await job.fail(error.problem, job.event("CA refused", error.detail))
+            await job.fail(error.problem, job.event(EventKind.CA_REFUSED, error.detail))
         case _:
             pause = back_off(job.order.attempts + 1, error.retry_after)
-            await job.put_off(pause, job.event("CA not available", error.detail))
+            await job.put_off(pause, job.event(EventKind.CA_UNAVAILABLE, error.detail))
 
 
 async def _order_without_replaces(job: Job, words: str) -> None:
     """A renewal is worth more than the CA's knowing what it renews (CLIENTS.md rule 29): if that was the reason, the
     next try succeeds, and else it is refused for good."""
-    event = job.event("CA refused, ordered without `replaces`", words)
+    event = job.event(EventKind.CA_REFUSED_REPLACES, words)
     now = job.now
 
     def rule(current: OrderBundle) -> Change:
@@ -88,8 +88,8 @@ async def _order_without_replaces(job: Job, words: str) -> None:
 async def _settle_limit(job: Job, error: UpstreamRateLimited) -> None:
     """At its time, where that is within the order's patience; else the client is told."""
     seconds = error.retry_after if error.retry_after is not None else back_off(job.order.attempts + 1, longest=3600.0)
-    event = job.event("CA limits the rate", f"{error.detail} (in {seconds:.0f} s again)")
-    if job.now + timedelta(seconds=seconds) < job.order.give_up_at:
+    event = job.event(EventKind.CA_RATE_LIMITED, f"{error.detail} (in {seconds:.0f} s again)")
+    if job.now + timedelta(seconds=seconds) < job.order.deadline:
         await job.put_off(seconds, event)
     else:
         await job.fail(Problem(ProblemType.RATE_LIMITED, error.detail).document(), event)
@@ -98,27 +98,29 @@ async def _settle_limit(job: Job, error: UpstreamRateLimited) -> None:
 async def _settle_loss(job: Job, error: UpstreamObjectLost) -> None:
     """One 404 may be a slip of the CA's; a certificate that was issued is never ordered a second time."""
     event = job.event(LOST, error.detail)
-    timeline = await job.engine.store.records.timeline(job.order.id)
-    in_a_row = sum(1 for _ in itertools.takewhile(lambda item: item.what == LOST, reversed(timeline)))
+    timeline = await job.context.store.records.timeline(job.order.id)
+    in_a_row = sum(1 for _ in itertools.takewhile(lambda item: item.kind == LOST, reversed(timeline)))
     count = min(in_a_row, job.order.attempts) + 1  # what worked meanwhile has reset `attempts`
     sure = SURER_OF_LOSS if job.order.stage in (Stage.FINALIZING, Stage.ISSUING) else SURE_OF_LOSS
     if count < sure or job.order.stage is Stage.DOWNLOADING:
         await job.put_off(back_off(job.order.attempts + 1), event)
     else:
-        await order_again(job, "upstream order lost", error.detail, pause=back_off(job.order.attempts + 1))
+        await restart_upstream_order(
+            job, EventKind.UPSTREAM_ORDER_LOST, error.detail, pause=back_off(job.order.attempts + 1)
+        )
 
 
 async def _settle_provider(job: Job, error: DnsProviderError) -> None:
     if isinstance(error, DnsProviderUnavailable):
         pause = back_off(job.order.attempts + 1, error.retry_after)
-        await job.put_off(pause, job.event("DNS provider not available", error.detail))
+        await job.put_off(pause, job.event(EventKind.DNS_PROVIDER_UNAVAILABLE, error.detail))
     else:
-        await _insist(job, "DNS provider refused", Problem(ProblemType.DNS, error.detail))
+        await _insist(job, EventKind.DNS_PROVIDER_REFUSED, Problem(ProblemType.DNS, error.detail))
 
 
-async def _insist(job: Job, what: str, problem: Problem) -> None:
+async def _insist(job: Job, kind: EventKind, problem: Problem) -> None:
     """Try again for about ten minutes, then give up with this problem."""
-    event = job.event(what, problem.detail)
+    event = job.event(kind, problem.detail)
     attempts = job.order.attempts + 1
     if attempts >= MOST_REFUSALS:
         await job.fail(problem.document(), event)

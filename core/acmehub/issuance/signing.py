@@ -2,14 +2,14 @@
 
 from msgspec.structs import replace
 
-from acmehub.rules import orders
-from acmehub.rules.chains import ChainMismatch, check_leaf
 from acmehub.issuance.issuing import certificate_of
 from acmehub.issuance.job import Job
-from acmehub.models import Stage
-from acmehub.rules.orders import Change, OrderBundle
-from acmehub.ports.authority import SigningAuthority
+from acmehub.models import EventKind, Stage
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.authority import SigningAuthority
+from acmehub.rules import orders
+from acmehub.rules.chains import ChainMismatch, check_leaf
+from acmehub.rules.orders import Change, OrderBundle
 
 
 async def sign(job: Job, authority: SigningAuthority, name: str) -> None:
@@ -27,10 +27,10 @@ async def sign(job: Job, authority: SigningAuthority, name: str) -> None:
     chain = await job.exchange(authority.sign(order.csr, job.request), name)
     now = job.now
     try:
-        leaf = check_leaf(chain, csr, order.identifiers, now, allow_leaf_only=True, issuers=job.engine.issuers)
+        leaf = check_leaf(chain, csr, order.identifiers, now, allow_leaf_only=True, issuers=job.context.issuers)
     except ChainMismatch as error:
         problem = Problem(ProblemType.SERVER_INTERNAL, f"{name} gave a wrong certificate: {error.detail}")
-        await job.fail(problem.document(), job.event("wrong certificate refused", error.detail))
+        await job.fail(problem.document(), job.event(EventKind.WRONG_CERTIFICATE, error.detail))
         return
     certificate = certificate_of(order, leaf, (), job)
     seconds = job.seconds

@@ -1,16 +1,16 @@
 """The step that is next for an order: by what its client has to prove, then by its stage."""
 
-from acmehub.issuance.authorizing import read_authorizations, trigger, watch_validation
+from acmehub.issuance.authorizing import read_authorizations, respond, watch_validation
 from acmehub.issuance.issuing import begin_finalizing, download, finalize, watch_issuance
 from acmehub.issuance.job import Job
-from acmehub.issuance.upstream_order import flight_key, order_again, order_upstream
 from acmehub.issuance.publishing import publish, watch_propagation
 from acmehub.issuance.signing import sign
+from acmehub.issuance.upstream_order import flight_key, order_upstream, restart_upstream_order
 from acmehub.issuance.verifying import to_verify, verify, wait_for_proofs
-from acmehub.models import AuthorizationMode, OrderStatus, Stage
+from acmehub.models import AuthorizationMode, EventKind, OrderStatus, Stage
+from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.authority import RelayAuthority
 from acmehub.ports.settings import SettingsError
-from acmehub.models.problems import Problem, ProblemType
 
 # Where another account than before makes no difference: a certificate that exists is fetched, not ordered again.
 ANY_ACCOUNT = frozenset({Stage.ORDERING, Stage.PUBLISHING, Stage.PROPAGATING, Stage.DOWNLOADING})
@@ -19,15 +19,15 @@ ANY_ACCOUNT = frozenset({Stage.ORDERING, Stage.PUBLISHING, Stage.PROPAGATING, St
 async def take_step(job: Job) -> None:
     """One step: at most one outside effect, then one write. Raises what `trouble.EXPECTED` lists."""
     order = job.order
-    if order.give_up_at <= job.now and order.stage is not Stage.AUTHORIZED:
+    if order.deadline <= job.now and order.stage is not Stage.AUTHORIZED:
         await _give_up(job)
         return
     if order.mode is AuthorizationMode.VERIFY and order.status is OrderStatus.PENDING:
         await (verify(job) if to_verify(job.bundle) else wait_for_proofs(job))
         return
-    instance = await job.engine.instances.authority(order.authority_id)
+    instance = await job.context.plugin_objects.authority(order.authority_id)
     authority = instance.object
-    if job.engine.signs(authority):
+    if job.context.signs(authority):
         await sign(job, authority, instance.row.name)
     elif isinstance(authority, RelayAuthority):
         await _relay_step(job, authority)
@@ -40,7 +40,7 @@ async def _relay_step(job: Job, relay: RelayAuthority) -> None:
     if order.stage not in ANY_ACCOUNT and order.flight is not None:
         account = await job.account(relay.server)
         if flight_key(relay, account, order) != order.flight:
-            await order_again(job, "orders anew with another upstream account", account.url)
+            await restart_upstream_order(job, EventKind.UPSTREAM_ACCOUNT_CHANGED, account.url)
             return
     match job.order.stage:
         case Stage.ORDERING:
@@ -51,8 +51,8 @@ async def _relay_step(job: Job, relay: RelayAuthority) -> None:
             await publish(job)
         case Stage.PROPAGATING:
             await watch_propagation(job)
-        case Stage.TRIGGERING:
-            await trigger(job, relay)
+        case Stage.RESPONDING:
+            await respond(job, relay)
         case Stage.VALIDATING:
             await watch_validation(job, relay)
         case Stage.AUTHORIZED:
@@ -69,7 +69,7 @@ async def _relay_step(job: Job, relay: RelayAuthority) -> None:
 
 async def _give_up(job: Job) -> None:
     """The order's time is over: say what it failed of last."""
-    timeline = await job.engine.store.records.timeline(job.order.id)
-    last = next((f": {item.what}: {item.detail}" for item in reversed(timeline) if item.detail), "")
+    timeline = await job.context.store.records.timeline(job.order.id)
+    last = next((f": {item.kind}: {item.detail}" for item in reversed(timeline) if item.detail), "")
     problem = Problem(ProblemType.SERVER_INTERNAL, f"given up at stage {job.order.stage.value}{last}")
     await job.fail(problem.document())

@@ -4,14 +4,15 @@ import hashlib
 
 from msgspec.structs import replace
 
-from acmehub.rules import orders
 from acmehub.issuance.job import Job
 from acmehub.issuance.replacement import upstream_request
 from acmehub.issuance.validated import authorized
-from acmehub.models import Event, Order, Stage
-from acmehub.rules.orders import Change, OrderBundle
+from acmehub.models import Event, EventKind, Order, Stage
 from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamRateLimited
 from acmehub.ports.store import Conflict
+from acmehub.rules import orders
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.runtime.crash_points import CrashPoint
 
 WAIT_SECONDS = 2.0  # the storage makes waiters due when the flight is given up, but not when its holder is idle
 
@@ -24,7 +25,7 @@ def flight_key(relay: RelayAuthority, account: UpstreamAccount, order: Order) ->
 
 async def order_upstream(job: Job, relay: RelayAuthority) -> None:
     """Take the flight; then, as a step of its own, make the upstream order (or find the one there is)."""
-    engine, order = job.engine, job.order
+    context, order = job.context, job.order
     account = await job.account(relay.server)
     key = flight_key(relay, account, order)
     if order.flight != key:
@@ -33,31 +34,31 @@ async def order_upstream(job: Job, relay: RelayAuthority) -> None:
     if order.upstream_url is not None:
         await _resume(job, relay, account, order.upstream_url)
         return
-    engine.limits.check(account.url, order.name_set)
+    context.limits.check(account.url, order.name_set)
     request = await upstream_request(job, account)
-    engine.faults.hit("F2")
+    context.crash_points.hit(CrashPoint.BEFORE_UPSTREAM_NEW_ORDER)
     try:
         upstream = await job.exchange(relay.new_order(account, request), relay.server)
     except UpstreamRateLimited as error:
-        engine.limits.note(account.url, order.name_set, error)
+        context.limits.note(account.url, order.name_set, error)
         raise
-    engine.faults.hit("F3")
-    event = job.event("upstream order made", upstream.url)
-    ready = job.event("upstream order authorized", "ready from the beginning", exchange=False)
-    rivals = await engine.store.orders.rivals(order.id, upstream_url=upstream.url)
+    context.crash_points.hit(CrashPoint.AFTER_UPSTREAM_NEW_ORDER)
+    event = job.event(EventKind.UPSTREAM_ORDER_CREATED, upstream.url)
+    ready = job.event(EventKind.UPSTREAM_ORDER_READY, "ready from the beginning", exchange=False)
+    rivals = await context.store.orders.rivals(order.id, upstream_url=upstream.url)
     for rival in rivals:
         if await _hand_over(job, rival) is None:
             await _wait(job, f"the CA gave the upstream order that order {rival.id} works on")
             return
 
-    now, efforts = job.now, engine.efforts
+    now, issuance_timeout = job.now, context.issuance_timeout
 
     def rule(current: OrderBundle) -> Change:
         order = replace(
             current.order, upstream_url=upstream.url, upstream_finalize=upstream.finalize, upstream_certificate=None
         )
         if upstream.status == "ready":  # all of its authorizations are valid since an earlier order
-            return authorized(OrderBundle(order, current.authorizations), upstream, now, efforts, event, ready)
+            return authorized(OrderBundle(order, current.authorizations), upstream, now, issuance_timeout, event, ready)
         return Change(order=orders.with_stage(order, Stage.AUTHORIZING), events=(event,))
 
     await job.commit(rule)
@@ -78,7 +79,7 @@ async def _take_flight(job: Job, key: str) -> None:
             raise
     else:
         return
-    rivals = await job.engine.store.orders.rivals(job.order.id, flight=key)
+    rivals = await job.context.store.orders.rivals(job.order.id, flight=key)
     for rival in rivals:
         taken = await _hand_over(job, rival)
         if taken is not None:
@@ -99,14 +100,17 @@ async def _hand_over(job: Job, rival: Order) -> Order | None:
         if not _idle(current.order) or current.order.upstream_url != rival.upstream_url:
             return Change(order=current.order)
         event = Event(
-            order_id=rival.id, at=now, what="upstream order handed over", detail=f"to order {job.order.id}, same names"
+            order_id=rival.id,
+            at=now,
+            kind=EventKind.UPSTREAM_ORDER_GIVEN,
+            detail=f"to order {job.order.id}, same names",
         )
         given = replace(current.order, flight=None, upstream_url=None, upstream_finalize=None)
         return Change(order=given, events=(event,))
 
     if not _idle(rival):
         return None
-    after = await job.engine.store.orders.apply(rival.id, rule)
+    after = await job.context.store.orders.apply(rival.id, rule)
     return rival if after.order.upstream_url is None and _idle(after.order) else None
 
 
@@ -118,7 +122,7 @@ async def _continue_for(job: Job, key: str, rival: Order, taken: Order) -> None:
     """Go on with the upstream order that another one has given up, where it is the same that this one would ask for."""
     asked = (rival.not_before, rival.not_after, rival.replaces)
     same = asked == (job.order.not_before, job.order.not_after, job.order.replaces)
-    event = job.event("upstream order taken over", f"from order {rival.id}", exchange=False)
+    event = job.event(EventKind.UPSTREAM_ORDER_TAKEN, f"from order {rival.id}", exchange=False)
 
     def rule(current: OrderBundle) -> Change:
         order = replace(current.order, flight=key)
@@ -141,7 +145,7 @@ async def _continue_for(job: Job, key: str, rival: Order, taken: Order) -> None:
 
 async def _wait(job: Job, whom: str) -> None:
     first = job.order.attempts == 0
-    event = job.event("waits for another order of the same names", whom, exchange=False)
+    event = job.event(EventKind.WAITS_FOR_LOCK, whom, exchange=False)
     await job.put_off(WAIT_SECONDS, *((event,) if first else ()), attempts=1)
 
 
@@ -149,7 +153,7 @@ async def _resume(job: Job, relay: RelayAuthority, account: UpstreamAccount, url
     """There was an upstream order: go on with it unless it is dead."""
     upstream = await job.exchange(relay.order(account, url), relay.server)
     dead = upstream.status == "invalid"
-    event = job.event("upstream order read", upstream.status)
+    event = job.event(EventKind.UPSTREAM_ORDER_READ, upstream.status)
 
     def rule(current: OrderBundle) -> Change:
         if dead:
@@ -161,23 +165,25 @@ async def _resume(job: Job, relay: RelayAuthority, account: UpstreamAccount, url
     await job.commit(rule)
 
 
-async def order_again(job: Job, what: str, detail: str, *, keep: bool = False, pause: float = 0.0) -> None:
+async def restart_upstream_order(
+    job: Job, kind: EventKind, detail: str, *, keep: bool = False, pause: float = 0.0
+) -> None:
     """End the step: back to `ordering`, without the upstream order (or, with `keep`, to look at it there)."""
-    event = job.event(what, detail)
+    event = job.event(kind, detail)
     now = job.now
     run_at = job.after(pause) if pause else now
 
     def rule(current: OrderBundle) -> Change:
         order = current.order
         if order.stage is Stage.AUTHORIZED:  # its client has taken its time: efforts begin anew
-            order = replace(order, give_up_at=max(order.give_up_at, now + job.engine.efforts))
+            order = replace(order, deadline=max(order.deadline, now + job.context.issuance_timeout))
         if order.stage is not Stage.ORDERING:
             order = orders.with_stage(order, Stage.ORDERING)
         if not keep:
             order = replace(order, upstream_url=None, upstream_finalize=None, upstream_certificate=None)
         order = replace(order, run_at=run_at, attempts=current.order.attempts + 1)
         authorizations = tuple(
-            replace(item, upstream_url=None, upstream_challenge=None, upstream_status="", triggered=False)
+            replace(item, upstream_url=None, upstream_challenge=None, upstream_status="", responded=False)
             for item in current.authorizations
         )
         return Change(order=order, authorizations=authorizations, events=(event,), withdraw=True)

@@ -4,15 +4,15 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from acmehub.rules import orders
 from acmehub.issuance.job import changed
 from acmehub.models import Event, Order, Stage
-from acmehub.rules.orders import Change, OrderBundle
 from acmehub.ports.authority import UpstreamOrder
+from acmehub.rules import orders
+from acmehub.rules.orders import Change, OrderBundle
 
 
 def authorized(
-    current: OrderBundle, upstream: UpstreamOrder, now: datetime, efforts: timedelta, *events: Event
+    current: OrderBundle, upstream: UpstreamOrder, now: datetime, issuance_timeout: timedelta, *events: Event
 ) -> Change:
     """The rule: the upstream order takes a CSR, so the records are withdrawn."""
     authorizations = tuple(
@@ -22,7 +22,7 @@ def authorized(
     order = replace(orders.with_stage(current.order, Stage.AUTHORIZED), upstream_finalize=upstream.finalize)
     after = orders.settle(OrderBundle(order, authorizations), now)
     order = after.order
-    order = to_finalizing(order, now, efforts) if order.csr is not None else replace(order, run_at=None)
+    order = to_finalizing(order, now, issuance_timeout) if order.csr is not None else replace(order, run_at=None)
     return Change(
         order=order,
         authorizations=changed(current.authorizations, after.authorizations),
@@ -31,8 +31,8 @@ def authorized(
     )
 
 
-def to_finalizing(order: Order, now: datetime, efforts: timedelta) -> Order:
+def to_finalizing(order: Order, now: datetime, issuance_timeout: timedelta) -> Order:
     """On with the client's CSR; efforts begin anew, as the client may have taken its time."""
     return replace(
-        orders.with_stage(order, Stage.FINALIZING), run_at=now, give_up_at=max(order.give_up_at, now + efforts)
+        orders.with_stage(order, Stage.FINALIZING), run_at=now, deadline=max(order.deadline, now + issuance_timeout)
     )

@@ -3,14 +3,22 @@
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.rules import orders
-from acmehub.runtime.concurrency import gather_some
 from acmehub.issuance.job import Job, changed
-from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, ChallengeType, OrderStatus, Stage
-from acmehub.rules.orders import Change, OrderBundle
-from acmehub.ports.store import Missing
+from acmehub.models import (
+    Authorization,
+    AuthorizationMode,
+    AuthorizationStatus,
+    ChallengeType,
+    EventKind,
+    OrderStatus,
+    Stage,
+)
 from acmehub.models.problems import Subproblem, gathered, subproblem
-from acmehub.validation import Unproven
+from acmehub.ports.store import Missing
+from acmehub.rules import orders
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.runtime.concurrency import gather_limited
+from acmehub.validation import ValidationFailed
 
 PAUSES = (0.5, 1.0, 2.0, 3.0, 4.0)  # seconds between looks: about ten in all, as clients publish late
 SLOW = 4.0  # seconds: a look that takes longer counts for several, so that nobody keeps a worker busy
@@ -39,12 +47,12 @@ def to_verify(bundle: OrderBundle) -> list[Authorization]:
 async def verify(job: Job) -> None:
     """Look for every proof that is claimed; those seen turn valid, one that stays away fails the order."""
     targets = to_verify(job.bundle)
-    actor = await job.engine.store.accounts.actor(job.order.account_id)
+    actor = await job.context.store.accounts.actor(job.order.account_id)
     if actor is None:
         raise Missing(f"there is no account {job.order.account_id}")
     thumbprint = actor.account.thumbprint
     dns = all(item.answered is ChallengeType.DNS_01 for item in targets)
-    look = gather_some(lambda item: _look(job, item, thumbprint), targets, NAMES_AT_ONCE)
+    look = gather_limited(lambda item: _look(job, item, thumbprint), targets, NAMES_AT_ONCE)
     looks = await job.exchange(look, "DNS" if dns else "the client's servers")
     missing = [look for look in looks if look.flaw is not None]
     count = job.order.attempts + 1 + int((job.seconds or 0.0) / SLOW)
@@ -53,8 +61,8 @@ async def verify(job: Job) -> None:
         await _fail(job, missing)
         return
     seen = {look.authorization.id: look.words for look in looks if look.flaw is None}
-    events = tuple(job.event("proof not seen", look.words) for look in missing)
-    now, efforts, remember = job.now, job.engine.efforts, job.engine.remember
+    events = tuple(job.event(EventKind.VALIDATION_FAILED, look.words) for look in missing)
+    now, issuance_timeout, remember = job.now, job.context.issuance_timeout, job.context.remember
     later = job.after(PAUSES[min(job.order.attempts, len(PAUSES) - 1)])
 
     def rule(current: OrderBundle) -> Change:
@@ -73,7 +81,7 @@ async def verify(job: Job) -> None:
             fresh = len(to_verify(after)) > len(missing)  # another one was answered meanwhile
             order = replace(order, run_at=now if fresh else later, attempts=count)
         elif order.status is OrderStatus.READY and order.stage is Stage.ORDERING and not order.preauthorization:
-            order = replace(order, run_at=now, attempts=0, give_up_at=max(order.give_up_at, now + efforts))
+            order = replace(order, run_at=now, attempts=0, deadline=max(order.deadline, now + issuance_timeout))
         else:
             order = replace(order, run_at=None, attempts=0)
         return Change(
@@ -97,8 +105,8 @@ async def wait_for_proofs(job: Job) -> None:
 
 async def _look(job: Job, authorization: Authorization, thumbprint: str) -> Look:
     try:
-        words = await job.engine.prover.look(authorization, thumbprint)
-    except Unproven as error:
+        words = await job.context.validator.look(authorization, thumbprint)
+    except ValidationFailed as error:
         flaw = subproblem(error.type, error.detail, authorization.identifier)
         return Look(authorization, flaw, error.detail)
     return Look(authorization, None, words)
@@ -110,7 +118,7 @@ async def _fail(job: Job, missing: list[Look]) -> None:
     names = ", ".join(look.authorization.identifier.value for look in missing)
     document = gathered(f"no proof was found for {names}", parts).document()
     own = {look.authorization.id: look.flaw for look in missing}
-    event = job.event("proof not seen", document.detail)
+    event = job.event(EventKind.VALIDATION_FAILED, document.detail)
     now = job.now
 
     def rule(current: OrderBundle) -> Change:

@@ -13,25 +13,26 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from acmehub.rules.chains import Issuers
 from acmehub.config import Verify, Worker
-from acmehub.rules.csr import CheckedCsr
-from acmehub.dns01 import Janitor, Solver
-from acmehub.runtime.crash_points import FaultPoints
-from acmehub.issuance.job import Engine, Job
+from acmehub.dns01 import Solver, TxtCleanup
+from acmehub.issuance.job import Job, WorkerContext
 from acmehub.issuance.known_limits import KnownLimits
-from acmehub.runtime.backoff import Looks, SteadyClock, back_off
 from acmehub.issuance.pruning import Pruner
-from acmehub.issuance.steps import take_step
-from acmehub.issuance.retry_policy import EXPECTED, MOST_REFUSALS, settle
 from acmehub.issuance.renewal_windows import WindowWatch
-from acmehub.runtime.plugin_objects import Instances
-from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, OrderBundle
+from acmehub.issuance.retry_policy import EXPECTED, MOST_REFUSALS, settle
+from acmehub.issuance.steps import take_step
+from acmehub.models import EventKind
+from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Fenced, Missing, Store, StoreError, StoreUnavailable
-from acmehub.models.problems import Problem, ProblemType
-from acmehub.validation import Prover
+from acmehub.rules.chains import Issuers
+from acmehub.rules.csr import CheckedCsr
+from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, OrderBundle
+from acmehub.runtime.backoff import PollCounts, SteadyClock, back_off
+from acmehub.runtime.crash_points import CrashPoint, CrashPoints
+from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
+from acmehub.validation import Validator
 
 LONGEST_SLEEP = 60.0  # looks at least so often, in case that news from another process was lost
 BREATH = 0.025  # between two looks of which the first found nothing: many commits concern no worker
@@ -41,48 +42,48 @@ RESTART = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Fulfilment:
+class IssuanceWorker:
     """Fulfils orders; one per process. `owner` names the process in leases, uniquely."""
 
     def __init__(
         self,
         store: Store,
-        instances: Instances,
+        plugin_objects: PluginObjects,
         solver: Solver,
         registry: Registry,
         clock: Clock,
-        faults: FaultPoints,
+        crash_points: CrashPoints,
         *,
         owner: str,
         worker: Worker,
         verify: Verify = Verify(),
-        chance: random.Random | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         steady = SteadyClock(clock)
-        chance = chance or random.Random()  # noqa: S311  jitter
+        rng = rng or random.Random()  # noqa: S311  jitter
         lease = timedelta(seconds=worker.lease)
-        self.janitor = Janitor(store, solver, steady, owner=owner, lease=lease, chance=chance)
-        self._engine = Engine(
+        self.txt_cleanup = TxtCleanup(store, solver, steady, owner=owner, lease=lease, rng=rng)
+        self._context = WorkerContext(
             store=store,
-            instances=instances,
+            plugin_objects=plugin_objects,
             solver=solver,
-            prover=Prover(solver, verify),
+            validator=Validator(solver, verify),
             registry=registry,
-            janitor=self.janitor,
+            txt_cleanup=self.txt_cleanup,
             clock=steady,
-            faults=faults,
-            chance=chance,
+            crash_points=crash_points,
+            rng=rng,
             limits=KnownLimits(steady),
-            looks=Looks(),
+            looks=PollCounts(),
             issuers=Issuers(),
             owner=owner,
             lease=lease,
-            efforts=timedelta(hours=worker.efforts_hours),
+            issuance_timeout=timedelta(hours=worker.issuance_timeout_hours),
             remember=timedelta(days=verify.remember_days),
         )
         keep = timedelta(days=worker.keep_days) if worker.keep_days > 0 else None
-        self.pruner = Pruner(store, steady, self._engine.announce, keep)
-        self.windows = WindowWatch(store, instances, steady, chance)
+        self.pruner = Pruner(store, steady, self._context.announce, keep)
+        self.windows = WindowWatch(store, plugin_objects, steady, rng)
         self._store = store
         self._concurrency = worker.concurrency
         self._jobs: dict[str, tuple[Job, asyncio.Task[None]]] = {}
@@ -91,7 +92,7 @@ class Fulfilment:
 
     def lease(self) -> Lease:
         """A lease of this process from now on, for an order that is claimed in another write and given to `adopt`."""
-        return Lease(self._engine.owner, self._engine.clock.now() + self._engine.lease)
+        return Lease(self._context.owner, self._context.clock.now() + self._context.lease)
 
     def adopt(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
         """Go on at once with an order that has just been written with `lease()`; with any other: look what is due.
@@ -100,7 +101,7 @@ class Fulfilment:
         """
         order = bundle.order
         working = self._jobs.get(order.id)  # may be a job that has given the order back and is about to end
-        if order.lease_owner == self._engine.owner and (working is None or working[0].fence != order.fence):
+        if order.lease_owner == self._context.owner and (working is None or working[0].fence != order.fence):
             self._start(bundle, csr)
         else:
             self._woken.set()
@@ -111,11 +112,11 @@ class Fulfilment:
 
     async def run(self) -> None:
         """Work until cancelled; then steps that run may end, and leases are given back."""
-        self._engine.stopping = False
+        self._context.stopping = False
         end_subscription = self._store.subscribe(lambda _order_id: self._woken.set())
         try:
             async with asyncio.TaskGroup() as group:
-                helpers = (self.janitor.run, self.pruner.run, self.windows.run)
+                helpers = (self.txt_cleanup.run, self.pruner.run, self.windows.run)
                 for loop in (self._claim_for_ever, self._renew_for_ever, *helpers):
                     group.create_task(_keep_running(loop))
         finally:
@@ -141,7 +142,7 @@ class Fulfilment:
         room = self._concurrency - len(self._jobs)
         if room <= 0:
             return 0
-        claimed = await self._store.orders.claim(self.lease(), self._engine.clock.now(), room)
+        claimed = await self._store.orders.claim(self.lease(), self._context.clock.now(), room)
         for bundle in claimed:
             self._start(bundle)
         return len(claimed)
@@ -150,7 +151,7 @@ class Fulfilment:
         failures = 0
         while True:
             self._woken.clear()
-            looked = self._engine.clock.monotonic()
+            looked = self._context.clock.monotonic()
             try:
                 claimed = await self._claim()
                 seconds = 0.0 if claimed else await self._until_next()
@@ -171,7 +172,7 @@ class Fulfilment:
         due = await self._store.orders.next_due()
         if due is None:
             return LONGEST_SLEEP
-        return min(LONGEST_SLEEP, (due - self._engine.clock.now()).total_seconds())
+        return min(LONGEST_SLEEP, (due - self._context.clock.now()).total_seconds())
 
     async def _sleep(self, seconds: float, looked: float) -> None:
         """Until `seconds` have passed or there is news, but a breath after the look that found nothing."""
@@ -180,14 +181,14 @@ class Fulfilment:
                 await self._woken.wait()
         except TimeoutError:
             pass  # the next order is due
-        early = BREATH - (self._engine.clock.monotonic() - looked)
+        early = BREATH - (self._context.clock.monotonic() - looked)
         if early > 0:
             await asyncio.sleep(early)
 
     # ----------------------------------------------------------------------------------------------- working
 
     def _start(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
-        job = Job(self._engine, bundle, csr)
+        job = Job(self._context, bundle, csr)
         task = asyncio.create_task(self._work(job))
         self._jobs[bundle.order.id] = (job, task)
         task.add_done_callback(lambda ended: self._end(job, ended))
@@ -197,7 +198,7 @@ class Fulfilment:
         try:
             while True:
                 if job.order.csr is not None and job.order.stage not in UPSTREAM_VALIDATED:
-                    self._engine.faults.hit("F8")
+                    self._context.crash_points.hit(CrashPoint.AFTER_CSR_STORED)
                 try:
                     await take_step(job)
                 except EXPECTED as error:
@@ -227,7 +228,7 @@ class Fulfilment:
 
     async def _stumble(self, job: Job, error: Exception) -> None:
         """A defect of ours or of a plugin: tried again with growing pauses, in the end a failure with a reason."""
-        event = job.event("unforeseen error", type(error).__name__)
+        event = job.event(EventKind.UNEXPECTED_ERROR, type(error).__name__)
         attempts = job.order.attempts + 1
         try:
             if not job.goes_on:
@@ -241,10 +242,10 @@ class Fulfilment:
             _log.warning("order %s: its lease is left to run out: %s", job.order.id, second)
 
     async def _renew_for_ever(self) -> None:
-        third = self._engine.lease.total_seconds() / 3
+        third = self._context.lease.total_seconds() / 3
         while True:
             await asyncio.sleep(third / 2)
-            at = self._engine.clock.monotonic()
+            at = self._context.clock.monotonic()
             for job, _task in list(self._jobs.values()):
                 if at - job.renewed < third:
                     continue
@@ -269,7 +270,7 @@ class Fulfilment:
             return
 
     async def _drain(self) -> None:
-        self._engine.stopping = True
+        self._context.stopping = True
         await self._settle_down(GRACE)
         left = list(self._jobs.values())
         for _job, task in left:
@@ -278,11 +279,11 @@ class Fulfilment:
             await asyncio.wait([task for _job, task in left])
         for job, _task in left:
             await self._give_back(job)
-        await self.janitor.finish()
+        await self.txt_cleanup.finish()
 
     async def _give_back(self, job: Job) -> None:
         def rule(current: OrderBundle) -> Change:
-            if current.order.lease_owner != self._engine.owner:
+            if current.order.lease_owner != self._context.owner:
                 return Change(order=current.order)
             return Change(order=replace(current.order, lease_owner=None, lease_until=None))
 

@@ -21,7 +21,7 @@ from acmehub.models.acme import (
     TxtState,
 )
 from acmehub.models.base import Model, made_at, new_id
-from acmehub.models.records import AuditEntry, Event
+from acmehub.models.records import AuditEntry, Event, EventKind
 from acmehub.models.resources import Authority, Campaign, ManagedChallenge, Profile, Propagation, PropagationMode
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Certificate",
     "ChallengeType",
     "Event",
+    "EventKind",
     "ManagedChallenge",
     "Model",
     "Order",

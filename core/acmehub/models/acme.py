@@ -5,9 +5,9 @@ from datetime import datetime
 
 import msgspec
 
-from acmehub.models.identifiers import Identifier
 from acmehub.models.access import AuthorizationMode, Principal, Token
 from acmehub.models.base import Model
+from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import ProblemDocument
 
 
@@ -65,7 +65,7 @@ class Stage(enum.StrEnum):
     AUTHORIZING = "authorizing"  # the upstream order stands; its authorizations are to be read
     PUBLISHING = "publishing"  # TXT records are in the ledger, to be created
     PROPAGATING = "propagating"  # created; not yet seen on all authoritative servers
-    TRIGGERING = "triggering"  # seen; the upstream's challenges are to be answered
+    RESPONDING = "responding"  # seen; the upstream's challenges are to be answered
     VALIDATING = "validating"  # answered; the upstream validates
     AUTHORIZED = "authorized"  # the upstream would take a CSR; waits for the client's finalize
     FINALIZING = "finalizing"  # the CSR is to be sent (or was, and the answer is not known)
@@ -84,7 +84,7 @@ class Order(Model, frozen=True, kw_only=True):
     `preauthorization` it only carries the authorization that newAuthz made (RFC 8555 section 7.4.1): no client sees
     it as an order. `replaces` is the ARI identifier (RFC 9773) of the certificate it renews, checked to be one of ours.
     The job: due at `run_at` (None: nothing to do), owned by `lease_owner` until `lease_until`; `fence` grows with each
-    claim and stands in the WHERE of each write; `give_up_at` is when retries end; `attempts` counts the failures of
+    claim and stands in the WHERE of each write; `deadline` is when retries end; `attempts` counts the failures of
     the present step.
     """
 
@@ -116,7 +116,7 @@ class Order(Model, frozen=True, kw_only=True):
     lease_until: datetime | None = None
     fence: int = 0
     attempts: int = 0
-    give_up_at: datetime
+    deadline: datetime
     client_profile: str | None = None
     preauthorization: bool = False
 
@@ -145,7 +145,7 @@ class Authorization(Model, frozen=True, kw_only=True):
 
     `identifier` has no wildcard label (`wildcard` says so). One `token` serves all challenge types; `answered` is the
     type that the client has responded to. `position` is its place in the order's list. `upstream_status` is the last
-    status read there (empty: none); `triggered` says that the upstream's challenge was answered.
+    status read there (empty: none); `responded` says that the upstream's challenge was answered.
     """
 
     order_id: str
@@ -162,7 +162,7 @@ class Authorization(Model, frozen=True, kw_only=True):
     upstream_url: str | None = None
     upstream_challenge: str | None = None
     upstream_status: str = ""
-    triggered: bool = False
+    responded: bool = False
 
 
 class TxtState(enum.StrEnum):

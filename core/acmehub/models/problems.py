@@ -132,3 +132,8 @@ def gathered(detail: str, parts: Sequence[Subproblem]) -> Problem:
     if len(parts) == 1:
         detail = parts[0].detail
     return Problem(common, detail, subproblems=parts)
+
+
+def not_found() -> Problem:
+    """The one answer for an object that does not exist and for an object of another account."""
+    return Problem(ProblemType.MALFORMED, "there is no such resource", status=404)

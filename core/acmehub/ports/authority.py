@@ -11,8 +11,8 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from acmehub.models.identifiers import Identifier
-from acmehub.ports.settings import PluginSettings
 from acmehub.models.problems import ProblemDocument
+from acmehub.ports.settings import PluginSettings
 
 
 class UpstreamError(Exception):
@@ -223,3 +223,17 @@ class GrantsLifetimes(Protocol):
 
 
 CertificateAuthority = RelayAuthority | SigningAuthority
+
+
+def lifetime_flaw(days: int, authority: object) -> str | None:
+    """Why an authority's object cannot be asked for certificates of so many days, to follow its name."""
+    if not isinstance(authority, GrantsLifetimes):
+        return "sets lifetimes itself: it cannot be asked for another one"
+    if days > authority.longest_days:
+        return f"signs for {authority.longest_days:g} days at most"
+    return None
+
+
+def issues_for_addresses(authority: CertificateAuthority) -> bool:
+    """Whether an authority issues for addresses."""
+    return isinstance(authority, IssuesForAddresses) and authority.issues_for_addresses

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from acmehub.ports.plugins import AccountCreated, Candidate, OrderFinished, OrderRequest, Register, Selection
 from acmehub.models.problems import Problem
+from acmehub.ports.plugins import AccountCreated, Candidate, OrderFinished, OrderRequest, Register, Selection
 
 if TYPE_CHECKING:
     import click

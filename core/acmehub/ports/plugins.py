@@ -7,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from acmehub.models.identifiers import Identifier
 from acmehub.models import Principal, Token
+from acmehub.models.identifiers import Identifier
 from acmehub.ports.clock import Clock
 from acmehub.ports.settings import PluginSettings
 

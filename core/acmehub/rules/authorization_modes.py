@@ -13,8 +13,14 @@ _LIMIT_30 = 20.0  # for clients that give up for good when an answer takes 30 s:
 POLL_RETRY_AFTER = 10
 CHALLENGE_RETRY_AFTER = 5
 
+LEARNABLE = (AuthorizationMode.PREAPPROVED, AuthorizationMode.ACCEPT)
+"""The modes that an account can have learned."""
 
-class Patience(msgspec.Struct, frozen=True):
+SET_BY = "set by"
+"""How the reason of a mode begins that an operator has set."""
+
+
+class ClientTimeout(msgspec.Struct, frozen=True):
     """How a client waits: `hold` is the longest (seconds) that one answer to it may be held, `retry_after` says
     whether it understands that header on an unfinished object."""
 
@@ -122,7 +128,7 @@ def explain_mode(asked: AuthorizationMode, account: Account) -> Settled:
     return Settled(mode, f"known client ({client.marker.rstrip('/')}): {client.why}")
 
 
-def patience(user_agent: str, configured: float) -> Patience:
+def client_timeout(user_agent: str, configured: float) -> ClientTimeout:
     """How long (seconds) answers to this client are held.
 
     `configured` is `[acme] hold`: below the default it is a limit for every client (a proxy in front gives up early);
@@ -130,9 +136,9 @@ def patience(user_agent: str, configured: float) -> Patience:
     """
     client = client_of(user_agent)
     if client is None:
-        return Patience(configured)
+        return ClientTimeout(configured)
     hold = client.hold if configured >= DEFAULT_HOLD else min(client.hold, configured)
-    return Patience(hold, client.retry_after)
+    return ClientTimeout(hold, client.retry_after)
 
 
 def waits_for_upstream(order: Order, asked: AuthorizationMode) -> bool:

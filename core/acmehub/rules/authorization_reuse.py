@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, ChallengeType, Event, EventKind
 from acmehub.models.identifiers import canonical
-from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, ChallengeType, Event
 from acmehub.rules.orders import OrderBundle, settle
 
 LEAST = timedelta(hours=1)  # what is over sooner would leave the client no time for its CSR
@@ -41,12 +41,12 @@ def recalled(
                 expires=min(proof.expires, proof.validated + remember),
             )
             detail = f"{item.identifier.value}: {proof.answered.value} of {proof.validated:%Y-%m-%d %H:%M} UTC"
-            events.append(Event(order_id=bundle.order.id, at=now, what="proof remembered", detail=detail))
+            events.append(Event(order_id=bundle.order.id, at=now, kind=EventKind.AUTHORIZATION_REUSED, detail=detail))
         authorizations.append(item)
     if not events:
         return bundle, ()
     end = min(bundle.order.expires, *(item.expires for item in authorizations))
-    order = replace(bundle.order, expires=end, give_up_at=min(bundle.order.give_up_at, end))
+    order = replace(bundle.order, expires=end, deadline=min(bundle.order.deadline, end))
     return settle(OrderBundle(order, tuple(authorizations)), now), tuple(events)
 
 

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from acmehub.models.identifiers import Identifier
 from acmehub.rules.csr import (
     UNREADABLE,
     CheckedCsr,
@@ -21,7 +22,6 @@ from acmehub.rules.csr import (
     listed,
     wanted_names,
 )
-from acmehub.models.identifiers import Identifier
 from acmehub.rules.keys import PublicKey, key_flaw, spki_of
 from acmehub.rules.renewal import cert_id_of
 

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.x509.oid import ExtensionOID, NameOID, SignatureAlgorithmOID
 
 from acmehub.models.identifiers import Identifier, is_address
+from acmehub.models.problems import Problem, ProblemType
 from acmehub.rules.jws import jwk_of
 from acmehub.rules.keys import PublicKey, key_flaw, spki_of, weakness
 from acmehub.rules.names import shown
-from acmehub.models.problems import Problem, ProblemType
 
 _HASHES = frozenset({"sha256", "sha384", "sha512"})
 _HARMLESS = frozenset(  # extensions that may be critical: what a CA makes of them is its own affair

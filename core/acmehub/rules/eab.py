@@ -14,9 +14,9 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.rules.jws import canonical_jwk, encode_base64url, malformed, read_flattened, text_member, unique_members
 from acmehub.models import AccountStatus, Actor, Principal, Role, Token, TokenState
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.rules.jws import canonical_jwk, encode_base64url, malformed, read_flattened, text_member, unique_members
 
 MAC_ALGORITHMS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 HMAC_KEY_BYTES = 32

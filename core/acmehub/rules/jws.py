@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from acmehub.rules.keys import CURVES, AccountKey, PublicKey, ed25519_flaw, key_flaw, spki_of
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.rules.keys import CURVES, AccountKey, PublicKey, ed25519_flaw, key_flaw, spki_of
 
 ALGORITHMS: tuple[str, ...] = ("RS256", "ES256", "ES384", "ES512", "EdDSA")
 MAX_BODY = 64 * 1024

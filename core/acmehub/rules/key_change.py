@@ -7,9 +7,18 @@ import json
 
 import msgspec
 
-from acmehub.rules.jws import Jws, canonical_jwk, load_key, malformed, parse_without_nonce, thumbprint, unique_members, verify
 from acmehub.models.problems import Problem
 from acmehub.models.wire import KeyChange
+from acmehub.rules.jws import (
+    Jws,
+    canonical_jwk,
+    load_key,
+    malformed,
+    parse_without_nonce,
+    thumbprint,
+    unique_members,
+    verify,
+)
 
 _KEY_CHANGE = msgspec.json.Decoder(KeyChange)
 

@@ -12,8 +12,6 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.rules.challenges import challenges_of
-from acmehub.models.identifiers import Identifier, base_name, canonical, is_wildcard, name_set
 from acmehub.models import (
     Actor,
     Authorization,
@@ -22,12 +20,15 @@ from acmehub.models import (
     Certificate,
     ChallengeType,
     Event,
+    EventKind,
     Order,
     OrderStatus,
     Stage,
     TxtRecord,
 )
+from acmehub.models.identifiers import Identifier, base_name, canonical, is_wildcard, name_set
 from acmehub.models.problems import Problem, ProblemDocument, ProblemType
+from acmehub.rules.challenges import challenges_of
 
 ORDER_MOVES: dict[OrderStatus, frozenset[OrderStatus]] = {
     OrderStatus.PENDING: frozenset({OrderStatus.READY, OrderStatus.INVALID}),
@@ -57,8 +58,8 @@ STAGE_MOVES: dict[Stage, frozenset[Stage]] = {
     Stage.ORDERING: frozenset({Stage.AUTHORIZING, Stage.AUTHORIZED, Stage.FAILED, Stage.DONE}),  # it may be ready
     Stage.AUTHORIZING: frozenset({Stage.PUBLISHING, Stage.VALIDATING, Stage.AUTHORIZED, Stage.DOWNLOADING}) | _EARLY,
     Stage.PUBLISHING: frozenset({Stage.PROPAGATING}) | _EARLY,
-    Stage.PROPAGATING: frozenset({Stage.TRIGGERING}) | _EARLY,
-    Stage.TRIGGERING: frozenset({Stage.VALIDATING}) | _EARLY,
+    Stage.PROPAGATING: frozenset({Stage.RESPONDING}) | _EARLY,
+    Stage.RESPONDING: frozenset({Stage.VALIDATING}) | _EARLY,
     Stage.VALIDATING: frozenset({Stage.AUTHORIZED}) | _EARLY,
     Stage.AUTHORIZED: frozenset({Stage.FINALIZING}) | _EARLY,  # a signing authority goes straight to done
     Stage.FINALIZING: frozenset({Stage.ISSUING, Stage.DOWNLOADING}) | _AGAIN,
@@ -81,7 +82,7 @@ class Lifetimes(msgspec.Struct, frozen=True):
     """How long things live: the client's order, the hub's efforts for it, what the hub has seen proven (0: not)."""
 
     order: timedelta = timedelta(days=7)
-    efforts: timedelta = timedelta(hours=24)
+    issuance_timeout: timedelta = timedelta(hours=24)
     remember: timedelta = timedelta()
 
 
@@ -183,7 +184,7 @@ def open_order(
         authority_id=authority_id,
         stage=Stage.AUTHORIZED if signing else Stage.ORDERING,
         run_at=None if waits else now,
-        give_up_at=min(expires, now + lifetimes.efforts),
+        deadline=min(expires, now + lifetimes.issuance_timeout),
     )
     authorizations = tuple(
         Authorization(
@@ -242,7 +243,7 @@ def approve(bundle: OrderBundle, now: datetime) -> Change:
     )
     order = replace(with_status(order, OrderStatus.READY), mode=AuthorizationMode.PREAPPROVED)
     event = Event(
-        order_id=order.id, at=now, what="approved", detail="the upstream validated before the client answered"
+        order_id=order.id, at=now, kind=EventKind.APPROVED, detail="the upstream validated before the client answered"
     )
     return Change(order=order, authorizations=approved, events=(event,))
 
@@ -266,7 +267,10 @@ def answer(bundle: OrderBundle, authorization_id: str, challenge: ChallengeType,
         order = replace(order, run_at=now, attempts=0)
     after = settle(OrderBundle(order, _swap(bundle.authorizations, answered)), now)
     event = Event(
-        order_id=order.id, at=now, what="challenge answered", detail=f"{challenge.value} for {target.identifier.value}"
+        order_id=order.id,
+        at=now,
+        kind=EventKind.CHALLENGE_ANSWERED,
+        detail=f"{challenge.value} for {target.identifier.value}",
     )
     return Change(order=after.order, authorizations=_changed(bundle, after), events=(event,))
 
@@ -279,7 +283,7 @@ def verified(bundle: OrderBundle, authorization_id: str, now: datetime, remember
     proven = with_authorization_status(target, AuthorizationStatus.VALID, now)
     proven = replace(proven, expires=max(proven.expires, now + remember))
     after = settle(OrderBundle(bundle.order, _swap(bundle.authorizations, proven)), now)
-    event = Event(order_id=bundle.order.id, at=now, what="proof seen", detail=target.identifier.value)
+    event = Event(order_id=bundle.order.id, at=now, kind=EventKind.VALIDATED, detail=target.identifier.value)
     return Change(order=after.order, authorizations=_changed(bundle, after), events=(event,))
 
 
@@ -299,7 +303,7 @@ def finalize(bundle: OrderBundle, csr: bytes, now: datetime, lease: Lease | None
         order = replace(order, run_at=now)
         if lease is not None and (order.lease_until is None or order.lease_until <= now):
             order = replace(order, lease_owner=lease.owner, lease_until=lease.until, fence=order.fence + 1)
-    return Change(order=order, events=(Event(order_id=order.id, at=now, what="finalize requested"),))
+    return Change(order=order, events=(Event(order_id=order.id, at=now, kind=EventKind.FINALIZE_REQUESTED),))
 
 
 def _why_not_ready(order: Order, now: datetime) -> str:
@@ -322,7 +326,7 @@ def issued(order: Order, certificate: Certificate, now: datetime) -> Change:
         lease_owner=None,
         lease_until=None,
     )
-    event = Event(order_id=order.id, at=now, what="certificate issued", detail=f"serial {certificate.serial}")
+    event = Event(order_id=order.id, at=now, kind=EventKind.CERTIFICATE_ISSUED, detail=f"serial {certificate.serial}")
     return Change(order=done, certificate=certificate, events=(event,), withdraw=True)
 
 
@@ -341,7 +345,7 @@ def failed(bundle: OrderBundle, problem: ProblemDocument, now: datetime) -> Chan
         for item in bundle.authorizations
         if item.status is AuthorizationStatus.PENDING
     )
-    event = Event(order_id=order.id, at=now, what="order failed", detail=problem.detail)
+    event = Event(order_id=order.id, at=now, kind=EventKind.ORDER_FAILED, detail=problem.detail)
     return Change(order=order, authorizations=authorizations, events=(event,), withdraw=True)
 
 

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 import msgspec
 from cryptography import x509
 
+from acmehub.models import Campaign, Certificate
 from acmehub.rules.csr import UNREADABLE
 from acmehub.rules.jws import decode_base64url, encode_base64url
-from acmehub.models import Campaign, Certificate
 from acmehub.rules.scopes import match_rule
 
 MOST_SERIAL_OCTETS = 21  # RFC 5280 section 4.1.2.2: 20, and one for the sign

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from acmehub.rules.eab import may_use
-from acmehub.models.identifiers import Identifier, canonical, is_address, is_wildcard, labels
 from acmehub.models import ManagedChallenge, Principal, Role, RoleAssignment, Token
-from acmehub.rules.names import shown, syntax_flaw
+from acmehub.models.identifiers import Identifier, canonical, is_address, is_wildcard, labels
 from acmehub.models.problems import Problem, ProblemType, Subproblem, gathered, subproblem
+from acmehub.rules.eab import may_use
+from acmehub.rules.names import shown, syntax_flaw
 
 Labels = tuple[str, ...]
 

@@ -32,7 +32,7 @@ class SteadyClock:
         return self._clock.monotonic()
 
 
-class Looks:
+class PollCounts:
     """How often this process has looked at what others work on: paces the polling, and matters for nothing else."""
 
     def __init__(self) -> None:
@@ -47,9 +47,9 @@ class Looks:
         return count
 
 
-def jittered(seconds: float, chance: random.Random) -> float:
+def jittered(seconds: float, rng: random.Random) -> float:
     """`seconds` and up to a fifth more: never earlier than asked."""
-    return seconds * chance.uniform(1.0, 1.2)
+    return seconds * rng.uniform(1.0, 1.2)
 
 
 def back_off(attempts: int, retry_after: float | None = None, *, longest: float = 300.0) -> float:

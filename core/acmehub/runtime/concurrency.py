@@ -8,7 +8,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-async def gather_some(verb: Callable[[T], Awaitable[R]], items: Iterable[T], at_once: int) -> list[R]:
+async def gather_limited(verb: Callable[[T], Awaitable[R]], items: Iterable[T], at_once: int) -> list[R]:
     """The results of `verb`, in order; when all are done and one of them has failed, the first failure is raised."""
     gate = asyncio.Semaphore(at_once)
 

@@ -5,9 +5,9 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from acmehub.models import OrderStatus
-from acmehub.rules.orders import Change, OrderBundle, failed
-from acmehub.ports.store import Store
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.store import Store
+from acmehub.rules.orders import Change, OrderBundle, failed
 
 _OPEN = (OrderStatus.PENDING, OrderStatus.READY)
 _AT_ONCE = 100

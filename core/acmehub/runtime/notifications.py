@@ -21,7 +21,7 @@ class NamedNotifier(msgspec.Struct, frozen=True):
     notifier: Notifier
 
 
-class Newsroom:
+class Notifications:
     """Takes part by the news hooks, like any plugin. A delivery that fails is logged and holds nothing up."""
 
     def __init__(self, notifiers: Sequence[NamedNotifier]) -> None:

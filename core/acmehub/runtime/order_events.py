@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Notice:
+class Subscription:
     """One listener's view of an order: `wait` returns when something was posted since the last `wait`, or in time."""
 
     def __init__(self) -> None:
@@ -30,17 +30,17 @@ class Notice:
         return True
 
 
-class Bulletin:
+class OrderEvents:
     """Notices by order id; `post` is what a `Store` subscription calls."""
 
     def __init__(self) -> None:
-        self._notices: dict[str, set[Notice]] = {}
+        self._notices: dict[str, set[Subscription]] = {}
         self._count = 0
 
     @contextmanager
-    def listen(self, order_id: str) -> Iterator[Notice]:
+    def listen(self, order_id: str) -> Iterator[Subscription]:
         """Listen before you read, so that nothing falls between reading and waiting."""
-        notice = Notice()
+        notice = Subscription()
         listeners = self._notices.setdefault(order_id, set())
         listeners.add(notice)
         self._count += 1

@@ -31,14 +31,14 @@ AUTHORITY_ACCOUNT_KEY = "authority.account_key"
 MANAGED_CHALLENGE_SETTINGS = "managed_challenge.settings"
 
 
-class AuthorityInstance(msgspec.Struct, frozen=True):
+class AuthorityObject(msgspec.Struct, frozen=True):
     """A stored authority and the object that speaks for it."""
 
     row: Authority
     object: CertificateAuthority
 
 
-class ProviderInstance(msgspec.Struct, frozen=True):
+class ProviderObject(msgspec.Struct, frozen=True):
     """A stored managed challenge and the object that writes its records."""
 
     row: ManagedChallenge
@@ -67,7 +67,7 @@ class _Rows(Generic[R]):
         return self._by_id[id]
 
 
-class Instances:
+class PluginObjects:
     """The objects in use; one per hub. Every verb raises `Missing` for an unknown row, and `PluginError`,
     `SettingsError` or `VaultError` for one that cannot be brought to life."""
 
@@ -78,12 +78,12 @@ class Instances:
         self._context = context
         self._authority_rows = _Rows(store.authorities, "authority")
         self._challenge_rows = _Rows(store.managed_challenges, "managed challenge")
-        self._authorities: dict[str, AuthorityInstance] = {}
-        self._providers: dict[str, ProviderInstance] = {}
+        self._authorities: dict[str, AuthorityObject] = {}
+        self._providers: dict[str, ProviderObject] = {}
         self._closes: list[Closes] = []  # also those that were replaced, as an exchange of theirs may be under way
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def authority(self, authority_id: str, read: Authority | None = None) -> AuthorityInstance:
+    async def authority(self, authority_id: str, read: Authority | None = None) -> AuthorityObject:
         """The authority as it is stored now; on first use its settings are completed, sealed and stored.
 
         `read` is its row, for who has just read it.
@@ -95,7 +95,7 @@ class Instances:
         async with self._locks[authority_id]:
             return await self._revive(await self._authority_rows.get(authority_id))
 
-    async def provider(self, managed_challenge_id: str) -> ProviderInstance:
+    async def provider(self, managed_challenge_id: str) -> ProviderObject:
         """The DNS provider of a managed challenge as it is stored now."""
         row = await self._challenge_rows.get(managed_challenge_id)
         kept = self._providers.get(row.id)
@@ -104,7 +104,7 @@ class Instances:
         made = self._make(self._registry.dns_providers, row, MANAGED_CHALLENGE_SETTINGS)
         if not isinstance(made, DnsProvider):
             raise SettingsError(f"plugin {row.plugin!r} gave an object that is no DNS provider")
-        instance = ProviderInstance(row, made)
+        instance = ProviderObject(row, made)
         self._providers[row.id] = instance
         return instance
 
@@ -147,17 +147,17 @@ class Instances:
         for made in closes:
             await made.aclose()
 
-    async def _revive(self, row: Authority) -> AuthorityInstance:
+    async def _revive(self, row: Authority) -> AuthorityObject:
         """An instance of `row`, with completed settings; called with the authority's lock."""
         kept = self._authorities.get(row.id)
         if kept is not None and kept.row.sealed_settings == row.sealed_settings and kept.row.plugin == row.plugin:
-            instance = AuthorityInstance(row, kept.object)  # only its account or its name has changed
+            instance = AuthorityObject(row, kept.object)  # only its account or its name has changed
         else:
             instance = await self._complete(row)
         self._authorities[row.id] = instance
         return instance
 
-    async def _complete(self, row: Authority) -> AuthorityInstance:
+    async def _complete(self, row: Authority) -> AuthorityObject:
         made = self._make(self._registry.authorities, row, AUTHORITY_SETTINGS)
         if isinstance(made, CompletesSettings):
             completed = await made.complete()
@@ -173,9 +173,9 @@ class Instances:
                 if row.sealed_settings != sealed:  # another process has completed them: its values hold
                     return await self._complete(row)
                 made = self._make(self._registry.authorities, row, AUTHORITY_SETTINGS)
-        return AuthorityInstance(row, made)
+        return AuthorityObject(row, made)
 
-    async def _register(self, instance: AuthorityInstance) -> AuthorityInstance:
+    async def _register(self, instance: AuthorityObject) -> AuthorityObject:
         authority, row = instance.object, instance.row
         if not isinstance(authority, RelayAuthority):
             raise SettingsError(f"authority {row.name!r} ({row.plugin}) signs by itself and has no upstream account")

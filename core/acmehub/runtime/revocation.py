@@ -13,12 +13,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
-from acmehub.rules.chains import serial_text
-from acmehub.rules.csr import UNREADABLE
+from acmehub.models import Actor, Certificate, Event, EventKind
 from acmehub.models.identifiers import base_name, canonical, is_wildcard
-from acmehub.runtime.plugin_objects import Instances
-from acmehub.rules.jws import decode_base64url, jwk_of
-from acmehub.models import Actor, Certificate, Event
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.models.wire import RevokeCert
 from acmehub.ports.authority import (
     RelayAuthority,
     UpstreamAccountLost,
@@ -30,11 +28,13 @@ from acmehub.ports.authority import (
 from acmehub.ports.clock import Clock
 from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Conflict, Missing, Store
-from acmehub.models.problems import Problem, ProblemType
-from acmehub.runtime.plugins import PluginError
+from acmehub.rules.chains import serial_text
+from acmehub.rules.csr import UNREADABLE
+from acmehub.rules.jws import decode_base64url, jwk_of
 from acmehub.runtime.audit import Audit
+from acmehub.runtime.plugin_objects import PluginObjects
+from acmehub.runtime.plugins import PluginError
 from acmehub.runtime.vault import VaultError
-from acmehub.models.wire import RevokeCert
 
 CLIENT_REASONS = (0, 1, 3, 4, 5, 9, 10)
 """RFC 5280 section 5.3.1, without what only a CA may say of itself (2), what can be taken back (6, 8), and 7, which is
@@ -51,11 +51,11 @@ _UNUSABLE = (Missing, PluginError, SettingsError, VaultError)
 class RevocationService:
     """Verbs for clients raise Problems; `revoke`, for operators, the authority's own errors."""
 
-    def __init__(self, store: Store, instances: Instances, clock: Clock, holding: timedelta) -> None:
+    def __init__(self, store: Store, plugin_objects: PluginObjects, clock: Clock, remembered: timedelta) -> None:
         self._store = store
-        self._instances = instances
+        self._plugin_objects = plugin_objects
         self._clock = clock
-        self._holding = holding
+        self._remembered = remembered
         self._running: dict[str, asyncio.Task[Certificate]] = {}
 
     async def by_account(self, actor: Actor, asked: RevokeCert) -> Certificate:
@@ -114,7 +114,7 @@ class RevocationService:
         now = self._clock.now()
         wanted = {(canonical(base_name(name)), is_wildcard(name)) for name in certificate.names}
         held = await self._store.orders.held(
-            actor.account.id, [name for name, _wildcard in wanted], now - self._holding
+            actor.account.id, [name for name, _wildcard in wanted], now - self._remembered
         )
         return wanted <= {(canonical(item.identifier.value), item.wildcard) for item, _ in held if item.expires > now}
 
@@ -161,22 +161,24 @@ class RevocationService:
         revoked = await self._note(certificate, reason)
         words = "no reason given" if reason is None else f"reason {reason}"
         await self._audit(actor, certificate, words)
-        event = Event(order_id=certificate.order_id, at=self._clock.now(), what="certificate revoked", detail=words)
+        event = Event(
+            order_id=certificate.order_id, at=self._clock.now(), kind=EventKind.CERTIFICATE_REVOKED, detail=words
+        )
         await self._store.records.note([event])
         return revoked
 
     async def _pass_on(self, certificate: Certificate, reason: int | None) -> None:
         authority_id = certificate.authority_id
         leaf = _leaf(certificate).public_bytes(Encoding.DER)
-        authority = (await self._instances.authority(authority_id)).object
+        authority = (await self._plugin_objects.authority(authority_id)).object
         if not isinstance(authority, RelayAuthority):
             await authority.revoke_signed(leaf, reason)
             return
-        account = await self._instances.account(authority_id)
+        account = await self._plugin_objects.account(authority_id)
         try:
             await authority.revoke(account, leaf, reason)
         except UpstreamAccountLost:
-            await self._instances.forget_account(authority_id, account.url)
+            await self._plugin_objects.forget_account(authority_id, account.url)
             raise
         except UpstreamRefused as refusal:
             if refusal.problem.type != ProblemType.ALREADY_REVOKED.urn:

@@ -19,8 +19,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from acmehub.config import Config, ConfigError
 from acmehub.app.hub import Hub
+from acmehub.config import Config, ConfigError
 from acmehub.models.identifiers import Identifier, canonical
 from acmehub.ports.authority import IssueRequest, SigningAuthority, UpstreamError
 from acmehub.ports.clock import Clock
@@ -181,7 +181,7 @@ class OwnCertificate:
                 f"$.tls: mode auto needs the authority {name!r}: acmehub authority add {name} --plugin ca_local, "
                 "or set tls.mode to files or off"
             )
-        instance = await self._hub.instances.authority(rows[0].id)
+        instance = await self._hub.plugin_objects.authority(rows[0].id)
         if not isinstance(instance.object, SigningAuthority):
             raise ConfigError(f"$.tls.authority: {name!r} ({rows[0].plugin}) does not sign by itself")
         return instance.object

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from acmehub.config import Limits
 from acmehub.models.problems import ProblemDocument, ProblemType
-from acmehub.serving.write_coalescing import GatheringTransport
+from acmehub.serving.write_coalescing import CoalescingTransport
 
 Scope = Any
 Receive = Callable[[], Awaitable[Any]]
@@ -55,7 +55,7 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             self._ending = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            self._gathering = GatheringTransport(transport, self.loop)
+            self._gathering = CoalescingTransport(transport, self.loop)
             super().connection_made(self._gathering)
             self._wait()
 

@@ -13,21 +13,21 @@ import msgspec
 import uvicorn
 import uvloop
 
-from acmehub.config import Config
-from acmehub.runtime.crash_points import FaultPoints
-from acmehub.acme.server import create_app
+from acmehub.app.asgi import create_app
 from acmehub.app.hub import Hub, build_hub
+from acmehub.config import Config
+from acmehub.runtime.crash_points import CrashPoints
 from acmehub.serving.certificates import OwnCertificate, ServingCertificate, keep_fresh, serving_certificate
+from acmehub.serving.last_url import note_url
 from acmehub.serving.protocol import limited_protocol
 from acmehub.serving.sockets import bind
-from acmehub.serving.last_url import note_url
 
 GRACE_SECONDS = 10
 
 Announce = Callable[[str, str], None]
 
 
-def run_serve(config: Config, *, worker: bool, migrate: bool, faults: FaultPoints, announce: Announce) -> None:
+def run_serve(config: Config, *, worker: bool, migrate: bool, crash_points: CrashPoints, announce: Announce) -> None:
     """Serve ACME until SIGTERM or SIGINT; with `worker`, fulfil orders too.
 
     `announce` is called once, when requests are answered, with the hub's URL and the file with the root that clients
@@ -41,7 +41,7 @@ def run_serve(config: Config, *, worker: bool, migrate: bool, faults: FaultPoint
             real = listening.getsockname()[1]
             config = msgspec.structs.replace(config, listen=f"{config.listen.removesuffix(':0')}:{real}")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(config, listening, worker, migrate, faults, announce))
+            runner.run(_serve(config, listening, worker, migrate, crash_points, announce))
 
 
 def _allow_many_connections() -> None:
@@ -58,16 +58,16 @@ def _spare_collections() -> None:
     gc.set_threshold(20_000, 50, 50)
 
 
-def run_worker(config: Config, *, migrate: bool, faults: FaultPoints, announce: Callable[[], None]) -> None:
+def run_worker(config: Config, *, migrate: bool, crash_points: CrashPoints, announce: Callable[[], None]) -> None:
     """Fulfil orders until SIGTERM or SIGINT; raises as `run_serve`."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(config, migrate, faults, announce))
+        runner.run(_work(config, migrate, crash_points, announce))
 
 
 async def _serve(
-    config: Config, listening: socket.socket, worker: bool, migrate: bool, faults: FaultPoints, announce: Announce
+    config: Config, listening: socket.socket, worker: bool, migrate: bool, crash_points: CrashPoints, announce: Announce
 ) -> None:
-    hub = build_hub(config, faults=faults)
+    hub = build_hub(config, crash_points=crash_points)
     reload = asyncio.Event()
     with on_signals({signal.SIGTERM: hub.stop, signal.SIGINT: hub.stop, signal.SIGHUP: reload.set}):
         async with hub.running(serve=True, worker=worker, migrate=migrate):
@@ -86,8 +86,8 @@ async def _serve(
                     keeper.cancel()
 
 
-async def _work(config: Config, migrate: bool, faults: FaultPoints, announce: Callable[[], None]) -> None:
-    hub = build_hub(config, faults=faults)
+async def _work(config: Config, migrate: bool, crash_points: CrashPoints, announce: Callable[[], None]) -> None:
+    hub = build_hub(config, crash_points=crash_points)
     with on_signals({signal.SIGTERM: hub.stop, signal.SIGINT: hub.stop}):
         async with hub.running(worker=True, migrate=migrate):
             announce()

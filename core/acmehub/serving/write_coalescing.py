@@ -9,7 +9,7 @@ from typing import Any
 _MOST_HELD = 65536  # bytes; beyond, the transport's own flow control has to see them
 
 
-class GatheringTransport(asyncio.Transport):
+class CoalescingTransport(asyncio.Transport):
     """Wraps a transport; only writing, closing and aborting differ from it."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:

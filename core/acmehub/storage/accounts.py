@@ -6,9 +6,9 @@ from acmehub.models import Account, Actor, Principal, Token
 from acmehub.ports.store import Conflict, Missing
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.versioned_cache import Kept
 from acmehub.storage.resources import BUMP, replace_row
 from acmehub.storage.statements import Sql, Unit
+from acmehub.storage.versioned_cache import VersionedCache
 
 Versions = tuple[int, int, int]
 
@@ -25,7 +25,7 @@ class SqlAccounts:
         self._account = Codec(Account, "account", dialect)
         self._token = Codec(Token, "token", dialect)
         self._principal = Codec(Principal, "principal", dialect)
-        self._actors: Kept[Versions, Actor] = Kept()
+        self._actors: VersionedCache[Versions, Actor] = VersionedCache()
         account, token, principal = self._account, self._token, self._principal
         self._fields = tuple(name for name in account.fields if name not in ("id", "version"))
         joined = (

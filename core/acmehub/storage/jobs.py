@@ -5,7 +5,7 @@ from datetime import datetime
 from acmehub.models import Authorization, Order
 from acmehub.rules.orders import Lease, OrderBundle
 from acmehub.storage.codec import Codec, read_time, time_value
-from acmehub.storage.statements import Dialect, Sql, Together, Unit
+from acmehub.storage.statements import Batch, Dialect, Sql, Unit
 
 _GROUP = 16
 
@@ -59,7 +59,7 @@ class JobRows:
 
     def renew(self, order_id: str, fence: int, until: datetime) -> Unit[bool]:
         """Whether the lease was still held with this fence, and is now until `until`."""
-        rows = yield Together((self._renew(time_value(self._dialect, until), order_id, fence),), whole=True)
+        rows = yield Batch((self._renew(time_value(self._dialect, until), order_id, fence),), whole=True)
         return bool(rows)
 
     def next_due(self) -> Unit[datetime | None]:

@@ -5,11 +5,11 @@ from typing import Any
 
 from piccolo.query.methods.select import Select
 
-from acmehub.models.identifiers import canonical
 from acmehub.models import Authorization, AuthorizationMode, Order, OrderStatus
+from acmehub.models.identifiers import canonical
 from acmehub.storage import tables
-from acmehub.storage.piccolo_engine import built
 from acmehub.storage.codec import Codec, time_value
+from acmehub.storage.piccolo_engine import built
 from acmehub.storage.statements import Dialect, Sql, Unit
 
 _OPEN = "stage NOT IN ('done', 'failed')"

@@ -17,9 +17,9 @@ from piccolo.apps.migrations.tables import Migration
 from piccolo.conf.apps import MigrationModule
 
 from acmehub.storage import migrations
-from acmehub.storage.piccolo_engine import bound, transaction
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.piccolo_app import APP_CONFIG
+from acmehub.storage.piccolo_engine import bound, transaction
 from acmehub.storage.statements import Dialect
 
 APP = APP_CONFIG.app_name

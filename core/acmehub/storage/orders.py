@@ -9,18 +9,18 @@ from datetime import datetime
 from msgspec import structs
 
 from acmehub.models import Authorization, AuthorizationMode, Event, Order, OrderStatus, TxtRecord
-from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Fenced, Missing
+from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.storage.certificates import CertificateRows
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.jobs import JobRows
-from acmehub.storage.versioned_cache import Kept
 from acmehub.storage.listing import OrderLists
 from acmehub.storage.records import EventRows
 from acmehub.storage.retention import Retention
-from acmehub.storage.statements import Changed, Sql, Statement, Together, Unit
+from acmehub.storage.statements import Batch, Changed, Sql, Statement, Unit
+from acmehub.storage.versioned_cache import VersionedCache
 
 Rule = Callable[[OrderBundle], Change]
 
@@ -40,7 +40,7 @@ class SqlOrders:
         self._retention = Retention(driver.dialect)
         self._lists = OrderLists(driver.dialect, self._order, self._authorization)
         order, authorization = self._order, self._authorization
-        self._kept: Kept[int, OrderBundle] = Kept()
+        self._kept: VersionedCache[int, OrderBundle] = VersionedCache()
         self._version = Sql("SELECT version FROM orders WHERE id = $1")
         self._lock = Sql("SELECT version FROM orders WHERE id = $1 {lock}")
         self._row = Sql("SELECT {columns} FROM orders WHERE id = $1", columns=order.columns)
@@ -81,7 +81,7 @@ class SqlOrders:
             steps.append(self._authorization.insert.many(rows))
         if events:
             steps.append(self._events.insert(events))
-        yield Together(tuple(steps), whole=True)
+        yield Batch(tuple(steps), whole=True)
 
     async def get(self, order_id: str) -> OrderBundle | None:
         """See `Orders.get`: one statement, so that order and authorizations are of one moment."""
@@ -148,7 +148,7 @@ class SqlOrders:
             woken = yield from self._wake_waiting(order)
         if change.withdraw and not change.records:
             steps.append(self._withdraw(order.id))
-        yield Together(tuple(steps))
+        yield Batch(tuple(steps))
         if change.withdraw and change.records:
             yield self._withdraw(order.id)
         yield Changed((order.id, *woken))

@@ -6,7 +6,7 @@ from datetime import datetime
 from acmehub.models import AuditEntry, Event
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.statements import Sql, Statement, Together, Unit
+from acmehub.storage.statements import Batch, Sql, Statement, Unit
 
 
 class EventRows:
@@ -51,7 +51,7 @@ class SqlRecords:
             await self._driver.write(self._note, events)
 
     def _note(self, events: Sequence[Event]) -> Unit[None]:
-        yield Together((self._events.insert(events),), whole=True)
+        yield Batch((self._events.insert(events),), whole=True)
 
     async def timeline(self, order_id: str) -> Sequence[Event]:
         """See `Records.timeline`."""
@@ -62,7 +62,7 @@ class SqlRecords:
         await self._driver.write(self._append, entry)
 
     def _append(self, entry: AuditEntry) -> Unit[None]:
-        yield Together((self._audit.insert(*self._audit.row(entry)),), whole=True)
+        yield Batch((self._audit.insert(*self._audit.row(entry)),), whole=True)
 
     async def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
         """See `Records.audited`."""
@@ -87,7 +87,7 @@ class SqlUsedNonces:
         return await self._driver.write(self._use, nonce, expires)
 
     def _use(self, nonce: str, expires: datetime) -> Unit[bool]:
-        rows = yield Together((self._USE(nonce, time_value(self._driver.dialect, expires)),), whole=True)
+        rows = yield Batch((self._USE(nonce, time_value(self._driver.dialect, expires)),), whole=True)
         return bool(rows)
 
     async def prune(self, now: datetime) -> None:
@@ -95,4 +95,4 @@ class SqlUsedNonces:
         await self._driver.write(self._prune, now)
 
     def _prune(self, now: datetime) -> Unit[None]:
-        yield Together((self._PRUNE(time_value(self._driver.dialect, now)),), whole=True)
+        yield Batch((self._PRUNE(time_value(self._driver.dialect, now)),), whole=True)

@@ -9,7 +9,7 @@ from acmehub.models import Authority, Campaign, ManagedChallenge, Model, Princip
 from acmehub.ports.store import Conflict
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.statements import Sql, Together, Unit
+from acmehub.storage.statements import Batch, Sql, Unit
 
 R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
 N = TypeVar("N", bound=Model)
@@ -77,7 +77,7 @@ class SqlResources(Generic[R]):
         await self._driver.write(self._add, item)
 
     def _add(self, item: R) -> Unit[None]:
-        yield Together((self._codec.insert(*self._codec.row(item)), BUMP(self._table)), whole=True)
+        yield Batch((self._codec.insert(*self._codec.row(item)), BUMP(self._table)), whole=True)
 
     async def replace(self, item: R) -> R:
         """See `Resources.replace`."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from acmehub.storage.codec import time_value
-from acmehub.storage.statements import Dialect, Sql, Together, Unit
+from acmehub.storage.statements import Batch, Dialect, Sql, Unit
 
 _PARTS = (  # in the order that the foreign keys allow
     "DELETE FROM certificate_name WHERE certificate_id IN (SELECT id FROM certificate WHERE order_id = $1)",
@@ -34,4 +34,4 @@ class Retention:
 
     def forget(self, order_ids: tuple[str, ...]) -> Unit[None]:
         """Delete them."""
-        yield Together(tuple(part.many([(id,) for id in order_ids]) for part in self._parts))
+        yield Batch(tuple(part.many([(id,) for id in order_ids]) for part in self._parts))

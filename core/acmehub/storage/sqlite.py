@@ -26,9 +26,9 @@ class SqliteDriver:
     dialect = Dialect.SQLITE
     shared = False
 
-    def __init__(self, path: Path, *, patience: float = 30.0, poll: float = 0.5) -> None:
+    def __init__(self, path: Path, *, busy_timeout: float = 30.0, poll: float = 0.5) -> None:
         self._path = path
-        self._patience = patience
+        self._busy_timeout = busy_timeout
         self._poll = poll
         self._serving = FileLock(path.with_name(path.name + ".serve.lock"))
         self._callbacks: dict[object, Callable[[str], None]] = {}
@@ -52,7 +52,7 @@ class SqliteDriver:
             raise self._unavailable(error) from error
         try:
             connection.execute("PRAGMA foreign_keys = OFF")  # so that a migration can rebuild a table
-            with patient(connection, self._patience):
+            with patient(connection, self._busy_timeout):
                 yield SqliteSchema(connection)
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
@@ -73,7 +73,7 @@ class SqliteDriver:
             self._serving.release()
             raise self._unavailable(error) from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="acmehub-sqlite-read")
-        self._writer = Writer(connection, self._path, self._patience, self._publish)
+        self._writer = Writer(connection, self._path, self._busy_timeout, self._publish)
         if self._callbacks:
             self._schedule()
 
@@ -133,7 +133,7 @@ class SqliteDriver:
     def _read_patiently(self, unit: Unit[T]) -> T:
         assert self._far is not None
         try:
-            with patient(self._far, self._patience):
+            with patient(self._far, self._busy_timeout):
                 return run(self._far, unit, [])
         except sqlite3.Error as error:
             raise translated(error, self._path) or error from error

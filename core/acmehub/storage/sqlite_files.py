@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from acmehub.ports.store import Conflict, StoreError, StoreUnavailable
-from acmehub.storage.statements import Changed, Statement, T, Together, Unit
+from acmehub.storage.statements import Batch, Changed, Statement, T, Unit
 
 _CURES = {
     sqlite3.SQLITE_BUSY: "is locked by another process: end that process, or wait for it",
@@ -77,7 +77,7 @@ def run(connection: sqlite3.Connection, unit: Unit[T], changed: list[str]) -> T:
             rows: list[tuple[object, ...]] = []
             if type(step) is Statement:
                 rows = _execute(connection, step)
-            elif type(step) is Together:
+            elif type(step) is Batch:
                 for statement in step.statements:
                     rows = _execute(connection, statement)
             elif type(step) is Changed:

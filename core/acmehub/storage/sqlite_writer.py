@@ -45,10 +45,12 @@ class _Done(msgspec.Struct):
 class Writer:
     """Owns the writing connection. `published` hears, after each commit, which orders it changed."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, patience: float, published: Callable[[str], None]):
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, busy_timeout: float, published: Callable[[str], None]
+    ):
         self.connection = self._connection = connection
         self._path = path
-        self._patience = patience
+        self._busy_timeout = busy_timeout
         self._published = published
         self._loop = asyncio.get_running_loop()
         self._pending: deque[_Job] = deque()
@@ -237,7 +239,7 @@ class Writer:
 
     def _begin_patiently(self, waiting: int) -> None:
         try:
-            with patient(self._connection, self._patience):
+            with patient(self._connection, self._busy_timeout):
                 self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             self._tell(self._give_up, waiting, error)

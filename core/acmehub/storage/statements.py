@@ -61,7 +61,7 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
     many: bool = False
 
 
-class Together(msgspec.Struct, frozen=True, gc=False):
+class Batch(msgspec.Struct, frozen=True, gc=False):
     """Statements of which none needs what another one does; gives the rows of the last.
 
     An engine behind a network may send them as one. With `whole` they are all that the unit does, so that they may be
@@ -81,7 +81,7 @@ class Changed(msgspec.Struct, frozen=True):
 Rows = Sequence[Any]
 """Rows as the driver has them: each can be indexed and unpacked by position."""
 
-Step = Statement | Together | Changed
+Step = Statement | Batch | Changed
 """What a unit of work may yield."""
 
 Unit = Generator[Step, Rows, T]

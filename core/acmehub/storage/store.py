@@ -8,11 +8,11 @@ from acmehub.ports.store import Accounts, Certificates, Ledger, Orders, Records,
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.txt_records import SqlLedger
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.records import EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import SqlResources
-from acmehub.storage.statements import Sql, Together, Unit
+from acmehub.storage.statements import Batch, Sql, Unit
+from acmehub.storage.txt_records import SqlLedger
 
 _PING = Sql(
     "INSERT INTO revision (name, value) VALUES ('ping', 1) ON CONFLICT (name) DO UPDATE SET value = revision.value + 1"
@@ -70,4 +70,4 @@ class SqlStore:
 
 
 def _ping() -> Unit[None]:
-    yield Together((_PING(),), whole=True)
+    yield Batch((_PING(),), whole=True)

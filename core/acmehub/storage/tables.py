@@ -191,7 +191,7 @@ class Order(Table, tablename="orders", db=DB):
     lease_until = _time(null=True)
     fence = BigInt()
     attempts = Integer()
-    give_up_at = _time()
+    deadline = _time()
     client_profile = _text(null=True)
     preauthorization = Boolean()
 
@@ -215,7 +215,7 @@ class Authorization(Table, tablename="authorization_", db=DB):
     upstream_url = _text(null=True)
     upstream_challenge = _text(null=True)
     upstream_status = _text()
-    triggered = Boolean()
+    responded = Boolean()
 
 
 class TxtRecord(Table, tablename="txt_record", db=DB):
@@ -282,7 +282,7 @@ class Event(Table, tablename="event", db=DB):
     id = BigSerial(primary_key=True)
     order_id = _to(Order)
     at = _time()
-    what = _text()
+    kind = _text()
     detail = _text()
     server = _text()
     seconds = DoublePrecision(default=None, null=True)

@@ -8,7 +8,7 @@ from acmehub.rules.orders import Lease
 from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.resources import replace_row
-from acmehub.storage.statements import Sql, Together, Unit
+from acmehub.storage.statements import Batch, Sql, Unit
 
 _DUE = "coalesce(run_at, created)"
 
@@ -59,7 +59,7 @@ class SqlLedger:
         await self._driver.write(self._remove, record.id)
 
     def _remove(self, record_id: str) -> Unit[None]:
-        yield Together((self._delete(record_id),), whole=True)
+        yield Batch((self._delete(record_id),), whole=True)
 
     async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[TxtRecord]:
         """See `Ledger.claim`; most overdue first."""
@@ -68,7 +68,7 @@ class SqlLedger:
     def _claim_due(self, lease: Lease, now: datetime, limit: int) -> Unit[tuple[TxtRecord, ...]]:
         dialect = self._driver.dialect
         claim = self._claim(lease.owner, time_value(dialect, lease.until), time_value(dialect, now), limit)
-        rows = yield Together((claim,), whole=True)
+        rows = yield Batch((claim,), whole=True)
         records = [self._codec.read(row) for row in rows]
         records.sort(key=lambda record: record.run_at or record.created)
         return tuple(records)

@@ -10,7 +10,7 @@ V = TypeVar("V")
 T = TypeVar("T")
 
 
-class Kept(Generic[V, T]):
+class VersionedCache(Generic[V, T]):
     """Up to `limit` things by id, each with the version it was read at; the oldest go first."""
 
     def __init__(self, limit: int = 4096) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from acmehub.models.identifiers import Identifier, base_name, is_wildcard, name_set
+from acmehub.models.problems import ProblemDocument
 from acmehub.ports.authority import (
     IssuedChain,
     IssueRequest,
@@ -21,7 +22,6 @@ from acmehub.ports.authority import (
     UpstreamUnavailable,
 )
 from acmehub.ports.clock import Clock
-from acmehub.models.problems import ProblemDocument
 from acmehub.testing.fake_ca import FakeCa
 
 When = Literal["before", "after"]

@@ -17,9 +17,9 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from acmehub.models import Account, AccountStatus, AuditEntry, Event, Principal, Token
-from acmehub.rules.orders import Change
+from acmehub.models import Account, AccountStatus, AuditEntry, Event, EventKind, Principal, Token
 from acmehub.ports.store import Conflict, Missing, Store
+from acmehub.rules.orders import Change
 from acmehub.testing.store_jobs_contract import JobsContract
 from acmehub.testing.store_life_contract import LifeContract
 from acmehub.testing.store_orders_contract import OrdersContract
@@ -295,13 +295,13 @@ class CertificatesContract:
     async def test_a_timeline_keeps_its_order_and_any_words(self, store: Store) -> None:
         seed = await sow(store)
         bundle = seed.order()
-        first = an_event(bundle.order, "first")
-        await store.orders.add(bundle, (first, Event(order_id=bundle.order.id, at=NOW, what="second")))
-        odd = Event(order_id=bundle.order.id, at=at(-5), what="third", detail="a\0b \ud800 \U0001f512")
+        first = an_event(bundle.order, EventKind.ORDER_OPENED)
+        await store.orders.add(bundle, (first, Event(order_id=bundle.order.id, at=NOW, kind=EventKind.NOTED)))
+        odd = Event(order_id=bundle.order.id, at=at(-5), kind=EventKind.ORDER_FAILED, detail="a\0b \ud800 \U0001f512")
         await store.records.note((odd,))
         await store.records.note(())
         timeline = await store.records.timeline(bundle.order.id)
-        assert [event.what for event in timeline] == ["first", "second", "third"]
+        assert [event.kind for event in timeline] == [EventKind.ORDER_OPENED, EventKind.NOTED, EventKind.ORDER_FAILED]
         assert timeline[0] == first
         assert "\U0001f512" in timeline[2].detail
         assert await store.records.timeline("another") == ()

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.models import Certificate, OrderStatus, Stage, TxtState
-from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.ports.store import Conflict, Fenced, Store
+from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.testing.store_samples import Seed, a_certificate, an_event, at, sow, unchanged
 
 MakeStore = Callable[[], Store]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from acmehub.models import AuthorizationStatus
+from acmehub.models import AuthorizationStatus, EventKind
 from acmehub.ports.store import Store, StoreUnavailable
 from acmehub.testing.store_samples import an_event, sow
 
@@ -31,7 +31,7 @@ class LifeContract:
         await again.open(serve=True)
         try:
             assert await again.orders.get(bundle.order.id) == bundle
-            assert (await again.records.timeline(bundle.order.id))[0].what == "order made"
+            assert (await again.records.timeline(bundle.order.id))[0].kind is EventKind.ORDER_OPENED
             assert bundle.authorizations[0].status is AuthorizationStatus.PENDING
         finally:
             await again.close()

@@ -16,9 +16,9 @@ from acmehub.models import (
     OrderStatus,
     Stage,
 )
-from acmehub.rules.orders import Change, OrderBundle
-from acmehub.ports.store import Conflict, Fenced, Missing, Store
 from acmehub.models.problems import ProblemDocument
+from acmehub.ports.store import Conflict, Fenced, Missing, Store
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.testing.store_samples import a_certificate, an_event, at, sow, unchanged
 
 MakeStore = Callable[[], Store]
@@ -70,7 +70,7 @@ class OrdersContract:
             lease_until=at(4),
             fence=2**40,
             attempts=3,
-            give_up_at=at(5),
+            deadline=at(5),
         )
         changed = replace(
             one,
@@ -81,7 +81,7 @@ class OrdersContract:
             upstream_url="https://ca.test/a/1",
             upstream_challenge="https://ca.test/ch/1",
             upstream_status="invalid",
-            triggered=True,
+            responded=True,
         )
         event = an_event(order)
         result = await store.orders.apply(

@@ -3,8 +3,8 @@
 from msgspec.structs import replace
 
 from acmehub.models import Certificate
-from acmehub.rules.orders import Change
 from acmehub.ports.store import Store
+from acmehub.rules.orders import Change
 from acmehub.rules.renewal import cert_id
 from acmehub.testing.store_samples import Seed, a_certificate, at, sow
 

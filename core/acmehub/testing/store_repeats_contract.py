@@ -5,8 +5,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from acmehub.models import Order, OrderStatus
-from acmehub.rules.orders import OrderBundle
 from acmehub.ports.store import Store
+from acmehub.rules.orders import OrderBundle
 from acmehub.testing.store_samples import Seed, an_account, at, sow
 
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from acmehub.models.identifiers import Identifier
 from acmehub.models import (
     Account,
     Actor,
@@ -12,6 +11,7 @@ from acmehub.models import (
     AuthorizationMode,
     Certificate,
     Event,
+    EventKind,
     ManagedChallenge,
     Order,
     Principal,
@@ -24,8 +24,9 @@ from acmehub.models import (
     TxtRecord,
     new_id,
 )
-from acmehub.rules.orders import Change, OrderBundle, open_order
+from acmehub.models.identifiers import Identifier
 from acmehub.ports.store import Store
+from acmehub.rules.orders import Change, OrderBundle, open_order
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -107,9 +108,9 @@ def an_account(token: Token, thumbprint: str = "") -> Account:
     )
 
 
-def an_event(order: Order, what: str = "order made") -> Event:
+def an_event(order: Order, kind: EventKind = EventKind.ORDER_OPENED) -> Event:
     """A line of a timeline, with all it can say."""
-    return Event(order_id=order.id, at=NOW, what=what, detail="détail", server="https://ca.test/dir", seconds=0.25)
+    return Event(order_id=order.id, at=NOW, kind=kind, detail="détail", server="https://ca.test/dir", seconds=0.25)
 
 
 def a_certificate(order: Order, created: datetime = NOW) -> Certificate:

@@ -21,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 
+from acmehub.models.problems import ProblemType
 from acmehub.ports.authority import (
     UpstreamAccountLost,
     UpstreamError,
@@ -28,7 +29,6 @@ from acmehub.ports.authority import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from acmehub.models.problems import ProblemType
 from acmehub.upstream.failures import failure, read_problem
 from acmehub.upstream.keys import AccountKey
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from acmehub.models.identifiers import Identifier
+from acmehub.models.problems import URN, ProblemDocument, ProblemType, Subproblem
 from acmehub.ports.authority import (
     UpstreamAccountLost,
     UpstreamError,
@@ -11,7 +12,6 @@ from acmehub.ports.authority import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from acmehub.models.problems import URN, ProblemDocument, ProblemType, Subproblem
 
 _LONGEST_DETAIL = 2000
 _MOST_SUBPROBLEMS = 100

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from acmehub.models import wire
+from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.authority import (
     IssuedChain,
     IssueRequest,
@@ -23,7 +24,6 @@ from acmehub.ports.authority import (
     UpstreamRenewalInfo,
     UpstreamUnavailable,
 )
-from acmehub.models.problems import Problem, ProblemType
 from acmehub.upstream import documents
 from acmehub.upstream.directories import Directories, Directory
 from acmehub.upstream.exchange import Answer, Exchanger

@@ -1,6 +1,6 @@
 """Looking for what a client has to show to prove control of a name (mode `verify`), one module per method."""
 
-from acmehub.validation.validator import Prover
-from acmehub.validation.errors import Unproven
+from acmehub.validation.errors import ValidationFailed
+from acmehub.validation.validator import Validator
 
-__all__ = ["Prover", "Unproven"]
+__all__ = ["ValidationFailed", "Validator"]

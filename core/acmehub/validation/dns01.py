@@ -5,24 +5,24 @@ import hashlib
 
 from acmehub.dns01 import DnsTrouble, Solver
 from acmehub.models.problems import ProblemType
-from acmehub.validation.errors import Unproven
+from acmehub.validation.errors import ValidationFailed
 
 
 async def look(solver: Solver, name: str, key_authorization: str) -> str:
-    """Where the proof for `name` was seen. Raises `Unproven`."""
+    """Where the proof for `name` was seen. Raises `ValidationFailed`."""
     try:
         place, view = await solver.proof(name, record_value(key_authorization))
     except DnsTrouble as error:
-        raise Unproven(ProblemType.DNS, error.detail) from error
+        raise ValidationFailed(ProblemType.DNS, error.detail) from error
     if view.complete:
         return f"{place.name} on {', '.join(view.showing)}"
     if view.blind:
         words = f"no name server of {place.zone} can be asked ({', '.join(view.silent)})"
-        raise Unproven(ProblemType.DNS, words)
+        raise ValidationFailed(ProblemType.DNS, words)
     if view.found:
         words = f"{', '.join(view.lacking)}: the TXT record of {place.name} has another value than the challenge's"
-        raise Unproven(ProblemType.INCORRECT_RESPONSE, words)
-    raise Unproven(ProblemType.DNS, f"{', '.join(view.lacking)}: no TXT record at {place.name}")
+        raise ValidationFailed(ProblemType.INCORRECT_RESPONSE, words)
+    raise ValidationFailed(ProblemType.DNS, f"{', '.join(view.lacking)}: no TXT record at {place.name}")
 
 
 def record_value(key_authorization: str) -> str:

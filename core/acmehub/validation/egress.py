@@ -17,7 +17,7 @@ from acmehub.config import Verify
 from acmehub.dns01 import DnsTrouble
 from acmehub.dns01.resolver import Resolver
 from acmehub.models.problems import ProblemType
-from acmehub.validation.errors import Unproven
+from acmehub.validation.errors import ValidationFailed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -63,7 +63,7 @@ class Connection(msgspec.Struct, frozen=True):
         await asyncio.sleep(0)
 
 
-class Reach:
+class Egress:
     """The networks of `[verify]`. `trail` of its verbs notes each address that is asked, for who gives up waiting."""
 
     def __init__(self, settings: Verify, resolver: Resolver) -> None:
@@ -85,7 +85,7 @@ class Reach:
         return None if allowed else f"{address} is outside the networks that are asked"
 
     async def addresses(self, host: str) -> Sequence[str]:
-        """Where a host (a name, or an address) may be asked, IPv6 first; `Unproven` when nowhere."""
+        """Where a host (a name, or an address) may be asked, IPv6 first; `ValidationFailed` when nowhere."""
         try:
             found: Sequence[str] = (str(ipaddress.ip_address(host)),)
         except ValueError:
@@ -94,7 +94,7 @@ class Reach:
         good = [text for text, refusal in checked if refusal is None]
         if not good:
             words = ", ".join(refusal for _, refusal in checked if refusal)
-            raise Unproven(ProblemType.CONNECTION, f"{host}: {words}")
+            raise ValidationFailed(ProblemType.CONNECTION, f"{host}: {words}")
         six = [text for text in good if ":" in text]
         four = [text for text in good if ":" not in text]
         return (*six[:EACH_KIND], *four[:EACH_KIND])
@@ -103,15 +103,15 @@ class Reach:
         try:
             found = await self._resolver.addresses(host)
         except DnsTrouble as error:
-            raise Unproven(ProblemType.DNS, error.detail) from error
+            raise ValidationFailed(ProblemType.DNS, error.detail) from error
         if not found:
-            raise Unproven(ProblemType.DNS, f"{host} has no address in DNS (A, AAAA)")
+            raise ValidationFailed(ProblemType.DNS, f"{host} has no address in DNS (A, AAAA)")
         return found
 
     async def connect(
         self, host: str, port: int, trail: list[str], *, tls: ssl.SSLContext | None = None, sni: str | None = None
     ) -> Connection:
-        """Connect to `host`: to its IPv6 addresses first, then to those of IPv4. Raises `Unproven`."""
+        """Connect to `host`: to its IPv6 addresses first, then to those of IPv4. Raises `ValidationFailed`."""
         failures: list[str] = []
         for address in await self.addresses(host):
             at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -127,9 +127,9 @@ class Reach:
                 try:
                     reader, writer = await asyncio.open_connection(sock=plain, ssl=tls, server_hostname=sni)
                 except OSError as error:
-                    raise Unproven(ProblemType.TLS, f"{host} at {at}: TLS failed ({_words(error)})") from error
+                    raise ValidationFailed(ProblemType.TLS, f"{host} at {at}: TLS failed ({_words(error)})") from error
                 return Connection(reader, writer, at)
-        raise Unproven(ProblemType.CONNECTION, f"{host} cannot be reached: {'; '.join(failures)}")
+        raise ValidationFailed(ProblemType.CONNECTION, f"{host} cannot be reached: {'; '.join(failures)}")
 
 
 async def _connected(address: str, port: int) -> socket.socket:

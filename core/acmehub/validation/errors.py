@@ -6,7 +6,7 @@ LONGEST = 200
 SHOWN = 60
 
 
-class Unproven(Exception):
+class ValidationFailed(Exception):
     """The proof was not seen: the problem type for the challenge's error, and words for its client (ASCII, short)."""
 
     def __init__(self, type: ProblemType, detail: str) -> None:

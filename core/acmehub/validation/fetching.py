@@ -5,7 +5,7 @@ import msgspec
 
 from acmehub.models.problems import ProblemType
 from acmehub.validation.egress import Connection
-from acmehub.validation.errors import Unproven, received
+from acmehub.validation.errors import ValidationFailed, received
 
 HEAD_BYTES = 16_384
 CHUNK = 4096
@@ -21,7 +21,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 async def fetch(connection: Connection, host: str, target: str, user_agent: str, limit: int) -> Answer:
-    """GET `target` from `host` (as in the Host header); a body above `limit` bytes is refused. Raises `Unproven`."""
+    """GET `target` from `host` (as in the Host header); `limit` bytes of body at most. Raises `ValidationFailed`."""
     head = (
         f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     )
@@ -38,18 +38,18 @@ async def fetch(connection: Connection, host: str, target: str, user_agent: str,
                 break
             parser.feed_data(data)
             if len(reading.body) > limit:
-                raise Unproven(
+                raise ValidationFailed(
                     ProblemType.INCORRECT_RESPONSE, f"{connection.at}: the answer is longer than {limit} bytes"
                 )
             if count > HEAD_BYTES + 2 * limit:  # an endless head, or a body of tiny chunks
-                raise Unproven(ProblemType.INCORRECT_RESPONSE, f"{connection.at}: the answer is too long")
+                raise ValidationFailed(ProblemType.INCORRECT_RESPONSE, f"{connection.at}: the answer is too long")
     except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-        raise Unproven(ProblemType.CONNECTION, f"{connection.at}: no HTTP answer came ({error})") from error
+        raise ValidationFailed(ProblemType.CONNECTION, f"{connection.at}: no HTTP answer came ({error})") from error
     except OSError as error:
         words = f"{connection.at}: the connection broke ({type(error).__name__})"
-        raise Unproven(ProblemType.CONNECTION, words) from error
+        raise ValidationFailed(ProblemType.CONNECTION, words) from error
     if not reading.headed or (not reading.done and reading.sized):
-        raise Unproven(ProblemType.CONNECTION, f"{connection.at}: the connection ended before the answer did")
+        raise ValidationFailed(ProblemType.CONNECTION, f"{connection.at}: the connection ended before the answer did")
     return Answer(parser.get_status_code(), reading.location, bytes(reading.body), connection.at)
 
 

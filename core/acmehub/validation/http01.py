@@ -7,11 +7,11 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from acmehub.config import Verify
 from acmehub.models.identifiers import canonical
-from acmehub.rules.names import syntax_flaw
 from acmehub.models.problems import ProblemType
+from acmehub.rules.names import syntax_flaw
+from acmehub.validation.egress import Egress
+from acmehub.validation.errors import ValidationFailed
 from acmehub.validation.fetching import Answer, described, fetch
-from acmehub.validation.egress import Reach
-from acmehub.validation.errors import Unproven
 
 PATH = "/.well-known/acme-challenge/"
 PORTS = {"http": 80, "https": 443}
@@ -21,9 +21,9 @@ _TRAILING = b" \t\r\n"
 
 
 class Http01:
-    """Looks for http-01 proofs."""
+    """PollCounts for http-01 proofs."""
 
-    def __init__(self, settings: Verify, reach: Reach, user_agent: str) -> None:
+    def __init__(self, settings: Verify, reach: Egress, user_agent: str) -> None:
         self._settings = settings
         self._reach = reach
         self._user_agent = user_agent
@@ -33,14 +33,16 @@ class Http01:
         self._tls.verify_mode = ssl.CERT_NONE
 
     async def look(self, host: str, token: str, key_authorization: str, trail: list[str]) -> str:
-        """Where the proof for `host` (a name or an address) was seen. Raises `Unproven`."""
+        """Where the proof for `host` (a name or an address) was seen. Raises `ValidationFailed`."""
         port = self._settings.http_port
         url = f"http://{_bracketed(host)}{'' if port == 80 else f':{port}'}{PATH}{token}"
         answer = await self._get(url, trail)
         redirects = 0
         while answer.status in _REDIRECTS:
             if redirects == self._settings.redirects:
-                raise Unproven(ProblemType.CONNECTION, f"{host}: more than {redirects} redirects, the last to {url}")
+                raise ValidationFailed(
+                    ProblemType.CONNECTION, f"{host}: more than {redirects} redirects, the last to {url}"
+                )
             redirects += 1
             url = _redirected(url, answer)
             answer = await self._get(url, trail)
@@ -79,7 +81,7 @@ class Http01:
 
 def _redirected(url: str, answer: Answer) -> str:
     if not _TARGET.fullmatch(answer.location):
-        raise Unproven(
+        raise ValidationFailed(
             ProblemType.CONNECTION, f"{answer.at}: a redirect (status {answer.status}) without a good Location"
         )
     try:
@@ -88,8 +90,8 @@ def _redirected(url: str, answer: Answer) -> str:
         raise _not_followed(answer.location, "it is no URL") from error
 
 
-def _not_followed(url: str, why: str) -> Unproven:
-    return Unproven(ProblemType.CONNECTION, f"a redirect to {url[:100]} is not followed: {why}")
+def _not_followed(url: str, why: str) -> ValidationFailed:
+    return ValidationFailed(ProblemType.CONNECTION, f"a redirect to {url[:100]} is not followed: {why}")
 
 
 def _check(answer: Answer, token: str, key_authorization: str, *, elsewhere: bool) -> None:
@@ -102,8 +104,10 @@ def _check(answer: Answer, token: str, key_authorization: str, *, elsewhere: boo
         return
     came = f"status {answer.status}" if elsewhere else described(answer)
     if answer.status == 200 and body.startswith(f"{token}.".encode()):
-        raise Unproven(ProblemType.UNAUTHORIZED, f"{answer.at}: the key authorization of another account key: {came}")
-    raise Unproven(ProblemType.INCORRECT_RESPONSE, f"{answer.at}: not the key authorization: {came}")
+        raise ValidationFailed(
+            ProblemType.UNAUTHORIZED, f"{answer.at}: the key authorization of another account key: {came}"
+        )
+    raise ValidationFailed(ProblemType.INCORRECT_RESPONSE, f"{answer.at}: not the key authorization: {came}")
 
 
 def _bracketed(host: str) -> str:

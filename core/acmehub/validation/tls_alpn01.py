@@ -9,11 +9,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from acmehub.config import Verify
-from acmehub.rules.csr import UNREADABLE
 from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import ProblemType
-from acmehub.validation.egress import Reach
-from acmehub.validation.errors import Unproven
+from acmehub.rules.csr import UNREADABLE
+from acmehub.validation.egress import Egress
+from acmehub.validation.errors import ValidationFailed
 
 ALPN = "acme-tls/1"
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
@@ -21,9 +21,9 @@ _OCTETS_32 = b"\x04\x20"  # DER of an OCTET STRING of 32 octets
 
 
 class TlsAlpn01:
-    """Looks for tls-alpn-01 proofs."""
+    """PollCounts for tls-alpn-01 proofs."""
 
-    def __init__(self, settings: Verify, reach: Reach) -> None:
+    def __init__(self, settings: Verify, reach: Egress) -> None:
         self._port = settings.tls_port
         self._reach = reach
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -33,7 +33,7 @@ class TlsAlpn01:
         self._tls.verify_mode = ssl.CERT_NONE
 
     async def look(self, identifier: Identifier, key_authorization: str, trail: list[str]) -> str:
-        """Where the proof for `identifier` was seen. Raises `Unproven`."""
+        """Where the proof for `identifier` was seen. Raises `ValidationFailed`."""
         sni = server_name(identifier)
         connection = await self._reach.connect(identifier.value, self._port, trail, tls=self._tls, sni=sni)
         try:
@@ -56,7 +56,7 @@ def server_name(identifier: Identifier) -> str:
 
 def check_certificate(der: bytes, identifier: Identifier, key_authorization: str, at: str) -> None:
     """What RFC 8737 section 3 wants of the certificate: self-signed, for this name alone, with the right digest in a
-    critical extension. Raises `Unproven`."""
+    critical extension. Raises `ValidationFailed`."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = {item.oid: item for item in certificate.extensions}
@@ -100,5 +100,5 @@ def _name(item: x509.GeneralName) -> str:
     return f"{type(item).__name__} {item.value}"
 
 
-def _wrong(at: str, words: str) -> Unproven:
-    return Unproven(ProblemType.INCORRECT_RESPONSE, f"{at}: {words}")
+def _wrong(at: str, words: str) -> ValidationFailed:
+    return ValidationFailed(ProblemType.INCORRECT_RESPONSE, f"{at}: {words}")

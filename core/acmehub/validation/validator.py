@@ -8,27 +8,27 @@ from acmehub.dns01.resolver import Resolver
 from acmehub.models import Authorization, ChallengeType
 from acmehub.models.problems import ProblemType
 from acmehub.validation import dns01
+from acmehub.validation.egress import Egress
+from acmehub.validation.errors import ValidationFailed
 from acmehub.validation.http01 import Http01
-from acmehub.validation.egress import Reach
 from acmehub.validation.tls_alpn01 import TlsAlpn01
-from acmehub.validation.errors import Unproven
 
 USER_AGENT = "acmehub (ACME validation)"
 
 
-class Prover:
-    """Looks once each time it is asked; nothing is kept between two looks but settings."""
+class Validator:
+    """PollCounts once each time it is asked; nothing is kept between two looks but settings."""
 
     def __init__(self, solver: Solver, settings: Verify) -> None:
         resolver = Resolver(Dns(resolvers=settings.resolvers)) if settings.resolvers else solver.resolver
-        reach = Reach(settings, resolver)
+        reach = Egress(settings, resolver)
         self._solver = solver
         self._seconds = settings.timeout
         self._http01 = Http01(settings, reach, USER_AGENT)
         self._tls_alpn01 = TlsAlpn01(settings, reach)
 
     async def look(self, authorization: Authorization, thumbprint: str) -> str:
-        """Where the proof of an answered authorization was seen, in words; `Unproven` when it was not.
+        """Where the proof of an answered authorization was seen, in words; `ValidationFailed` when it was not.
 
         `thumbprint` is that of the account's key (RFC 7638).
         """
@@ -44,9 +44,11 @@ class Prover:
                 return await self._tls_alpn01.look(authorization.identifier, proof, trail)
         except TimeoutError as error:
             if not trail:
-                raise Unproven(ProblemType.DNS, f"{name}: no answer of DNS within {self._seconds:g} s") from error
+                raise ValidationFailed(
+                    ProblemType.DNS, f"{name}: no answer of DNS within {self._seconds:g} s"
+                ) from error
             words = f"{name}: no whole answer within {self._seconds:g} s (last asked: {trail[-1]})"
-            raise Unproven(ProblemType.CONNECTION, words) from error
+            raise ValidationFailed(ProblemType.CONNECTION, words) from error
 
 
 def key_authorization(token: str, thumbprint: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from acmehub import Sql, Together, Unit
+from acmehub import Batch, Sql, Unit
 from acmehub_storage_postgres.errors import Errors, translated
 from acmehub_storage_postgres.settings import Settings
 from acmehub_storage_postgres.units import discard
@@ -100,7 +100,7 @@ class Announcer:
 
 
 def _notify(payload: str) -> Unit[None]:
-    yield Together((_NOTIFY(CHANNEL, payload),), whole=True)
+    yield Batch((_NOTIFY(CHANNEL, payload),), whole=True)
 
 
 class Listener:

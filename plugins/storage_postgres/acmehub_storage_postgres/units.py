@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from acmehub import Statement, Step, Together, Unit
+from acmehub import Batch, Statement, Step, Unit
 from acmehub_storage_postgres.errors import Errors
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Running:
         self.changed: list[str] = []
         self._value: Any = None
         self._step: Step | None = self._next(None)
-        while self._step is not None and not isinstance(self._step, Statement | Together):
+        while self._step is not None and not isinstance(self._step, Statement | Batch):
             self._step = self._next([])
 
     def _next(self, rows: list[Any] | None) -> Step | None:
@@ -72,7 +72,7 @@ class Running:
         except StopIteration as stop:
             self._value = stop.value
             return None
-        if not isinstance(step, Statement | Together):
+        if not isinstance(step, Statement | Batch):
             self.changed.extend(step.order_ids)
         return step
 
@@ -80,7 +80,7 @@ class Running:
     def is_whole(self) -> bool:
         """Whether one statement is all that it does."""
         step = self._step
-        return isinstance(step, Together) and step.whole and not any(item.many for item in step.statements)
+        return isinstance(step, Batch) and step.whole and not any(item.many for item in step.statements)
 
     async def to_end(self, connection: "asyncpg.Connection[Any]", *, committing: bool = False) -> Any:
         """Run it; gives its result. Raises `Failure`, or what it raises itself."""
@@ -97,7 +97,7 @@ class Running:
         rows: list[Any] = []
         if isinstance(step, Statement):
             rows = await _fetch(step, connection)
-        elif isinstance(step, Together):
+        elif isinstance(step, Batch):
             group: list[Statement] = []
             for statement in step.statements:
                 if statement.many:

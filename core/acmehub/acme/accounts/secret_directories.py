@@ -4,16 +4,11 @@ Whoever knows the key may bind accounts with its token, so it is a secret like a
 sealed in the storage, in no log, problem or URL but those of its own directory (docs/adr/0009-secret-directories.md).
 """
 
-import hashlib
-import secrets
-import string
 from collections.abc import Sequence
 
 from acmehub.models import Token
 from acmehub.ports.store import Store
-
-KEY_LENGTH = 32  # of 62 characters each: 190 bits
-_ALPHABET = string.ascii_letters + string.digits
+from acmehub.rules.secret_directories import KEY_LENGTH, directory_hash
 
 
 class SecretDirectories:
@@ -34,13 +29,3 @@ class SecretDirectories:
         if rows is not self._kept[0]:
             self._kept = (rows, {row.directory_hash: row for row in rows if row.directory_hash})
         return self._kept[1].get(directory_hash(key))
-
-
-def new_directory_key() -> str:
-    """A fresh key: letters and digits, as paths and command lines take them."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(KEY_LENGTH))
-
-
-def directory_hash(key: str) -> bytes:
-    """What a key is looked up by: it has 190 random bits, so a plain SHA-256 is enough."""
-    return hashlib.sha256(key.encode()).digest()

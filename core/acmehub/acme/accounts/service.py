@@ -6,20 +6,20 @@ from collections.abc import Callable
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.rules.eab import new_hmac_key, parse_binding, require_active, use_token, verify_binding
-from acmehub.rules.key_change import NewKey
+from acmehub.acme.accounts.secret_directories import SecretDirectories
 from acmehub.models import Account, AccountStatus, Actor, Principal, Token
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.models.wire import AccountUpdate, NewAccount
 from acmehub.ports.clock import Clock
 from acmehub.ports.plugins import AccountCreated
 from acmehub.ports.store import Conflict, Missing, Store
-from acmehub.models.problems import Problem, ProblemType
-from acmehub.runtime.plugins import Registry
-from acmehub.runtime.audit import Audit
 from acmehub.rules.contacts import check_contacts
+from acmehub.rules.eab import new_hmac_key, parse_binding, require_active, use_token, verify_binding
+from acmehub.rules.key_change import NewKey
+from acmehub.runtime.audit import Audit
 from acmehub.runtime.deactivation import cancel_open_orders
-from acmehub.acme.accounts.secret_directories import SecretDirectories
+from acmehub.runtime.plugins import Registry
 from acmehub.runtime.vault import Vault
-from acmehub.models.wire import AccountUpdate, NewAccount
 
 _log = logging.getLogger(__name__)
 _HMAC = "token.hmac"

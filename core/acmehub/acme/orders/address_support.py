@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from acmehub.models.identifiers import Identifier
-from acmehub.runtime.plugin_objects import AuthorityInstance
-from acmehub.rules.names import shown
-from acmehub.ports.authority import CertificateAuthority, IssuesForAddresses
 from acmehub.models.problems import ProblemType, gathered, subproblem
+from acmehub.ports.authority import issues_for_addresses
+from acmehub.rules.names import shown
+from acmehub.runtime.plugin_objects import AuthorityObject
 
 
-def require_address_support(identifiers: Sequence[Identifier], authority: AuthorityInstance) -> None:
+def require_address_support(identifiers: Sequence[Identifier], authority: AuthorityObject) -> None:
     """Raise `unsupportedIdentifier`, one subproblem per address, unless the order's authority issues for them."""
     addresses = [item for item in identifiers if item.type == "ip"]
     if not addresses or issues_for_addresses(authority.object):
@@ -18,8 +18,3 @@ def require_address_support(identifiers: Sequence[Identifier], authority: Author
     kind = ProblemType.UNSUPPORTED_IDENTIFIER
     parts = [subproblem(kind, f"{shown(item.value)}: {words}", item) for item in addresses]
     raise gathered(words, parts)
-
-
-def issues_for_addresses(authority: CertificateAuthority) -> bool:
-    """Whether an authority issues for addresses."""
-    return isinstance(authority, IssuesForAddresses) and authority.issues_for_addresses

@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from acmehub.models.identifiers import canonical
 from acmehub.models import Authorization, AuthorizationMode, Event
-from acmehub.rules.orders import Lifetimes, OrderBundle
+from acmehub.models.identifiers import canonical
 from acmehub.ports.store import Store
 from acmehub.rules.authorization_reuse import names_of, recalled
+from acmehub.rules.orders import Lifetimes, OrderBundle
 
 
 async def recall(

@@ -11,23 +11,21 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.models.identifiers import Identifier, name_set
 from acmehub.models import (
     Account,
     Actor,
     AuthorizationMode,
     Certificate,
     Event,
+    EventKind,
     Order,
     OrderStatus,
     made_at,
 )
+from acmehub.models.identifiers import Identifier, name_set
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Store, StoreUnavailable
-from acmehub.runtime.audit import Audit
-from acmehub.admin.errors import Invalid, NotFound, ServiceError
-from acmehub.rules.authorization_modes import client_of, family_of, settle_mode
-from acmehub.rules.permissions import Acting, require
+from acmehub.rules.authorization_modes import SET_BY, client_of, family_of, settle_mode
 
 SLOW = timedelta(seconds=25)
 """From finalize to the certificate: longer than some clients wait."""
@@ -38,10 +36,8 @@ NOTED_FROM = timedelta(seconds=20)
 TIME_TO_ANSWER = timedelta(seconds=60)
 """What a client has had, since its order, when its silence counts."""
 
-DOWNLOADED = "certificate downloaded"
-SET_BY = "set by"
+DOWNLOADED = EventKind.CERTIFICATE_DOWNLOADED
 
-_LEARNABLE = (AuthorizationMode.PREAPPROVED, AuthorizationMode.ACCEPT)
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +49,7 @@ class Lesson(msgspec.Struct, frozen=True):
 
 
 class LearningService:
-    """What `auto` makes of each account. The operator's verb, `set`, raises `ServiceError`s."""
+    """What `auto` makes of each account."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -89,38 +85,11 @@ class LearningService:
             return
         try:
             timeline = await self._store.records.timeline(certificate.order_id)
-            if not any(event.what == DOWNLOADED for event in timeline):
-                event = Event(order_id=certificate.order_id, at=self._clock.now(), what=DOWNLOADED)
+            if not any(event.kind == DOWNLOADED for event in timeline):
+                event = Event(order_id=certificate.order_id, at=self._clock.now(), kind=DOWNLOADED)
                 await self._store.records.note([event])
         except StoreUnavailable as error:  # the client is to have its certificate all the same
             _log.warning("a download of certificate %s is not noted: %s", certificate.id, error)
-
-    async def set(self, account_id: str, mode: AuthorizationMode | None, actor: Acting) -> Account:
-        """Correct what was learned (None: forget it). It stays until another kind of client uses the account."""
-        action, what = "account.set", f"account {account_id}"
-        try:
-            require(actor, action)
-            if mode is not None and mode not in _LEARNABLE:
-                raise Invalid("learned", "preapproved, accept or none; for others set the token's 'authorization'")
-            stored = await self._set(account_id, mode, f"{SET_BY} {actor.name}" if mode is not None else "")
-        except ServiceError as error:
-            await self._audit(actor, action, what, str(error), allowed=False)
-            raise
-        await self._audit(actor, action, what, f"learned: {mode.value if mode is not None else 'none'}")
-        return stored
-
-    async def _set(self, account_id: str, mode: AuthorizationMode | None, why: str) -> Account:
-        while True:
-            found = await self._store.accounts.actor(account_id)
-            if found is None:
-                raise NotFound(f"there is no account {account_id}")
-            changed = replace(found.account, learned=mode, learned_why=why)
-            if changed == found.account:
-                return changed
-            try:
-                return await self._store.accounts.replace(changed)
-            except Conflict:
-                continue
 
     async def _learn(self, account: Account, previous: Order, user_agent: str) -> Lesson:
         if previous.mode is AuthorizationMode.ACCEPT:
@@ -141,8 +110,8 @@ class LearningService:
             return _accept(f"it ordered again while the CA was {seconds:.0f} s at work for order {previous.id}")
         if previous.status is OrderStatus.VALID:
             timeline = await self._store.records.timeline(previous.id)
-            taken = _between(timeline, "finalize requested", "certificate issued")
-            if taken > SLOW and not any(event.what == DOWNLOADED for event in timeline):
+            taken = _between(timeline, EventKind.FINALIZE_REQUESTED, EventKind.CERTIFICATE_ISSUED)
+            if taken > SLOW and not any(event.kind == DOWNLOADED for event in timeline):
                 words = f"after {taken.total_seconds():.0f} s it did not fetch the certificate of order {previous.id}"
                 return _accept(words)
         return Lesson()
@@ -166,9 +135,6 @@ class LearningService:
             return False
         return True
 
-    async def _audit(self, actor: Acting, action: str, what: str, detail: str, *, allowed: bool = True) -> None:
-        await Audit(self._store, self._clock).note(actor.name, action, what, detail, allowed=allowed)
-
 
 def _accept(why: str) -> Lesson:
     return Lesson(AuthorizationMode.ACCEPT, why)
@@ -176,6 +142,6 @@ def _accept(why: str) -> Lesson:
 
 def _between(timeline: Sequence[Event], first: str, then: str) -> timedelta:
     """The time between two events; none where one of them is missing."""
-    begin: datetime | None = next((event.at for event in timeline if event.what == first), None)
-    end: datetime | None = next((event.at for event in timeline if event.what == then), None)
+    begin: datetime | None = next((event.at for event in timeline if event.kind == first), None)
+    end: datetime | None = next((event.at for event in timeline if event.kind == then), None)
     return end - begin if begin is not None and end is not None else timedelta()

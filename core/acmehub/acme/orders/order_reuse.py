@@ -8,18 +8,19 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.rules import orders
 from acmehub.models import (
     AuthorizationMode,
     AuthorizationStatus,
     Certificate,
     Event,
+    EventKind,
     Order,
     OrderStatus,
     Stage,
 )
-from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, OrderBundle
 from acmehub.ports.store import Store
+from acmehub.rules import orders
+from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, OrderBundle
 
 ENOUGH_TIME = timedelta(hours=1)
 """What an order must have left to be joined: its client is about to begin."""
@@ -27,7 +28,7 @@ ENOUGH_TIME = timedelta(hours=1)
 _GOOD = frozenset({AuthorizationStatus.PENDING, AuthorizationStatus.VALID})
 
 
-class Repeats(msgspec.Struct, frozen=True):
+class OrderReuse(msgspec.Struct, frozen=True):
     """How much is made of repetition: `[acme] join_orders` and `[acme] same_csr_seconds` (nothing: never)."""
 
     store: Store
@@ -43,7 +44,9 @@ class Repeats(msgspec.Struct, frozen=True):
         order = fresh.order
         for bundle in await self.store.orders.open_of(order.account_id, order.name_set):
             if serves(bundle, fresh, asked, now):
-                event = Event(order_id=bundle.order.id, at=now, what="asked for again", detail="the client joined it")
+                event = Event(
+                    order_id=bundle.order.id, at=now, kind=EventKind.ORDER_REUSED, detail="the client joined it"
+                )
                 await self.store.records.note([event])
                 return bundle
         return None
@@ -81,8 +84,8 @@ def serves(bundle: OrderBundle, fresh: OrderBundle, asked: AuthorizationMode, no
 
 
 def _lasts(order: Order, now: datetime) -> bool:
-    efforts = order.stage is Stage.AUTHORIZED or order.give_up_at > now + ENOUGH_TIME
-    return efforts and order.expires > now + ENOUGH_TIME
+    issuance_timeout = order.stage is Stage.AUTHORIZED or order.deadline > now + ENOUGH_TIME
+    return issuance_timeout and order.expires > now + ENOUGH_TIME
 
 
 def _same_wish(one: Order, other: Order) -> bool:
@@ -130,5 +133,5 @@ def hand_out_again(bundle: OrderBundle, csr: bytes, certificate: Certificate, no
         fence=order.fence + 1,
     )
     words = f"the one of order {certificate.order_id}, whose CSR was the same"
-    event = Event(order_id=order.id, at=now, what="certificate handed out again", detail=words)
+    event = Event(order_id=order.id, at=now, kind=EventKind.CERTIFICATE_REUSED, detail=words)
     return Change(order=done, events=(event,), withdraw=True)

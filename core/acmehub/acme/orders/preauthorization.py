@@ -8,11 +8,11 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from acmehub.models.identifiers import Identifier, is_wildcard
 from acmehub.models import AuthorizationStatus, OrderStatus
-from acmehub.rules.orders import OrderBundle, as_of
-from acmehub.ports.store import Store
+from acmehub.models.identifiers import Identifier, is_wildcard
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.store import Store
+from acmehub.rules.orders import OrderBundle, as_of
 
 
 def check_preauthorized(identifier: Identifier) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from acmehub.rules.keys import PublicKey, fits, kind
 from acmehub.models import Order, Principal, Profile
-from acmehub.ports.authority import CertificateAuthority, GrantsLifetimes
-from acmehub.ports.store import Store
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.authority import CertificateAuthority, lifetime_flaw
+from acmehub.ports.store import Store
+from acmehub.rules.keys import PublicKey, fits, kind
 
 _RETRY_AFTER = 60
 _MOST_SHOWN = 64  # characters of a name that a client made up
@@ -97,15 +97,6 @@ def last_moment(
             f"'notAfter' is later than the {profile.lifetime_days} days that the profile {profile.name} grants",
         )
     return not_after or latest.replace(microsecond=0)
-
-
-def lifetime_flaw(days: int, authority: object) -> str | None:
-    """Why an authority's object cannot be asked for certificates of so many days, to follow its name."""
-    if not isinstance(authority, GrantsLifetimes):
-        return "sets lifetimes itself: it cannot be asked for another one"
-    if days > authority.longest_days:
-        return f"signs for {authority.longest_days:g} days at most"
-    return None
 
 
 def _open_to(name: str, principal: Principal) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import msgspec
 
+from acmehub.models import Actor, Certificate, Event, EventKind, Order
 from acmehub.models.identifiers import canonical
-from acmehub.models import Actor, Certificate, Event, Order
+from acmehub.models.wire import NewOrder
 from acmehub.ports.store import Store
 from acmehub.rules.renewal import identifier, serial_or_none
-from acmehub.models.wire import NewOrder
 
 
 class Replacement(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class Replacement(msgspec.Struct, frozen=True):
         """What the order's timeline says of it."""
         if not self.left_out:
             return ()
-        return (Event(order_id=order.id, at=order.created, what="`replaces` left out", detail=self.left_out),)
+        return (Event(order_id=order.id, at=order.created, kind=EventKind.REPLACES_IGNORED, detail=self.left_out),)
 
 
 NONE = Replacement()

@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from acmehub.ports.authority import CertificateAuthority, GrantsLifetimes
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.authority import CertificateAuthority, GrantsLifetimes
 
 
 def check_dates(

@@ -11,9 +11,14 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.rules.csr import CheckedCsr, check_csr
-from acmehub.runtime.announcements import announce
-from acmehub.runtime.plugin_objects import AuthorityInstance, Instances
+from acmehub.acme.orders.address_support import require_address_support
+from acmehub.acme.orders.authorization_reuse import forget, recall
+from acmehub.acme.orders.learning import LearningService
+from acmehub.acme.orders.order_reuse import OrderReuse, hand_out_again
+from acmehub.acme.orders.preauthorization import earlier, hidden
+from acmehub.acme.orders.profiles import ClientProfiles, last_moment
+from acmehub.acme.orders.replacement import replacement_of
+from acmehub.acme.orders.requested_dates import check_dates
 from acmehub.models import (
     Actor,
     Authority,
@@ -22,35 +27,31 @@ from acmehub.models import (
     Certificate,
     ChallengeType,
     Event,
+    EventKind,
     ManagedChallenge,
     Order,
     Profile,
 )
+from acmehub.models.problems import Problem, ProblemType, not_found
+from acmehub.models.wire import NewOrder
+from acmehub.ports.authority import CertificateAuthority, SigningAuthority
+from acmehub.ports.clock import Clock
+from acmehub.ports.plugins import Candidate, OrderRequest, Selection
+from acmehub.ports.settings import SettingsError
+from acmehub.ports.store import Missing, Store
+from acmehub.rules.authorization_modes import settle_mode
+from acmehub.rules.csr import CheckedCsr, check_csr
 from acmehub.rules.names import check_identifiers
 from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, Lifetimes, OrderBundle, open_order
 from acmehub.rules.orders import answer as answer_rule
 from acmehub.rules.orders import approve as approve_rule
 from acmehub.rules.orders import deactivate as deactivate_rule
 from acmehub.rules.orders import finalize as finalize_rule
-from acmehub.ports.authority import CertificateAuthority, SigningAuthority
-from acmehub.ports.clock import Clock
-from acmehub.ports.plugins import Candidate, OrderRequest, Selection
-from acmehub.ports.settings import SettingsError
-from acmehub.ports.store import Missing, Store
-from acmehub.models.problems import Problem, ProblemType
-from acmehub.runtime.plugins import PluginError, Registry
 from acmehub.rules.scopes import MatchIndex, decide
-from acmehub.acme.orders.address_support import require_address_support
-from acmehub.acme.orders.profiles import ClientProfiles, last_moment
-from acmehub.acme.orders.learning import LearningService
-from acmehub.rules.authorization_modes import settle_mode
-from acmehub.acme.orders.preauthorization import earlier, hidden
-from acmehub.acme.orders.authorization_reuse import forget, recall
-from acmehub.acme.orders.replacement import replacement_of
-from acmehub.acme.orders.order_reuse import Repeats, hand_out_again
-from acmehub.acme.orders.requested_dates import check_dates
+from acmehub.runtime.announcements import announce
+from acmehub.runtime.plugin_objects import AuthorityObject, PluginObjects
+from acmehub.runtime.plugins import PluginError, Registry
 from acmehub.runtime.vault import VaultError
-from acmehub.models.wire import NewOrder
 
 _log = logging.getLogger(__name__)
 _RETRY_AFTER = 60
@@ -75,17 +76,17 @@ class OrderService:
         self,
         store: Store,
         registry: Registry,
-        instances: Instances,
-        fulfilment: Fulfiller | None,
+        plugin_objects: PluginObjects,
+        worker: Fulfiller | None,
         clock: Clock,
         lifetimes: Lifetimes,
-        repeats: Repeats,
+        repeats: OrderReuse,
         learning: LearningService,
     ) -> None:
         self._store = store
         self._registry = registry
-        self._instances = instances
-        self._fulfilment = fulfilment
+        self._plugin_objects = plugin_objects
+        self._worker = worker
         self._clock = clock
         self._lifetimes = lifetimes
         self._repeats = repeats
@@ -147,8 +148,8 @@ class OrderService:
             return joined
         order = bundle.order
         settled = f"{order.mode.value}: {lesson.why}" if lesson.why else order.mode.value
-        opened = "pre-authorization opened" if preauthorization else "order opened"
-        event = Event(order_id=order.id, at=now, what=opened, detail=f"{selection.reason}; {settled}")
+        opened = EventKind.PREAUTHORIZATION_OPENED if preauthorization else EventKind.ORDER_OPENED
+        event = Event(order_id=order.id, at=now, kind=opened, detail=f"{selection.reason}; {settled}")
         await self._store.orders.add(bundle, (event, *proven, *replacement.events(order)))
         return bundle
 
@@ -194,10 +195,10 @@ class OrderService:
         issued = await self._repeats.issued_for(before, csr, now)
         if issued is not None:
             return await self._hand_out_again(before, csr, issued, now)
-        lease = self._fulfilment.lease() if self._fulfilment is not None else None
+        lease = self._worker.lease() if self._worker is not None else None
         bundle = await self._apply(order_id, lambda stored: finalize_rule(stored, csr, now, lease))
-        if self._fulfilment is not None and lease is not None and _claimed(before, bundle.order, lease):
-            self._fulfilment.adopt(bundle, checked)
+        if self._worker is not None and lease is not None and _claimed(before, bundle.order, lease):
+            self._worker.adopt(bundle, checked)
         return bundle
 
     async def _hand_out_again(self, before: Order, csr: bytes, issued: Certificate, now: datetime) -> OrderBundle:
@@ -265,10 +266,10 @@ class OrderService:
             selection = replace(selection, profile=profile.upstream_profile)
         return selection
 
-    async def _authority(self, authority_id: str) -> AuthorityInstance:
+    async def _authority(self, authority_id: str) -> AuthorityObject:
         try:
             listed = next((row for row in self._authorities[0] if row.id == authority_id), None)  # read by `select`
-            found = await self._instances.authority(authority_id, listed)
+            found = await self._plugin_objects.authority(authority_id, listed)
             if not found.row.enabled:
                 raise Missing(f"authority {found.row.name!r} is disabled")
         except (Missing, PluginError, SettingsError, VaultError) as error:
@@ -297,11 +298,6 @@ class OrderService:
     def _require_own(self, actor: Actor, authorization: Authorization) -> None:
         if authorization.account_id != actor.account.id:
             raise not_found()
-
-
-def not_found() -> Problem:
-    """The one answer for what is not there and for what is somebody else's."""
-    return Problem(ProblemType.MALFORMED, "there is no such resource", status=404)
 
 
 def _moment(member: str, text: str | None, signing: bool) -> datetime | None:

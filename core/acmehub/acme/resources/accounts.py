@@ -2,11 +2,11 @@
 
 import msgspec
 
-from acmehub.acme.server.responses import Answer, json_answer
 from acmehub.acme.server.rendering import account_object
+from acmehub.acme.server.responses import Answer, json_answer
 from acmehub.acme.server.signed import KeySigned, Signed, key_signed_post, signed_post
 from acmehub.models import Token
-from acmehub.acme.orders.service import not_found
+from acmehub.models.problems import not_found
 from acmehub.models.wire import AccountUpdate, NewAccount, OrdersList
 
 _PAGE = 100
@@ -17,38 +17,38 @@ _UPDATE = msgspec.json.Decoder(AccountUpdate)
 @key_signed_post("/acme/new-account")
 async def new_account(signed: KeySigned) -> Answer:
     """201 for a new account, 200 for the one that the key has already; `Location` both times."""
-    return await registered(signed, signed.request.front.urls.new_account)
+    return await registered(signed, signed.request.context.urls.new_account)
 
 
 async def registered(signed: KeySigned, new_account_url: str, directory: Token | None = None) -> Answer:
     """Register at this newAccount URL; `directory` is the token of the secret directory that it belongs to."""
-    front = signed.request.front
-    found = await front.hub.accounts.register(
+    context = signed.request.context
+    found = await context.hub.accounts.register(
         signed.object(_NEW_ACCOUNT),
         jwk=signed.jwk,
         thumbprint=signed.thumbprint,
         new_account_url=new_account_url,
         directory=directory,
-        terms_of_service=front.hub.config.acme.terms_of_service,
+        terms_of_service=context.hub.config.acme.terms_of_service,
         address=signed.address,
         user_agent=signed.user_agent,
     )
     return json_answer(
-        account_object(found.account, front.urls),
+        account_object(found.account, context.urls),
         status=201 if found.created else 200,
-        location=front.urls.account(found.account.id),
+        location=context.urls.account(found.account.id),
     )
 
 
 @signed_post("/acme/acct/{account_id}")
 async def account(signed: Signed) -> Answer:
     """Read it, change its contacts, or deactivate it (sections 7.3.2 and 7.3.6)."""
-    front = signed.request.front
+    context = signed.request.context
     _own(signed)
     item = signed.actor.account
     if signed.payload:
-        item = await front.hub.accounts.update(signed.actor, signed.object(_UPDATE))
-    return json_answer(account_object(item, front.urls), location=front.urls.account(item.id))
+        item = await context.hub.accounts.update(signed.actor, signed.object(_UPDATE))
+    return json_answer(account_object(item, context.urls), location=context.urls.account(item.id))
 
 
 @signed_post("/acme/acct/{account_id}/orders")
@@ -66,11 +66,11 @@ async def more_orders(signed: Signed) -> Answer:
 async def _page(signed: Signed, after: str) -> Answer:
     _own(signed)
     signed.nothing()
-    front, account_id = signed.request.front, signed.actor.account.id
-    found = await front.hub.store.orders.of_account(account_id, after=after, limit=_PAGE + 1)
+    context, account_id = signed.request.context, signed.actor.account.id
+    found = await context.hub.store.orders.of_account(account_id, after=after, limit=_PAGE + 1)
     page = found[:_PAGE]
-    more = ((front.urls.account_orders(account_id, page[-1]), "next"),) if len(found) > _PAGE else ()
-    return json_answer(OrdersList(orders=tuple(front.urls.order(order_id) for order_id in page)), links=more)
+    more = ((context.urls.account_orders(account_id, page[-1]), "next"),) if len(found) > _PAGE else ()
+    return json_answer(OrdersList(orders=tuple(context.urls.order(order_id) for order_id in page)), links=more)
 
 
 def _own(signed: Signed) -> None:

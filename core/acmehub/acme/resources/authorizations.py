@@ -2,14 +2,14 @@
 
 import msgspec
 
-from acmehub.acme.server.responses import Answer, json_answer
 from acmehub.acme.server.rendering import authorization_object
+from acmehub.acme.server.responses import Answer, json_answer
 from acmehub.acme.server.signed import Signed, signed_post
 from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus
-from acmehub.rules.orders import OrderBundle, as_of
 from acmehub.models.problems import Problem, ProblemType
-from acmehub.rules.authorization_modes import waits_for_upstream
 from acmehub.models.wire import AuthorizationUpdate
+from acmehub.rules.authorization_modes import waits_for_upstream
+from acmehub.rules.orders import OrderBundle, as_of
 
 _UPDATE = msgspec.json.Decoder(AuthorizationUpdate)
 
@@ -17,35 +17,35 @@ _UPDATE = msgspec.json.Decoder(AuthorizationUpdate)
 @signed_post("/acme/authz/{authorization_id}")
 async def authorization(signed: Signed) -> Answer:
     """An order's first look is held like newOrder; a poll after a response until the authorization is settled."""
-    front, actor = signed.request.front, signed.actor
-    item = await front.hub.ordering.authorization(actor, signed.request.parts["authorization_id"])
+    context, actor = signed.request.context, signed.actor
+    item = await context.hub.ordering.authorization(actor, signed.request.parts["authorization_id"])
     if signed.payload and (status := signed.object(_UPDATE).status) is not None:
         if status != "deactivated":
             raise Problem(ProblemType.MALFORMED, "'status' of an authorization can only be set to 'deactivated'")
-        bundle = await front.hub.ordering.deactivate(actor, item)
+        bundle = await context.hub.ordering.deactivate(actor, item)
         return _answer(signed, part(bundle, item.id), bundle.order.mode)
-    first_look = front.holding.first_look(item.order_id)
+    first_look = context.long_polls.first_look(item.order_id)
     if item.status is AuthorizationStatus.VALID and item.answered is None and not first_look:
         return _answer(signed, item, AuthorizationMode.PREAPPROVED)  # the order has nothing to add
     bundle = await _held(signed, item, first_look=first_look)
     if first_look:
-        bundle = await front.hub.ordering.approve(actor, bundle)
+        bundle = await context.hub.ordering.approve(actor, bundle)
     return _answer(signed, part(bundle, item.id), bundle.order.mode)
 
 
 async def _held(signed: Signed, item: Authorization, *, first_look: bool) -> OrderBundle:
-    front, actor = signed.request.front, signed.actor
+    context, actor = signed.request.context, signed.actor
 
     def done(bundle: OrderBundle) -> bool:
         if first_look and waits_for_upstream(bundle.order, actor.token.authorization):
             return False
         return not waits_for_us(part(bundle, item.id))
 
-    return await front.holding.until(
+    return await context.long_polls.until(
         done,
         item.order_id,
-        lambda: front.hub.ordering.order(actor, item.order_id),
-        seconds=signed.patience.hold,
+        lambda: context.hub.ordering.order(actor, item.order_id),
+        seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
     )
 
@@ -61,8 +61,8 @@ def waits_for_us(item: Authorization) -> bool:
 
 
 def _answer(signed: Signed, item: Authorization, mode: AuthorizationMode) -> Answer:
-    front = signed.request.front
+    context = signed.request.context
     return json_answer(
-        authorization_object(as_of(item, front.hub.clock.now()), mode, front.urls),
-        retry_after=signed.patience.before_next_poll() if waits_for_us(item) else None,
+        authorization_object(as_of(item, context.hub.clock.now()), mode, context.urls),
+        retry_after=signed.client_timeout.before_next_poll() if waits_for_us(item) else None,
     )

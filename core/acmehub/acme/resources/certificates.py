@@ -3,7 +3,7 @@
 from acmehub.acme.server.responses import CHAIN, Answer
 from acmehub.acme.server.signed import Signed, signed_post
 from acmehub.models import Certificate
-from acmehub.acme.orders.service import not_found
+from acmehub.models.problems import not_found
 
 
 @signed_post("/acme/cert/{certificate_id}")
@@ -24,7 +24,7 @@ async def alternate(signed: Signed) -> Answer:
 
 async def _own(signed: Signed) -> Certificate:
     signed.nothing()
-    hub = signed.request.front.hub
+    hub = signed.request.context.hub
     item = await hub.ordering.certificate(signed.actor, signed.request.parts["certificate_id"])
     await hub.learning.downloaded(item)
     return item
@@ -32,7 +32,7 @@ async def _own(signed: Signed) -> Certificate:
 
 def _answer(signed: Signed, item: Certificate, number: int) -> Answer:
     chains = (item.chain, *item.alternates)
-    urls = signed.request.front.urls
+    urls = signed.request.context.urls
     others = (
         urls.alternate(item.id, other) if other else urls.certificate(item.id)
         for other in range(len(chains))

@@ -3,23 +3,23 @@
 POST-as-GET is answered, too (section 6.3).
 """
 
+from acmehub.acme.server.context import AppContext
 from acmehub.acme.server.responses import Answer, json_answer
-from acmehub.acme.server.context import Front
 from acmehub.acme.server.routing import Request, plain_get
 from acmehub.acme.server.signed import Signed, signed_post
 from acmehub.models.wire import Directory, DirectoryMeta
 
 
-@plain_get("/acme/directory")
+@plain_get("/acme/directory", links_index=False)
 async def show_directory(request: Request) -> Answer:
     """What is honoured, and no more."""
-    profiles = await request.front.hub.ordering.profiles.advertised()
-    return json_answer(directory_of(request.front, profiles), cache="public, max-age=0, no-cache")
+    profiles = await request.context.hub.ordering.profiles.advertised()
+    return json_answer(directory_of(request.context, profiles), cache="public, max-age=0, no-cache")
 
 
-def directory_of(front: Front, profiles: dict[str, str], *, new_account: str = "") -> Directory:
+def directory_of(context: AppContext, profiles: dict[str, str], *, new_account: str = "") -> Directory:
     """The directory; with another `new_account` that of a secret directory, where no binding is asked for."""
-    urls, acme = front.urls, front.hub.config.acme
+    urls, acme = context.urls, context.hub.config.acme
     return Directory(
         new_nonce=urls.new_nonce,
         new_account=new_account or urls.new_account,
@@ -38,7 +38,7 @@ def directory_of(front: Front, profiles: dict[str, str], *, new_account: str = "
     )
 
 
-@plain_get("/acme/new-nonce")
+@plain_get("/acme/new-nonce", gives_nonce=True)
 async def new_nonce(request: Request) -> Answer:
     """200 for HEAD, 204 for GET; the nonce itself is added to every answer that needs one."""
     return Answer(status=200 if request.method == "HEAD" else 204, cache="no-store")

@@ -5,15 +5,16 @@ from typing import Any
 
 import msgspec
 
-from acmehub.acme.server.responses import Answer, json_answer
 from acmehub.acme.server.rendering import order_object
+from acmehub.acme.server.responses import Answer, json_answer
 from acmehub.acme.server.signed import Signed, signed_post
-from acmehub.rules.jws import decode_base64url
 from acmehub.models import AuthorizationStatus, OrderStatus
-from acmehub.rules.orders import UPSTREAM_VALIDATED, OrderBundle
 from acmehub.models.problems import Problem, ProblemType
-from acmehub.rules.authorization_modes import waits_for_upstream
 from acmehub.models.wire import Finalize, NewOrder
+from acmehub.rules.authorization_modes import waits_for_upstream
+from acmehub.rules.jws import decode_base64url
+from acmehub.rules.orders import UPSTREAM_VALIDATED, OrderBundle
+from acmehub.runtime.crash_points import CrashPoint
 
 _NEW_ORDER = msgspec.json.Decoder(NewOrder)
 _FINALIZE = msgspec.json.Decoder(Finalize)
@@ -22,20 +23,20 @@ _FINALIZE = msgspec.json.Decoder(Finalize)
 @signed_post("/acme/new-order")
 async def new_order(signed: Signed) -> Answer:
     """201; held until the upstream has validated, where that helps the client (CLIENTS.md rules 1, 30 and 4.4)."""
-    front, actor = signed.request.front, signed.actor
-    bundle = await front.hub.ordering.open(actor, signed.object(_NEW_ORDER), signed.user_agent)
-    front.hub.faults.hit("F1")
+    context, actor = signed.request.context, signed.actor
+    bundle = await context.hub.ordering.open(actor, signed.object(_NEW_ORDER), signed.user_agent)
+    context.hub.crash_points.hit(CrashPoint.AFTER_NEW_ORDER_STORED)
     if waits_for_upstream(bundle.order, actor.token.authorization):
-        bundle = await front.holding.until(
+        bundle = await context.long_polls.until(
             lambda now: not waits_for_upstream(now.order, actor.token.authorization),
             bundle.order.id,
             _reading(signed, bundle.order.id),
-            seconds=signed.patience.hold,
+            seconds=signed.client_timeout.hold,
             receive=signed.request.receive,
         )
-    bundle = await front.hub.ordering.approve(actor, bundle)  # the upstream was quick, or the order was joined
+    bundle = await context.hub.ordering.approve(actor, bundle)  # the upstream was quick, or the order was joined
     if bundle.order.stage in UPSTREAM_VALIDATED:
-        front.holding.nothing_to_wait_for(bundle.order.id)
+        context.long_polls.nothing_to_wait_for(bundle.order.id)
     return _answer(signed, bundle, status=201)
 
 
@@ -44,39 +45,39 @@ async def order(signed: Signed) -> Answer:
     """Held while it is processing, or while every authorization only waits for us."""
     signed.nothing()
     order_id = signed.request.parts["order_id"]
-    bundle = await signed.request.front.holding.until(
+    bundle = await signed.request.context.long_polls.until(
         _settled,
         order_id,
         _reading(signed, order_id),
-        seconds=signed.patience.hold,
+        seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
     )
     unfinished = bundle.order.status in (OrderStatus.PENDING, OrderStatus.PROCESSING)
-    return _answer(signed, bundle, retry_after=signed.patience.before_next_poll() if unfinished else None)
+    return _answer(signed, bundle, retry_after=signed.client_timeout.before_next_poll() if unfinished else None)
 
 
 @signed_post("/acme/order/{order_id}/finalize")
 async def finalize(signed: Signed) -> Answer:
     """Takes the CSR, then is held while the order is processing. No CA and no DNS is asked in here."""
-    front, order_id = signed.request.front, signed.request.parts["order_id"]
+    context, order_id = signed.request.context, signed.request.parts["order_id"]
     try:
         csr = decode_base64url(signed.object(_FINALIZE).csr)
     except ValueError as error:
         raise Problem(ProblemType.BAD_CSR, "the CSR is not base64url of DER, without padding") from error
-    bundle = await front.holding.until(
+    bundle = await context.long_polls.until(
         _settled,
         order_id,
         _reading(signed, order_id),
-        first=lambda: front.hub.ordering.finalize(signed.actor, order_id, csr),
-        seconds=signed.patience.hold,
+        first=lambda: context.hub.ordering.finalize(signed.actor, order_id, csr),
+        seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
     )
     unfinished = bundle.order.status is OrderStatus.PROCESSING
-    return _answer(signed, bundle, retry_after=signed.patience.before_next_poll() if unfinished else None)
+    return _answer(signed, bundle, retry_after=signed.client_timeout.before_next_poll() if unfinished else None)
 
 
 def _reading(signed: Signed, order_id: str) -> Callable[[], Awaitable[OrderBundle]]:
-    return lambda: signed.request.front.hub.ordering.client_order(signed.actor, order_id)
+    return lambda: signed.request.context.hub.ordering.client_order(signed.actor, order_id)
 
 
 def _settled(bundle: OrderBundle) -> bool:
@@ -89,5 +90,5 @@ def _settled(bundle: OrderBundle) -> bool:
 
 
 def _answer(signed: Signed, bundle: OrderBundle, **rest: Any) -> Answer:
-    urls = signed.request.front.urls
+    urls = signed.request.context.urls
     return json_answer(order_object(bundle, urls), location=urls.order(bundle.order.id), **rest)

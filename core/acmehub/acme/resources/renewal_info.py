@@ -1,12 +1,11 @@
 """When to renew a certificate (RFC 9773 section 4): unsigned, answered from what is stored alone."""
 
-from acmehub.acme.server.responses import Answer, json_answer
 from acmehub.acme.server.rendering import timestamp
+from acmehub.acme.server.responses import Answer, json_answer
 from acmehub.acme.server.routing import Request, plain_get
-from acmehub.models.problems import Problem, ProblemType
-from acmehub.rules.renewal import advise, identifier, retry_after, serial_in
-from acmehub.acme.orders.service import not_found
+from acmehub.models.problems import Problem, ProblemType, not_found
 from acmehub.models.wire import RenewalInfo, SuggestedWindow
+from acmehub.rules.renewal import advise, identifier, retry_after, serial_in
 
 _CACHED_SECONDS = 300  # so long others may repeat it; a new campaign is not to be hidden for hours
 
@@ -14,7 +13,7 @@ _CACHED_SECONDS = 300  # so long others may repeat it; a new campaign is not to 
 @plain_get("/acme/renewal-info/{cert_id}")
 async def renewal_info(request: Request) -> Answer:
     """The window of one certificate; everybody may ask, as it says nothing that is in no log of certificates."""
-    hub = request.front.hub
+    hub = request.context.hub
     text = request.parts["cert_id"]
     try:
         serial = serial_in(text)

@@ -12,7 +12,7 @@ _REVOKE = msgspec.json.Decoder(RevokeCert)
 @any_signed_post("/acme/revoke-cert")
 async def revoke_certificate(signed: Signed | KeySigned) -> Answer:
     """Signed by an account, or by the certificate's own key; 200 without a body once the authority has confirmed."""
-    revocation, asked = signed.request.front.hub.revocation, signed.object(_REVOKE)
+    revocation, asked = signed.request.context.hub.revocation, signed.object(_REVOKE)
     if isinstance(signed, Signed):
         await revocation.by_account(signed.actor, asked)
     else:

@@ -4,11 +4,11 @@ All other resources are the ordinary ones. Unknown keys are answered as any unkn
 """
 
 from acmehub.acme.resources.accounts import registered
-from acmehub.acme.server.responses import Answer, json_answer
 from acmehub.acme.resources.directory import directory_of
+from acmehub.acme.server.responses import Answer, json_answer
 from acmehub.acme.server.routing import NotAllowed, Request, Route, plain_get
 from acmehub.acme.server.signed import KeySigned, Signed, key_signed_post, signed_post
-from acmehub.acme.orders.service import not_found
+from acmehub.models.problems import not_found
 
 
 def _secret(*routes: Route) -> Route:
@@ -16,7 +16,7 @@ def _secret(*routes: Route) -> Route:
     methods = tuple(method for route in routes for method in route.methods)
 
     async def serve(request: Request) -> Answer:
-        request.token = await request.front.hub.accounts.directories.token(request.parts["directory_key"])
+        request.token = await request.context.hub.accounts.directories.token(request.parts["directory_key"])
         if request.token is None:
             raise not_found()
         for route in routes:
@@ -24,18 +24,18 @@ def _secret(*routes: Route) -> Route:
                 return await route.serve(request)
         raise NotAllowed(request.method, methods)
 
-    return Route(routes[0].path, (), serve)
+    return Route(routes[0].path, (), serve, routes[0].links_index)
 
 
-@plain_get("/acme/{directory_key}/directory")
+@plain_get("/acme/{directory_key}/directory", links_index=False)
 async def _show_directory(request: Request) -> Answer:
     """As the ordinary one, but without `externalAccountRequired`, and with the profiles open to its clients only."""
     assert request.token is not None
-    front = request.front
-    owner = await front.hub.store.principals.get(request.token.principal_id)
-    profiles = await front.hub.ordering.profiles.advertised(owner)
-    new_account = front.urls.secret_new_account(request.parts["directory_key"])
-    return json_answer(directory_of(front, profiles, new_account=new_account), cache="private, no-store")
+    context = request.context
+    owner = await context.hub.store.principals.get(request.token.principal_id)
+    profiles = await context.hub.ordering.profiles.advertised(owner)
+    new_account = context.urls.secret_new_account(request.parts["directory_key"])
+    return json_answer(directory_of(context, profiles, new_account=new_account), cache="private, no-store")
 
 
 @signed_post("/acme/{directory_key}/directory")
@@ -49,7 +49,7 @@ async def _post_directory(signed: Signed) -> Answer:
 async def _new_account(signed: KeySigned) -> Answer:
     """As the ordinary one; the account is bound to the directory's token, under that token's limits."""
     request = signed.request
-    url = request.front.urls.secret_new_account(request.parts["directory_key"])
+    url = request.context.urls.secret_new_account(request.parts["directory_key"])
     return await registered(signed, url, request.token)
 
 

@@ -1,5 +1,1 @@
-"""The ACME server over HTTP: `create_app` gives the ASGI application of a hub."""
-
-from acmehub.acme.server.app import create_app
-
-__all__ = ["create_app"]
+"""The ACME server over HTTP: signed requests, nonces, routes, answers that wait (RFC 8555 section 6)."""

@@ -7,29 +7,29 @@ from typing import Protocol
 
 import msgspec
 
-from acmehub.runtime.order_events import Bulletin
-from acmehub.config import Config
-from acmehub.runtime.crash_points import FaultPoints
-from acmehub.acme.server.client_address import Network
-from acmehub.acme.server.long_poll import Holding
-from acmehub.acme.server.nonces import LocalNonces, Nonces, SharedNonces
-from acmehub.acme.server.urls import Urls
-from acmehub.rules.jws import load_key
-from acmehub.rules.keys import AccountKey
-from acmehub.models import Account
-from acmehub.ports.clock import Clock
-from acmehub.ports.store import Store
-from acmehub.runtime.plugins import Registry
 from acmehub.acme.accounts.service import AccountService
 from acmehub.acme.orders.learning import LearningService
 from acmehub.acme.orders.service import OrderService
+from acmehub.acme.server.client_address import Network
+from acmehub.acme.server.long_poll import LongPolls
+from acmehub.acme.server.nonces import LocalNonces, Nonces, SharedNonces
+from acmehub.acme.server.urls import Urls
+from acmehub.config import Config
+from acmehub.models import Account
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Store
+from acmehub.rules.jws import load_key
+from acmehub.rules.keys import AccountKey
+from acmehub.runtime.crash_points import CrashPoints
+from acmehub.runtime.order_events import OrderEvents
+from acmehub.runtime.plugins import Registry
 from acmehub.runtime.revocation import RevocationService
 from acmehub.runtime.vault import Vault
 
 _MOST_KEYS = 10_000
 
 
-class Engine(Protocol):
+class HubParts(Protocol):
     """The parts of a hub that the front uses. `ordering` may be exchanged while the hub starts; `stopping` is set when
     the process is to end."""
 
@@ -38,8 +38,8 @@ class Engine(Protocol):
     store: Store
     vault: Vault
     registry: Registry
-    bulletin: Bulletin
-    faults: FaultPoints
+    order_events: OrderEvents
+    crash_points: CrashPoints
     accounts: AccountService
     ordering: OrderService
     learning: LearningService
@@ -65,29 +65,29 @@ class Keys:
         return key
 
 
-class Front(msgspec.Struct, frozen=True):
+class AppContext(msgspec.Struct, frozen=True):
     """What the resources share; one per application."""
 
-    hub: Engine
+    hub: HubParts
     urls: Urls
     nonces: Nonces
     keys: Keys
-    holding: Holding
+    long_polls: LongPolls
     proxies: tuple[Network, ...]
 
 
-def build_front(hub: Engine) -> Front:
+def build_context(hub: HubParts) -> AppContext:
     """The front of a hub whose storage need not be open yet."""
     nonces: Nonces
     if hub.store.shared:
         nonces = SharedNonces(hub.vault.derive("nonce"), hub.store.nonces, hub.clock)
     else:
         nonces = LocalNonces(hub.clock)
-    return Front(
+    return AppContext(
         hub=hub,
         urls=Urls(hub.config.base_url),
         nonces=nonces,
         keys=Keys(),
-        holding=Holding(hub.bulletin, hub.stopping, hub.clock, hub.config.acme.hold),
+        long_polls=LongPolls(hub.order_events, hub.stopping, hub.clock, hub.config.acme.hold),
         proxies=tuple(ip_network(network) for network in hub.config.trusted_proxies),
     )

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from litestar.types import Receive
 
-from acmehub.runtime.order_events import Bulletin, Notice
 from acmehub.ports.clock import Clock
-from acmehub.rules.authorization_modes import Patience, patience
+from acmehub.rules.authorization_modes import ClientTimeout, client_timeout
+from acmehub.runtime.order_events import OrderEvents, Subscription
 
 SUM_PER_ORDER = 600.0
 """Seconds for which answers about one order are held altogether; beyond, the client has to poll."""
@@ -29,20 +29,20 @@ class ClientGone(Exception):
     """The client hung up while its answer was held: there is nobody to answer."""
 
 
-class Holding:
+class LongPolls:
     """Holds answers; one per application. `stopping` ends every hold, `seconds` is `[acme] hold`."""
 
-    def __init__(self, bulletin: Bulletin, stopping: asyncio.Event, clock: Clock, seconds: float) -> None:
-        self._bulletin = bulletin
+    def __init__(self, order_events: OrderEvents, stopping: asyncio.Event, clock: Clock, seconds: float) -> None:
+        self._order_events = order_events
         self._stopping = stopping
         self._clock = clock
         self._seconds = seconds
         self._spent: OrderedDict[str, float] = OrderedDict()
         self._greeted: OrderedDict[str, None] = OrderedDict()
 
-    def patience(self, user_agent: str) -> Patience:
+    def client_timeout(self, user_agent: str) -> ClientTimeout:
         """How a client with this User-Agent waits."""
-        return patience(user_agent, self._seconds)
+        return client_timeout(user_agent, self._seconds)
 
     async def until(
         self,
@@ -58,9 +58,9 @@ class Holding:
 
         Listens before it reads, so that nothing happens unnoticed in between. Raises `ClientGone`.
         """
-        with self._bulletin.listen(order_id) as notice:
+        with self._order_events.listen(order_id) as notice:
             state = await (first or read)()
-            if done(state) or len(self._bulletin) > MOST_HELD:
+            if done(state) or len(self._order_events) > MOST_HELD:
                 return state
             if first is not None:  # the news of our own write comes a turn later, and would have us read for nothing
                 await asyncio.sleep(0)
@@ -88,7 +88,7 @@ class Holding:
         if len(self._greeted) > _MOST_ORDERS:
             self._greeted.popitem(last=False)
 
-    async def _news(self, notice: Notice, watch: "_Watch", end: float) -> bool:
+    async def _news(self, notice: Subscription, watch: "_Watch", end: float) -> bool:
         """Wait for news until `end` (monotonic), and see after a while without what there is; False when time is up."""
         left = end - self._clock.monotonic()
         if self._stopping.is_set() or left <= 0:
@@ -110,7 +110,7 @@ class Holding:
 class _Watch:
     """Watches a connection for the client's going away, and posts a notice when it does."""
 
-    def __init__(self, receive: Receive, notice: Notice) -> None:
+    def __init__(self, receive: Receive, notice: Subscription) -> None:
         self._receive = receive
         self._notice = notice
         self._task: asyncio.Task[None] | None = None

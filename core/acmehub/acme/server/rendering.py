@@ -5,7 +5,6 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.rules.challenges import challenges_of
 from acmehub.acme.server.responses import PROBLEM, Answer, encode
 from acmehub.acme.server.urls import Urls
 from acmehub.models import (
@@ -17,9 +16,10 @@ from acmehub.models import (
     Order,
     OrderStatus,
 )
-from acmehub.rules.orders import OrderBundle
 from acmehub.models.problems import Problem, ProblemDocument, Subproblem
 from acmehub.models.wire import AccountObject, AuthorizationObject, ChallengeObject, OrderObject
+from acmehub.rules.challenges import challenges_of
+from acmehub.rules.orders import OrderBundle
 
 
 def timestamp(moment: datetime) -> str:

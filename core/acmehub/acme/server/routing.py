@@ -5,11 +5,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import msgspec
 from litestar.types import HTTPScope, Receive
 
+from acmehub.acme.server.context import AppContext
 from acmehub.acme.server.responses import Answer
-from acmehub.acme.server.context import Front
 from acmehub.models import Token
-from acmehub.models.problems import Problem, ProblemType
-from acmehub.acme.orders.service import not_found
+from acmehub.models.problems import Problem, ProblemType, not_found
 
 _ANY = "{"
 
@@ -18,7 +17,7 @@ class Request(msgspec.Struct):
     """A request that was routed: `path` is the path as it came, `parts` the values of the route's `{…}` by name,
     `token` the one whose secret directory the path lies in."""
 
-    front: Front
+    context: AppContext
     scope: HTTPScope
     receive: Receive
     method: str
@@ -41,18 +40,23 @@ Serve = Callable[[Request], Awaitable[Answer]]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A path such as `/acme/order/{order_id}`, the methods it takes (none: it decides itself), and what answers."""
+    """A path such as `/acme/order/{order_id}`, the methods it takes (none: it decides itself), and what answers.
+
+    `links_index`: its answers to GET carry a link to the directory; `gives_nonce`: they carry a nonce.
+    """
 
     path: str
     methods: tuple[str, ...]
     serve: Serve
+    links_index: bool = True
+    gives_nonce: bool = False
 
 
-def plain_get(path: str, *methods: str) -> Callable[[Serve], Route]:
-    """Make a route for unsigned requests from a function; GET and HEAD unless said otherwise."""
+def plain_get(path: str, *, links_index: bool = True, gives_nonce: bool = False) -> Callable[[Serve], Route]:
+    """Make a route for unsigned requests, GET and HEAD, from a function."""
 
     def make(serve: Serve) -> Route:
-        return Route(path, methods or ("GET", "HEAD"), serve)
+        return Route(path, ("GET", "HEAD"), serve, links_index, gives_nonce)
 
     return make
 

@@ -10,15 +10,15 @@ from typing import TypeVar
 
 import msgspec
 
-from acmehub.rules.eab import require_active
 from acmehub.acme.server.client_address import client_address
-from acmehub.acme.server.responses import Answer
 from acmehub.acme.server.long_poll import ClientGone
+from acmehub.acme.server.responses import Answer
 from acmehub.acme.server.routing import Request, Route
-from acmehub.rules.jws import MAX_BODY, Jws, load_key, parse, thumbprint, verify
 from acmehub.models import Actor
 from acmehub.models.problems import Problem, ProblemType
-from acmehub.rules.authorization_modes import Patience
+from acmehub.rules.authorization_modes import ClientTimeout
+from acmehub.rules.eab import require_active
+from acmehub.rules.jws import MAX_BODY, Jws, load_key, parse, thumbprint, verify
 
 _MEDIA_TYPE = "application/jose+json"
 
@@ -37,12 +37,12 @@ class _Signed(msgspec.Struct, kw_only=True):
     @property
     def address(self) -> str:
         """The client's IP address."""
-        return client_address(self.request.scope, self.request.front.proxies)
+        return client_address(self.request.scope, self.request.context.proxies)
 
     @property
-    def patience(self) -> Patience:
+    def client_timeout(self) -> ClientTimeout:
         """How this client waits."""
-        return self.request.front.holding.patience(self.user_agent)
+        return self.request.context.long_polls.client_timeout(self.user_agent)
 
     def object(self, decoder: "msgspec.json.Decoder[T]") -> T:
         """The payload as an object; raises `malformed`."""
@@ -123,16 +123,16 @@ async def _by_account(request: Request) -> Signed:
 
 
 async def _of_account(request: Request, jws: Jws) -> Signed:
-    front = request.front
+    context = request.context
     if jws.kid is None:
         raise Problem(ProblemType.MALFORMED, "this resource takes requests signed by an account: use 'kid', not 'jwk'")
-    account_id = front.urls.account_id(jws.kid)
-    actor = await front.hub.store.accounts.actor(account_id) if account_id else None
+    account_id = context.urls.account_id(jws.kid)
+    actor = await context.hub.store.accounts.actor(account_id) if account_id else None
     if actor is None:
         raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this 'kid'")
-    verify(jws, front.keys.of(actor.account))
+    verify(jws, context.keys.of(actor.account))
     await _spend(request, jws)
-    require_active(actor, front.hub.clock.now())
+    require_active(actor, context.hub.clock.now())
     return Signed(request=request, payload=jws.payload, actor=actor)
 
 
@@ -153,7 +153,7 @@ async def _read(request: Request) -> Jws:
     if media_type != _MEDIA_TYPE:
         raise Problem(ProblemType.MALFORMED, f"the Content-Type must be {_MEDIA_TYPE}", status=415)
     jws = parse(await _body(request))
-    if jws.url != request.front.urls.of(request.path):
+    if jws.url != request.context.urls.of(request.path):
         raise Problem(ProblemType.UNAUTHORIZED, "'url' in the JWS header is not the URL of this resource")
     return jws
 
@@ -177,7 +177,7 @@ async def _body(request: Request) -> bytes:
 
 
 async def _spend(request: Request, jws: Jws) -> None:
-    if not await request.front.nonces.spend(jws.nonce):
+    if not await request.context.nonces.spend(jws.nonce):
         raise Problem(ProblemType.BAD_NONCE, "JWS has invalid anti-replay nonce")  # clients know it by this very text
 
 

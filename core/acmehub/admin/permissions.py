@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from acmehub.models import Role
 from acmehub.admin.errors import Refused
+from acmehub.models import Role
 
 CONSUMERS = frozenset({Role.MANAGED_ACME_CONSUMER, Role.MANAGED_CHALLENGE_CONSUMER})
 

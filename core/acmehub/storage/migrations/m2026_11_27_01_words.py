@@ -1,0 +1,100 @@
+"""The words of RFC 8555 for what is stored: columns, the stage `responding`, kinds of events."""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+from piccolo.engine import engine_finder
+
+ID = "2026-11-27T00:00:01"
+
+COLUMNS = {  # table and column as they were, and the column from now on
+    ("orders", "give_up_at"): "deadline",
+    ("authorization_", "triggered"): "responded",
+    ("event", "what"): "kind",
+}
+KINDS = {  # texts of earlier versions, and the kind from now on
+    "asked for again": "order reused",
+    "`replaces` left out": "`replaces` ignored",
+    "proof remembered": "authorization reused",
+    "proof seen": "validated",
+    "proof not seen": "validation failed",
+    "certificate handed out again": "certificate reused",
+    "upstream order made": "upstream order created",
+    "upstream order authorized": "upstream order ready",
+    "upstream order found valid": "upstream order valid",
+    "upstream order is used up": "upstream order used up",
+    "upstream order was dead from the beginning": "upstream order invalid at first sight",
+    "upstream order is pending again": "upstream order pending again",
+    "upstream order handed over": "upstream order given to another order",
+    "upstream order taken over": "upstream order taken from another order",
+    "orders anew": "upstream order restarted",
+    "orders anew with another upstream account": "upstream account changed",
+    "upstream account lost, to be registered anew": "upstream account lost",
+    "waits for another order of the same names": "waits for another order for the same names",
+    "challenge found to be answered": "challenge was answered upstream before",
+    "challenge triggered": "challenge answered upstream",
+    "TXT record made": "TXT record created",
+    "TXT records seen": "TXT records visible",
+    "TXT records not seen": "TXT records not visible",
+    "CA is not ready after all": "CA not ready",
+    "`replaces` not passed on": "`replaces` not sent",
+    "CA refused, ordered without `replaces`": "CA refused `replaces`",
+    "CA not available": "CA unavailable",
+    "CA limits the rate": "CA rate limit",
+    "CA does not know it": "CA does not know the resource",
+    "DNS provider not available": "DNS provider unavailable",
+    "unforeseen error": "unexpected error",
+    "retried by the operator": "retried by an operator",
+}
+KEPT = (
+    "order opened",
+    "pre-authorization opened",
+    "challenge answered",
+    "approved",
+    "finalize requested",
+    "upstream order read",
+    "upstream order failed",
+    "upstream order lost",
+    "authorizations read",
+    "authorizations valid upstream",
+    "waits for TXT records",
+    "TXT record removed",
+    "CSR sent",
+    "certificate has no URL yet",
+    "chain downloaded",
+    "wrong certificate refused",
+    "wrong certificate revoked",
+    "wrong certificate could not be revoked",
+    "CA refused",
+    "DNS gives no answer",
+    "DNS provider refused",
+    "needs an operator",
+    "certificate issued",
+    "certificate downloaded",
+    "certificate revoked",
+    "order failed",
+    "TXT record cannot be removed",
+)
+
+
+async def forwards() -> MigrationManager:
+    """Rename columns and values; a text that no version of the hub wrote becomes the detail of a `noted`."""
+    manager = MigrationManager(migration_id=ID, app_name="acmehub", description="words")
+
+    async def rename() -> None:
+        engine = engine_finder()
+        assert engine is not None
+        for (table, column), name in COLUMNS.items():
+            await engine.run_ddl(f"ALTER TABLE {table} RENAME COLUMN {column} TO {name}")
+        await engine.run_ddl("UPDATE orders SET stage = 'responding' WHERE stage = 'triggering'")
+        await engine.run_ddl(
+            "UPDATE event SET kind = 'TXT record cannot be removed', detail = substr(kind, 31) || ': ' || detail"
+            " WHERE kind LIKE 'TXT record cannot be removed, %'"
+        )
+        for old, new in KINDS.items():
+            await engine.run_ddl(f"UPDATE event SET kind = '{new}' WHERE kind = '{old}'")  # noqa: S608  words of this file
+        known = ", ".join(f"'{kind}'" for kind in (*KEPT, *KINDS.values()))
+        await engine.run_ddl(
+            f"UPDATE event SET kind = 'noted', detail = kind || ': ' || detail WHERE kind NOT IN ({known})"
+        )
+
+    manager.add_raw(rename)
+    return manager
