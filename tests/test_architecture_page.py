@@ -1,4 +1,7 @@
-"""docs/architecture.md: the files that it names are there, and every room and direct dependency has its row."""
+"""docs/architecture.md: the files that it names are there, and every room and direct dependency has its row.
+
+Beside it the crash points of docs/reliability.md, "Crashes".
+"""
 
 import re
 import tomllib
@@ -35,3 +38,9 @@ def test_every_direct_dependency_has_a_row_and_no_other() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = [re.split(r"[<>=;]", requirement)[0] for requirement in project["dependencies"]]
     assert sorted(column("package")) == sorted(named)
+
+
+def test_the_crash_points_are_those_of_the_page_in_their_sequence() -> None:
+    source = (ROOT / "core" / "acmehub" / "runtime" / "crash_points.py").read_text()
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    assert re.findall(r'^    [A-Z_]+ = "(\w+)"', source, re.MULTILINE) == re.findall(r"^\| `(\w+)`", page, re.MULTILINE)

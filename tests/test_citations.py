@@ -1,7 +1,7 @@
 """Citations in code, tests and docs lead into the repository: pages, their numbered rules and sections, their headings.
 
 A citation is a page (`docs/reliability.md`, or its name alone) with, where it is wanted, what of it: `rule 17`,
-`rules 1-7, 14`, `section 5`, `2.9`, `F25`, `"Crash points"`, `#crash-points`; or `ADR 7`. Relative links of Markdown
+`rules 1-7, 14`, `section 5`, `2.9`, `F25`, `"Crashes"`, `#crashes`; or `ADR 7`. Relative links of Markdown
 are the business of `tests/test_docs.py`.
 """
 
@@ -150,8 +150,8 @@ def test_a_page_that_is_not_there_is_found(citation: str, page: str) -> None:
         ("docs/reliability.md, F37 to F39", ["docs/reliability.md F39"]),
         ('docs/reliability.md section 5, "Identifiers"', []),
         ('(docs/reliability.md, "Nothing of the kind")', ['docs/reliability.md "Nothing of the kind"']),
-        ("docs/reliability.md#crash-points", []),
-        ("docs/reliability.md#crush-points", ["docs/reliability.md#crush-points"]),
+        ("docs/reliability.md#crashes", []),
+        ("docs/reliability.md#crushes", ["docs/reliability.md#crushes"]),
     ],
 )
 def test_a_rule_a_section_or_a_heading_that_is_not_there_is_found(citation: str, parts: list[str]) -> None:
