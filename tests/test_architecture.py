@@ -1,4 +1,4 @@
-"""The house rules of DESIGN.md that a machine can check."""
+"""The rules of docs/architecture.md that a machine can check."""
 
 import ast
 import os

@@ -1,4 +1,7 @@
-"""What clients do in the state machine, each act with what its answer must be (CLIENTS.md 4.1 and 4.2)."""
+"""What clients do in the state machine, each act with what its answer must be.
+
+docs/client-rules.md sections 4.1 and 4.2.
+"""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""What a client may see of an order, as a model: the rules of CLIENTS.md 4.1, whatever happens behind the scenes."""
+"""What a client may see of an order, as a model: docs/client-rules.md section 4.1, whatever happens behind."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""newAccount, accounts, orders lists (RFC 8555 sections 7.3 and 7.1.2.1, CLIENTS.md 11, 26)."""
+"""newAccount, accounts, orders lists (RFC 8555 sections 7.3 and 7.1.2.1, docs/client-rules.md rules 11, 26)."""
 
 import asyncio
 import json

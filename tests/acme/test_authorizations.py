@@ -1,4 +1,4 @@
-"""Authorizations and challenges (RFC 8555 sections 7.5 and 8; CLIENTS.md 5, 6, 8-10, 14, 15)."""
+"""Authorizations and challenges (RFC 8555 sections 7.5 and 8; docs/client-rules.md rules 5, 6, 8-10, 14, 15)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Issued chains (RFC 8555 section 7.4.2; CLIENTS.md 15, 16, 20)."""
+"""Issued chains (RFC 8555 section 7.4.2; docs/client-rules.md rules 15, 16, 20)."""
 
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import make_csr

@@ -28,7 +28,7 @@ def check_chain(pem: str, key: PrivateKey, names: list[str]) -> str:
     assert leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == spki(key)
     san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert sorted(san.get_values_for_type(x509.DNSName)) == sorted(names)
-    assert len(chain) >= 2  # CLIENTS.md rule 20
+    assert len(chain) >= 2  # docs/client-rules.md rule 20
     assert len(pem) < 16 * 1024
     for lower, upper in itertools.pairwise(chain):
         lower.verify_directly_issued_by(upper)

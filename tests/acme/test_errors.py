@@ -1,4 +1,7 @@
-"""What goes wrong on our side is a problem, too, and says no more than it should (RELIABILITY.md 1, 5)."""
+"""What goes wrong on our side is a problem, too, and says no more than it should.
+
+docs/reliability.md sections 1, 5.
+"""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""finalize and the CSR (RFC 8555 section 7.4; CLIENTS.md 4, 5, 28)."""
+"""finalize and the CSR (RFC 8555 section 7.4; docs/client-rules.md rules 4, 5, 28)."""
 
 import asyncio
 

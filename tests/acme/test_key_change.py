@@ -1,4 +1,4 @@
-"""keyChange (RFC 8555 section 7.3.5; RELIABILITY.md section 6)."""
+"""keyChange (RFC 8555 section 7.3.5; docs/reliability.md section 6)."""
 
 import asyncio
 import json

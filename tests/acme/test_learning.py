@@ -1,4 +1,4 @@
-"""Mode `auto` learns what suits a client from what it did (CLIENTS.md 4.4)."""
+"""Mode `auto` learns what suits a client from what it did (docs/client-rules.md section 4.4)."""
 
 import asyncio
 from datetime import timedelta

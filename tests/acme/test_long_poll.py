@@ -1,4 +1,4 @@
-"""Held answers (CLIENTS.md 4.3, rules 30 and 31; RELIABILITY.md F36, F38)."""
+"""Held answers (docs/client-rules.md section 4.3, rules 30 and 31; docs/reliability.md F36, F38)."""
 
 import asyncio
 import time

@@ -1,4 +1,5 @@
-"""What clients do, what the worker does, what CA, DNS and clock do, in any order: no answer breaks CLIENTS.md 4.1.
+"""What clients do, what the worker does, what CA, DNS and clock do, in any order: no answer breaks
+docs/client-rules.md section 4.1.
 
 `make test` tries the same few thousand steps each time. For a long search among new ones:
 `MACHINE_MINUTES=5 .venv/bin/pytest tests/acme/test_machine.py`; what it finds it prints as steps to repeat.

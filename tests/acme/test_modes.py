@@ -1,4 +1,4 @@
-"""Which mode and which patience for which client (CLIENTS.md 4.3, 4.4)."""
+"""Which mode and which patience for which client (docs/client-rules.md sections 4.3, 4.4)."""
 
 import pytest
 

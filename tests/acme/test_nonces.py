@@ -1,4 +1,7 @@
-"""Nonces: exactly once, across starts and replicas, in bounded memory (RFC 8555 section 6.5, CLIENTS.md 12, 13)."""
+"""Nonces: exactly once, across starts and replicas, in bounded memory.
+
+RFC 8555 section 6.5, docs/client-rules.md rules 12, 13.
+"""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Who orders again what it has an open order for gets that order (RELIABILITY.md 2.14), and when it does not."""
+"""Who orders again what it has an open order for gets that order (docs/reliability.md 2.14), and when it does not."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -68,7 +68,7 @@ async def test_an_order_that_was_joined_is_fulfilled(lab: Lab, client: AcmeClien
     "names", [["a.corp.test"], ["*.corp.test", "a.corp.test"], ["A.corp.test", "*.corp.test"], [*TWO, "b.corp.test"]]
 )
 async def test_other_names_or_the_same_in_other_words_are_another_order(client: AcmeClient, names: list[str]) -> None:
-    """Clients compare what comes back with what they sent (CLIENTS.md rule 7)."""
+    """Clients compare what comes back with what they sent (docs/client-rules.md rule 7)."""
     first = await client.new_order(TWO)
     assert (await client.new_order(names)).location != first.location
 

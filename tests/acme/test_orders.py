@@ -1,4 +1,4 @@
-"""newOrder, orders, finalize (RFC 8555 section 7.4; CLIENTS.md 1-7, 14, 17-19, 28)."""
+"""newOrder, orders, finalize (RFC 8555 section 7.4; docs/client-rules.md rules 1-7, 14, 17-19, 28)."""
 
 import asyncio
 import re

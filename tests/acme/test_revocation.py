@@ -1,4 +1,4 @@
-"""revokeCert (RFC 8555 section 7.6; RELIABILITY.md section 6)."""
+"""revokeCert (RFC 8555 section 7.6; docs/reliability.md section 6)."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A CSR that comes again gets the certificate that is there, within a window (RELIABILITY.md 2.14)."""
+"""A CSR that comes again gets the certificate that is there, within a window (docs/reliability.md 2.14)."""
 
 from datetime import timedelta
 from pathlib import Path

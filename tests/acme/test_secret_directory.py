@@ -1,4 +1,4 @@
-"""Secret directory URLs, for clients without external account binding (CLIENTS.md rule 27)."""
+"""Secret directory URLs, for clients without external account binding (docs/client-rules.md rule 27)."""
 
 import json
 import logging

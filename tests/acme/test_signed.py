@@ -1,4 +1,4 @@
-"""What a request must be before any resource sees it (RFC 8555 section 6, RELIABILITY.md 5)."""
+"""What a request must be before any resource sees it (RFC 8555 section 6, docs/reliability.md section 5)."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode

@@ -40,7 +40,7 @@ def test_the_server_answers_damaged_payloads_and_urls_with_no_500(server: Server
 
 @pytest.mark.parametrize("text", ['{"type":"","value":"a.corp.test"}', '{"type":"dns","value":"\x7fa.corp.test"}'])
 def test_an_odd_identifier_is_told_in_json_that_every_client_can_read(server: Server, text: str) -> None:
-    """Found by fuzzing: an empty string, and a control character, in the problem (CLIENTS.md rule 17)."""
+    """Found by fuzzing: an empty string, and a control character, in the problem (docs/client-rules.md rule 17)."""
     for path, payload in (("new-authz", f'{{"identifier":{text}}}'), ("new-order", f'{{"identifiers":[{text}]}}')):
         assert server.take(f"/acme/{path}\n{payload}".encode()).startswith("400 ")
 

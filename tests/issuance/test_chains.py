@@ -1,4 +1,4 @@
-"""Before an order turns valid its certificate is looked at (RELIABILITY.md 2.7, F25, F27, F28)."""
+"""Before an order turns valid its certificate is looked at (docs/reliability.md 2.7, F25, F27, F28)."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,7 @@
-"""Clients, crashes, faults and clocks in any order: whatever the seed, the promises hold (RELIABILITY.md 1, 7)."""
+"""Clients, crashes, faults and clocks in any order: whatever the seed, the promises hold.
+
+docs/reliability.md sections 1, 7.
+"""
 
 import random
 from datetime import timedelta

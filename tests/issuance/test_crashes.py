@@ -1,4 +1,4 @@
-"""The process dies at each gap (RELIABILITY.md section 3); another one goes on from what is stored."""
+"""The process dies at each gap (docs/reliability.md section 3); another one goes on from what is stored."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What goes wrong in DNS and at its providers (RELIABILITY.md 3, F29 to F33)."""
+"""What goes wrong in DNS and at its providers (docs/reliability.md, F29 to F33)."""
 
 from datetime import timedelta
 

@@ -1,4 +1,7 @@
-"""One upstream order at a time per account, names and profile; no two orders ever share one (RELIABILITY.md 2.5)."""
+"""One upstream order at a time per account, names and profile; no two orders ever share one.
+
+docs/reliability.md 2.5.
+"""
 
 import pytest
 

@@ -1,5 +1,5 @@
 """A client that gave up a slow order is served quickly when it comes back: what the upstream has validated is warm
-(CLIENTS.md rule 32)."""
+(docs/client-rules.md rule 32)."""
 
 import pytest
 

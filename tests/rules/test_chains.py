@@ -1,4 +1,4 @@
-"""Issued chains against their order, before it turns valid: RELIABILITY.md 2.7 and F25."""
+"""Issued chains against their order, before it turns valid: docs/reliability.md 2.7 and F25."""
 
 import base64
 from datetime import timedelta

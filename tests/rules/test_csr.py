@@ -1,4 +1,6 @@
-"""Certificate requests against their order: RFC 8555 section 7.4, CLIENTS.md rule 28, RELIABILITY.md section 5."""
+"""Certificate requests against their order: RFC 8555 section 7.4, docs/client-rules.md rule 28,
+docs/reliability.md section 5.
+"""
 
 import time
 from typing import Any

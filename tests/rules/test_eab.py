@@ -1,4 +1,4 @@
-"""External account binding and the states of a token: RFC 8555 section 7.3.4, CLIENTS.md rule 26."""
+"""External account binding and the states of a token: RFC 8555 section 7.3.4, docs/client-rules.md rule 26."""
 
 import hmac
 import itertools

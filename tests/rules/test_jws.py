@@ -1,4 +1,4 @@
-"""The strict verifier of signed requests: RFC 7515, RFC 8555 section 6.2, RELIABILITY.md section 5."""
+"""The strict verifier of signed requests: RFC 7515, RFC 8555 section 6.2, docs/reliability.md section 5."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Which names may stand in an order at all: RELIABILITY.md section 5, "Identifiers"."""
+"""Which names may stand in an order at all: docs/reliability.md section 5, "Identifiers"."""
 
 import time
 

@@ -536,7 +536,7 @@ def assert_sound(before: OrderBundle, now: OrderBundle) -> None:
         assert order.csr == before.order.csr  # never another CSR's (rule 5)
     match order.status:
         case OrderStatus.PENDING:
-            assert not all(valid)  # never "authorizations valid, order pending" (CLIENTS.md rule 2)
+            assert not all(valid)  # never "authorizations valid, order pending" (docs/client-rules.md rule 2)
             assert order.csr is None
         case OrderStatus.READY:
             assert all(valid)

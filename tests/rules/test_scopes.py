@@ -1,4 +1,7 @@
-"""Who may have which name: match rules, tags, and the scope of a token (DESIGN.md, vocabulary; RELIABILITY.md 1.5)."""
+"""Who may have which name: match rules, tags, and the scope of a token.
+
+docs/vocabulary.md, "Scope"; docs/reliability.md 1.5.
+"""
 
 import time
 from datetime import timedelta

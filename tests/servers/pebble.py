@@ -1,6 +1,6 @@
 """Pebble, the ACME test CA: started with its own configuration and TLS certificate on free ports, stopped at the end.
 
-Debian's Pebble deadlocks under concurrency unless it runs on one processor (STACK.md): GOMAXPROCS=1 always.
+Debian's Pebble deadlocks under concurrency unless it runs on one processor: GOMAXPROCS=1 always.
 """
 
 import json

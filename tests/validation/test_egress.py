@@ -1,4 +1,4 @@
-"""Where the hub may connect to (RELIABILITY.md section 5, "`verify` mode reaches out")."""
+"""Where the hub may connect to (docs/reliability.md section 5, "Mode verify")."""
 
 import ipaddress
 from typing import cast

@@ -1,4 +1,4 @@
-"""A resources file (TOML, DESIGN.md "Outer contract") read into what is to be made; nothing is looked up here."""
+"""A resources file (TOML; docs/configure.md, "Resources") read into what is to be made; nothing is looked up here."""
 
 import difflib
 import tomllib

@@ -126,7 +126,7 @@ class Hub:
             await self.store.close()
 
     async def load_named_plugins(self) -> Sequence[str]:
-        """Load the plugins that stored resources name; a line for each that cannot be (docs/adr/0003).
+        """Load the plugins that stored resources name; a line for each that cannot be (ADR 3).
 
         What needs such a plugin fails when it is used; everything else goes on.
         """

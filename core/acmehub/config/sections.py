@@ -44,7 +44,9 @@ class NotifierSection(Section, frozen=True, kw_only=True):
 
 
 class Acme(Section, frozen=True, kw_only=True):
-    """`[acme]`: how the ACME server answers; `hold` in seconds is the longest an answer waits (CLIENTS.md rule 30).
+    """`[acme]`: how the ACME server answers; `hold` in seconds is the longest an answer waits.
+
+    docs/client-rules.md rule 30.
 
     With `join_orders`, who orders again what it has an open order for gets that order. A CSR that comes again within
     `same_csr_seconds` (0: never) of the order that it was used for gets the certificate that is there. Who has asked

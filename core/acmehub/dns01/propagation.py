@@ -1,4 +1,4 @@
-"""Whether a TXT value can be seen where the CA will look for it (RELIABILITY.md 2.9)."""
+"""Whether a TXT value can be seen where the CA will look for it (docs/reliability.md 2.9)."""
 
 import asyncio
 import enum

@@ -1,4 +1,7 @@
-"""The janitor of the TXT ledger: removes what is to go, by value, with back-off, for ever (RELIABILITY.md 2.10)."""
+"""The janitor of the TXT ledger: removes what is to go, by value, with back-off, for ever.
+
+docs/reliability.md 2.10.
+"""
 
 import asyncio
 import functools

@@ -1,4 +1,4 @@
-"""Known 429s: what a CA has refused for now is answered from memory until its time comes (RELIABILITY.md 1.6)."""
+"""Known 429s: what a CA has refused for now is answered from memory until its time comes (docs/reliability.md 1.6)."""
 
 from acmehub.ports.authority import UpstreamRateLimited
 from acmehub.ports.clock import Clock

@@ -1,4 +1,7 @@
-"""What becomes of an order when a step fails: tried again, ordered anew, or ended with words (RELIABILITY.md 2.13)."""
+"""What becomes of an order when a step fails: tried again, ordered anew, or ended with words.
+
+docs/reliability.md 2.13.
+"""
 
 import itertools
 from datetime import timedelta
@@ -74,7 +77,8 @@ async def _settle_upstream(job: Job, error: UpstreamError) -> None:
 
 
 async def _order_without_replaces(job: Job, words: str) -> None:
-    """A renewal is worth more than the CA's knowing what it renews (CLIENTS.md rule 29): if that was the reason, the
+    """A renewal is worth more than the CA's knowing what it renews (docs/client-rules.md rule 29): if that was the
+    reason, the
     next try succeeds, and else it is refused for good."""
     event = job.event(EventKind.CA_REFUSED_REPLACES, words)
     now = job.now

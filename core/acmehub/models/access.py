@@ -48,7 +48,7 @@ class Principal(Model, frozen=True, kw_only=True):
 
 
 class AuthorizationMode(enum.StrEnum):
-    """How an order's authorizations turn valid (DESIGN.md, "One order's way", 3)."""
+    """How an order's authorizations turn valid (docs/vocabulary.md, "Authorization modes")."""
 
     AUTO = "auto"
     PREAPPROVED = "preapproved"

@@ -133,7 +133,7 @@ class AuthorizationStatus(enum.StrEnum):
 
 
 class ChallengeType(enum.StrEnum):
-    """The challenge types that the hub offers, in the order it lists them (CLIENTS.md rules 8 and 9)."""
+    """The challenge types that the hub offers, in the order it lists them (docs/client-rules.md rules 8 and 9)."""
 
     HTTP_01 = "http-01"
     DNS_01 = "dns-01"

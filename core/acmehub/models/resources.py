@@ -9,7 +9,7 @@ from acmehub.models.base import Model
 
 
 class PropagationMode(enum.StrEnum):
-    """How the solver learns that a TXT record can be seen (RELIABILITY.md 2.9)."""
+    """How the solver learns that a TXT record can be seen (docs/reliability.md 2.9)."""
 
     AUTHORITATIVE = "authoritative"
     RESOLVERS = "resolvers"

@@ -1,8 +1,8 @@
 """What goes over the wire: the objects of RFC 8555 and its neighbours, as msgspec Structs with camel-case names.
 
 Nothing here is stored (see `models`); `http/rendering` translates. Required members have no default, so that
-`omit_defaults` never drops them; absent members are omitted, never null (CLIENTS.md rule 17).
-Payloads tolerate unknown members (RFC 8555 section 6.2 and CLIENTS.md rule 16).
+`omit_defaults` never drops them; absent members are omitted, never null (docs/client-rules.md rule 17).
+Payloads tolerate unknown members (RFC 8555 section 6.2 and docs/client-rules.md rule 16).
 """
 
 import msgspec

@@ -1,6 +1,6 @@
 """What each ACME client can live with: the authorization mode that suits it and how long its answers may be held.
 
-The rows are CLIENTS.md sections 4.3 (rules 30, 31) and 4.4 as a table; a client that is in none gets the defaults.
+docs/client-rules.md sections 4.3 (rules 30, 31) and 4.4 as a table; a client that is in none gets the defaults.
 """
 
 import msgspec
@@ -142,7 +142,9 @@ def client_timeout(user_agent: str, configured: float) -> ClientTimeout:
 
 
 def waits_for_upstream(order: Order, asked: AuthorizationMode) -> bool:
-    """Whether it helps this order's client to be answered only when the upstream has validated (CLIENTS.md 4.3, 4.4).
+    """Whether it helps this order's client to be answered only when the upstream has validated.
+
+    docs/client-rules.md sections 4.3, 4.4.
 
     `asked` is the token's mode. True for an order whose client may finalize already, and for one in mode `accept` that
     `auto` chose: it turns ready without the client's doing if only the upstream is quick enough.

@@ -25,9 +25,9 @@ from acmehub.rules.csr import (
 from acmehub.rules.keys import PublicKey, key_flaw, spki_of
 from acmehub.rules.renewal import cert_id_of
 
-MAX_CHAIN = 64 * 1024  # characters; clients take 16 KiB at most (CLIENTS.md rule 20), so this is generous
+MAX_CHAIN = 64 * 1024  # characters; clients take 16 KiB at most (docs/client-rules.md rule 20), so this is generous
 MAX_CERTIFICATES = 10
-CLOCK_SKEW = timedelta(hours=3)  # a CA's clock may be two hours off (RELIABILITY.md F28)
+CLOCK_SKEW = timedelta(hours=3)  # a CA's clock may be two hours off (docs/reliability.md F28)
 
 _END = "-----END CERTIFICATE-----"
 _MOST_ISSUERS = 64
@@ -93,7 +93,8 @@ def check_leaf(
     """Check an issued chain (PEM, leaf first; text around it is dropped) before an order turns valid.
 
     The leaf has the key of `csr` (checked, or DER) and exactly the order's names, each certificate is signed by the
-    next, and all are valid now, `skew` granted (RELIABILITY.md 2.7). `issuers` remembers what stood above other leaves.
+    next, and all are valid now, `skew` granted (docs/reliability.md 2.7). `issuers` remembers what stood above
+    other leaves.
     Raises `ChainMismatch`.
     """
     try:

@@ -170,7 +170,7 @@ def may_use(token: Token, principal: Principal, role: Role) -> bool:
 
 
 def new_hmac_key() -> bytes:
-    """A fresh key whose text begins alphanumeric, as command lines need it (CLIENTS.md rule 26)."""
+    """A fresh key whose text begins alphanumeric, as command lines need it (docs/client-rules.md rule 26)."""
     while True:
         key = secrets.token_bytes(HMAC_KEY_BYTES)
         if eab_text(key)[0].isalnum():

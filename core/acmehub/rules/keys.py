@@ -1,4 +1,4 @@
-"""Public keys: which kinds and sizes are taken, and known weaknesses (RELIABILITY.md section 5, CSR).
+"""Public keys: which kinds and sizes are taken, and known weaknesses (docs/reliability.md section 5, "CSR").
 
 The checks for weak RSA keys are the ones the CA/Browser Forum's Baseline Requirements ask of a CA (6.1.1.3).
 """

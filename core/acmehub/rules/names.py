@@ -1,4 +1,4 @@
-"""Which names may stand in an order at all: syntax, and what no policy can allow (RELIABILITY.md section 5).
+"""Which names may stand in an order at all: syntax, and what no policy can allow (docs/reliability.md section 5).
 
 Names are DNS names as RFC 8555 section 7.1.4 wants them: ASCII, IDN in A-label form, a wildcard only as the whole first
 label; or addresses as RFC 8738 section 3 wants them, in their one canonical text. Whether a principal may have a name

@@ -206,7 +206,7 @@ def open_order(
 def settle(bundle: OrderBundle, now: datetime) -> OrderBundle:
     """Turn valid what has become so: in mode `accept` each answered authorization whose counterpart upstream is valid.
 
-    The order turns ready together with its last authorization, in the same change (CLIENTS.md rule 2).
+    The order turns ready together with its last authorization, in the same change (docs/client-rules.md rule 2).
     """
     order = bundle.order
     authorizations = bundle.authorizations
@@ -227,7 +227,8 @@ def settle(bundle: OrderBundle, now: datetime) -> OrderBundle:
 def approve(bundle: OrderBundle, now: datetime) -> Change:
     """The upstream has validated before the client answered: what was offered in mode `accept` turns valid as it is.
 
-    Only where `accept` was our own choice (`auto`): the client may then finalize at once (CLIENTS.md 4.4).
+    Only where `accept` was our own choice (`auto`): the client may then finalize at once (docs/client-rules.md
+    section 4.4).
     """
     order = bundle.order
     if (
@@ -254,7 +255,7 @@ def _accepted(order: Order, authorization: Authorization) -> bool:
 
 
 def answer(bundle: OrderBundle, authorization_id: str, challenge: ChallengeType, now: datetime) -> Change:
-    """The client responds to a challenge; idempotent in every state (CLIENTS.md rule 5)."""
+    """The client responds to a challenge; idempotent in every state (docs/client-rules.md rule 5)."""
     target = next(item for item in bundle.authorizations if item.id == authorization_id)
     if target.status is not AuthorizationStatus.PENDING or target.answered is not None:
         return Change(order=bundle.order)
@@ -288,7 +289,9 @@ def verified(bundle: OrderBundle, authorization_id: str, now: datetime, remember
 
 
 def finalize(bundle: OrderBundle, csr: bytes, now: datetime, lease: Lease | None = None) -> Change:
-    """The client's CSR (DER, already checked) is taken; the same CSR again changes nothing (CLIENTS.md rules 4, 5).
+    """The client's CSR (DER, already checked) is taken; the same CSR again changes nothing.
+
+    docs/client-rules.md rules 4, 5.
 
     With `lease`, an order that only waited for its CSR is claimed in the same write, so that the process that answers
     can go on without another one. Raises `orderNotReady` (RFC 8555 section 7.4).
@@ -331,7 +334,10 @@ def issued(order: Order, certificate: Certificate, now: datetime) -> Change:
 
 
 def failed(bundle: OrderBundle, problem: ProblemDocument, now: datetime) -> Change:
-    """The order cannot be fulfilled: invalid with a reason, pending authorizations with it (CLIENTS.md rule 6)."""
+    """The order cannot be fulfilled: invalid with a reason, pending authorizations with it.
+
+    docs/client-rules.md rule 6.
+    """
     order = replace(
         with_stage(with_status(bundle.order, OrderStatus.INVALID), Stage.FAILED),
         error=problem,

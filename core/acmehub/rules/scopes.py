@@ -1,4 +1,4 @@
-"""Who may have which name: domain match rules, and the scope of a token (DESIGN.md, vocabulary).
+"""Who may have which name: domain match rules, and the scope of a token (docs/vocabulary.md, "Scope").
 
 Rules work on labels, never on text: `evilcorp.test` is not below `corp.test`. A rule may have addresses and networks,
 too, which cover `ip` identifiers and nothing else.

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from acmehub.ports.clock import Clock
 
 KEPT_COUNTS = 8192
-LONGEST_PAUSE = 3600.0  # what is believed of a Retry-After (RELIABILITY.md 2.12)
+LONGEST_PAUSE = 3600.0  # what is believed of a Retry-After (docs/reliability.md 2.12)
 
 
 class SteadyClock:

@@ -51,7 +51,7 @@ class InstalledPlugin(msgspec.Struct, frozen=True, kw_only=True):
 class _Finder(NamedExtensionManager[Any]):
     """stevedore's manager without its caches.
 
-    They outlive an installation by minutes and forget which distribution an entry point is from (STACK.md 2).
+    They outlive an installation by minutes and forget which distribution an entry point is from.
     """
 
     def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:

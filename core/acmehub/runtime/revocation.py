@@ -41,7 +41,7 @@ CLIENT_REASONS = (0, 1, 3, 4, 5, 9, 10)
 not used."""
 
 EXCHANGE_SECONDS = 120.0
-CLIENT_SECONDS = 20.0  # the least that clients give an answer is 30 (CLIENTS.md section 1)
+CLIENT_SECONDS = 20.0  # clients give one answer 30 at least (docs/client-rules.md rule 30)
 RETRY_AFTER = 30
 
 _log = logging.getLogger(__name__)

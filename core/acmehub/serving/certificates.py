@@ -1,7 +1,7 @@
 """The TLS certificate that `serve` presents: its own, issued by an authority of the hub, or an operator's files.
 
 Both keep one `ssl.SSLContext` alive and load new certificates into it, which running listeners use from the next
-connection on (STACK.md 4).
+connection on.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A small, strict ACME client for tests: it asserts of every answer what RFC 8555 and CLIENTS.md section 4 demand.
+"""A small, strict ACME client for tests: it asserts of every answer what RFC 8555 and docs/client-rules.md demand.
 
 async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
     client = await AcmeClient.discover(http, "https://hub.test/acme/directory")
@@ -253,7 +253,7 @@ class AcmeClient:
 
 
 def check_nonce(response: httpx.Response) -> str:
-    """Exactly one `Replay-Nonce`, of base64url characters and a possible length (CLIENTS.md rule 12)."""
+    """Exactly one `Replay-Nonce`, of base64url characters and a possible length (docs/client-rules.md rule 12)."""
     found = response.headers.get_list("replay-nonce")
     assert len(found) == 1, f"Replay-Nonce: {found}"
     assert re.fullmatch(r"[A-Za-z0-9_-]+", found[0]), found
@@ -284,12 +284,12 @@ def check_answer(response: httpx.Response) -> None:
     assert problem["type"].startswith(_ACME), problem
     assert problem["detail"]
     assert problem["status"] == response.status_code
-    text = "invalid anti-replay"  # clients look for it (CLIENTS.md rules 13, 21)
+    text = "invalid anti-replay"  # clients look for it (docs/client-rules.md rules 13, 21)
     assert (text in problem["detail"]) == (problem["type"] == _ACME + "badNonce" and "no anti" not in problem["detail"])
 
 
 def check_json(body: bytes) -> None:
-    """Compact, ASCII, without `#`, null and empty strings (CLIENTS.md rule 17)."""
+    """Compact, ASCII, without `#`, null and empty strings (docs/client-rules.md rule 17)."""
     assert body.isascii(), body
     assert b"#" not in body
     item = json.loads(body)
@@ -298,7 +298,7 @@ def check_json(body: bytes) -> None:
 
 
 def check_order(reply: Reply) -> None:
-    """RFC 8555 section 7.1.3; CLIENTS.md rules 14, 18, 19, 22."""
+    """RFC 8555 section 7.1.3; docs/client-rules.md rules 14, 18, 19, 22."""
     order = reply.json
     assert _URL.fullmatch(reply.location), reply.location
     assert order["status"] in ("pending", "ready", "processing", "valid", "invalid")
@@ -313,7 +313,7 @@ def check_order(reply: Reply) -> None:
 
 
 def check_authorization(reply: Reply, *, located: bool = False) -> None:
-    """RFC 8555 section 7.1.4; CLIENTS.md rules 6, 8, 9, 14, 22. `located`: the answer to newAuthz."""
+    """RFC 8555 section 7.1.4; docs/client-rules.md rules 6, 8, 9, 14, 22. `located`: the answer to newAuthz."""
     authorization = reply.json
     assert ("location" in reply.headers) == located
     assert TIMESTAMP.fullmatch(authorization["expires"])

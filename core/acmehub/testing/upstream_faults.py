@@ -1,4 +1,4 @@
-"""Faults of an upstream for `FaultProxy` to play (RELIABILITY.md section 3, F13 to F28)."""
+"""Faults of an upstream for `FaultProxy` to play (docs/reliability.md, F13 to F28)."""
 
 import json
 import time

@@ -18,17 +18,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-from acmehub.config import Acme, Config, Dns, TlsMode, Verify, Worker
 from acmehub.http import create_app
 from acmehub.hub import build_hub
 from acmehub.identifiers import Identifier
+from acmehub.proofs.dns01 import record_value
+from acmehub.relay.settings import RelaySettings
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from acmehub.config import Acme, Config, Dns, TlsMode, Verify, Worker
 from acmehub.models import OrderStatus
 from acmehub.ports.authority import IssueRequest
 from acmehub.ports.plugins import Registration
-from acmehub.proofs.dns01 import record_value
-from acmehub.relay.settings import RelaySettings
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey, make_csr
 from acmehub.testing.dns_server import DnsServer, tsig_key

@@ -22,16 +22,27 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from msgspec.structs import replace
-
-from acmehub.config import Acme, Config, Dns, TlsMode, Verify, Worker
 from acmehub.fulfilment.job import Job
 from acmehub.fulfilment.steps import take_step
 from acmehub.fulfilment.trouble import EXPECTED, settle
 from acmehub.http import create_app
 from acmehub.hub import build_hub
+from acmehub.orders import Change, expired
+from acmehub.problems import ProblemDocument
+from acmehub.relay.keys import new_account_key
+from acmehub.relay.settings import RelaySettings
+from acmehub.services.authorities import NewAuthority
+from acmehub.services.campaigns import NewCampaign
+from acmehub.services.managed_challenges import NewManagedChallenge
+from acmehub.services.principals import NewPrincipal, PrincipalPatch
+from acmehub.services.profiles import NewProfile
+from acmehub.services.rights import Acting
+from acmehub.services.tokens import NewToken, TokenPatch
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from msgspec.structs import replace
+
+from acmehub.config import Acme, Config, Dns, TlsMode, Verify, Worker
 from acmehub.models import (
     AuditEntry,
     AuthorizationMode,
@@ -45,20 +56,9 @@ from acmehub.models import (
     Stage,
     TxtState,
 )
-from acmehub.orders import Change, expired
 from acmehub.ports.authority import UpstreamRateLimited, UpstreamRefused, UpstreamRenewalInfo, UpstreamUnavailable
 from acmehub.ports.plugins import Registration
 from acmehub.ports.store import Fenced
-from acmehub.problems import ProblemDocument
-from acmehub.relay.keys import new_account_key
-from acmehub.relay.settings import RelaySettings
-from acmehub.services.authorities import NewAuthority
-from acmehub.services.campaigns import NewCampaign
-from acmehub.services.managed_challenges import NewManagedChallenge
-from acmehub.services.principals import NewPrincipal, PrincipalPatch
-from acmehub.services.profiles import NewProfile
-from acmehub.services.rights import Acting
-from acmehub.services.tokens import NewToken, TokenPatch
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, make_csr
 from acmehub.testing.dns_server import DnsServer, tsig_key

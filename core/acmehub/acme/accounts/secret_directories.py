@@ -1,4 +1,6 @@
-"""Secret directory URLs, `/acme/<key>/directory`: for clients without external account binding (CLIENTS.md rule 27).
+"""Secret directory URLs, `/acme/<key>/directory`: for clients without external account binding.
+
+docs/client-rules.md rule 27.
 
 Whoever knows the key may bind accounts with its token, so it is a secret like an HMAC key: looked up by its hash,
 sealed in the storage, in no log, problem or URL but those of its own directory (docs/adr/0009-secret-directories.md).

@@ -58,7 +58,8 @@ class AccountService:
     ) -> Registered:
         """The account of the key `jwk` (canonical JSON): the one that there is, else a new one.
 
-        A key that has an account needs no binding again (CLIENTS.md rule 11). `terms_of_service` is what must be agreed
+        A key that has an account needs no binding again (docs/client-rules.md rule 11). `terms_of_service` is what must
+        be agreed
         to, when not empty; `address` the client's; `directory` the token whose secret directory URL was used: it needs
         no binding. Every refusal is a Problem.
         """

@@ -1,4 +1,6 @@
-"""Mode `auto` learns from what a client did: kept per account, looked at when it orders (CLIENTS.md 4.4).
+"""Mode `auto` learns from what a client did: kept per account, looked at when it orders.
+
+docs/client-rules.md section 4.4.
 
 Evidence is the account's previous order for the same names. A client that did not outlast a slow upstream is offered
 challenges (`accept`), during which it waits longer; one that never answers them is not asked for them again.

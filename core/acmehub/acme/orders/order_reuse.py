@@ -1,6 +1,6 @@
 """Clients that ask again for what they have: the open order is joined, a CSR gets its certificate a second time.
 
-RELIABILITY.md 2.14; docs/adr/0012-who-asks-again.md.
+docs/reliability.md 2.14; docs/adr/0012-who-asks-again.md.
 """
 
 from datetime import datetime, timedelta

@@ -1,6 +1,6 @@
 """`replaces` in newOrder (RFC 9773 section 5): taken where it holds, else left out and noted, never a refusal.
 
-A renewal is worth more than what is known of it (CLIENTS.md rule 29).
+A renewal is worth more than what is known of it (docs/client-rules.md rule 29).
 """
 
 from collections.abc import Iterable

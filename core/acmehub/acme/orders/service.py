@@ -182,7 +182,7 @@ class OrderService:
         return item
 
     async def finalize(self, actor: Actor, order_id: str, csr: bytes) -> OrderBundle:
-        """Take the client's CSR (DER); the same one again changes nothing (CLIENTS.md rules 4, 5).
+        """Take the client's CSR (DER); the same one again changes nothing (docs/client-rules.md rules 4, 5).
 
         Where the order only waited for it, this process claims the order in the same write and goes on at once. A CSR
         that the account got a certificate for lately gets that one again.
@@ -208,7 +208,7 @@ class OrderService:
         return bundle
 
     async def answer(self, actor: Actor, authorization: Authorization, challenge: ChallengeType) -> OrderBundle:
-        """The client says that a challenge can be checked; fine in every state (CLIENTS.md rule 5)."""
+        """The client says that a challenge can be checked; fine in every state (docs/client-rules.md rule 5)."""
         self._require_own(actor, authorization)
         now = self._clock.now()
         return await self._apply(
@@ -228,7 +228,10 @@ class OrderService:
         return bundle
 
     async def approve(self, actor: Actor, bundle: OrderBundle) -> OrderBundle:
-        """Where `auto` chose mode `accept` and the upstream was quicker than the client: approve (CLIENTS.md 4.4)."""
+        """Where `auto` chose mode `accept` and the upstream was quicker than the client: approve.
+
+        docs/client-rules.md section 4.4.
+        """
         order = bundle.order
         chosen = actor.token.authorization is AuthorizationMode.AUTO and order.mode is AuthorizationMode.ACCEPT
         if not chosen or order.stage not in UPSTREAM_VALIDATED:

@@ -12,7 +12,9 @@ from acmehub.rules.orders import OrderBundle
 
 @signed_post("/acme/chall/{authorization_id}/{type}")
 async def challenge(signed: Signed) -> Answer:
-    """POST-as-GET reads; any object responds, in every state with 200 (CLIENTS.md rules 5, 15). Held until settled."""
+    """POST-as-GET reads; any object responds, in every state with 200 (docs/client-rules.md rules 5, 15). Held
+    until settled.
+    """
     context, actor, parts = signed.request.context, signed.actor, signed.request.parts
     kind = _kind(parts["type"])
     signed.nothing()  # members of a response mean nothing (section 7.5.1)

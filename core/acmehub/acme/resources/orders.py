@@ -22,7 +22,10 @@ _FINALIZE = msgspec.json.Decoder(Finalize)
 
 @signed_post("/acme/new-order")
 async def new_order(signed: Signed) -> Answer:
-    """201; held until the upstream has validated, where that helps the client (CLIENTS.md rules 1, 30 and 4.4)."""
+    """201; held until the upstream has validated, where that helps the client.
+
+    docs/client-rules.md rules 1, 30 and 4.4.
+    """
     context, actor = signed.request.context, signed.actor
     bundle = await context.hub.ordering.open(actor, signed.object(_NEW_ORDER), signed.user_agent)
     context.hub.crash_points.hit(CrashPoint.AFTER_NEW_ORDER_STORED)

@@ -1,4 +1,4 @@
-"""Secret directories: a directory and a newAccount per token, for clients without EAB (CLIENTS.md rule 27).
+"""Secret directories: a directory and a newAccount per token, for clients without EAB (docs/client-rules.md rule 27).
 
 All other resources are the ordinary ones. Unknown keys are answered as any unknown path is, whatever the method.
 """

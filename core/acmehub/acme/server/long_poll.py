@@ -1,4 +1,5 @@
-"""Held answers (CLIENTS.md rule 30): an answer waits until there is something new to say, or for as long as the client
+"""Held answers (docs/client-rules.md rule 30): an answer waits until there is something new to say, or for as
+long as the client
 bears. Nothing but a coroutine waits: no thread, no database connection.
 """
 

@@ -18,7 +18,7 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.store import UsedNonces
 
 LIFETIME = 3600.0
-"""Seconds for which a nonce is good at least: longer than any answer is held (CLIENTS.md rule 12)."""
+"""Seconds for which a nonce is good at least: longer than any answer is held (docs/client-rules.md rule 12)."""
 
 _TEXT_SIZE = 32
 _BODY_SIZE = 12

@@ -87,7 +87,10 @@ def offered(authorization: Authorization, mode: AuthorizationMode) -> tuple[Chal
 
 
 def challenge_status(authorization: Authorization, kind: ChallengeType) -> str:
-    """A challenge's status (RFC 8555 section 7.1.6) follows from its authorization (CLIENTS.md rules 6, 8)."""
+    """A challenge's status (RFC 8555 section 7.1.6) follows from its authorization.
+
+    docs/client-rules.md rules 6, 8.
+    """
     match authorization.status:
         case AuthorizationStatus.PENDING:
             return "processing" if authorization.answered is kind else "pending"
@@ -119,7 +122,7 @@ def _error(document: ProblemDocument | None) -> ProblemDocument | None:
 
 
 def _without_empty(part: Subproblem) -> Subproblem:
-    """An identifier without type or value is left out: no empty strings (CLIENTS.md rule 17)."""
+    """An identifier without type or value is left out: no empty strings (docs/client-rules.md rule 17)."""
     return replace(part, identifier=None) if _is_empty(part) else part
 
 

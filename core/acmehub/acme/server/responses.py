@@ -43,7 +43,7 @@ class Answer(msgspec.Struct, kw_only=True):
 
 
 def encode(item: Wire | msgspec.Struct) -> bytes:
-    """An object as compact ASCII JSON without `#` and control characters (CLIENTS.md rule 17)."""
+    """An object as compact ASCII JSON without `#` and control characters (docs/client-rules.md rule 17)."""
     body = _ENCODER.encode(item)
     if not body.isascii():
         body = _escaped(body)

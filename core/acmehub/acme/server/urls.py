@@ -1,6 +1,6 @@
 """Every URL that the ACME server gives out or takes in: the public base from the configuration, never from `Host`.
 
-Rule 18 of CLIENTS.md: absolute, path only, `[A-Za-z0-9/_.-]`, no trailing slash, no query.
+docs/client-rules.md rule 18: absolute, path only, `[A-Za-z0-9/_.-]`, no trailing slash, no query.
 """
 
 from acmehub.models import ChallengeType
