@@ -74,4 +74,4 @@ async def _add(store: Store, resources: Resources[R], item: R) -> None:
     except Conflict:  # another process has just done the same
         return
     action = f"{type(item).__name__.lower()}.add"
-    await store.records.audit(AuditEntry(at=item.created, actor=ACTOR, action=action, object=item.name))
+    await store.records.audit([AuditEntry(at=item.created, actor=ACTOR, action=action, object=item.name)])

@@ -71,16 +71,18 @@ class Resources(Protocol[R]):
         """All, oldest first; the same tuple object as long as none of them changed (kept by revision)."""
         ...
 
-    async def add(self, item: R) -> None:
-        """Insert; `Conflict` on a name that is taken."""
+    async def add(self, item: R, audit: Sequence[AuditEntry] = ()) -> None:
+        """Insert, with entries for the audit in the same transaction; `Conflict` on a name that is taken."""
         ...
 
-    async def replace(self, item: R) -> R:
-        """Write `item` if its version is still the stored one, and give it back with the next; else `Conflict`."""
+    async def replace(self, item: R, audit: Sequence[AuditEntry] = ()) -> R:
+        """Write `item`, and entries for the audit, if its version is still the stored one, and give it back with the
+        next; else `Conflict`."""
         ...
 
-    async def remove(self, item: R) -> None:
-        """Delete; `Conflict` (field `references`) while others refer to it, or when it changed."""
+    async def remove(self, item: R, audit: Sequence[AuditEntry] = ()) -> None:
+        """Delete, and write entries for the audit; `Conflict` (field `references`) while others refer to it, or when it
+        changed."""
         ...
 
 
@@ -104,7 +106,7 @@ class Accounts(Protocol):
         """
         ...
 
-    async def replace(self, account: Account) -> Account:
+    async def replace(self, account: Account, audit: Sequence[AuditEntry] = ()) -> Account:
         """Version-guarded write, as `Resources.replace`."""
         ...
 
@@ -236,7 +238,7 @@ class Certificates(Protocol):
         """By serial number in lower-case hexadecimal."""
         ...
 
-    async def replace(self, certificate: Certificate) -> Certificate:
+    async def replace(self, certificate: Certificate, audit: Sequence[AuditEntry] = ()) -> Certificate:
         """Version-guarded write, as `Resources.replace`."""
         ...
 
@@ -260,8 +262,8 @@ class Records(Protocol):
         """An order's events, oldest first."""
         ...
 
-    async def audit(self, entry: AuditEntry) -> None:
-        """Append to the audit."""
+    async def audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Append to the audit outside a change."""
         ...
 
     async def audited(self, limit: int = 100) -> Sequence[AuditEntry]:

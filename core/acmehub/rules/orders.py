@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from acmehub.models import (
     Actor,
+    AuditEntry,
     Authorization,
     AuthorizationMode,
     AuthorizationStatus,
@@ -104,7 +105,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What a rule wants written in one transaction.
 
     `authorizations` are those that changed, `records` new ledger rows, `certificate` the issued one;
-    `withdraw` turns every ledger row of the order to `remove`, its `run_at` as it is.
+    `withdraw` turns every ledger row of the order to `remove`, its `run_at` as it is; `audit` are entries for the
+    audit.
     """
 
     order: Order
@@ -113,6 +115,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     certificate: Certificate | None = None
     events: tuple[Event, ...] = ()
     withdraw: bool = False
+    audit: tuple[AuditEntry, ...] = ()
 
 
 def with_status(order: Order, status: OrderStatus) -> Order:

@@ -17,4 +17,4 @@ class Audit:
         entry = AuditEntry(
             at=self._clock.now(), actor=actor, action=action, object=object, detail=detail, allowed=allowed
         )
-        await self._records.audit(entry)
+        await self._records.audit([entry])

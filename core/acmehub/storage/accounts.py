@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from acmehub.models import Account, Actor, Principal, Token
+from acmehub.models import Account, Actor, AuditEntry, Principal, Token
 from acmehub.ports.store import Conflict, Missing
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.records import AuditRows
 from acmehub.storage.resources import BUMP, replace_row
-from acmehub.storage.statements import Sql, Unit
+from acmehub.storage.statements import Batch, Sql, Unit
 from acmehub.storage.versioned_cache import VersionedCache
 
 Versions = tuple[int, int, int]
@@ -19,8 +20,9 @@ class SqlAccounts:
     Actors are kept by the versions of their three rows, so that a request costs one small read and no decoding.
     """
 
-    def __init__(self, driver: SqlDriver) -> None:
+    def __init__(self, driver: SqlDriver, audit: AuditRows) -> None:
         self._driver = driver
+        self._audit = audit
         dialect = driver.dialect
         self._account = Codec(Account, "account", dialect)
         self._token = Codec(Token, "token", dialect)
@@ -104,9 +106,15 @@ class SqlAccounts:
         yield self._account.insert(*self._account.row(account))
         return account, True
 
-    async def replace(self, account: Account) -> Account:
+    async def replace(self, account: Account, audit: Sequence[AuditEntry] = ()) -> Account:
         """See `Accounts.replace`."""
-        return await self._driver.write(replace_row, self._account, self._fields, account)
+        return await self._driver.write(self._replace, account, audit)
+
+    def _replace(self, account: Account, audit: Sequence[AuditEntry]) -> Unit[Account]:
+        new = yield from replace_row(self._account, self._fields, account)
+        if audit:
+            yield Batch(self._audit.insert(audit))
+        return new
 
     async def list(self, *, after: str = "", limit: int = 100) -> Sequence[Account]:
         """See `Accounts.list`."""

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from acmehub.models import Certificate
+from acmehub.models import AuditEntry, Certificate
 from acmehub.rules.renewal import serial_or_none
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.records import AuditRows
 from acmehub.storage.resources import replace_row
-from acmehub.storage.statements import Sql, Statement, Unit
+from acmehub.storage.statements import Batch, Sql, Statement, Unit
 
 
 class CertificateRows:
@@ -35,8 +36,9 @@ class CertificateRows:
 class SqlCertificates:
     """See `ports.store.Certificates`."""
 
-    def __init__(self, driver: SqlDriver, rows: CertificateRows) -> None:
+    def __init__(self, driver: SqlDriver, rows: CertificateRows, audit: AuditRows) -> None:
         self._driver = driver
+        self._audit = audit
         self._codec = codec = rows.codec
         self._fields = tuple(name for name in codec.fields if name not in ("id", "version", "names"))
         self._get = Sql("SELECT {columns} FROM certificate WHERE id = $1", columns=codec.columns)
@@ -80,9 +82,15 @@ class SqlCertificates:
         """See `Certificates.by_serial`."""
         return await self._driver.point(self._select, self._by_serial, serial)
 
-    async def replace(self, certificate: Certificate) -> Certificate:
+    async def replace(self, certificate: Certificate, audit: Sequence[AuditEntry] = ()) -> Certificate:
         """See `Certificates.replace`. The names are the leaf's, which never changes: they are not written again."""
-        return await self._driver.write(replace_row, self._codec, self._fields, certificate)
+        return await self._driver.write(self._replace, certificate, audit)
+
+    def _replace(self, certificate: Certificate, audit: Sequence[AuditEntry]) -> Unit[Certificate]:
+        new = yield from replace_row(self._codec, self._fields, certificate)
+        if audit:
+            yield Batch(self._audit.insert(audit))
+        return new
 
     async def window_due(self, now: datetime, limit: int) -> Sequence[Certificate]:
         """See `Certificates.window_due`."""

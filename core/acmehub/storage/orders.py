@@ -17,7 +17,7 @@ from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.jobs import JobRows
 from acmehub.storage.listing import OrderLists
-from acmehub.storage.records import EventRows
+from acmehub.storage.records import AuditRows, EventRows
 from acmehub.storage.retention import Retention
 from acmehub.storage.statements import Batch, Changed, Sql, Statement, Unit
 from acmehub.storage.versioned_cache import VersionedCache
@@ -28,10 +28,13 @@ Rule = Callable[[OrderBundle], Change]
 class SqlOrders:
     """See `ports.store.Orders`."""
 
-    def __init__(self, driver: SqlDriver, clock: Clock, events: EventRows, certificates: CertificateRows) -> None:
+    def __init__(
+        self, driver: SqlDriver, clock: Clock, events: EventRows, certificates: CertificateRows, audit: AuditRows
+    ) -> None:
         self._driver = driver
         self._clock = clock
         self._events = events
+        self._audit = audit
         self._certificates = certificates
         self._order = Codec(Order, "orders", driver.dialect)
         self._authorization = Codec(Authorization, "authorization_", driver.dialect)
@@ -179,6 +182,7 @@ class SqlOrders:
             steps += self._certificates.insert(change.certificate, change.order.replaces)
         if change.events:
             steps.append(self._events.insert(change.events))
+        steps += self._audit.insert(change.audit)
         return steps
 
     def _wake_waiting(self, order: Order) -> Unit[tuple[str, ...]]:

@@ -18,10 +18,7 @@ class EventRows:
 
     def insert(self, events: Sequence[Event]) -> Statement:
         """Append `events` (at least one)."""
-        return self._codec.insert.many([self._row(event) for event in events])
-
-    def _row(self, event: Event) -> list[object]:
-        return [_storable(value) if type(value) is str else value for value in self._codec.row(event)]
+        return self._codec.insert.many([storable_row(self._codec.row(event)) for event in events])
 
     def read(self, order_id: str) -> Unit[tuple[Event, ...]]:
         """An order's events, oldest first."""
@@ -29,21 +26,39 @@ class EventRows:
         return tuple(map(self._codec.read, rows))
 
 
-def _storable(text: str) -> str:
+def storable_row(row: list[object]) -> list[object]:
+    """The values of a row, other people's words as `storable` has them."""
+    return [storable(value) if type(value) is str else value for value in row]
+
+
+def storable(text: str) -> str:
     """Other people's words without what PostgreSQL's text cannot hold: U+0000 and lone surrogates."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
+class AuditRows:
+    """The audit as rows: shared by every verb that writes a change together with its entries."""
+
+    def __init__(self, driver: SqlDriver) -> None:
+        self.codec = Codec(AuditEntry, "audit", driver.dialect)
+
+    def insert(self, entries: Sequence[AuditEntry]) -> tuple[Statement, ...]:
+        """The statement that appends `entries`; none when there are none."""
+        if not entries:
+            return ()
+        return (self.codec.insert.many([storable_row(self.codec.row(item)) for item in entries]),)
+
+
 class SqlRecords:
     """See `ports.store.Records`."""
 
-    def __init__(self, driver: SqlDriver, events: EventRows) -> None:
+    def __init__(self, driver: SqlDriver, events: EventRows, audit: AuditRows) -> None:
         self._driver = driver
         self._events = events
-        self._audit = Codec(AuditEntry, "audit", driver.dialect)
-        self._latest = Sql("SELECT {columns} FROM audit ORDER BY id DESC LIMIT $1", columns=self._audit.columns)
+        self._audit = audit
+        self._latest = Sql("SELECT {columns} FROM audit ORDER BY id DESC LIMIT $1", columns=audit.codec.columns)
 
     async def note(self, events: Sequence[Event]) -> None:
         """See `Records.note`."""
@@ -57,12 +72,13 @@ class SqlRecords:
         """See `Records.timeline`."""
         return await self._driver.read(self._events.read, order_id)
 
-    async def audit(self, entry: AuditEntry) -> None:
+    async def audit(self, entries: Sequence[AuditEntry]) -> None:
         """See `Records.audit`."""
-        await self._driver.write(self._append, entry)
+        if entries:
+            await self._driver.write(self._append, entries)
 
-    def _append(self, entry: AuditEntry) -> Unit[None]:
-        yield Batch((self._audit.insert(*self._audit.row(entry)),), whole=True)
+    def _append(self, entries: Sequence[AuditEntry]) -> Unit[None]:
+        yield Batch(self._audit.insert(entries), whole=True)
 
     async def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
         """See `Records.audited`."""
@@ -70,7 +86,7 @@ class SqlRecords:
 
     def _audited(self, limit: int) -> Unit[tuple[AuditEntry, ...]]:
         rows = yield self._latest(limit)
-        return tuple(map(self._audit.read, rows))
+        return tuple(map(self._audit.codec.read, rows))
 
 
 class SqlUsedNonces:

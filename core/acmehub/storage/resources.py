@@ -5,10 +5,11 @@ from typing import Generic, TypeVar
 
 from msgspec import structs
 
-from acmehub.models import Authority, Campaign, ManagedChallenge, Model, Principal, Profile, Token
+from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Model, Principal, Profile, Token
 from acmehub.ports.store import Conflict
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.records import AuditRows
 from acmehub.storage.statements import Batch, Sql, Unit
 
 R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
@@ -23,8 +24,11 @@ READ_REVISION = Sql("SELECT value FROM revision WHERE name = $1")
 class SqlResources(Generic[R]):
     """See `ports.store.Resources`. A write moves the kind's revision in the same transaction."""
 
-    def __init__(self, driver: SqlDriver, model: type[R], table: str, name_field: str = "name") -> None:
+    def __init__(
+        self, driver: SqlDriver, audit: AuditRows, model: type[R], table: str, name_field: str = "name"
+    ) -> None:
         self._driver = driver
+        self._audit = audit
         self._codec: Codec[R] = Codec(model, table, driver.dialect)
         self._table = table
         self._kept: tuple[int, tuple[R, ...]] = (-1, ())
@@ -72,31 +76,32 @@ class SqlResources(Generic[R]):
         rows = yield self._list()
         return tuple(map(self._codec.read, rows))
 
-    async def add(self, item: R) -> None:
+    async def add(self, item: R, audit: Sequence[AuditEntry] = ()) -> None:
         """See `Resources.add`."""
-        await self._driver.write(self._add, item)
+        await self._driver.write(self._add, item, audit)
 
-    def _add(self, item: R) -> Unit[None]:
-        yield Batch((self._codec.insert(*self._codec.row(item)), BUMP(self._table)), whole=True)
+    def _add(self, item: R, audit: Sequence[AuditEntry]) -> Unit[None]:
+        row = self._codec.insert(*self._codec.row(item))
+        yield Batch((row, BUMP(self._table), *self._audit.insert(audit)), whole=True)
 
-    async def replace(self, item: R) -> R:
+    async def replace(self, item: R, audit: Sequence[AuditEntry] = ()) -> R:
         """See `Resources.replace`."""
-        return await self._driver.write(self._replace, item)
+        return await self._driver.write(self._replace, item, audit)
 
-    def _replace(self, item: R) -> Unit[R]:
+    def _replace(self, item: R, audit: Sequence[AuditEntry]) -> Unit[R]:
         new = yield from replace_row(self._codec, self._fields, item)
-        yield BUMP(self._table)
+        yield Batch((BUMP(self._table), *self._audit.insert(audit)))
         return new
 
-    async def remove(self, item: R) -> None:
+    async def remove(self, item: R, audit: Sequence[AuditEntry] = ()) -> None:
         """See `Resources.remove`."""
-        await self._driver.write(self._remove, item)
+        await self._driver.write(self._remove, item, audit)
 
-    def _remove(self, item: R) -> Unit[None]:
+    def _remove(self, item: R, audit: Sequence[AuditEntry]) -> Unit[None]:
         rows = yield self._delete(item.id, item.version)
         if not rows:
             raise Conflict("version", f"{self._table} {item.id} has changed or is gone")
-        yield BUMP(self._table)
+        yield Batch((BUMP(self._table), *self._audit.insert(audit)))
 
 
 def replace_row(codec: Codec[N], names: tuple[str, ...], item: N) -> Unit[N]:

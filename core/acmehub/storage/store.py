@@ -9,7 +9,7 @@ from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.orders import SqlOrders
-from acmehub.storage.records import EventRows, SqlRecords, SqlUsedNonces
+from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import SqlResources
 from acmehub.storage.statements import Batch, Sql, Unit
 from acmehub.storage.txt_records import SqlLedger
@@ -25,20 +25,21 @@ class SqlStore:
     def __init__(self, driver: SqlDriver, clock: Clock | None = None) -> None:
         self._driver = driver
         events = EventRows(driver)
+        audit = AuditRows(driver)
         certificates = CertificateRows(driver)
-        self.principals: Resources[Principal] = SqlResources(driver, Principal, "principal")
-        self.tokens: Resources[Token] = SqlResources(driver, Token, "token", name_field="title")
+        self.principals: Resources[Principal] = SqlResources(driver, audit, Principal, "principal")
+        self.tokens: Resources[Token] = SqlResources(driver, audit, Token, "token", name_field="title")
         self.managed_challenges: Resources[ManagedChallenge] = SqlResources(
-            driver, ManagedChallenge, "managed_challenge"
+            driver, audit, ManagedChallenge, "managed_challenge"
         )
-        self.authorities: Resources[Authority] = SqlResources(driver, Authority, "authority")
-        self.profiles: Resources[Profile] = SqlResources(driver, Profile, "profile")
-        self.campaigns: Resources[Campaign] = SqlResources(driver, Campaign, "campaign")
-        self.accounts: Accounts = SqlAccounts(driver)
-        self.orders: Orders = SqlOrders(driver, clock or SystemClock(), events, certificates)
+        self.authorities: Resources[Authority] = SqlResources(driver, audit, Authority, "authority")
+        self.profiles: Resources[Profile] = SqlResources(driver, audit, Profile, "profile")
+        self.campaigns: Resources[Campaign] = SqlResources(driver, audit, Campaign, "campaign")
+        self.accounts: Accounts = SqlAccounts(driver, audit)
+        self.orders: Orders = SqlOrders(driver, clock or SystemClock(), events, certificates, audit)
         self.ledger: Ledger = SqlLedger(driver)
-        self.certificates: Certificates = SqlCertificates(driver, certificates)
-        self.records: Records = SqlRecords(driver, events)
+        self.certificates: Certificates = SqlCertificates(driver, certificates, audit)
+        self.records: Records = SqlRecords(driver, events, audit)
         self.nonces: UsedNonces = SqlUsedNonces(driver)
 
     @property

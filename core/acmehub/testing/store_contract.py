@@ -312,7 +312,7 @@ class CertificatesContract:
             for n in range(3)
         ]
         for entry in entries:
-            await store.records.audit(entry)
+            await store.records.audit([entry])
         assert await store.records.audited(limit=2) == (entries[2], entries[1])
 
     async def test_a_nonce_is_used_once(self, store: Store, make_store: MakeStore) -> None:
