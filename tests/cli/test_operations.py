@@ -51,10 +51,10 @@ async def _use(hub: Hub) -> Done:
         valid = await order("www.corp.test")
         csr, _ = make_csr(["www.corp.test"])
         await hub.ordering.finalize(actor, valid.order.id, csr)
-        with hub.order_events.listen(valid.order.id) as notice:
+        with hub.order_events.subscribe(valid.order.id) as news:
             async with asyncio.timeout(20):
-                while (await hub.ordering.order(actor, valid.order.id)).order.status is not OrderStatus.VALID:
-                    await notice.wait(1)
+                while (found := await hub.ordering.order(actor, valid.order.id)).order.status is not OrderStatus.VALID:
+                    await news.wait(found.order.version, 1)
         certificate = (await hub.ordering.order(actor, valid.order.id)).order.certificate_id
         waiting = await order("later.corp.test")
         await hub.authorities.add(
@@ -73,10 +73,10 @@ async def _use(hub: Hub) -> Done:
             OPERATOR,
         )
         stuck = await order("stuck.corp.test")
-        with hub.order_events.listen(stuck.order.id) as notice:
+        with hub.order_events.subscribe(stuck.order.id) as news:
             async with asyncio.timeout(20):
-                while (await hub.ordering.order(actor, stuck.order.id)).order.attempts == 0:
-                    await notice.wait(1)
+                while (found := await hub.ordering.order(actor, stuck.order.id)).order.attempts == 0:
+                    await news.wait(found.order.version, 1)
     return Done(account_id, valid.order.id, str(certificate), waiting.order.id, stuck.order.id)
 
 

@@ -49,7 +49,7 @@ USER_AGENT = f"acmehub/{__version__}"
 
 
 class Hub:
-    """All parts of one process. `stopping` is set when it is to end: held answers end then."""
+    """All parts of one process. `stopping` is set when it is to end: long polls end then."""
 
     def __init__(
         self, config: Config, clock: Clock, crash_points: CrashPoints, vault: Vault, registry: Registry, store: Store
@@ -113,7 +113,7 @@ class Hub:
             if serve or worker:
                 for complaint in await self.load_named_plugins():
                     _log.error("%s", complaint)
-            unsubscribe = self.store.subscribe(self.order_events.post)
+            unsubscribe = self.store.subscribe(self.order_events.publish)
             try:
                 async with self._work(worker):
                     yield
@@ -143,9 +143,9 @@ class Hub:
         return complaints
 
     def stop(self) -> None:
-        """Have held answers end."""
+        """End all long polls."""
         self.stopping.set()
-        self.order_events.post("")
+        self.order_events.publish("", 0)
 
     @asynccontextmanager
     async def _work(self, worker: bool) -> AsyncIterator[None]:

@@ -113,7 +113,7 @@ class IssuanceWorker:
     async def run(self) -> None:
         """Work until cancelled; then steps that run may end, and leases are given back."""
         self._context.stopping = False
-        end_subscription = self._store.subscribe(lambda _order_id: self._woken.set())
+        end_subscription = self._store.subscribe(lambda _order_id, _version: self._woken.set())
         try:
             async with asyncio.TaskGroup() as group:
                 helpers = (self.txt_cleanup.run, self.pruner.run, self.windows.run)

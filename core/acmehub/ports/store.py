@@ -320,8 +320,9 @@ class Store(Protocol):
         """Raise `StoreUnavailable` unless a write could be made now."""
         ...
 
-    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """Call `callback(order_id)` in the event loop after each commit that changed an order, by this process or
-        (as far as the engine can tell) another; with `""` when something changed but it is not known what. Returns
-        the function that ends the subscription."""
+    def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
+        """Call `callback(order_id, version)` in the event loop after each commit that changed an order, by this
+        process or (as far as the engine can tell) another; `version` is the order's new one, which moves with its
+        authorizations, too. With `("", 0)` something changed, it is not known what. Returns the function that ends the
+        subscription."""
         ...

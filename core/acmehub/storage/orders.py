@@ -64,7 +64,7 @@ class SqlOrders:
         self._wake = Sql(
             "UPDATE orders SET run_at = $1, version = version + 1 WHERE id IN (SELECT id FROM orders"
             " WHERE name_set = $2 AND authority_id = $3 AND stage = 'ordering' AND run_at > $1 AND id <> $4 {skip})"
-            " RETURNING id"
+            " RETURNING id, version"
         )
 
     async def add(self, bundle: OrderBundle, events: Sequence[Event] = ()) -> None:
@@ -77,7 +77,7 @@ class SqlOrders:
         return bundle
 
     def _add(self, bundle: OrderBundle, events: Sequence[Event]) -> Unit[None]:
-        yield Changed((bundle.order.id,))
+        yield Changed(((bundle.order.id, bundle.order.version),))
         steps = [self._order.insert(*self._order.row(bundle.order))]
         if bundle.authorizations:
             rows = [self._authorization.row(item) for item in bundle.authorizations]
@@ -146,7 +146,7 @@ class SqlOrders:
         steps += self._additions(change)
         if not steps and not change.withdraw:
             return before
-        woken: tuple[str, ...] = ()
+        woken: tuple[tuple[str, int], ...] = ()
         if "flight" in names and order.flight is not None:
             woken = yield from self._wake_waiting(order)
         if change.withdraw and not change.records:
@@ -154,7 +154,7 @@ class SqlOrders:
         yield Batch(tuple(steps))
         if change.withdraw and change.records:
             yield self._withdraw(order.id)
-        yield Changed((order.id, *woken))
+        yield Changed(((order.id, new.version), *woken))
         return OrderBundle(new, authorizations)
 
     def _changes(
@@ -185,10 +185,10 @@ class SqlOrders:
         steps += self._audit.insert(change.audit)
         return steps
 
-    def _wake_waiting(self, order: Order) -> Unit[tuple[str, ...]]:
+    def _wake_waiting(self, order: Order) -> Unit[tuple[tuple[str, int], ...]]:
         now = time_value(self._driver.dialect, self._clock.now())
         rows = yield self._wake(now, order.name_set, order.authority_id, order.id)
-        return tuple(row[0] for row in rows)
+        return tuple((row[0], row[1]) for row in rows)
 
     async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[OrderBundle]:
         """See `Orders.claim`. Subscribers do not hear of a claim or of a renewal: nothing they wait for changed."""

@@ -65,7 +65,7 @@ class SqlStore:
         """See `Store.ping`: it writes."""
         await self._driver.write(_ping)
 
-    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         """See `Store.subscribe`."""
         return self._driver.subscribe(callback)
 

@@ -135,13 +135,13 @@ class OrdersContract:
         seed = await sow(store)
         bundle = seed.order()
         await store.orders.add(bundle)
-        news: list[str] = []
-        end = store.subscribe(news.append)
+        news: list[tuple[str, int]] = []
+        end = store.subscribe(lambda *item: news.append(item))
         assert await store.orders.apply(bundle.order.id, unchanged) == bundle
         assert await store.orders.apply(bundle.order.id, _to(attempts=1)) != bundle
         await asyncio.sleep(0.2)
         end()
-        assert [order_id for order_id in news if order_id] == [bundle.order.id]
+        assert [item for item in news if item[0]] == [(bundle.order.id, 2)]
 
     async def test_an_unknown_order_is_missing(self, store: Store) -> None:
         with pytest.raises(Missing):
@@ -215,8 +215,8 @@ class OrdersContract:
         for bundle in (*waiting, elsewhere):
             await store.orders.apply(bundle.order.id, _to(run_at=later))
         await store.orders.apply(asleep.order.id, _to(run_at=None))
-        news: list[str] = []
-        store.subscribe(news.append)
+        news: list[tuple[str, int]] = []
+        store.subscribe(lambda *item: news.append(item))
         await store.orders.apply(holder.order.id, _to(flight=None))
         for bundle in waiting:
             stored = await store.orders.get(bundle.order.id)
@@ -229,7 +229,7 @@ class OrdersContract:
             assert stored is not None
             assert stored.order.run_at == expected
         await asyncio.sleep(0.2)
-        assert set(news) - {""} == {holder.order.id, *(bundle.order.id for bundle in waiting)}
+        assert set(news) - {("", 0)} == {(holder.order.id, 3), *((bundle.order.id, 3) for bundle in waiting)}
 
     async def test_rivals_hold_the_flight_or_have_the_upstream_order(self, store: Store) -> None:
         seed = await sow(store)
