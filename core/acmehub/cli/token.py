@@ -18,7 +18,7 @@ from acmehub.cli.snippet import Values
 from acmehub.cli.snippets import SNIPPETS
 from acmehub.models import AuthorizationMode, Role, RoleAssignment
 from acmehub.ports.settings import Secret
-from acmehub.serving.certificates import ROOT_FILE
+from acmehub.serving.data_dir import ROOT_FILE
 
 ROLES = click.Choice([item.value for item in Role])
 MODES = click.Choice([item.value for item in AuthorizationMode])
