@@ -63,7 +63,7 @@ class Stage(enum.StrEnum):
 
     ORDERING = "ordering"  # no upstream order yet
     AUTHORIZING = "authorizing"  # the upstream order stands; its authorizations are to be read
-    PUBLISHING = "publishing"  # TXT records are in the ledger, to be created
+    PUBLISHING = "publishing"  # TXT records are stored, to be created
     PROPAGATING = "propagating"  # created; not yet seen on all authoritative servers
     RESPONDING = "responding"  # seen; the upstream's challenges are to be answered
     VALIDATING = "validating"  # answered; the upstream validates
@@ -166,7 +166,7 @@ class Authorization(Model, frozen=True, kw_only=True):
 
 
 class TxtState(enum.StrEnum):
-    """A ledger row's state: `planned` before add_txt, `present` after it, `remove` when it is to go."""
+    """A TXT record's state: `planned` before add_txt, `present` after it, `remove` when it is to go."""
 
     PLANNED = "planned"
     PRESENT = "present"
@@ -174,10 +174,10 @@ class TxtState(enum.StrEnum):
 
 
 class TxtRecord(Model, frozen=True, kw_only=True):
-    """One row of the TXT ledger: a value that the hub creates, or has, or must remove; deleted when it is gone.
+    """A TXT record: a value that the hub creates, or has, or must remove; deleted when it is gone.
 
     `run_at` is the earliest time of its removal, also before it is to be removed: a planned row's lies behind the end
-    of an `add_txt` that may be under way, a present one's is when it became so. A change's `withdraw` leaves it as is.
+    of an `add_txt` that may be under way, a present one's is when it became so. `Change.schedule_removal` keeps it.
     """
 
     order_id: str
