@@ -22,7 +22,7 @@ from acmehub.ports.settings import public_settings, secret_fields
 from acmehub.testing.provider_contract import A, B, RemoteDnsProviderContract
 from acmehub_dns_cloudflare.api import Api
 from acmehub_dns_cloudflare.provider import CloudflareProvider, quoted, unquoted
-from acmehub_dns_cloudflare.settings import Settings
+from acmehub_dns_cloudflare.settings import CloudflareSettings
 from tests.plugins.fake_cloudflare import Canned, FakeCloudflare
 
 NAME = "_acme-challenge.corp.test"
@@ -44,7 +44,7 @@ class CloudflareLab:
 
     def provider(self, **settings: str | float) -> CloudflareProvider:
         raw = {"api_token": self.token, "base_url": self.fake.base_url, **settings}
-        read = read_settings(raw, Settings)
+        read = read_settings(raw, CloudflareSettings)
         self.made.append(CloudflareProvider(Api(read, user_agent="acmehub/test"), ttl=read.ttl))
         return self.made[-1]
 
@@ -234,7 +234,7 @@ async def test_the_token_is_never_shown(
     fake.canned.append(Canned(403, '{"success":false,"errors":[{"code":9109,"message":"Invalid access token"}]}'))
     with pytest.raises(DnsProviderRefused) as caught:
         await provider.add_txt("corp.test", NAME, B)
-    settings = read_settings({"api_token": lab.token}, Settings)
+    settings = read_settings({"api_token": lab.token}, CloudflareSettings)
     shown = [repr(provider), repr(settings), str(public_settings(settings)), str(caught.value), *caplog.messages]
     assert not [text for text in shown if lab.token in text]
 
@@ -255,13 +255,13 @@ async def test_the_token_is_never_shown(
 )
 def test_settings_that_do_not_fit_name_the_field_and_the_cure(raw: dict[str, object], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
-        read_settings(raw, Settings)
+        read_settings(raw, CloudflareSettings)
 
 
 def test_the_readme_lists_the_settings_with_their_defaults() -> None:
     text = (Path(__file__).parents[2] / "plugins" / "dns_cloudflare" / "README.md").read_text()
     table = dict(re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \|", text, flags=re.MULTILINE))
-    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    fields = {field.name: field for field in msgspec.structs.fields(CloudflareSettings)}
     assert table.keys() == fields.keys()
     for name, words in table.items():
         if fields[name].default is msgspec.NODEFAULT:
@@ -270,7 +270,7 @@ def test_the_readme_lists_the_settings_with_their_defaults() -> None:
             assert words.strip("`") == format(
                 fields[name].default, "" if isinstance(fields[name].default, str) else "g"
             )
-    assert {name for name, words in table.items() if "secret" in words} == secret_fields(Settings)
+    assert {name for name, words in table.items() if "secret" in words} == secret_fields(CloudflareSettings)
 
 
 async def test_the_plugin_registers_a_provider_made_from_its_settings(fake: FakeCloudflare, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ async def test_the_plugin_registers_a_provider_made_from_its_settings(fake: Fake
 
     acmehub_dns_cloudflare.register_dns_providers(register)
     factory, kind = offers["dns_cloudflare"]
-    assert kind is Settings
+    assert kind is CloudflareSettings
     assert callable(factory)
     context = PluginContext(user_agent="acmehub/test", data_dir=tmp_path, clock=SystemClock())
     fake.add_zone("corp.test")
