@@ -1,8 +1,11 @@
-"""The rules of the test run itself: no silent skip in CI, no secret in a log."""
+"""The rules of the test run (no silent skip in CI, no secret in a log), and the words and names of the product."""
 
+import ast
 import os
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,22 @@ import pytest
 from tests.journal import Journal
 
 ROOT = Path(__file__).resolve().parent.parent
+TABLES = ROOT / "core" / "acmehub" / "storage" / "tables.py"  # a table has the name of its model, by intent
+
+
+def product() -> list[Path]:
+    """The modules of core and plugins."""
+    return sorted((ROOT / "core").rglob("*.py")) + sorted((ROOT / "plugins").rglob("*.py"))
+
+
+def classes_of_one_name(paths: Iterable[Path]) -> dict[str, list[str]]:
+    """Names of public classes that several modules define, and those modules."""
+    found = defaultdict(list)
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(path.name)
+    return {name: places for name, places in found.items() if len(places) > 1}
 
 
 def run_pytest(test: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -56,3 +75,13 @@ def test_a_secret_in_a_log_fails_the_run_without_showing_it(tmp_path: Path) -> N
 def test_a_secret_that_chance_would_find_is_not_taken(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="found by chance"):
         Journal(tmp_path).keep_secret("pin", "1234")
+
+
+def test_a_class_name_means_one_class() -> None:
+    assert classes_of_one_name(path for path in product() if path != TABLES) == {}
+
+
+def test_a_class_name_with_two_classes_is_found(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("class Answer: ...\nclass _Own: ...\nclass Order: ...\n")
+    (tmp_path / "two.py").write_text("class _Own: ...\ndef make():\n    class Answer: ...\n")
+    assert classes_of_one_name(sorted(tmp_path.glob("*.py"))) == {"Answer": ["one.py", "two.py"]}

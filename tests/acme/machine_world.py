@@ -253,7 +253,9 @@ class World:
     def until_due(self) -> bool:
         """Time passes until something is due; False when nothing ever will be."""
         store = self.hub.store
-        due = [at for at in (self.run(store.orders.next_due()), self.run(store.ledger.next_due())) if at is not None]
+        due = [
+            at for at in (self.run(store.orders.next_due()), self.run(store.txt_records.next_due())) if at is not None
+        ]
         if due:
             self.clock.advance(max(0.0, (min(due) - self.clock.now()).total_seconds()) + 0.001)
         return bool(due)

@@ -156,7 +156,7 @@ async def test_a_caller_from_elsewhere_cannot_have_our_files_read(house: House) 
 async def test_one_with_a_record_in_dns_is_not_removed(house: House) -> None:
     made = await house.managed_challenges.add(zone(), ROOT)
 
-    async def ledger() -> list[TxtRecord]:
+    async def txt_records() -> list[TxtRecord]:
         return [
             TxtRecord(
                 order_id="o1",
@@ -169,7 +169,7 @@ async def test_one_with_a_record_in_dns_is_not_removed(house: House) -> None:
             )
         ]
 
-    house.store.ledger.list = ledger  # type: ignore[method-assign]
+    house.store.txt_records.list = txt_records  # type: ignore[method-assign]
     with pytest.raises(InUse, match=r"TXT record _acme-challenge.corp.test of order o1"):
         await house.managed_challenges.remove("zone", ROOT)
 

@@ -21,8 +21,7 @@ from acmehub.models.identifiers import Identifier
 from acmehub.models.wire import NewAccount, NewOrder
 from acmehub.rules.orders import OrderBundle
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, compact, make_csr
-from acmehub.testing.dns_process import running_in_thread
-from acmehub.testing.dns_server import DnsServer, tsig_key
+from acmehub.testing.dns_server import DnsServer, running_in_thread, tsig_key
 from tests.cli.conftest import Terminal
 
 OPERATOR = Acting.machine("test")

@@ -62,7 +62,7 @@ async def test_a_record_that_is_made_while_the_client_gives_up_is_removed_again(
         await rig.deactivate(order_id)
         rig.clock.advance(200.0)
         await rig.worker(owner="other").txt_cleanup.work_off()  # removes what is not there yet, and forgets the row
-        assert not await rig.store.ledger.list()
+        assert not await rig.store.txt_records.list()
         await add(zone, name, value)
 
     monkeypatch.setattr(rig.provider, "add_txt", meanwhile)

@@ -21,7 +21,7 @@ async def test_an_order_is_finished_by_the_process_that_took_its_csr_without_ano
     async def no_claim(*_args: object) -> None:
         raise AssertionError
 
-    for noun, verb in (("orders", "claim"), ("orders", "get"), ("principals", "get"), ("ledger", "of_order")):
+    for noun, verb in (("orders", "claim"), ("orders", "get"), ("principals", "get"), ("txt_records", "of_order")):
         monkeypatch.setattr(getattr(rig.store, noun), verb, no_claim)
     rig.registry._manager.unregister(name="fake")  # nobody listens to news
     rig.main.adopt(bundle)

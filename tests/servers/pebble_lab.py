@@ -13,7 +13,7 @@ from acmehub import AcmeRelay, PluginContext, RelayAuthority, RelaySettings, Ups
 from acmehub.ports.clock import SystemClock
 from acmehub.testing.dns_server import DnsServer
 from acmehub.upstream.exchange import Exchanger
-from acmehub.upstream.keys import AccountKey
+from acmehub.upstream.keys import UpstreamAccountKey
 from tests.servers.pebble import Pebble
 
 ZONE = "corp.test"
@@ -45,7 +45,7 @@ def post_as(pebble: Pebble, account: UpstreamAccount, url: str, payload: dict[st
         now=lambda: datetime.now(UTC),
     )
     body = json.dumps(payload).encode()
-    done = exchanger.post(url, body, AccountKey(account.key), kid=account.url, new_nonce=new_nonce)
+    done = exchanger.post(url, body, UpstreamAccountKey(account.key), kid=account.url, new_nonce=new_nonce)
     exchanger.close()
     return done.body
 

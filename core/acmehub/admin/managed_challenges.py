@@ -134,7 +134,7 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge]):
 
     async def users_of(self, item: ManagedChallenge) -> Sequence[str]:
         """See `ResourceService`."""
-        records = await self._store.ledger.list()
+        records = await self._store.txt_records.list()
         return [
             f"TXT record {row.name} of order {row.order_id}" for row in records if row.managed_challenge_id == item.id
         ]

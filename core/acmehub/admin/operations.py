@@ -144,7 +144,7 @@ class OperationService:
             token=names.token(bundle.order.token_id),
             authority=names.authority(bundle.order.authority_id),
             timeline=tuple(await self._store.records.timeline(order_id)),
-            records=tuple(await self._store.ledger.of_order(order_id)),
+            records=tuple(await self._store.txt_records.of_order(order_id)),
         )
 
     async def retry(self, order_id: str, actor: str) -> Order:

@@ -15,7 +15,7 @@ import msgspec
 from acmehub.admin.permissions import Acting
 from acmehub.admin.plugin_resources import Sources
 from acmehub.config import Config, find_config, load_config
-from acmehub.serving.last_url import last_url
+from acmehub.serving.data_dir import last_url
 from acmehub.serving.logs import set_up_logs
 
 if TYPE_CHECKING:

@@ -14,11 +14,10 @@ from acmehub.admin.principals import NewPrincipal
 from acmehub.admin.tokens import NewToken, TokenPatch, TokenView
 from acmehub.cli.eab import commands, example_name
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.cli.snippet import Values
-from acmehub.cli.snippets import SNIPPETS
+from acmehub.cli.snippets import Values, snippets
 from acmehub.models import AuthorizationMode, Role, RoleAssignment
 from acmehub.ports.settings import Secret
-from acmehub.serving.certificates import ROOT_FILE
+from acmehub.serving.data_dir import ROOT_FILE
 
 ROLES = click.Choice([item.value for item in Role])
 MODES = click.Choice([item.value for item in AuthorizationMode])
@@ -261,7 +260,7 @@ def _pasted(values: Values, clients: tuple[str, ...]) -> list[str]:
     try:
         return commands(values, clients)
     except KeyError as unknown:
-        known = ", ".join(item.client for item in SNIPPETS)
+        known = ", ".join(item.client for item in snippets())
         raise click.UsageError(f"no client {unknown.args[0]!r}; there are: {known}") from None
 
 

@@ -1,4 +1,4 @@
-"""The janitor of the TXT ledger: removes what is to go, by value, with back-off, for ever.
+"""TXT cleanup: removes TXT records that are no longer needed, by value, with back-off, until they are gone.
 
 docs/reliability.md 2.10.
 """
@@ -26,7 +26,7 @@ from acmehub.runtime.vault import VaultError
 ROWS_AT_ONCE = 8
 BATCH = 32
 LONGEST_PAUSE = 3600.0
-IDLE = 15.0  # looks at least so often, for rows that another process has withdrawn
+IDLE = 15.0  # looks at least so often, for rows whose removal another process scheduled
 LOUD_AFTER = 5
 GRACE = 5.0
 
@@ -51,7 +51,7 @@ class TxtCleanup:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """Records have been withdrawn."""
+        """A removal was scheduled."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -61,11 +61,11 @@ class TxtCleanup:
             seconds = IDLE
             try:
                 await self._work_off_unbroken()
-                due = await self._store.ledger.next_due()
+                due = await self._store.txt_records.next_due()
                 if due is not None:
                     seconds = min(IDLE, max(0.1, (due - self._clock.now()).total_seconds()))
             except StoreUnavailable as error:
-                _log.warning("the TXT ledger cannot be read now: %s", error)
+                _log.warning("the TXT records cannot be read now: %s", error)
             try:
                 async with asyncio.timeout(seconds):
                     await self._woken.wait()
@@ -95,16 +95,16 @@ class TxtCleanup:
         tried = 0
         while True:
             now = self._clock.now()
-            rows = await self._store.ledger.claim(Lease(self._owner, now + self._lease), now, BATCH)
+            rows = await self._store.txt_records.claim(Lease(self._owner, now + self._lease), now, BATCH)
             if not rows:
                 return tried
             tried += len(rows)
-            needed = {_place(row) for row in await self._store.ledger.list() if row.state is not TxtState.REMOVE}
+            needed = {_place(row) for row in await self._store.txt_records.list() if row.state is not TxtState.REMOVE}
             await gather_limited(functools.partial(self._remove, needed), rows, ROWS_AT_ONCE)
 
     async def _remove(self, needed: Collection[tuple[str, str, str]], row: TxtRecord) -> None:
         if _place(row) in needed:  # another order has the same value (the CA gave it the same challenge): its row holds
-            await self._store.ledger.remove(row)
+            await self._store.txt_records.remove(row)
             return
         started = self._clock.monotonic()
         try:
@@ -112,7 +112,7 @@ class TxtCleanup:
         except (DnsProviderError, Missing, PluginError, SettingsError, VaultError) as error:
             await self._put_off(row, error)
             return
-        await self._store.ledger.remove(row)
+        await self._store.txt_records.remove(row)
         await self._store.records.note(
             [_event(row, self._clock.now(), EventKind.TXT_REMOVED, row.name, self._clock.monotonic() - started)]
         )
@@ -132,7 +132,7 @@ class TxtCleanup:
             lease_until=None,
         )
         try:
-            await self._store.ledger.replace(later)
+            await self._store.txt_records.replace(later)
         except Conflict:
             return  # somebody else has the row now
         if attempts % LOUD_AFTER == 0:

@@ -92,7 +92,7 @@ class Job:
         self.account_url = ""
         self.noted: list[Event] = []
         self.told_replaces = False
-        self._withdrew = False
+        self._removal_scheduled = False
         self._seen: UpstreamOrder | None = None
 
     @property
@@ -178,11 +178,11 @@ class Job:
         fails is tried again while the lease holds.
         """
         before = self.bundle
-        self._withdrew = False
+        self._removal_scheduled = False
         self.bundle = await self._write(before.order.stage, rule)
         self.renewed = self.context.clock.monotonic()
         after = self.bundle.order
-        if self._withdrew:
+        if self._removal_scheduled:
             self.context.txt_cleanup.wake()
         if after.status in FINISHED and before.order.status not in FINISHED:
             await self.context.announce(after)
@@ -195,7 +195,7 @@ class Job:
             if current.order.stage is not stage:
                 return Change(order=current.order)
             change = rule(current)
-            self._withdrew = change.withdraw
+            self._removal_scheduled = change.schedule_removal
             return replace(change, order=self._with_lease(change.order, now), events=(*noted, *change.events))
 
         for attempt in range(WRITE_TRIES):

@@ -19,7 +19,7 @@ WRITE_AGAIN_EVERY = 6  # looks: somebody else may have taken the record away, or
 
 
 async def publish(job: Job) -> None:
-    """Stage `publishing`: make each record that is in the ledger and not yet in DNS."""
+    """Stage `publishing`: make each record that is stored and not yet in DNS."""
     rows = await _rows(job)
     planned = [row for row in rows if row.state is TxtState.PLANNED]
     await gather_limited(lambda row: _publish(job, row), planned, RECORDS_AT_ONCE)
@@ -88,5 +88,5 @@ async def _publish_again(job: Job, row: TxtRecord) -> None:
 
 
 async def _rows(job: Job) -> Sequence[TxtRecord]:
-    rows = await job.context.store.ledger.of_order(job.order.id)
+    rows = await job.context.store.txt_records.of_order(job.order.id)
     return [row for row in rows if row.state is not TxtState.REMOVE]

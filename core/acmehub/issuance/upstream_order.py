@@ -186,6 +186,6 @@ async def restart_upstream_order(
             replace(item, upstream_url=None, upstream_challenge=None, upstream_status="", responded=False)
             for item in current.authorizations
         )
-        return Change(order=order, authorizations=authorizations, events=(event,), withdraw=True)
+        return Change(order=order, authorizations=authorizations, events=(event,), schedule_removal=True)
 
     await job.commit(rule)

@@ -14,7 +14,7 @@ from acmehub.rules.orders import Change, OrderBundle
 def authorized(
     current: OrderBundle, upstream: UpstreamOrder, now: datetime, issuance_timeout: timedelta, *events: Event
 ) -> Change:
-    """The rule: the upstream order takes a CSR, so the records are withdrawn."""
+    """The rule: the upstream order takes a CSR, so the removal of the records is scheduled."""
     authorizations = tuple(
         replace(item, upstream_status="valid") if item.upstream_url is not None else item
         for item in current.authorizations
@@ -27,7 +27,7 @@ def authorized(
         order=order,
         authorizations=changed(current.authorizations, after.authorizations),
         events=events,
-        withdraw=True,
+        schedule_removal=True,
     )
 
 

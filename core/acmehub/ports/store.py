@@ -199,7 +199,7 @@ class Orders(Protocol):
         ...
 
 
-class Ledger(Protocol):
+class TxtRecords(Protocol):
     """TXT records that the hub created, or is about to."""
 
     async def of_order(self, order_id: str) -> Sequence[TxtRecord]:
@@ -294,7 +294,7 @@ class Store(Protocol):
     campaigns: Resources[Campaign]
     accounts: Accounts
     orders: Orders
-    ledger: Ledger
+    txt_records: TxtRecords
     certificates: Certificates
     records: Records
     nonces: UsedNonces

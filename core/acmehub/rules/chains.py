@@ -15,8 +15,8 @@ from acmehub.models.identifiers import Identifier
 from acmehub.rules.csr import (
     UNREADABLE,
     CheckedCsr,
-    Names,
     OtherName,
+    SubjectNames,
     alternative_names,
     common_names,
     listed,
@@ -162,8 +162,8 @@ def _load(pem: str) -> Sequence[x509.Certificate]:
         raise ChainMismatch(f"no chain of certificates: {ascii(str(error))[1:-1][:150]}") from error
 
 
-def _leaf_names(leaf: x509.Certificate) -> Names:
-    names = Names()
+def _leaf_names(leaf: x509.Certificate) -> SubjectNames:
+    names = SubjectNames()
     for extension in leaf.extensions:
         value = extension.value
         if isinstance(value, x509.SubjectAlternativeName):
@@ -177,7 +177,7 @@ def _leaf_names(leaf: x509.Certificate) -> Names:
     return names.with_common(common_names(leaf.subject))
 
 
-def _compare_leaf_names(names: Names, wanted: Names) -> None:
+def _compare_leaf_names(names: SubjectNames, wanted: SubjectNames) -> None:
     if names != wanted:
         found, ordered = names.names | names.addresses, wanted.names | wanted.addresses
         kinds = " (DNS names and addresses are mixed up)" if found == ordered else ""

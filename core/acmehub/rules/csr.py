@@ -49,15 +49,15 @@ class OtherName(Exception):
     """An alternative name that is neither a DNS name nor an address; the text is its kind."""
 
 
-class Names(msgspec.Struct, frozen=True):
+class SubjectNames(msgspec.Struct, frozen=True):
     """What an order or a certificate is for, lower case: a DNS name and an address are never taken for one another."""
 
     names: frozenset[str] = frozenset()
     addresses: frozenset[str] = frozenset()
 
-    def with_common(self, common: set[str]) -> "Names":
+    def with_common(self, common: set[str]) -> "SubjectNames":
         """With the common names of the same subject; one that repeats an address is no name of its own."""
-        return Names(self.names | (common - self.addresses), self.addresses) if common else self
+        return SubjectNames(self.names | (common - self.addresses), self.addresses) if common else self
 
 
 class CheckedCsr(msgspec.Struct, frozen=True):
@@ -103,7 +103,7 @@ def _is_self_signed(csr: x509.CertificateSigningRequest, key: PublicKey) -> bool
     return True
 
 
-def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, Names]:
+def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, SubjectNames]:
     """The key and the names of a CSR."""
     hash_algorithm = csr.signature_hash_algorithm
     if hash_algorithm is None or hash_algorithm.name not in _HASHES:
@@ -121,7 +121,7 @@ def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, Names]:
     requests = [item for item in csr.attributes if item.oid in (_EXTENSION_REQUEST, _MICROSOFT_EXTENSION_REQUEST)]
     if len(requests) > 1:
         raise _bad_csr("it has more than one list of extensions")
-    asked = Names()
+    asked = SubjectNames()
     for extension in csr.extensions:
         if isinstance(extension.value, x509.SubjectAlternativeName):
             try:
@@ -149,16 +149,16 @@ def common_names(subject: x509.Name) -> set[str]:
     return {str(item.value).lower() for item in found}
 
 
-def wanted_names(identifiers: Iterable[Identifier]) -> Names:
+def wanted_names(identifiers: Iterable[Identifier]) -> SubjectNames:
     """The names of an order."""
     names: list[str] = []
     addresses: list[str] = []
     for item in identifiers:
         (addresses if item.type == "ip" else names).append(item.value.lower())
-    return Names(frozenset(names), frozenset(addresses))
+    return SubjectNames(frozenset(names), frozenset(addresses))
 
 
-def alternative_names(alternatives: x509.SubjectAlternativeName) -> Names:
+def alternative_names(alternatives: x509.SubjectAlternativeName) -> SubjectNames:
     """The names of the extension; `OtherName` for one of a kind that no order can have."""
     names = alternatives.get_values_for_type(x509.DNSName)
     addresses: list[str] = []
@@ -168,10 +168,10 @@ def alternative_names(alternatives: x509.SubjectAlternativeName) -> Names:
                 addresses.append(str(item.value))
             elif not isinstance(item, x509.DNSName):
                 raise OtherName(type(item).__name__)
-    return Names(frozenset(name.lower() for name in names), frozenset(addresses))
+    return SubjectNames(frozenset(name.lower() for name in names), frozenset(addresses))
 
 
-def _differs(found: Names, wanted: Names) -> Problem:
+def _differs(found: SubjectNames, wanted: SubjectNames) -> Problem:
     more = {f"{name} as a DNS name" if is_address(name) else name for name in found.names - wanted.names}
     more |= found.addresses - wanted.addresses
     less = (wanted.names - found.names) | (wanted.addresses - found.addresses)

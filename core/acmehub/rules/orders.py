@@ -104,9 +104,9 @@ class OrderBundle(msgspec.Struct, frozen=True):
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What a rule wants written in one transaction.
 
-    `authorizations` are those that changed, `records` new ledger rows, `certificate` the issued one;
-    `withdraw` turns every ledger row of the order to `remove`, its `run_at` as it is; `audit` are entries for the
-    audit.
+    `authorizations` are those that changed, `records` new TXT records, `certificate` the issued one;
+    `schedule_removal` turns every TXT record of the order to `remove`, its `run_at` as it is; `audit` are entries
+    for the audit.
     """
 
     order: Order
@@ -114,7 +114,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[TxtRecord, ...] = ()
     certificate: Certificate | None = None
     events: tuple[Event, ...] = ()
-    withdraw: bool = False
+    schedule_removal: bool = False
     audit: tuple[AuditEntry, ...] = ()
 
 
@@ -323,7 +323,7 @@ def _why_not_ready(order: Order, now: datetime) -> str:
 
 
 def issued(order: Order, certificate: Certificate, now: datetime) -> Change:
-    """The chain is here: order valid, job done, lease given back, records to be withdrawn; all in one write."""
+    """The chain is here: order valid, job done, lease given back, TXT records to remove; all in one write."""
     done = replace(
         with_stage(with_status(order, OrderStatus.VALID), Stage.DONE),
         certificate_id=certificate.id,
@@ -333,7 +333,7 @@ def issued(order: Order, certificate: Certificate, now: datetime) -> Change:
         lease_until=None,
     )
     event = Event(order_id=order.id, at=now, kind=EventKind.CERTIFICATE_ISSUED, detail=f"serial {certificate.serial}")
-    return Change(order=done, certificate=certificate, events=(event,), withdraw=True)
+    return Change(order=done, certificate=certificate, events=(event,), schedule_removal=True)
 
 
 def failed(bundle: OrderBundle, problem: ProblemDocument, now: datetime) -> Change:
@@ -355,7 +355,7 @@ def failed(bundle: OrderBundle, problem: ProblemDocument, now: datetime) -> Chan
         if item.status is AuthorizationStatus.PENDING
     )
     event = Event(order_id=order.id, at=now, kind=EventKind.ORDER_FAILED, detail=problem.detail)
-    return Change(order=order, authorizations=authorizations, events=(event,), withdraw=True)
+    return Change(order=order, authorizations=authorizations, events=(event,), schedule_removal=True)
 
 
 def deactivate(bundle: OrderBundle, authorization_id: str, now: datetime) -> Change:

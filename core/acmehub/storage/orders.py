@@ -57,7 +57,7 @@ class SqlOrders:
             authorization=authorization.prefixed("a"),
         )
         self._one = Sql("SELECT {columns} FROM authorization_ WHERE id = $1", columns=authorization.columns)
-        self._withdraw = Sql(
+        self._schedule_removal = Sql(
             "UPDATE txt_record SET state = 'remove', run_at = coalesce(run_at, created), attempts = 0,"
             " version = version + 1 WHERE order_id = $1 AND state <> 'remove'"
         )
@@ -144,16 +144,16 @@ class SqlOrders:
             )
             new = structs.replace(new, version=order.version + 1)
         steps += self._additions(change)
-        if not steps and not change.withdraw:
+        if not steps and not change.schedule_removal:
             return before
         woken: tuple[tuple[str, int], ...] = ()
         if "flight" in names and order.flight is not None:
             woken = yield from self._wake_waiting(order)
-        if change.withdraw and not change.records:
-            steps.append(self._withdraw(order.id))
+        if change.schedule_removal and not change.records:
+            steps.append(self._schedule_removal(order.id))
         yield Batch(tuple(steps))
-        if change.withdraw and change.records:
-            yield self._withdraw(order.id)
+        if change.schedule_removal and change.records:
+            yield self._schedule_removal(order.id)
         yield Changed(((order.id, new.version), *woken))
         return OrderBundle(new, authorizations)
 

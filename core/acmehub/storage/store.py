@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
-from acmehub.ports.store import Accounts, Certificates, Ledger, Orders, Records, Resources, UsedNonces
+from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, TxtRecords, UsedNonces
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
@@ -12,7 +12,7 @@ from acmehub.storage.orders import SqlOrders
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import SqlResources
 from acmehub.storage.statements import Batch, Sql, Unit
-from acmehub.storage.txt_records import SqlLedger
+from acmehub.storage.txt_records import SqlTxtRecords
 
 _PING = Sql(
     "INSERT INTO revision (name, value) VALUES ('ping', 1) ON CONFLICT (name) DO UPDATE SET value = revision.value + 1"
@@ -37,7 +37,7 @@ class SqlStore:
         self.campaigns: Resources[Campaign] = SqlResources(driver, audit, Campaign, "campaign")
         self.accounts: Accounts = SqlAccounts(driver, audit)
         self.orders: Orders = SqlOrders(driver, clock or SystemClock(), events, certificates, audit)
-        self.ledger: Ledger = SqlLedger(driver)
+        self.txt_records: TxtRecords = SqlTxtRecords(driver)
         self.certificates: Certificates = SqlCertificates(driver, certificates, audit)
         self.records: Records = SqlRecords(driver, events, audit)
         self.nonces: UsedNonces = SqlUsedNonces(driver)

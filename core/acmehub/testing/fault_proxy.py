@@ -48,7 +48,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             return None
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class ProxyReply(msgspec.Struct, frozen=True, kw_only=True):
     """An answer; with `cut`, the connection ends after that many octets of the body (below zero: before the head)."""
 
     status: int = 200
@@ -60,14 +60,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         """The first header of that name, or an empty text."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), "")
 
-    def with_header(self, name: str, value: str) -> "Reply":
+    def with_header(self, name: str, value: str) -> "ProxyReply":
         """The same answer with a header set."""
         kept = tuple(item for item in self.headers if item[0].lower() != name.lower())
         return msgspec.structs.replace(self, headers=(*kept, (name, value)))
 
 
-Forward = Callable[[Call], Reply]
-Fault = Callable[[Call, Forward], Reply]
+Forward = Callable[[Call], ProxyReply]
+Fault = Callable[[Call, Forward], ProxyReply]
 
 
 class _Rule:
@@ -173,14 +173,14 @@ class FaultProxy:
             return ""
         return self.forward(Call(method="HEAD", path=self._new_nonce, headers={})).header("Replay-Nonce")
 
-    def answer(self, call: Call) -> Reply:
+    def answer(self, call: Call) -> ProxyReply:
         """What the script has for `call`."""
         with self._lock:
             self.calls.append(call)
             rule = next((rule for rule in self._rules if rule.takes(call)), None)
         return rule.fault(call, self.forward) if rule else self.forward(call)
 
-    def forward(self, call: Call) -> Reply:
+    def forward(self, call: Call) -> ProxyReply:
         """Ask the target."""
         connection: http.client.HTTPConnection
         if self._target_tls is not None:
@@ -192,13 +192,13 @@ class FaultProxy:
             connection.request(call.method, call.path, body=call.body or None, headers=headers)
             answer = connection.getresponse()
             kept = tuple((name, value) for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP)
-            reply = Reply(status=answer.status, headers=kept, body=answer.read())
+            reply = ProxyReply(status=answer.status, headers=kept, body=answer.read())
         finally:
             connection.close()
         self._learn(call, reply)
         return reply
 
-    def _learn(self, call: Call, reply: Reply) -> None:
+    def _learn(self, call: Call, reply: ProxyReply) -> None:
         with self._lock:
             self.issued.note(call.path, call.payload(), reply.status, reply.header("Content-Type"), reply.body)
             if b'"newNonce"' in reply.body:

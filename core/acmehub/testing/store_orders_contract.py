@@ -264,7 +264,7 @@ class OrdersContract:
         assert result.order.certificate_id == certificate.id
         assert await store.certificates.get(certificate.id) == certificate
 
-    async def test_withdrawing_turns_every_record_of_the_order_and_no_other(self, store: Store) -> None:
+    async def test_a_scheduled_removal_turns_every_record_of_the_order_and_no_other(self, store: Store) -> None:
         seed = await sow(store)
         mine, other = seed.order(), seed.order()
         await store.orders.add(mine)
@@ -273,14 +273,14 @@ class OrdersContract:
         foreign = seed.record(other)
         await store.orders.apply(mine.order.id, lambda stored: Change(order=stored.order, records=records))
         await store.orders.apply(other.order.id, lambda stored: Change(order=stored.order, records=(foreign,)))
-        assert set(await store.ledger.of_order(mine.order.id)) == set(records)
-        await store.orders.apply(mine.order.id, lambda stored: Change(order=stored.order, withdraw=True))
-        turned = await store.ledger.of_order(mine.order.id)
+        assert set(await store.txt_records.of_order(mine.order.id)) == set(records)
+        await store.orders.apply(mine.order.id, lambda stored: Change(order=stored.order, schedule_removal=True))
+        turned = await store.txt_records.of_order(mine.order.id)
         assert {(record.value, record.state.value, record.version) for record in turned} == {
             ("one", "remove", 2),
             ("two", "remove", 2),
         }
-        assert await store.ledger.of_order(other.order.id) == (foreign,)
+        assert await store.txt_records.of_order(other.order.id) == (foreign,)
 
     async def test_orders_are_listed_newest_first_by_status_and_account(self, store: Store) -> None:
         seed = await sow(store)

@@ -8,23 +8,23 @@ from typing import Any
 import msgspec
 
 from acmehub.models.problems import URN
-from acmehub.testing.fault_proxy import Call, Fault, FaultProxy, Forward, Reply
+from acmehub.testing.fault_proxy import Call, Fault, FaultProxy, Forward, ProxyReply
 
 _HTML = b"<html><head><title>Sorry</title></head><body><h1>Something is broken</h1></body></html>"
 
 
-def cut_before_request(call: Call, forward: Forward) -> Reply:  # noqa: ARG001
+def cut_before_request(call: Call, forward: Forward) -> ProxyReply:  # noqa: ARG001
     """The connection ends and the CA never hears of it."""
-    return Reply(cut=-1)
+    return ProxyReply(cut=-1)
 
 
-def cut_after_request(call: Call, forward: Forward) -> Reply:
+def cut_after_request(call: Call, forward: Forward) -> ProxyReply:
     """F14: the CA has done it, the answer is lost."""
     forward(call)
-    return Reply(cut=-1)
+    return ProxyReply(cut=-1)
 
 
-def cut_mid_answer(call: Call, forward: Forward) -> Reply:
+def cut_mid_answer(call: Call, forward: Forward) -> ProxyReply:
     """F15: half of the answer comes."""
     reply = forward(call)
     return msgspec.structs.replace(reply, cut=len(reply.body) // 2)
@@ -33,7 +33,7 @@ def cut_mid_answer(call: Call, forward: Forward) -> Reply:
 def silence(seconds: float) -> Fault:
     """No answer for so long; then the CA's."""
 
-    def fault(call: Call, forward: Forward) -> Reply:
+    def fault(call: Call, forward: Forward) -> ProxyReply:
         time.sleep(seconds)
         return forward(call)
 
@@ -43,17 +43,17 @@ def silence(seconds: float) -> Fault:
 def html(status: int, *, retry_after: str = "") -> Fault:
     """F16: a page for people."""
     headers = (("Content-Type", "text/html"), *((("Retry-After", retry_after),) if retry_after else ()))
-    return lambda _call, _forward: Reply(status=status, headers=headers, body=_HTML)
+    return lambda _call, _forward: ProxyReply(status=status, headers=headers, body=_HTML)
 
 
 def redirect(target: str, *, status: int = 301) -> Fault:
     """The client is sent elsewhere."""
-    return lambda _call, _forward: Reply(status=status, headers=(("Location", target),))
+    return lambda _call, _forward: ProxyReply(status=status, headers=(("Location", target),))
 
 
 def answers(body: bytes, *, status: int = 200, content_type: str = "application/json") -> Fault:
     """An answer with any body."""
-    return lambda _call, _forward: Reply(status=status, headers=(("Content-Type", content_type),), body=body)
+    return lambda _call, _forward: ProxyReply(status=status, headers=(("Content-Type", content_type),), body=body)
 
 
 def problem(status: int, type: str, detail: str, *, retry_after: str = "", date: str = "", **members: Any) -> Fault:
@@ -62,7 +62,7 @@ def problem(status: int, type: str, detail: str, *, retry_after: str = "", date:
     headers = [("Content-Type", "application/problem+json")]
     headers += [("Retry-After", retry_after)] if retry_after else []
     headers += [("Date", date)] if date else []
-    return lambda _call, _forward: Reply(status=status, headers=tuple(headers), body=json.dumps(document).encode())
+    return lambda _call, _forward: ProxyReply(status=status, headers=tuple(headers), body=json.dumps(document).encode())
 
 
 def rate_limited(retry_after: str, *, date: str = "") -> Fault:
@@ -74,7 +74,7 @@ def bad_nonce(proxy: FaultProxy) -> Fault:
     """F18: the nonce is not accepted; a good one comes with the refusal."""
     refuse = problem(400, "badNonce", "the proxy does not like this nonce")
 
-    def fault(call: Call, forward: Forward) -> Reply:
+    def fault(call: Call, forward: Forward) -> ProxyReply:
         return refuse(call, forward).with_header("Replay-Nonce", proxy.nonce())
 
     return fault
@@ -83,7 +83,7 @@ def bad_nonce(proxy: FaultProxy) -> Fault:
 def changed(members: Mapping[str, Any]) -> Fault:
     """The CA's JSON answer with some members changed: F19 to F21, an order that is `processing` …"""
 
-    def fault(call: Call, forward: Forward) -> Reply:
+    def fault(call: Call, forward: Forward) -> ProxyReply:
         reply = forward(call)
         return msgspec.structs.replace(reply, body=json.dumps({**json.loads(reply.body), **members}).encode())
 
@@ -93,7 +93,7 @@ def changed(members: Mapping[str, Any]) -> Fault:
 def chain(change: Callable[[str], str]) -> Fault:
     """F25: the CA's chain, changed: `leaf_alone`, `with_text`, `lambda chain: another_chain` …"""
 
-    def fault(call: Call, forward: Forward) -> Reply:
+    def fault(call: Call, forward: Forward) -> ProxyReply:
         reply = forward(call)
         return msgspec.structs.replace(reply, body=change(reply.body.decode()).encode())
 
@@ -115,7 +115,7 @@ def with_text(pem: str) -> str:
 def headers(values: Mapping[str, str]) -> Fault:
     """The CA's answer with some headers set."""
 
-    def fault(call: Call, forward: Forward) -> Reply:
+    def fault(call: Call, forward: Forward) -> ProxyReply:
         reply = forward(call)
         for name, value in values.items():
             reply = reply.with_header(name, value)

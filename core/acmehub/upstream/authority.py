@@ -17,7 +17,7 @@ from acmehub.ports.authority import (
 from acmehub.ports.plugins import PluginContext
 from acmehub.ports.settings import SettingsError
 from acmehub.upstream import chains
-from acmehub.upstream.directories import Directories
+from acmehub.upstream.directories import DirectoryCache
 from acmehub.upstream.exchange import Exchanger
 from acmehub.upstream.keys import new_account_key
 from acmehub.upstream.settings import RelaySettings
@@ -42,7 +42,7 @@ class AcmeRelay:
             connections=THREADS,
             now=context.clock.now,
         )
-        directories = Directories(settings.directory, lambda url: exchanger.get(url).body, context.clock.monotonic)
+        directories = DirectoryCache(settings.directory, lambda url: exchanger.get(url).body, context.clock.monotonic)
         self._steps = Steps(settings, exchanger, directories)
 
     def __repr__(self) -> str:

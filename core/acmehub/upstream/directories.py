@@ -18,7 +18,7 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
     profiles: dict[str, str] = {}
 
 
-class Directory(msgspec.Struct, frozen=True, rename="camel"):
+class UpstreamDirectory(msgspec.Struct, frozen=True, rename="camel"):
     """The resources that we use."""
 
     new_nonce: str
@@ -29,7 +29,7 @@ class Directory(msgspec.Struct, frozen=True, rename="camel"):
     meta: Meta = Meta()
 
 
-class Directories:
+class DirectoryCache:
     """Keeps the directory for an hour; threads that find none wait for one reading."""
 
     def __init__(self, url: str, read: Callable[[str], bytes], monotonic: Callable[[], float]) -> None:
@@ -37,9 +37,9 @@ class Directories:
         self._read = read
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._kept: tuple[Directory, float] | None = None
+        self._kept: tuple[UpstreamDirectory, float] | None = None
 
-    def current(self) -> Directory:
+    def current(self) -> UpstreamDirectory:
         """The directory; raises an `UpstreamError`."""
         with self._lock:
             if self._kept is None or self._monotonic() >= self._kept[1]:
@@ -47,14 +47,14 @@ class Directories:
                 self._kept = (self._parse(self._read(self._url)), self._monotonic() + LIFETIME)
             return self._kept[0]
 
-    def forget(self, directory: Directory) -> None:
+    def forget(self, directory: UpstreamDirectory) -> None:
         """Read it anew next time, unless that has happened already."""
         with self._lock:
             if self._kept is not None and self._kept[0] is directory:
                 self._kept = None
 
-    def _parse(self, body: bytes) -> Directory:
+    def _parse(self, body: bytes) -> UpstreamDirectory:
         try:
-            return msgspec.json.decode(body, type=Directory)
+            return msgspec.json.decode(body, type=UpstreamDirectory)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UpstreamUnavailable(f"{self._url} is no ACME directory: {error}", server=self._url) from error

@@ -30,7 +30,7 @@ from acmehub.ports.authority import (
     UpstreamUnavailable,
 )
 from acmehub.upstream.failures import failure, read_problem
-from acmehub.upstream.keys import AccountKey
+from acmehub.upstream.keys import UpstreamAccountKey
 
 LARGEST_BODY = 1 << 20
 NONCE_ATTEMPTS = 8
@@ -44,7 +44,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _NOTHING = (400, 404, 410)
 
 
-class Answer(msgspec.Struct, frozen=True):
+class UpstreamResponse(msgspec.Struct, frozen=True):
     """A complete answer; `retry_after` in seconds from now."""
 
     url: str
@@ -81,7 +81,7 @@ class Exchanger:
         """End the kept connections."""
         self._adapter.close()
 
-    def get(self, url: str) -> Answer:
+    def get(self, url: str) -> UpstreamResponse:
         """Read the directory, which needs no signature. Redirects are followed, never away from https.
 
         Whatever is wrong with it says nothing about our account and orders: `UpstreamUnavailable`, or a rate limit.
@@ -91,7 +91,7 @@ class Exchanger:
         except (UpstreamAccountLost, UpstreamObjectLost, UpstreamRefused) as error:
             raise self._unavailable(f"{url}: {error.detail}") from error
 
-    def find(self, url: str) -> Answer | None:
+    def find(self, url: str) -> UpstreamResponse | None:
         """As `get`, but None where the CA says that it does not have, or does not understand, what is asked for."""
         answer = self._send("GET", url, None, {"Accept": "application/json"})
         if answer.status in _NOTHING:
@@ -105,12 +105,12 @@ class Exchanger:
         self,
         url: str,
         payload: bytes,
-        key: AccountKey,
+        key: UpstreamAccountKey,
         *,
         kid: str | None,
         new_nonce: str,
         accept: str = "application/json",
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """POST `payload` (empty: POST-as-GET) signed with `key`.
 
         `new_nonce` is only asked when no nonce is left from an earlier answer. A rejected nonce is tried again with
@@ -137,7 +137,7 @@ class Exchanger:
             raise self._unavailable(f"newNonce gave no nonce (HTTP {answer.status})")
         return nonce
 
-    def _checked(self, answer: Answer) -> Answer:
+    def _checked(self, answer: UpstreamResponse) -> UpstreamResponse:
         if 200 <= answer.status < 300:
             return answer
         if 300 <= answer.status < 400:
@@ -145,7 +145,7 @@ class Exchanger:
         acme = "Replay-Nonce" in answer.headers
         raise failure(answer.url, answer.status, answer.body, answer.retry_after, self._server, acme=acme)
 
-    def _send(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+    def _send(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> UpstreamResponse:
         end = time.monotonic() + 2 * self._timeout
         for _ in range(_SPARE_REDIRECTS):
             answer = self._send_once(method, url, body, headers, end)
@@ -155,7 +155,9 @@ class Exchanger:
             url = urljoin(url, location)
         raise self._unavailable(f"{url}: more than {_SPARE_REDIRECTS} redirects")
 
-    def _send_once(self, method: str, url: str, body: bytes | None, headers: dict[str, str], end: float) -> Answer:
+    def _send_once(
+        self, method: str, url: str, body: bytes | None, headers: dict[str, str], end: float
+    ) -> UpstreamResponse:
         if self._secure and not url.startswith("https://"):
             raise self._unavailable(f"the CA names an address that is not https: {url}")
         common = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", "Connection": "keep-alive"}
@@ -174,7 +176,9 @@ class Exchanger:
                 response.close()  # what was read to its end is back in the pool by now
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise self._unavailable(_words(error, method, url)) from error
-        return Answer(url, response.status_code, response.headers, content, self.retry_after(response.headers))
+        return UpstreamResponse(
+            url, response.status_code, response.headers, content, self.retry_after(response.headers)
+        )
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         """What the environment says (HTTPS_PROXY, NO_PROXY …) for the URL's host, read once per host."""
@@ -214,7 +218,7 @@ class Exchanger:
         return UpstreamUnavailable(detail, server=self._server)
 
 
-def _nonce_in(answer: Answer) -> str:
+def _nonce_in(answer: UpstreamResponse) -> str:
     """The answer's nonce; none when it is not base64url (RFC 8555 section 6.5.1)."""
     nonce = answer.headers.get("Replay-Nonce", "")
     return nonce if _NONCE.fullmatch(nonce) and len(nonce) % 4 != 1 else ""

@@ -23,14 +23,14 @@ def new_account_key(kind: KeyType) -> bytes:
     )
 
 
-class AccountKey:
+class UpstreamAccountKey:
     """A loaded account key. Never shows itself."""
 
     def __init__(self, pem: bytes) -> None:
         self._jwk, self._algorithm = _load(pem)
 
     def __repr__(self) -> str:
-        return "AccountKey(…)"
+        return "UpstreamAccountKey(…)"
 
     def sign(self, payload: bytes, *, url: str, nonce: str, kid: str | None) -> bytes:
         """A flattened JWS (RFC 8555 section 6.2); with the public key in place of `kid` when there is none yet."""

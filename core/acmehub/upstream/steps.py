@@ -25,10 +25,10 @@ from acmehub.ports.authority import (
     UpstreamUnavailable,
 )
 from acmehub.upstream import documents
-from acmehub.upstream.directories import Directories, Directory
-from acmehub.upstream.exchange import Answer, Exchanger
+from acmehub.upstream.directories import DirectoryCache, UpstreamDirectory
+from acmehub.upstream.exchange import Exchanger, UpstreamResponse
 from acmehub.upstream.failures import NotThere
-from acmehub.upstream.keys import AccountKey
+from acmehub.upstream.keys import UpstreamAccountKey
 from acmehub.upstream.settings import RelaySettings, hmac_key
 
 LONGEST_RENEWAL_RETRY = 86_400.0  # RFC 9773 section 4.3.2
@@ -37,12 +37,12 @@ LONGEST_RENEWAL_RETRY = 86_400.0  # RFC 9773 section 4.3.2
 class Steps:
     """One CA, as `settings` say; used by several threads at once."""
 
-    def __init__(self, settings: RelaySettings, exchanger: Exchanger, directories: Directories) -> None:
+    def __init__(self, settings: RelaySettings, exchanger: Exchanger, directories: DirectoryCache) -> None:
         self.server = settings.directory
         self._settings = settings
         self._exchanger = exchanger
         self._directories = directories
-        self._loaded: tuple[bytes, AccountKey] | None = None
+        self._loaded: tuple[bytes, UpstreamAccountKey] | None = None
 
     def register(self, key: bytes) -> UpstreamAccount:
         """newAccount (RFC 8555 section 7.3)."""
@@ -61,7 +61,7 @@ class Steps:
             raise UpstreamUnavailable("newAccount gave no account URL", server=self.server)
         return UpstreamAccount(url=url, key=key)
 
-    def _check_terms(self, directory: Directory) -> None:
+    def _check_terms(self, directory: UpstreamDirectory) -> None:
         meta = directory.meta
         if meta.terms_of_service and not self._settings.agrees:
             raise self._refused(
@@ -74,7 +74,7 @@ class Steps:
                 "this CA wants an External Account Binding: set eab_kid and eab_hmac_key",
             )
 
-    def _account_payload(self, directory: Directory, key: bytes) -> bytes:
+    def _account_payload(self, directory: UpstreamDirectory, key: bytes) -> bytes:
         settings = self._settings
         payload: dict[str, object] = {}
         if directory.meta.terms_of_service:
@@ -172,11 +172,11 @@ class Steps:
         retry_after = self._exchanger.retry_after(answer.headers, LONGEST_RENEWAL_RETRY)
         return documents.read_renewal_info(answer, retry_after, self.server)
 
-    def _fetch(self, account: UpstreamAccount, url: str) -> Answer:
+    def _fetch(self, account: UpstreamAccount, url: str) -> UpstreamResponse:
         """POST-as-GET (RFC 8555 section 6.3)."""
         return self._as_account(account, lambda: self._post(url, b"", account.key, account.url))
 
-    def _as_account(self, account: UpstreamAccount, exchange: Callable[[], Answer]) -> Answer:
+    def _as_account(self, account: UpstreamAccount, exchange: Callable[[], UpstreamResponse]) -> UpstreamResponse:
         """An exchange whose `unauthorized` is looked into: it may be about the object, or about our account."""
         try:
             return exchange()
@@ -205,11 +205,11 @@ class Steps:
 
     def _post_to(
         self,
-        resource: Callable[[Directory], str],
+        resource: Callable[[UpstreamDirectory], str],
         key: bytes,
         kid: str | None,
-        payload: bytes | Callable[[Directory], bytes],
-    ) -> Answer:
+        payload: bytes | Callable[[UpstreamDirectory], bytes],
+    ) -> UpstreamResponse:
         """POST to a resource of the directory; when it has moved (or newNonce has), once more where it is now."""
         directory = self._directories.current()
         try:
@@ -223,17 +223,17 @@ class Steps:
 
     def _post_in(
         self,
-        directory: Directory,
-        resource: Callable[[Directory], str],
+        directory: UpstreamDirectory,
+        resource: Callable[[UpstreamDirectory], str],
         key: bytes,
         kid: str | None,
-        payload: bytes | Callable[[Directory], bytes],
-    ) -> Answer:
+        payload: bytes | Callable[[UpstreamDirectory], bytes],
+    ) -> UpstreamResponse:
         return self._post(resource(directory), payload if isinstance(payload, bytes) else payload(directory), key, kid)
 
     def _post(
         self, url: str, payload: bytes, key: bytes, kid: str | None, *, accept: str = "application/json"
-    ) -> Answer:
+    ) -> UpstreamResponse:
         directory = self._directories.current()
         try:
             return self._exchanger.post(
@@ -243,10 +243,10 @@ class Steps:
             self._directories.forget(directory)  # the CA may have moved
             raise
 
-    def _key(self, pem: bytes) -> AccountKey:
+    def _key(self, pem: bytes) -> UpstreamAccountKey:
         loaded = self._loaded
         if loaded is None or loaded[0] != pem:
-            loaded = self._loaded = (pem, AccountKey(pem))
+            loaded = self._loaded = (pem, UpstreamAccountKey(pem))
         return loaded[1]
 
     def _refused(self, type: ProblemType, detail: str) -> UpstreamRefused:

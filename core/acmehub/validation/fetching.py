@@ -11,7 +11,7 @@ HEAD_BYTES = 16_384
 CHUNK = 4096
 
 
-class Answer(msgspec.Struct, frozen=True):
+class HttpResponse(msgspec.Struct, frozen=True):
     """An HTTP response; `location` as it came, `at` who sent it."""
 
     status: int
@@ -20,7 +20,7 @@ class Answer(msgspec.Struct, frozen=True):
     at: str
 
 
-async def fetch(connection: Connection, host: str, target: str, user_agent: str, limit: int) -> Answer:
+async def fetch(connection: Connection, host: str, target: str, user_agent: str, limit: int) -> HttpResponse:
     """GET `target` from `host` (as in the Host header); `limit` bytes of body at most. Raises `ValidationFailed`."""
     head = (
         f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
@@ -50,10 +50,10 @@ async def fetch(connection: Connection, host: str, target: str, user_agent: str,
         raise ValidationFailed(ProblemType.CONNECTION, words) from error
     if not reading.headed or (not reading.done and reading.sized):
         raise ValidationFailed(ProblemType.CONNECTION, f"{connection.at}: the connection ended before the answer did")
-    return Answer(parser.get_status_code(), reading.location, bytes(reading.body), connection.at)
+    return HttpResponse(parser.get_status_code(), reading.location, bytes(reading.body), connection.at)
 
 
-def described(answer: Answer) -> str:
+def described(answer: HttpResponse) -> str:
     """What came, in words."""
     return f"status {answer.status}, {received(answer.body) if answer.body else 'an empty body'}"
 

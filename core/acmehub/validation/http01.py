@@ -11,7 +11,7 @@ from acmehub.models.problems import ProblemType
 from acmehub.rules.names import syntax_flaw
 from acmehub.validation.egress import Egress
 from acmehub.validation.errors import ValidationFailed
-from acmehub.validation.fetching import Answer, described, fetch
+from acmehub.validation.fetching import HttpResponse, described, fetch
 
 PATH = "/.well-known/acme-challenge/"
 PORTS = {"http": 80, "https": 443}
@@ -49,7 +49,7 @@ class Http01:
         _check(answer, token, key_authorization, elsewhere=redirects > 0)
         return f"{url} at {answer.at}"
 
-    async def _get(self, url: str, trail: list[str]) -> Answer:
+    async def _get(self, url: str, trail: list[str]) -> HttpResponse:
         parts, host, port = self._checked(url)
         tls = self._tls if parts.scheme == "https" else None
         shown = _bracketed(host) + ("" if port == PORTS[parts.scheme] else f":{port}")
@@ -79,7 +79,7 @@ class Http01:
         return parts, host, port
 
 
-def _redirected(url: str, answer: Answer) -> str:
+def _redirected(url: str, answer: HttpResponse) -> str:
     if not _TARGET.fullmatch(answer.location):
         raise ValidationFailed(
             ProblemType.CONNECTION, f"{answer.at}: a redirect (status {answer.status}) without a good Location"
@@ -94,7 +94,7 @@ def _not_followed(url: str, why: str) -> ValidationFailed:
     return ValidationFailed(ProblemType.CONNECTION, f"a redirect to {url[:100]} is not followed: {why}")
 
 
-def _check(answer: Answer, token: str, key_authorization: str, *, elsewhere: bool) -> None:
+def _check(answer: HttpResponse, token: str, key_authorization: str, *, elsewhere: bool) -> None:
     """The body is the key authorization, white space at its end aside.
 
     Where redirects led `elsewhere`, nothing that came is told: it may be what only this machine can read.

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from acmehub import DnsProviderRefused, DnsProviderUnavailable
-from acmehub_dns_cloudflare.settings import Settings
+from acmehub_dns_cloudflare.settings import CloudflareSettings
 
 MOST_PAGES = 1000
 INVALID_HEADERS = 6003
@@ -62,7 +62,7 @@ class Refusal(DnsProviderRefused):
 class Api:
     """Requests with the token; raises `Refusal` and `DnsProviderUnavailable`."""
 
-    def __init__(self, settings: Settings, *, user_agent: str) -> None:
+    def __init__(self, settings: CloudflareSettings, *, user_agent: str) -> None:
         self._timeout = settings.timeout
         self._server = urlsplit(settings.base_url).hostname or settings.base_url
         self._client = httpx.AsyncClient(

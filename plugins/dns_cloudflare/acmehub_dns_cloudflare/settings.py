@@ -11,7 +11,7 @@ AUTOMATIC_TTL = 1
 SHORTEST_TTL = 60
 
 
-class Settings(PluginSettings, frozen=True, kw_only=True):
+class CloudflareSettings(PluginSettings, frozen=True, kw_only=True):
     """`api_token` needs Zone:DNS:Edit and Zone:Zone:Read; `ttl` of the records (1: automatic) and `timeout` of one
     request are in seconds."""
 

@@ -15,7 +15,7 @@ import dns.tsig
 import dns.update
 
 from acmehub import DnsProviderError, DnsProviderRefused, DnsProviderUnavailable
-from acmehub_dns_rfc2136.settings import Settings
+from acmehub_dns_rfc2136.settings import Rfc2136Settings
 
 TRY_AGAIN = (dns.rcode.SERVFAIL,)
 CLOCKS = "BADTIME: the clocks of the hub and of the server differ by more than the server allows; check NTP on both"
@@ -24,7 +24,7 @@ CLOCKS = "BADTIME: the clocks of the hub and of the server differ by more than t
 class Rfc2136Provider:
     """A `DnsProvider` for the zones of one primary server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Rfc2136Settings) -> None:
         self._settings = settings
         self._server = f"{settings.server}:{settings.port}"
 

@@ -14,7 +14,7 @@ from acmehub import PluginSettings, Secret
 Algorithm = Literal["hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"]
 
 
-class Settings(PluginSettings, frozen=True, kw_only=True):
+class Rfc2136Settings(PluginSettings, frozen=True, kw_only=True):
     """`server` is the primary (name or address); `key_secret` is base64 as `tsig-keygen` prints it; `ttl` of the
     records and `timeout` of one exchange are in seconds."""
 

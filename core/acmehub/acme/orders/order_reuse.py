@@ -134,4 +134,4 @@ def hand_out_again(bundle: OrderBundle, csr: bytes, certificate: Certificate, no
     )
     words = f"the one of order {certificate.order_id}, whose CSR was the same"
     event = Event(order_id=order.id, at=now, kind=EventKind.CERTIFICATE_REUSED, detail=words)
-    return Change(order=done, events=(event,), withdraw=True)
+    return Change(order=done, events=(event,), schedule_removal=True)

@@ -1,4 +1,4 @@
-"""What is only ever appended: timelines and the audit."""
+"""Events: the lines of an order's timeline, to which lines are only ever added."""
 
 import enum
 from datetime import datetime
@@ -7,7 +7,7 @@ import msgspec
 
 
 class EventKind(enum.StrEnum):
-    """What a line of an order's timeline says. Code counts and compares kinds, never details."""
+    """What an event reports. Code counts and compares kinds, never details."""
 
     ORDER_OPENED = "order opened"
     PREAUTHORIZATION_OPENED = "pre-authorization opened"
@@ -68,13 +68,13 @@ class EventKind(enum.StrEnum):
     CERTIFICATE_DOWNLOADED = "certificate downloaded"
     CERTIFICATE_REVOKED = "certificate revoked"
     ORDER_FAILED = "order failed"
-    NOTED = "noted"  # what an earlier version of the hub wrote in words of its own
+    NOTED = "noted"  # free text that an earlier version of the hub wrote
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One line of an order's timeline: what happened, when, how long it took, which server said what.
 
-    `detail` holds the other side's words; `seconds` the duration of the exchange.
+    `detail`: the server's message, or the hub's own; `seconds`: the duration of the exchange.
     """
 
     order_id: str
@@ -83,14 +83,3 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     server: str = ""
     seconds: float | None = None
-
-
-class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """Who did what to which object, and whether it was allowed; never with a secret in it."""
-
-    at: datetime
-    actor: str
-    action: str
-    object: str
-    detail: str = ""
-    allowed: bool = True
