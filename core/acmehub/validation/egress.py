@@ -85,7 +85,7 @@ class Egress:
         return None if allowed else f"{address} is outside the allowed networks"
 
     async def addresses(self, host: str) -> Sequence[str]:
-        """The allowed addresses of a host (name or address), IPv6 first. Raises `ValidationFailed` if there are none."""
+        """Allowed addresses of a host (name or address), IPv6 first. Raises `ValidationFailed` if it has none."""
         try:
             found: Sequence[str] = (str(ipaddress.ip_address(host)),)
         except ValueError:
