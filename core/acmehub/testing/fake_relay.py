@@ -87,7 +87,6 @@ class FakeRelay:
 
     @property
     def server(self) -> str:
-        """See `RelayAuthority.server`."""
         return "https://ca.test/directory"
 
     def fail(self, verb: str, error: BaseException, *, times: int = 1, when: When = "before") -> None:
@@ -106,14 +105,12 @@ class FakeRelay:
         return f"key {next(self._numbers)}".encode()
 
     async def register(self, key: bytes) -> UpstreamAccount:
-        """See `RelayAuthority.register`."""
         after = self._begin("register")
         url = self.accounts.setdefault(key, f"https://ca.test/account/{next(self._numbers)}")
         _end(after)
         return UpstreamAccount(url, key)
 
     async def new_order(self, account: UpstreamAccount, request: IssueRequest) -> UpstreamOrder:
-        """See `RelayAuthority.new_order`."""
         after = self._begin("new_order", account)
         order = self._same_as(account, request) if self.reuse_orders else None
         if order is None:
@@ -129,7 +126,6 @@ class FakeRelay:
         return self._shown(order)
 
     async def order(self, account: UpstreamAccount, url: str) -> UpstreamOrder:
-        """See `RelayAuthority.order`."""
         after = self._begin("order", account)
         order = self._order(url, account)
         order.looks += 1
@@ -138,7 +134,6 @@ class FakeRelay:
         return self._shown(order)
 
     async def authorization(self, account: UpstreamAccount, url: str) -> UpstreamAuthorization:
-        """See `RelayAuthority.authorization`."""
         after = self._begin("authorization", account)
         own = [order for order in self.orders.values() if order.account == account.url]
         found = next((item for order in own for item in order.authorizations if item.url == url), None)
@@ -159,7 +154,6 @@ class FakeRelay:
         )
 
     async def answer(self, account: UpstreamAccount, challenge_url: str) -> None:
-        """See `RelayAuthority.answer`."""
         after = self._begin("answer", account)
         url = challenge_url.removesuffix("/dns-01")
         found = next(item for order in self.orders.values() for item in order.authorizations if item.url == url)
@@ -172,7 +166,6 @@ class FakeRelay:
         _end(after)
 
     async def finalize(self, account: UpstreamAccount, finalize_url: str, order_url: str, csr: bytes) -> UpstreamOrder:
-        """See `RelayAuthority.finalize`."""
         after = self._begin("finalize", account)
         order = self._order(order_url, account)
         self._update(order)
@@ -187,7 +180,6 @@ class FakeRelay:
         return self._shown(order)
 
     async def certificate(self, account: UpstreamAccount, url: str) -> IssuedChain:
-        """See `RelayAuthority.certificate`."""
         after = self._begin("certificate", account)
         base, _, number = url.partition("/certificate/")
         order = self.orders[base]  # a certificate is no secret: any account may have it
@@ -197,7 +189,6 @@ class FakeRelay:
         return IssuedChain(chain, others if self.alternates and number == "0" else ())
 
     async def revoke(self, account: UpstreamAccount, certificate: bytes, reason: int | None) -> None:
-        """See `RelayAuthority.revoke`."""
         after = self._begin("revoke", account)
         self.revoked.append((certificate, reason))
         _end(after)

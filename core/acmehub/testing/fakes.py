@@ -23,11 +23,9 @@ class ManualClock:
         self._elapsed = 1000.0
 
     def now(self) -> datetime:
-        """See `Clock.now`."""
         return self._wall
 
     def monotonic(self) -> float:
-        """See `Clock.monotonic`."""
         return self._elapsed
 
     def advance(self, seconds: float) -> None:
@@ -64,14 +62,12 @@ class FakeDnsProvider:
         return any(value in values for (_zone, at), values in self.records.items() if at == name)
 
     async def add_txt(self, zone: str, name: str, value: str) -> None:
-        """See `DnsProvider.add_txt`."""
         self._begin("add_txt", zone, name, value)
         if not self.without_effect:
             self.records.setdefault((zone, name), set()).add(value)
             self.on_add(name, value)
 
     async def remove_txt(self, zone: str, name: str, value: str) -> None:
-        """See `DnsProvider.remove_txt`."""
         self._begin("remove_txt", zone, name, value)
         values = self.records.get((zone, name), set())
         if value in values:
@@ -104,10 +100,8 @@ class FakeSigner:
         return self.substitute(self.ca.chains(csr, names, self._clock.now())[0])
 
     async def revoke_signed(self, certificate: bytes, reason: int | None) -> None:
-        """See `SigningAuthority.revoke_signed`."""
         self.revoked.append((certificate, reason))
 
     @property
     def root(self) -> str:
-        """See `SigningAuthority.root`."""
         return self.ca.root

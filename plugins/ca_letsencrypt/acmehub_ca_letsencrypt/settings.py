@@ -27,7 +27,6 @@ class LetsEncryptSettings(PluginSettings, frozen=True, kw_only=True):
     timeout: float = 30.0
 
     def validate(self) -> Self:
-        """See `PluginSettings.validate`."""
         if not self.terms_of_service_agreed:
             raise ValueError(
                 f"terms_of_service_agreed: read the subscriber agreement at {TERMS} and set it to true"

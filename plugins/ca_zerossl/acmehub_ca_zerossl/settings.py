@@ -21,7 +21,6 @@ class ZeroSslSettings(RelaySettings, frozen=True, kw_only=True):
     api_url: str = API
 
     def validate(self) -> Self:
-        """See `PluginSettings.validate`."""
         super().validate()
         if not (self.eab_kid or self.api_key or self.email):
             raise ValueError("api_key: give api_key, or email, or eab_kid and eab_hmac_key - `$.api_key`")

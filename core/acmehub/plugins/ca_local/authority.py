@@ -43,12 +43,10 @@ class LocalAuthority:
 
     @property
     def longest_days(self) -> float:
-        """See `GrantsLifetimes`."""
         return self._settings.lifetime_days
 
     @property
     def issues_for_addresses(self) -> bool:
-        """See `IssuesForAddresses`."""
         return True
 
     async def sign(self, csr: bytes, request: IssueRequest) -> str:

@@ -20,7 +20,6 @@ class LocalSettings(PluginSettings, frozen=True, kw_only=True):
     intermediate_key: Secret = Secret("")
 
     def validate(self) -> Self:
-        """See `PluginSettings.validate`."""
         if not 0 < len(self.name) <= 50:
             raise ValueError("name: 1 to 50 characters are needed - `$.name`")
         if not 0 < self.lifetime_days <= 825:
