@@ -98,7 +98,7 @@ def declared_index(index: Index) -> str:
 
 class Odd(Table, tablename="odd"):
     id = Text(primary_key=True, default=None)
-    count = Integer(default=None, null=True)
+    amount = Integer(default=None, null=True)
 
 
 class Lacks(msgspec.Struct):
@@ -107,27 +107,27 @@ class Lacks(msgspec.Struct):
 
 class Exceeds(msgspec.Struct):
     id: str
-    count: int | None
+    amount: int | None
     more: str
 
 
 class MustBeThere(msgspec.Struct):
     id: str
-    count: int
+    amount: int
 
 
 class IsText(msgspec.Struct):
     id: str
-    count: str | None
+    amount: str | None
 
 
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (Lacks, "differ in count"),
+        (Lacks, "differ in amount"),
         (Exceeds, "differ in more"),
-        (MustBeThere, r"odd\.count: the column Integer\(null=True\) does not fit"),
-        (IsText, r"odd\.count: the column Integer\(null=True\) does not fit"),
+        (MustBeThere, r"odd\.amount: the column Integer\(null=True\) does not fit"),
+        (IsText, r"odd\.amount: the column Integer\(null=True\) does not fit"),
     ],
 )
 def test_a_model_that_does_not_fit_its_table_is_refused(model: type[msgspec.Struct], reason: str) -> None:

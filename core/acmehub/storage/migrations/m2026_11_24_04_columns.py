@@ -51,7 +51,7 @@ async def forwards() -> MigrationManager:
     async def add() -> None:
         for table in (Principal, Account, Order, Certificate):
             for column in table._meta.non_default_columns:
-                await table.alter().add_column(column._meta.name, column).run()
+                await table.alter().add_column(column._meta.name, column)
         kind, empty = ("BLOB", "x''") if DB.engine_type == "sqlite" else ("BYTEA", "''")
         for name in ("directory_hash", "sealed_directory_key"):  # raw: Piccolo's '' is text in SQLite
             await DB.run_ddl(f"ALTER TABLE token ADD COLUMN {name} {kind} NOT NULL DEFAULT {empty}")
