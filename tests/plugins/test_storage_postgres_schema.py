@@ -4,6 +4,9 @@ import re
 
 import asyncpg
 
+from acmehub.storage.indexes import INDEXES
+from acmehub.storage.piccolo_engine import speaking
+from acmehub.storage.statements import Dialect
 from acmehub.storage.tables import TABLES
 from acmehub.testing.store_samples import sow
 from tests.plugins.conftest import name_of, store_of
@@ -24,18 +27,36 @@ def test_six_processes_migrate_at_once(postgres: Postgres) -> None:
     assert steps[5] > 0
 
 
-def test_the_migrations_make_the_columns_that_the_tables_have(postgres: Postgres, database: str) -> None:
+TYPES = {"BIGSERIAL": "bigint", "BYTEA": "bytea", "TIMESTAMPTZ": "timestamp with time zone"}
+
+
+def test_the_migrations_make_the_columns_that_the_tables_declare(postgres: Postgres, database: str) -> None:
     text = postgres.sql(
-        "SELECT table_name || ' ' || column_name || ' ' || is_nullable FROM information_schema.columns"
-        " WHERE table_schema = 'public' AND table_name <> 'migration'",
+        "SELECT table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable"
+        " FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'migration'",
         name_of(database),
     )
-    expected = {
-        f"{table._meta.tablename} {column._meta.name} {'YES' if column._meta.null else 'NO'}"
-        for table in TABLES
-        for column in table._meta.columns
+    with speaking(Dialect.POSTGRES):
+        declared = {
+            f"{table._meta.tablename} {column._meta.name}"
+            f" {TYPES.get(column.column_type, column.column_type.lower())} {'YES' if column._meta.null else 'NO'}"
+            for table in TABLES
+            for column in table._meta.columns
+        }
+    assert set(text.splitlines()) == declared
+
+
+def test_the_migrations_make_the_indexes_that_are_declared(postgres: Postgres, database: str) -> None:
+    text = postgres.sql(
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname NOT LIKE '%_pkey'",
+        name_of(database),
+    )
+    made = {line.partition(" WHERE ")[0]: " WHERE " in line for line in text.splitlines()}
+    assert made == {
+        f"CREATE {'UNIQUE ' if index.unique else ''}INDEX {index.name}"
+        f" ON public.{index.table._meta.tablename} USING btree ({index.columns})": bool(index.where)
+        for index in INDEXES
     }
-    assert set(text.splitlines()) == expected
 
 
 async def test_every_statement_but_those_for_all_rows_can_use_an_index(database: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from msgspec import structs
+from piccolo.table import Table
 
 from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Model, Principal, Profile, Token
 from acmehub.ports.store import Conflict
@@ -25,25 +26,25 @@ class SqlResources(Generic[R]):
     """See `ports.store.Resources`. A write moves the kind's revision in the same transaction."""
 
     def __init__(
-        self, driver: SqlDriver, audit: AuditRows, model: type[R], table: str, name_field: str = "name"
+        self, driver: SqlDriver, audit: AuditRows, model: type[R], table: type[Table], name_field: str = "name"
     ) -> None:
         self._driver = driver
         self._audit = audit
         self._codec: Codec[R] = Codec(model, table, driver.dialect)
-        self._table = table
         self._kept: tuple[int, tuple[R, ...]] = (-1, ())
         codec = self._codec
+        self._table = codec.table
         everything = tuple(name for name in codec.fields if name not in ("id", "version"))
         self._fields = everything
-        self._get = Sql("SELECT {columns} FROM {table} WHERE id = $1", columns=codec.columns, table=table)
+        self._get = Sql("SELECT {columns} FROM {table} WHERE id = $1", columns=codec.columns, table=codec.table)
         self._named = Sql(
             'SELECT {columns} FROM {table} WHERE "{field}" = $1 ORDER BY created, id',
             columns=codec.columns,
-            table=table,
+            table=codec.table,
             field=name_field,
         )
-        self._list = Sql("SELECT {columns} FROM {table} ORDER BY created, id", columns=codec.columns, table=table)
-        self._delete = Sql("DELETE FROM {table} WHERE id = $1 AND version = $2 RETURNING id", table=table)
+        self._list = Sql("SELECT {columns} FROM {table} ORDER BY created, id", columns=codec.columns, table=codec.table)
+        self._delete = Sql("DELETE FROM {table} WHERE id = $1 AND version = $2 RETURNING id", table=codec.table)
 
     async def get(self, id: str) -> R | None:
         """See `Resources.get`."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, TxtRecords, UsedNonces
+from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
@@ -27,14 +28,14 @@ class SqlStore:
         events = EventRows(driver)
         audit = AuditRows(driver)
         certificates = CertificateRows(driver)
-        self.principals: Resources[Principal] = SqlResources(driver, audit, Principal, "principal")
-        self.tokens: Resources[Token] = SqlResources(driver, audit, Token, "token", name_field="title")
+        self.principals: Resources[Principal] = SqlResources(driver, audit, Principal, tables.Principal)
+        self.tokens: Resources[Token] = SqlResources(driver, audit, Token, tables.Token, name_field="title")
         self.managed_challenges: Resources[ManagedChallenge] = SqlResources(
-            driver, audit, ManagedChallenge, "managed_challenge"
+            driver, audit, ManagedChallenge, tables.ManagedChallenge
         )
-        self.authorities: Resources[Authority] = SqlResources(driver, audit, Authority, "authority")
-        self.profiles: Resources[Profile] = SqlResources(driver, audit, Profile, "profile")
-        self.campaigns: Resources[Campaign] = SqlResources(driver, audit, Campaign, "campaign")
+        self.authorities: Resources[Authority] = SqlResources(driver, audit, Authority, tables.Authority)
+        self.profiles: Resources[Profile] = SqlResources(driver, audit, Profile, tables.Profile)
+        self.campaigns: Resources[Campaign] = SqlResources(driver, audit, Campaign, tables.Campaign)
         self.accounts: Accounts = SqlAccounts(driver, audit)
         self.orders: Orders = SqlOrders(driver, clock or SystemClock(), events, certificates, audit)
         self.txt_records: TxtRecords = SqlTxtRecords(driver)
