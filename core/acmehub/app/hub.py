@@ -42,6 +42,7 @@ from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import PluginError, Registry, build_registry
 from acmehub.runtime.revocation import RevocationService
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 
 _log = logging.getLogger(__name__)
@@ -65,8 +66,9 @@ class Hub:
             registry.add("newsroom", self.notifications)
         self.stopping = asyncio.Event()
         self.order_events = OrderEvents()
-        self.plugin_objects = PluginObjects(store, registry, vault, plugin_context(config, clock))
-        self.solver = Solver(store, self.plugin_objects, config.dns, clock)
+        self.snapshots = Snapshots(store)
+        self.plugin_objects = PluginObjects(store, self.snapshots, registry, vault, plugin_context(config, clock))
+        self.solver = Solver(store, self.snapshots, self.plugin_objects, config.dns, clock)
         self.worker = IssuanceWorker(
             store,
             self.plugin_objects,
@@ -78,7 +80,7 @@ class Hub:
             worker=config.worker,
             verify=config.verify,
         )
-        self.accounts = AccountService(store, vault, registry, clock)
+        self.accounts = AccountService(store, self.snapshots, vault, registry, clock)
         self.learning = LearningService(store, clock)
         self.ordering = self._order_service(self.worker)
         self.principals = PrincipalService(store, vault, registry, clock)
@@ -95,7 +97,7 @@ class Hub:
         self.revocation = RevocationService(store, self.plugin_objects, clock, timedelta(days=held_days))
         self.operations = OperationService(store, self.revocation, clock)
         self.checks = CheckService(
-            store, self.plugin_objects, self.solver, self.ordering, self.principals, self.tokens, clock
+            self.snapshots, registry, self.plugin_objects, self.solver, self.principals, self.tokens, clock
         )
 
     @asynccontextmanager
@@ -171,11 +173,20 @@ class Hub:
         )
         repeats = OrderReuse(
             self.store,
+            self.snapshots,
             join=self.config.acme.join_orders,
             same_csr=timedelta(seconds=self.config.acme.same_csr_seconds),
         )
         return OrderService(
-            self.store, self.registry, self.plugin_objects, worker, self.clock, lifetimes, repeats, self.learning
+            self.store,
+            self.snapshots,
+            self.registry,
+            self.plugin_objects,
+            worker,
+            self.clock,
+            lifetimes,
+            repeats,
+            self.learning,
         )
 
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
-from acmehub.ports.store import Accounts, Certificates, Ledger, Orders, Records, Resources, UsedNonces
+from acmehub.ports.store import Accounts, Certificates, Ledger, Orders, Records, Resources, Revisions, UsedNonces
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
-from acmehub.storage.resources import SqlResources
+from acmehub.storage.resources import SqlResources, read_revisions
 from acmehub.storage.statements import Batch, Sql, Unit
 from acmehub.storage.txt_records import SqlLedger
 
@@ -64,6 +64,10 @@ class SqlStore:
     async def ping(self) -> None:
         """See `Store.ping`: it writes."""
         await self._driver.write(_ping)
+
+    async def revisions(self) -> Revisions:
+        """See `Store.revisions`."""
+        return await self._driver.point(read_revisions)
 
     def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
         """See `Store.subscribe`."""

@@ -21,6 +21,7 @@ from acmehub.models import (
 from acmehub.ports.store import Store
 from acmehub.rules import orders
 from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, OrderBundle
+from acmehub.runtime.snapshot import Snapshots
 
 ENOUGH_TIME = timedelta(hours=1)
 """What an order must have left to be joined: its client is about to begin."""
@@ -32,6 +33,7 @@ class OrderReuse(msgspec.Struct, frozen=True):
     """How much is made of repetition: `[acme] join_orders` and `[acme] same_csr_seconds` (nothing: never)."""
 
     store: Store
+    snapshots: Snapshots
     join: bool = True
     same_csr: timedelta = timedelta(hours=1)
 
@@ -62,8 +64,8 @@ class OrderReuse(msgspec.Struct, frozen=True):
         certificate = await self.store.certificates.get(earlier.certificate_id)
         if certificate is None or certificate.created < now - self.same_csr or not _as_new(certificate, order, now):
             return None
-        campaigns = await self.store.campaigns.list()
-        if any(item.ended is None and item.created > certificate.created for item in campaigns):
+        campaigns = await (await self.snapshots.current()).campaigns()
+        if any(item.ended is None and item.created > certificate.created for item in campaigns.rows):
             return None  # it may be one of those that are to be replaced
         return certificate
 

@@ -3,41 +3,37 @@
 Every verb takes the `Actor` who asks. An object that is not there and one of another account are answered alike.
 """
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
-from msgspec.structs import replace
 
 from acmehub.acme.orders.address_support import require_address_support
+from acmehub.acme.orders.authority_choice import choose_authority, choose_profile, chosen_authority
 from acmehub.acme.orders.authorization_reuse import forget, recall
 from acmehub.acme.orders.learning import LearningService
 from acmehub.acme.orders.order_reuse import OrderReuse, hand_out_again
 from acmehub.acme.orders.preauthorization import earlier, hidden
-from acmehub.acme.orders.profiles import ClientProfiles, last_moment
+from acmehub.acme.orders.profiles import advertised, check_key, last_moment
 from acmehub.acme.orders.replacement import replacement_of
 from acmehub.acme.orders.requested_dates import check_dates
 from acmehub.models import (
     Actor,
-    Authority,
     Authorization,
     AuthorizationMode,
     Certificate,
     ChallengeType,
     Event,
     EventKind,
-    ManagedChallenge,
     Order,
-    Profile,
+    Principal,
 )
 from acmehub.models.problems import Problem, ProblemType, not_found
 from acmehub.models.wire import NewOrder
 from acmehub.ports.authority import CertificateAuthority, SigningAuthority
 from acmehub.ports.clock import Clock
-from acmehub.ports.plugins import Candidate, OrderRequest, Selection
-from acmehub.ports.settings import SettingsError
+from acmehub.ports.plugins import OrderRequest
 from acmehub.ports.store import Missing, Store
 from acmehub.rules.authorization_modes import settle_mode
 from acmehub.rules.csr import CheckedCsr, check_csr
@@ -49,12 +45,9 @@ from acmehub.rules.orders import deactivate as deactivate_rule
 from acmehub.rules.orders import finalize as finalize_rule
 from acmehub.rules.scopes import MatchIndex, decide
 from acmehub.runtime.announcements import announce
-from acmehub.runtime.plugin_objects import AuthorityObject, PluginObjects
-from acmehub.runtime.plugins import PluginError, Registry
-from acmehub.runtime.vault import VaultError
-
-_log = logging.getLogger(__name__)
-_RETRY_AFTER = 60
+from acmehub.runtime.plugin_objects import PluginObjects
+from acmehub.runtime.plugins import Registry
+from acmehub.runtime.snapshot import Snapshots
 
 
 class Fulfiller(Protocol):
@@ -75,6 +68,7 @@ class OrderService:
     def __init__(
         self,
         store: Store,
+        snapshots: Snapshots,
         registry: Registry,
         plugin_objects: PluginObjects,
         worker: Fulfiller | None,
@@ -84,6 +78,7 @@ class OrderService:
         learning: LearningService,
     ) -> None:
         self._store = store
+        self._snapshots = snapshots
         self._registry = registry
         self._plugin_objects = plugin_objects
         self._worker = worker
@@ -91,10 +86,7 @@ class OrderService:
         self._lifetimes = lifetimes
         self._repeats = repeats
         self._learning = learning
-        self.profiles = ClientProfiles(store)
-        self._authorities: tuple[Sequence[Authority], tuple[Candidate, ...]] = ((), ())
         self._signing: dict[type, bool] = {}
-        self._index: tuple[Sequence[ManagedChallenge], MatchIndex] = ((), MatchIndex(()))
 
     async def open(
         self, actor: Actor, asked: NewOrder, user_agent: str = "", *, preauthorization: bool = False
@@ -105,14 +97,15 @@ class OrderService:
         order is hidden, and only there for its authorization (section 7.4.1).
         """
         check_identifiers(asked.identifiers)
-        profile = await self.profiles.chosen(asked.profile, actor.principal)
+        snapshot = await self._snapshots.current()
         request = OrderRequest(actor.principal, actor.token, asked.identifiers, asked.profile)
-        selection = await self.select(request, profile)
-        authority = await self._authority(selection.authority_id)
+        profile = await choose_profile(snapshot, request)
+        selection = await choose_authority(self._registry, snapshot, request, profile)
+        authority = await chosen_authority(self._plugin_objects, snapshot, selection)
         require_address_support(asked.identifiers, authority)
         signing = self._signs(authority.object)
         narrowed = signing and bool(actor.token.names)  # then no managed challenge is looked for
-        index = self._index[1] if narrowed else await self._match_index()
+        index = MatchIndex(()) if narrowed else (await snapshot.managed_challenges()).match_index
         decide(asked.identifiers, actor.token, actor.principal, index, needs_challenge=not signing)
         objection = self._registry.hook.authorize_order(request=request)
         if objection is not None:
@@ -153,6 +146,10 @@ class OrderService:
         await self._store.orders.add(bundle, (event, *proven, *replacement.events(order)))
         return bundle
 
+    async def advertised_profiles(self, principal: Principal | None = None) -> dict[str, str]:
+        """Names and descriptions of the profiles for a directory: of all, or of those open to a principal."""
+        return advertised((await (await self._snapshots.current()).profiles()).enabled, principal)
+
     async def order(self, actor: Actor, order_id: str) -> OrderBundle:
         """An order of the actor's."""
         bundle = await self._store.orders.get(order_id)
@@ -189,8 +186,9 @@ class OrderService:
         """
         before = (await self.client_order(actor, order_id)).order
         checked = check_csr(csr, before.identifiers, actor.account.jwk)
-        if before.csr is None:
-            await self.profiles.check_key(before, checked.public_key)
+        if before.csr is None and before.client_profile is not None:
+            profiles = await (await self._snapshots.current()).profiles()
+            check_key(profiles.enabled.get(before.client_profile), checked.public_key)
         now = self._clock.now()
         issued = await self._repeats.issued_for(before, csr, now)
         if issued is not None:
@@ -245,58 +243,12 @@ class OrderService:
         except Missing:
             raise not_found() from None
 
-    async def select(self, request: OrderRequest, profile: Profile | None = None) -> Selection:
-        """The authority for an order, and why: the profile's, else the one that the policy chooses; a Problem when none
-        takes it."""
-        rows = await self._store.authorities.list()
-        if rows is not self._authorities[0]:
-            self._authorities = (rows, tuple(_candidate(row) for row in rows if row.enabled))
-        if profile is not None and profile.authority_id:
-            return Selection(profile.authority_id, f"the client named {profile.name}", profile.upstream_profile)
-        candidates = self._authorities[1]
-        if profile is not None:
-            leading = await self.profiles.by_authority()
-            candidates = tuple(replace(item, profiles=leading.get(item.id, ())) for item in candidates)
-        selection: Selection | None = self._registry.hook.select_authority(request=request, candidates=candidates)
-        if selection is None:
-            raise Problem(
-                ProblemType.REJECTED_IDENTIFIER,
-                "no certificate authority of this hub takes the order"
-                if candidates
-                else "this hub has no certificate authority yet; its operator adds one with 'acmehub authority add'",
-            )
-        if profile is not None and profile.upstream_profile is not None:
-            selection = replace(selection, profile=profile.upstream_profile)
-        return selection
-
-    async def _authority(self, authority_id: str) -> AuthorityObject:
-        try:
-            listed = next((row for row in self._authorities[0] if row.id == authority_id), None)  # read by `select`
-            found = await self._plugin_objects.authority(authority_id, listed)
-            if not found.row.enabled:
-                raise Missing(f"authority {found.row.name!r} is disabled")
-        except (Missing, PluginError, SettingsError, VaultError) as error:
-            _log.error("an order cannot be taken: its authority is not usable", extra={"reason": str(error)})
-            raise Problem(
-                ProblemType.SERVER_INTERNAL,
-                "the certificate authority for this order cannot be used at present; the hub's log says why",
-                status=503,
-                retry_after=_RETRY_AFTER,
-            ) from error
-        return found
-
     def _signs(self, authority: CertificateAuthority) -> bool:
         """Whether an authority signs by itself; kept by class, as asking a Protocol is slow."""
         kind = type(authority)
         if kind not in self._signing:
             self._signing[kind] = isinstance(authority, SigningAuthority)
         return self._signing[kind]
-
-    async def _match_index(self) -> MatchIndex:
-        rows = await self._store.managed_challenges.list()
-        if rows is not self._index[0]:
-            self._index = (rows, MatchIndex(rows))
-        return self._index[1]
 
     def _require_own(self, actor: Actor, authorization: Authorization) -> None:
         if authorization.account_id != actor.account.id:
@@ -316,12 +268,6 @@ def _moment(member: str, text: str | None, signing: bool) -> datetime | None:
     if not signing:
         raise Problem(ProblemType.MALFORMED, f"the authority of this order sets dates itself; leave '{member}' out")
     return moment
-
-
-def _candidate(row: Authority) -> Candidate:
-    return Candidate(
-        id=row.id, name=row.name, plugin=row.plugin, default=row.default, created=row.created, tags=row.tags
-    )
 
 
 def _claimed(before: Order, after: Order, lease: Lease) -> bool:
