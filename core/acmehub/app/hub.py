@@ -15,6 +15,7 @@ import msgspec
 from acmehub import __version__
 from acmehub.acme.accounts.service import AccountService
 from acmehub.acme.orders.learning import LearningService
+from acmehub.acme.orders.new_order import NewOrders
 from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.acme.orders.service import OrderService
 from acmehub.admin.authorities import AuthorityService
@@ -82,6 +83,27 @@ class Hub:
         )
         self.accounts = AccountService(store, self.snapshots, vault, registry, clock)
         self.learning = LearningService(store, clock)
+        self.lifetimes = Lifetimes(
+            order=timedelta(days=config.acme.order_days),
+            issuance_timeout=timedelta(hours=config.worker.issuance_timeout_hours),
+            remember=timedelta(days=config.verify.remember_days),
+        )
+        self.order_reuse = OrderReuse(
+            store,
+            self.snapshots,
+            join=config.acme.join_orders,
+            same_csr=timedelta(seconds=config.acme.same_csr_seconds),
+        )
+        self.new_orders = NewOrders(
+            store,
+            self.snapshots,
+            registry,
+            self.plugin_objects,
+            clock,
+            self.lifetimes,
+            self.order_reuse,
+            self.learning,
+        )
         self.ordering = self._order_service(self.worker)
         self.principals = PrincipalService(store, vault, registry, clock)
         self.tokens = TokenService(store, vault, registry, clock)
@@ -166,27 +188,15 @@ class Hub:
             raise
 
     def _order_service(self, worker: IssuanceWorker | None) -> OrderService:
-        lifetimes = Lifetimes(
-            order=timedelta(days=self.config.acme.order_days),
-            issuance_timeout=timedelta(hours=self.config.worker.issuance_timeout_hours),
-            remember=timedelta(days=self.config.verify.remember_days),
-        )
-        repeats = OrderReuse(
-            self.store,
-            self.snapshots,
-            join=self.config.acme.join_orders,
-            same_csr=timedelta(seconds=self.config.acme.same_csr_seconds),
-        )
         return OrderService(
             self.store,
             self.snapshots,
             self.registry,
-            self.plugin_objects,
             worker,
             self.clock,
-            lifetimes,
-            repeats,
-            self.learning,
+            self.lifetimes,
+            self.order_reuse,
+            self.new_orders,
         )
 
 

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from acmehub.models import Authority, ManagedChallenge
 from acmehub.ports.authority import (
     CertificateAuthority,
     CompletesSettings,
     RelayAuthority,
+    SigningAuthority,
     UpstreamAccount,
     UpstreamAccountLost,
 )
@@ -33,10 +35,11 @@ MANAGED_CHALLENGE_SETTINGS = "managed_challenge.settings"
 
 
 class AuthorityObject(msgspec.Struct, frozen=True):
-    """A stored authority and the object that speaks for it."""
+    """A stored authority and the object that speaks for it; `signing`: it signs by itself, without an upstream."""
 
     row: Authority
     object: CertificateAuthority
+    signing: bool = False
 
 
 class ProviderObject(msgspec.Struct, frozen=True):
@@ -121,7 +124,7 @@ class PluginObjects:
         """
         await self._change(
             await self._authority_row(authority_id),
-            lambda row: msgspec.structs.replace(row, account_url="") if row.account_url == account_url else row,
+            lambda row: replace(row, account_url="") if row.account_url == account_url else row,
         )
 
     async def close(self) -> None:
@@ -141,7 +144,7 @@ class PluginObjects:
         """An instance of `row`, with completed settings; called with the authority's lock."""
         kept = self._authorities.get(row.id)
         if kept is not None and kept.row.sealed_settings == row.sealed_settings and kept.row.plugin == row.plugin:
-            instance = AuthorityObject(row, kept.object)  # only its account or its name has changed
+            instance = replace(kept, row=row)  # only its account or its name has changed
         else:
             instance = await self._complete(row)
         self._authorities[row.id] = instance
@@ -156,14 +159,12 @@ class PluginObjects:
                 sealed = self._vault.seal(AUTHORITY_SETTINGS, row.id, dump_settings(completed))
                 row = await self._change(
                     row,
-                    lambda now: (
-                        msgspec.structs.replace(now, sealed_settings=sealed) if now.sealed_settings == before else now
-                    ),
+                    lambda now: replace(now, sealed_settings=sealed) if now.sealed_settings == before else now,
                 )
                 if row.sealed_settings != sealed:  # another process has completed them: its values hold
                     return await self._complete(row)
                 made = self._make(self._registry.authorities, row, AUTHORITY_SETTINGS)
-        return AuthorityObject(row, made)
+        return AuthorityObject(row, made, isinstance(made, SigningAuthority))
 
     async def _register(self, instance: AuthorityObject) -> AuthorityObject:
         authority, row = instance.object, instance.row
@@ -181,7 +182,7 @@ class PluginObjects:
         row = await self._change(
             row,
             lambda now: (
-                msgspec.structs.replace(now, account_url=account.url)
+                replace(now, account_url=account.url)
                 if now.sealed_account_key == sealed and not now.account_url
                 else now
             ),
@@ -193,9 +194,7 @@ class PluginObjects:
         return await self._change(
             row,
             lambda now: (
-                msgspec.structs.replace(now, sealed_account_key=key, account_url="")
-                if now.sealed_account_key == instead_of
-                else now
+                replace(now, sealed_account_key=key, account_url="") if now.sealed_account_key == instead_of else now
             ),
         )
 

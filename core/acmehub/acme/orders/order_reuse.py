@@ -37,7 +37,7 @@ class OrderReuse(msgspec.Struct, frozen=True):
     join: bool = True
     same_csr: timedelta = timedelta(hours=1)
 
-    async def open_like(self, fresh: OrderBundle, asked: AuthorizationMode, now: datetime) -> OrderBundle | None:
+    async def find_open(self, fresh: OrderBundle, asked: AuthorizationMode, now: datetime) -> OrderBundle | None:
         """The newest open order that serves its client as well as `fresh`, which is not stored, would; its timeline
         says so. `asked` is the token's mode. Costs one read where there is none, and nothing with an authority that
         signs by itself: an order is cheap there, and clients that share an account do not get into each other's way."""

@@ -15,15 +15,15 @@ _MOST_SHOWN = 64  # characters of a name that a client made up
 def advertised(enabled: Mapping[str, Profile], principal: Principal | None = None) -> dict[str, str]:
     """Names and descriptions for the directory: of all that are enabled, or of those open to a principal."""
     return {
-        item.name: item.description for item in enabled.values() if principal is None or _open_to(item.name, principal)
+        item.name: item.description for item in enabled.values() if principal is None or _offered(item.name, principal)
     }
 
 
 def named_profile(enabled: Mapping[str, Profile], name: str, principal: Principal) -> Profile:
     """The profile that a newOrder names; `invalidProfile` says which are offered to the principal."""
     found = enabled.get(name)
-    if found is None or not _open_to(name, principal):
-        offered = ", ".join(item for item in enabled if _open_to(item, principal))
+    if found is None or not _offered(name, principal):
+        offered = ", ".join(item for item in enabled if _offered(item, principal))
         have = f"there are: {offered}" if offered else "there is none; leave 'profile' out"
         shown = ascii(name[:_MOST_SHOWN])
         raise Problem(ProblemType.INVALID_PROFILE, f"the profile {shown} is not offered to this account; {have}")
@@ -71,5 +71,5 @@ def last_moment(
     return not_after or latest.replace(microsecond=0)
 
 
-def _open_to(name: str, principal: Principal) -> bool:
+def _offered(name: str, principal: Principal) -> bool:
     return not principal.profiles or name in principal.profiles

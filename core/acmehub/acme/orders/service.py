@@ -7,45 +7,30 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-import msgspec
-
-from acmehub.acme.orders.address_support import require_address_support
-from acmehub.acme.orders.authority_choice import choose_authority, choose_profile, chosen_authority
-from acmehub.acme.orders.authorization_reuse import forget, recall
-from acmehub.acme.orders.learning import LearningService
+from acmehub.acme.orders.authorization_reuse import deactivate_reusable
+from acmehub.acme.orders.new_order import Asked, NewOrders
 from acmehub.acme.orders.order_reuse import OrderReuse, hand_out_again
-from acmehub.acme.orders.preauthorization import earlier, hidden
-from acmehub.acme.orders.profiles import advertised, check_key, last_moment
-from acmehub.acme.orders.replacement import replacement_of
-from acmehub.acme.orders.requested_dates import check_dates
+from acmehub.acme.orders.profiles import advertised, check_key
 from acmehub.models import (
     Actor,
     Authorization,
     AuthorizationMode,
     Certificate,
     ChallengeType,
-    Event,
-    EventKind,
     Order,
     Principal,
 )
-from acmehub.models.problems import Problem, ProblemType, not_found
+from acmehub.models.problems import not_found
 from acmehub.models.wire import NewOrder
-from acmehub.ports.authority import CertificateAuthority, SigningAuthority
 from acmehub.ports.clock import Clock
-from acmehub.ports.plugins import OrderRequest
 from acmehub.ports.store import Missing, Store
-from acmehub.rules.authorization_modes import settle_mode
 from acmehub.rules.csr import CheckedCsr, check_csr
-from acmehub.rules.names import check_identifiers
-from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, Lifetimes, OrderBundle, open_order
+from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, Lifetimes, OrderBundle
 from acmehub.rules.orders import answer as answer_rule
 from acmehub.rules.orders import approve as approve_rule
 from acmehub.rules.orders import deactivate as deactivate_rule
 from acmehub.rules.orders import finalize as finalize_rule
-from acmehub.rules.scopes import MatchIndex, decide
 from acmehub.runtime.announcements import announce
-from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshots
 
@@ -70,81 +55,30 @@ class OrderService:
         store: Store,
         snapshots: Snapshots,
         registry: Registry,
-        plugin_objects: PluginObjects,
         worker: Fulfiller | None,
         clock: Clock,
         lifetimes: Lifetimes,
-        repeats: OrderReuse,
-        learning: LearningService,
+        order_reuse: OrderReuse,
+        new_orders: NewOrders,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
         self._registry = registry
-        self._plugin_objects = plugin_objects
         self._worker = worker
         self._clock = clock
         self._lifetimes = lifetimes
-        self._repeats = repeats
-        self._learning = learning
-        self._signing: dict[type, bool] = {}
+        self._order_reuse = order_reuse
+        self._new_orders = new_orders
 
     async def open(
         self, actor: Actor, asked: NewOrder, user_agent: str = "", *, preauthorization: bool = False
     ) -> OrderBundle:
-        """A new order, stored and ready to be worked on; every refusal is a Problem (RFC 8555 section 7.4).
+        """A new order, or an open one that serves as well; every refusal is a Problem (RFC 8555 section 7.4).
 
-        `user_agent` tells what suits the client where its token leaves the mode to us. With `preauthorization` the
+        `user_agent` tells what suits the client where its token leaves the mode to the hub. With `preauthorization` the
         order is hidden, and only there for its authorization (section 7.4.1).
         """
-        check_identifiers(asked.identifiers)
-        snapshot = await self._snapshots.current()
-        request = OrderRequest(actor.principal, actor.token, asked.identifiers, asked.profile)
-        profile = await choose_profile(snapshot, request)
-        selection = await choose_authority(self._registry, snapshot, request, profile)
-        authority = await chosen_authority(self._plugin_objects, snapshot, selection)
-        require_address_support(asked.identifiers, authority)
-        signing = self._signs(authority.object)
-        narrowed = signing and bool(actor.token.names)  # then no managed challenge is looked for
-        index = MatchIndex(()) if narrowed else (await snapshot.managed_challenges()).match_index
-        decide(asked.identifiers, actor.token, actor.principal, index, needs_challenge=not signing)
-        objection = self._registry.hook.authorize_order(request=request)
-        if objection is not None:
-            raise objection
-        now = self._clock.now()
-        asked_mode = actor.token.authorization
-        lesson = await self._learning.lesson(actor, asked.identifiers, user_agent, signing=signing)
-        not_before = _moment("notBefore", asked.not_before, signing)
-        not_after = _moment("notAfter", asked.not_after, signing)
-        check_dates(not_before, not_after, authority.object, now)
-        replacement = await replacement_of(self._store, actor, asked)
-        bundle = open_order(
-            actor,
-            asked.identifiers,
-            mode=settle_mode(asked_mode, user_agent, signing=signing, learned=lesson.mode),
-            authority_id=authority.row.id,
-            signing=signing,
-            now=now,
-            lifetimes=self._lifetimes,
-            profile=selection.profile,
-            not_before=not_before,
-            not_after=last_moment(profile, authority.object, not_before, not_after, now),
-            replaces=replacement.cert_id,
-            client_profile=asked.profile,
-        )
-        bundle, proven = await recall(self._store, bundle, self._lifetimes, now)
-        if preauthorization:
-            bundle = hidden(bundle)
-            joined = await earlier(self._store, bundle, now)
-        else:
-            joined = await self._repeats.open_like(bundle, asked_mode, now)
-        if joined is not None:
-            return joined
-        order = bundle.order
-        settled = f"{order.mode.value}: {lesson.why}" if lesson.why else order.mode.value
-        opened = EventKind.PREAUTHORIZATION_OPENED if preauthorization else EventKind.ORDER_OPENED
-        event = Event(order_id=order.id, at=now, kind=opened, detail=f"{selection.reason}; {settled}")
-        await self._store.orders.add(bundle, (event, *proven, *replacement.events(order)))
-        return bundle
+        return await self._new_orders.open(Asked(actor, asked, user_agent, preauthorization))
 
     async def advertised_profiles(self, principal: Principal | None = None) -> dict[str, str]:
         """Names and descriptions of the profiles for a directory: of all, or of those open to a principal."""
@@ -190,7 +124,7 @@ class OrderService:
             profiles = await (await self._snapshots.current()).profiles()
             check_key(profiles.enabled.get(before.client_profile), checked.public_key)
         now = self._clock.now()
-        issued = await self._repeats.issued_for(before, csr, now)
+        issued = await self._order_reuse.issued_for(before, csr, now)
         if issued is not None:
             return await self._hand_out_again(before, csr, issued, now)
         lease = self._worker.lease() if self._worker is not None else None
@@ -222,7 +156,7 @@ class OrderService:
             return await self._apply(item.order_id, lambda stored: deactivate_rule(stored, item.id, now))
 
         bundle = await give_up(authorization)
-        await forget(self._store, authorization, self._lifetimes, now, give_up)
+        await deactivate_reusable(self._store, authorization, self._lifetimes, now, give_up)
         return bundle
 
     async def approve(self, actor: Actor, bundle: OrderBundle) -> OrderBundle:
@@ -243,31 +177,9 @@ class OrderService:
         except Missing:
             raise not_found() from None
 
-    def _signs(self, authority: CertificateAuthority) -> bool:
-        """Whether an authority signs by itself; kept by class, as asking a Protocol is slow."""
-        kind = type(authority)
-        if kind not in self._signing:
-            self._signing[kind] = isinstance(authority, SigningAuthority)
-        return self._signing[kind]
-
     def _require_own(self, actor: Actor, authorization: Authorization) -> None:
         if authorization.account_id != actor.account.id:
             raise not_found()
-
-
-def _moment(member: str, text: str | None, signing: bool) -> datetime | None:
-    """A time that the client asks for: RFC 3339, and only where the authority can grant it."""
-    if text is None:
-        return None
-    try:
-        moment = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Problem(ProblemType.MALFORMED, f"'{member}' is not a time of RFC 3339, as in 2026-11-24T06:00:00Z")
-    if not signing:
-        raise Problem(ProblemType.MALFORMED, f"the authority of this order sets dates itself; leave '{member}' out")
-    return moment
 
 
 def _claimed(before: Order, after: Order, lease: Lease) -> bool:
