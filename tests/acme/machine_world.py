@@ -203,7 +203,7 @@ class World:
         context = PluginContext("acmehub/test", self._folder, self.clock)
         self.worker = IssuanceWorker(
             hub.store,
-            PluginObjects(hub.store, hub.registry, hub.vault, context),
+            PluginObjects(hub.store, hub.snapshots, hub.registry, hub.vault, context),
             hub.solver,
             hub.registry,
             self.clock,

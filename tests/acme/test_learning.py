@@ -11,6 +11,7 @@ from acmehub.acme.orders import learning
 from acmehub.admin.errors import Invalid, NotFound, Refused
 from acmehub.admin.permissions import Acting
 from acmehub.models import Account, AuthorizationMode, Order, made_at, new_id
+from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.store import Conflict, StoreUnavailable
 from acmehub.rules.authorization_modes import CLIENTS, explain_mode
 from acmehub.rules.orders import Change
@@ -275,6 +276,31 @@ async def test_an_account_that_changed_meanwhile_is_not_written(lab: Lab, monkey
     with monkeypatch.context() as patch:
         patch.setattr(lab.hub.store.accounts, "replace", conflict)
         assert (await order(lab, await client.new_order(NAMES))).mode is PREAPPROVED
+
+
+@pytest.mark.parametrize("user_agent", [PLAIN, "other-client/1.0"])
+async def test_an_order_that_is_refused_for_its_dates_leaves_the_account_as_it_was(lab: Lab, user_agent: str) -> None:
+    client = await lab.client(PLAIN, authorization=AUTO)
+    await finalized(lab, client)
+    await asyncio.sleep(PAUSE)
+    before = await account(lab, client)
+    client.user_agent = user_agent
+    refused = await client.new_order(NAMES, status=400, notAfter="2036-12-01T00:00:00Z")
+    assert "notAfter" in refused.json["detail"]
+    assert await account(lab, client) == before
+    placed = await client.new_order(NAMES)
+    assert (await order(lab, placed)).mode is (ACCEPT if user_agent == PLAIN else PREAPPROVED)
+    assert await account(lab, client) != before
+
+
+async def test_an_order_that_is_refused_for_its_names_or_by_the_policy_leaves_the_account_as_it_was(lab: Lab) -> None:
+    client = await lab.client(PLAIN, authorization=AUTO)
+    before = await account(lab, client)
+    client.user_agent = "other-client/1.0"
+    await client.new_order(["a.outside.test"], status=403)
+    lab.plugin.objection = Problem(ProblemType.REJECTED_IDENTIFIER, "not on Fridays")
+    await client.new_order(NAMES, status=403)
+    assert await account(lab, client) == before
 
 
 async def test_a_download_succeeds_though_it_cannot_be_noted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -352,14 +352,14 @@ async def test_it_is_read_by_post_as_get_too(lab: Lab) -> None:
 
 async def test_the_list_of_tokens_is_indexed_once_while_it_stays_the_same(lab: Lab) -> None:
     _, key = await secret_token(lab)
-    directories = lab.hub.accounts.directories
+    directories, snapshots = lab.hub.accounts.directories, lab.hub.snapshots
     await directories.token(key)
-    kept = directories._kept
+    index = (await (await snapshots.current()).tokens()).by_directory_hash
     await directories.token(key)
-    assert directories._kept is kept
+    assert (await (await snapshots.current()).tokens()).by_directory_hash is index
     await secret_token(lab, "other")
     await directories.token(key)
-    assert directories._kept is not kept
+    assert (await (await snapshots.current()).tokens()).by_directory_hash is not index
 
 
 async def test_any_account_key_will_do(lab: Lab) -> None:

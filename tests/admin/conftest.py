@@ -28,6 +28,7 @@ from acmehub.ports.store import Store
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry, build_registry
 from acmehub.runtime.revocation import RevocationService
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 
 ROOT = Acting.machine("cli:root")
@@ -135,7 +136,7 @@ async def house(registry: Registry, tmp_path: Path, migrated: Path) -> AsyncIter
     principals, tokens = PrincipalService(*parts), TokenService(*parts)
     challenges, authorities = ManagedChallengeService(*parts), AuthorityService(*parts)
     context = PluginContext(user_agent="test", data_dir=tmp_path, clock=clock)
-    objects = PluginObjects(store, registry, vault, context)
+    objects = PluginObjects(store, Snapshots(store), registry, vault, context)
     profiles = ProfileService(*parts, authorities, objects)
     files = ResourcesFileService(principals, tokens, challenges, authorities, profiles)
     campaigns = CampaignService(*parts, authorities, principals)

@@ -15,6 +15,7 @@ import msgspec
 from acmehub import __version__
 from acmehub.acme.accounts.service import AccountService
 from acmehub.acme.orders.learning import LearningService
+from acmehub.acme.orders.new_order import NewOrders
 from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.acme.orders.service import OrderService
 from acmehub.admin.authorities import AuthorityService
@@ -42,6 +43,7 @@ from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import PluginError, Registry, build_registry
 from acmehub.runtime.revocation import RevocationService
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 
 _log = logging.getLogger(__name__)
@@ -65,8 +67,9 @@ class Hub:
             registry.add("newsroom", self.notifications)
         self.stopping = asyncio.Event()
         self.order_events = OrderEvents()
-        self.plugin_objects = PluginObjects(store, registry, vault, plugin_context(config, clock))
-        self.solver = Solver(store, self.plugin_objects, config.dns, clock)
+        self.snapshots = Snapshots(store)
+        self.plugin_objects = PluginObjects(store, self.snapshots, registry, vault, plugin_context(config, clock))
+        self.solver = Solver(store, self.snapshots, self.plugin_objects, config.dns, clock)
         self.worker = IssuanceWorker(
             store,
             self.plugin_objects,
@@ -78,8 +81,29 @@ class Hub:
             worker=config.worker,
             verify=config.verify,
         )
-        self.accounts = AccountService(store, vault, registry, clock)
+        self.accounts = AccountService(store, self.snapshots, vault, registry, clock)
         self.learning = LearningService(store, clock)
+        self.lifetimes = Lifetimes(
+            order=timedelta(days=config.acme.order_days),
+            issuance_timeout=timedelta(hours=config.worker.issuance_timeout_hours),
+            remember=timedelta(days=config.verify.remember_days),
+        )
+        self.order_reuse = OrderReuse(
+            store,
+            self.snapshots,
+            join=config.acme.join_orders,
+            same_csr=timedelta(seconds=config.acme.same_csr_seconds),
+        )
+        self.new_orders = NewOrders(
+            store,
+            self.snapshots,
+            registry,
+            self.plugin_objects,
+            clock,
+            self.lifetimes,
+            self.order_reuse,
+            self.learning,
+        )
         self.ordering = self._order_service(self.worker)
         self.principals = PrincipalService(store, vault, registry, clock)
         self.tokens = TokenService(store, vault, registry, clock)
@@ -95,7 +119,7 @@ class Hub:
         self.revocation = RevocationService(store, self.plugin_objects, clock, timedelta(days=held_days))
         self.operations = OperationService(store, self.revocation, clock)
         self.checks = CheckService(
-            store, self.plugin_objects, self.solver, self.ordering, self.principals, self.tokens, clock
+            self.snapshots, registry, self.plugin_objects, self.solver, self.principals, self.tokens, clock
         )
 
     @asynccontextmanager
@@ -164,18 +188,15 @@ class Hub:
             raise
 
     def _order_service(self, worker: IssuanceWorker | None) -> OrderService:
-        lifetimes = Lifetimes(
-            order=timedelta(days=self.config.acme.order_days),
-            issuance_timeout=timedelta(hours=self.config.worker.issuance_timeout_hours),
-            remember=timedelta(days=self.config.verify.remember_days),
-        )
-        repeats = OrderReuse(
-            self.store,
-            join=self.config.acme.join_orders,
-            same_csr=timedelta(seconds=self.config.acme.same_csr_seconds),
-        )
         return OrderService(
-            self.store, self.registry, self.plugin_objects, worker, self.clock, lifetimes, repeats, self.learning
+            self.store,
+            self.snapshots,
+            self.registry,
+            worker,
+            self.clock,
+            self.lifetimes,
+            self.order_reuse,
+            self.new_orders,
         )
 
 

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
-from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, TxtRecords, UsedNonces
+from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, Revisions, TxtRecords, UsedNonces
 from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
-from acmehub.storage.resources import SqlResources
+from acmehub.storage.resources import SqlResources, read_revisions
 from acmehub.storage.statements import Batch, Sql, Unit
 from acmehub.storage.txt_records import SqlTxtRecords
 
@@ -65,6 +65,9 @@ class SqlStore:
     async def ping(self) -> None:
         """See `Store.ping`: it writes."""
         await self._driver.write(_ping)
+
+    async def revisions(self) -> Revisions:
+        return await self._driver.point(read_revisions)
 
     def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         """See `Store.subscribe`."""

@@ -21,6 +21,7 @@ from acmehub.models import (
 from acmehub.ports.store import Store
 from acmehub.rules import orders
 from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, OrderBundle
+from acmehub.runtime.snapshot import Snapshots
 
 ENOUGH_TIME = timedelta(hours=1)
 """What an order must have left to be joined: its client is about to begin."""
@@ -32,10 +33,11 @@ class OrderReuse(msgspec.Struct, frozen=True):
     """How much is made of repetition: `[acme] join_orders` and `[acme] same_csr_seconds` (nothing: never)."""
 
     store: Store
+    snapshots: Snapshots
     join: bool = True
     same_csr: timedelta = timedelta(hours=1)
 
-    async def open_like(self, fresh: OrderBundle, asked: AuthorizationMode, now: datetime) -> OrderBundle | None:
+    async def find_open(self, fresh: OrderBundle, asked: AuthorizationMode, now: datetime) -> OrderBundle | None:
         """The newest open order that serves its client as well as `fresh`, which is not stored, would; its timeline
         says so. `asked` is the token's mode. Costs one read where there is none, and nothing with an authority that
         signs by itself: an order is cheap there, and clients that share an account do not get into each other's way."""
@@ -62,8 +64,8 @@ class OrderReuse(msgspec.Struct, frozen=True):
         certificate = await self.store.certificates.get(earlier.certificate_id)
         if certificate is None or certificate.created < now - self.same_csr or not _as_new(certificate, order, now):
             return None
-        campaigns = await self.store.campaigns.list()
-        if any(item.ended is None and item.created > certificate.created for item in campaigns):
+        campaigns = await (await self.snapshots.current()).campaigns()
+        if any(item.ended is None and item.created > certificate.created for item in campaigns.rows):
             return None  # it may be one of those that are to be replaced
         return certificate
 
