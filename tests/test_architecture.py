@@ -101,7 +101,8 @@ def test_no_module_is_named_utils_or_helpers() -> None:
 
 
 def test_public_names_have_docstrings() -> None:
-    assert [line for path in product() for line in undocumented(path)] == []
+    written = [path for path in product() if "migrations" not in path.parts]  # their tables are those of a day
+    assert [line for path in written for line in undocumented(path)] == []
 
 
 def test_nothing_is_left_to_do_later() -> None:
