@@ -41,7 +41,7 @@ def run(folder: Path, commands: Sequence[Sequence[str]]) -> Loaded:
         [sys.executable, "-c", SCRIPT, json.dumps(commands)], cwd=folder, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]  # type: ignore[misc]
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def brought(found: Loaded, unwanted: Sequence[str]) -> dict[str, list[str]]:
