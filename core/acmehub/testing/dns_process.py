@@ -16,7 +16,7 @@ from acmehub.testing.dns_server import DnsServer, tsig_key
 
 @contextmanager
 def running_in_thread(server: DnsServer) -> Iterator[DnsServer]:
-    """Serve in a thread while the context lasts; the server's methods that do not await may be called meanwhile."""
+    """Serve in a thread during the context; the server's synchronous methods may be called meanwhile."""
     started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
     stop = asyncio.Event()
 
