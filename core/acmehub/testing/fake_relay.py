@@ -1,4 +1,4 @@
-"""A CA that speaks ACME, in memory: keeps orders as RFC 8555 has them, fails by script, counts what it issued."""
+"""An ACME CA in memory: orders as in RFC 8555, scripted errors, a count of issued certificates."""
 
 import itertools
 from collections import defaultdict
@@ -57,10 +57,10 @@ class FakeOrder(msgspec.Struct, kw_only=True):
 class FakeRelay:
     """A `RelayAuthority`.
 
-    `sees(name, value)` says whether the CA's validation finds a TXT value (by default always). `validation_looks` and
-    `processing_looks` are how many reads it takes until a result is there. `reuse_orders` gives an open order of the
-    same account and names again, `reuse_authorizations` makes names valid that were validated before. `refused` has
-    names the CA never validates, each with its problem. `calls` lists the verbs that came.
+    `sees(name, value)`: whether the CA's validation finds a TXT value (default: always). `validation_looks` and
+    `processing_looks`: how many reads it takes until there is a result. `reuse_orders`: newOrder returns an open order
+    of the same account and names. `reuse_authorizations`: names that were validated before are valid. `refused`: names
+    that fail validation, with their problems. `calls`: the verbs that were called.
     """
 
     def __init__(self, clock: Clock, sees: Callable[[str, str], bool] = lambda _name, _value: True) -> None:
@@ -90,18 +90,19 @@ class FakeRelay:
         return "https://ca.test/directory"
 
     def fail(self, verb: str, error: BaseException, *, times: int = 1, when: When = "before") -> None:
-        """Have the next `times` calls of `verb` end in `error`: before it happens, or after (the answer is lost)."""
+        """Let the next `times` calls of `verb` raise `error`, before the verb has an effect or after (response
+        lost)."""
         self._script[verb] += [(when, error)] * times
 
     def issued_for(self, *names: str) -> int:
-        """How many certificates there are for exactly these names."""
+        """How many certificates were issued for exactly these names."""
         wanted = name_set(tuple(Identifier("dns", name) for name in names))
         return sum(bool(order.chains) for order in self.orders.values() if _names_of(order) == wanted)
 
     # ------------------------------------------------------------------------------------------- RelayAuthority
 
     def new_account_key(self) -> bytes:
-        """See `RelayAuthority.new_account_key`; no real key, as nothing is signed."""
+        """A text that stands for a key; nothing is signed with it."""
         return f"key {next(self._numbers)}".encode()
 
     async def register(self, key: bytes) -> UpstreamAccount:
@@ -182,7 +183,7 @@ class FakeRelay:
     async def certificate(self, account: UpstreamAccount, url: str) -> IssuedChain:
         after = self._begin("certificate", account)
         base, _, number = url.partition("/certificate/")
-        order = self.orders[base]  # a certificate is no secret: any account may have it
+        order = self.orders[base]  # a certificate is no secret: any account may download it
         _end(after)
         chain = self.substitute(order.chains[int(number)])
         others = tuple(f"{base}/certificate/{index}" for index in range(1, len(order.chains)))
@@ -194,19 +195,19 @@ class FakeRelay:
         _end(after)
 
     async def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
-        """See `InformsOfRenewal.renewal_info`: what the test has put into `renewals`."""
+        """The window that the test has set in `renewals`."""
         after = self._begin("renewal_info")
         _end(after)
         return self.renewals.get(cert_id)
 
     def choose(self, chains: tuple[str, ...]) -> int:
-        """See `RelayAuthority.choose`: the one that the test prefers, by `preferred`."""
+        """The chain that the test has chosen in `preferred`."""
         return min(self.preferred, len(chains) - 1)
 
     # ----------------------------------------------------------------------------------------------- inside
 
     def _begin(self, verb: str, account: UpstreamAccount | None = None) -> BaseException | None:
-        """Note a call; raises what is to come before it, returns what is to come after it."""
+        """Record a call; raises an error set for before the verb, returns one set for after it."""
         self.calls.append(verb)
         script = self._script[verb]
         when, error = script.pop(0) if script else ("after", None)
@@ -299,5 +300,5 @@ def _names_of(order: FakeOrder) -> str:
 
 
 def lost_answer(server: str = "https://ca.test/directory") -> UpstreamUnavailable:
-    """What a verb raises when the connection broke."""
+    """The error of a verb whose connection broke."""
     return UpstreamUnavailable("connection reset by peer", server=server)

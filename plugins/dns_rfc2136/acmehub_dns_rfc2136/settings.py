@@ -46,6 +46,6 @@ class Rfc2136Settings(PluginSettings, frozen=True, kw_only=True):
         return self
 
     def tsig(self) -> dns.tsig.Key:
-        """The key as dnspython takes it."""
+        """The key for dnspython."""
         secret = "".join(self.key_secret.reveal().split())
         return dns.tsig.Key(dns.name.from_text(self.key_name.lower()), secret, f"{self.key_algorithm}.")
