@@ -154,7 +154,10 @@ class Resumed:
     async def client(self, account: Mapping[str, str], base_url: str) -> AcmeClient:
         key = load_pem_private_key((self.source / account["key_file"]).read_bytes(), password=None)
         client = await AcmeClient.discover(
-            self.http, f"{base_url}/acme/directory", key=AccountKey(cast(SigningKey, key)), user_agent=account["user_agent"]
+            self.http,
+            f"{base_url}/acme/directory",
+            key=AccountKey(cast(SigningKey, key)),
+            user_agent=account["user_agent"],
         )
         client.kid = account["url"]
         return client
