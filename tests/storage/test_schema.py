@@ -20,7 +20,7 @@ from acmehub.storage import tables
 from acmehub.storage.codec import Codec
 from acmehub.storage.indexes import INDEXES, Index
 from acmehub.storage.listing import OrderLists
-from acmehub.storage.migrating import _Forwards
+from acmehub.storage.migrating import PackageMigrations
 from acmehub.storage.piccolo_engine import speaking
 from acmehub.storage.sqlite import SqliteDriver
 from acmehub.storage.statements import Dialect, Statement
@@ -227,10 +227,10 @@ def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.M
         manager.add_table("Token", tablename="token")
         return manager
 
-    modules = _Forwards.get_migration_modules
+    modules = PackageMigrations.get_migration_modules
     broken: Any = SimpleNamespace(ID="9999", forwards=forwards)
     with monkeypatch.context() as patch:
-        patch.setattr(_Forwards, "get_migration_modules", lambda self, _: {**modules(self, ""), "9999": broken})
+        patch.setattr(PackageMigrations, "get_migration_modules", lambda self, _: {**modules(self, ""), "9999": broken})
         with pytest.raises(sqlite3.OperationalError, match="already exists"):
             asyncio.run(SqlStore(SqliteDriver(path)).migrate())
     with contextlib.closing(sqlite3.connect(path)) as connection:
