@@ -145,7 +145,7 @@ class OrderService:
         else:
             joined = await self._repeats.open_like(bundle, asked_mode, now)
         if joined is not None:
-            return joined
+            return await self._approved(actor, joined)
         order = bundle.order
         settled = f"{order.mode.value}: {lesson.why}" if lesson.why else order.mode.value
         opened = EventKind.PREAUTHORIZATION_OPENED if preauthorization else EventKind.ORDER_OPENED
@@ -227,11 +227,9 @@ class OrderService:
         await forget(self._store, authorization, self._lifetimes, now, give_up)
         return bundle
 
-    async def approve(self, actor: Actor, bundle: OrderBundle) -> OrderBundle:
-        """Where `auto` chose mode `accept` and the upstream was quicker than the client: approve.
-
-        docs/client-rules.md section 4.4.
-        """
+    async def _approved(self, actor: Actor, bundle: OrderBundle) -> OrderBundle:
+        """The order that newOrder reuses: approved if `auto` chose mode `accept` and the upstream has validated since
+        (docs/client-rules.md section 4.4)."""
         order = bundle.order
         chosen = actor.token.authorization is AuthorizationMode.AUTO and order.mode is AuthorizationMode.ACCEPT
         if not chosen or order.stage not in UPSTREAM_VALIDATED:
