@@ -253,6 +253,33 @@ async def test_auto_offers_lego_a_challenge_when_the_upstream_is_slow(brief: Lab
     assert (await client.order(placed.location)).json["status"] == "ready"
 
 
+async def test_auto_spares_lego_the_challenge_when_nothing_is_open_while_the_upstream_validates(brief: Lab) -> None:
+    client = await brief.client(LEGO, authorization=AuthorizationMode.AUTO)
+    placed = await client.new_order(["a.corp.test"])
+    assert placed.json["status"] == "pending"
+    await brief.upstream_validates(placed.location)
+    assert (await quick(client.order(placed.location))).json["status"] == "ready"
+    assert (await quick(client.authorization(placed.json["authorizations"][0]))).json["status"] == "valid"
+
+
+async def test_requests_change_nothing_after_their_long_poll(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await patient.client(LEGO, authorization=AuthorizationMode.AUTO)
+    writes: list[str] = []
+    apply = patient.hub.store.orders.apply
+
+    async def counted(order_id: str, *args: Any, **rest: Any) -> OrderBundle:
+        writes.append(order_id)
+        return await apply(order_id, *args, **rest)
+
+    monkeypatch.setattr(patient.hub.store.orders, "apply", counted)
+    task = await held(patient, client.new_order(["a.corp.test"]))
+    (url,) = await orders_of(patient, client)
+    await patient.upstream_validates(url)
+    reply = await soon(task)
+    await client.authorization(reply.json["authorizations"][0])
+    assert len(writes) == 1  # the upstream's
+
+
 async def test_news_that_was_missed_is_found_by_looking_again(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_poll, "_UNWATCHED", 0.5)
     client = await patient.client()

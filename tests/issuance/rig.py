@@ -159,6 +159,7 @@ class Rig:
             scope=(Role.MANAGED_ACME_CONSUMER,),
             secret_hash=b"",
             sealed_hmac_key=b"",
+            authorization=AuthorizationMode.ACCEPT,
             created=now,
         )
         await self.store.tokens.add(self.token)

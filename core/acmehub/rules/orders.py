@@ -75,6 +75,10 @@ UPSTREAM_VALIDATED = frozenset(
 )
 
 
+TIME_TO_ANSWER = timedelta(seconds=60)
+"""What a client of mode `accept` has, since its order, to respond to a challenge before its silence counts."""
+
+
 class IllegalMove(Exception):
     """A move that the tables do not have: a defect of ours, never the client's."""
 
@@ -228,10 +232,10 @@ def settle(bundle: OrderBundle, now: datetime) -> OrderBundle:
 
 
 def approve(bundle: OrderBundle, now: datetime) -> Change:
-    """The upstream has validated before the client answered: what was offered in mode `accept` turns valid as it is.
+    """The upstream has validated before the client responded: authorizations of mode `accept` turn valid without a
+    response, and the client may finalize at once.
 
-    Only where `accept` was our own choice (`auto`): the client may then finalize at once (docs/client-rules.md
-    section 4.4).
+    Only where mode `auto` chose `accept` (docs/client-rules.md section 4.4).
     """
     order = bundle.order
     if (

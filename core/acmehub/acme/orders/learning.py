@@ -28,15 +28,13 @@ from acmehub.models.identifiers import Identifier, name_set
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Store, StoreUnavailable
 from acmehub.rules.authorization_modes import SET_BY, client_of, family_of, settle_mode
+from acmehub.rules.orders import TIME_TO_ANSWER
 
 SLOW = timedelta(seconds=25)
 """From finalize to the certificate: longer than some clients wait."""
 
 NOTED_FROM = timedelta(seconds=20)
 """From newOrder to the certificate: only then is its download noted, so that quick orders pay nothing for it."""
-
-TIME_TO_ANSWER = timedelta(seconds=60)
-"""What a client has had, since its order, when its silence counts."""
 
 DOWNLOADED = EventKind.CERTIFICATE_DOWNLOADED
 

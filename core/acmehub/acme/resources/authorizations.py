@@ -28,8 +28,6 @@ async def authorization(signed: Signed) -> Answer:
     if item.status is AuthorizationStatus.VALID and item.answered is None and not first_read:
         return _answer(signed, item, AuthorizationMode.PREAPPROVED)  # the order has nothing to add
     bundle = await _held(signed, item, first_read=first_read)
-    if first_read:
-        bundle = await context.hub.ordering.approve(actor, bundle)
     return _answer(signed, part(bundle, item.id), bundle.order.mode)
 
 

@@ -37,7 +37,6 @@ async def new_order(signed: Signed) -> Answer:
             seconds=signed.client_timeout.hold,
             receive=signed.request.receive,
         )
-    bundle = await context.hub.ordering.approve(actor, bundle)  # the upstream was quick, or the order was joined
     if bundle.order.stage in UPSTREAM_VALIDATED:
         context.long_polls.no_first_read(bundle.order.id)
     return _answer(signed, bundle, status=201)
