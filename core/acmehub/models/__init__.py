@@ -19,6 +19,7 @@ from acmehub.models.acme import (
     Stage,
     TxtRecord,
     TxtState,
+    Wish,
 )
 from acmehub.models.base import Model, made_at, new_id
 from acmehub.models.records import AuditEntry, Event, EventKind
@@ -54,6 +55,7 @@ __all__ = [
     "TokenState",
     "TxtRecord",
     "TxtState",
+    "Wish",
     "made_at",
     "new_id",
 ]
