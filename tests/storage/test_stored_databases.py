@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from acmehub.app.asgi import create_app
 from acmehub.app.hub import Hub, build_hub
-from acmehub.cli.exit_status import run
+from acmehub.cli.root import run
 from acmehub.config import Acme, Config, Dns, TlsMode, Verify, Worker
 from acmehub.models import EventKind, OrderStatus
 from acmehub.models.identifiers import Identifier

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from acmehub.acme.orders.authorization_reuse import deactivate_reusable
 from acmehub.acme.orders.new_order import Asked, NewOrders
-from acmehub.acme.orders.order_reuse import OrderReuse, hand_out_again
+from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.acme.orders.profiles import advertised, check_key
 from acmehub.models import (
     Actor,
@@ -25,6 +25,7 @@ from acmehub.models.wire import NewOrder
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store
 from acmehub.rules.csr import CheckedCsr, check_csr
+from acmehub.rules.order_reuse import reuse_certificate
 from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, Lifetimes, OrderBundle
 from acmehub.rules.orders import answer as answer_rule
 from acmehub.rules.orders import approve as approve_rule
@@ -125,18 +126,18 @@ class OrderService:
             profiles = await (await self._snapshots.current()).profiles()
             check_key(profiles.enabled.get(before.client_profile), checked.public_key)
         now = self._clock.now()
-        issued = await self._order_reuse.issued_for(before, csr, now)
-        if issued is not None:
-            return await self._hand_out_again(before, csr, issued, now)
+        earlier = await self._order_reuse.certificate_for(before, csr, now)
+        if earlier is not None:
+            return await self._reuse_certificate(before, csr, earlier, now)
         lease = self._worker.lease() if self._worker is not None else None
         bundle = await self._apply(order_id, lambda stored: finalize_rule(stored, csr, now, lease))
         if self._worker is not None and lease is not None and _claimed(before, bundle.order, lease):
             self._worker.adopt(bundle, checked)
         return bundle
 
-    async def _hand_out_again(self, before: Order, csr: bytes, issued: Certificate, now: datetime) -> OrderBundle:
-        bundle = await self._apply(before.id, lambda stored: hand_out_again(stored, csr, issued, now))
-        if bundle.order.certificate_id == issued.id:
+    async def _reuse_certificate(self, before: Order, csr: bytes, earlier: Certificate, now: datetime) -> OrderBundle:
+        bundle = await self._apply(before.id, lambda stored: reuse_certificate(stored, csr, earlier, now))
+        if bundle.order.certificate_id == earlier.id:
             await announce(self._store, self._registry, bundle.order, now)
         return bundle
 
