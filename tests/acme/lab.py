@@ -17,6 +17,7 @@ from acmehub.issuance.validated import approve, is_approved
 from acmehub.models import (
     Authority,
     Certificate,
+    Event,
     ManagedChallenge,
     Principal,
     PrincipalType,

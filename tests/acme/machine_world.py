@@ -218,10 +218,8 @@ class World:
         """The process is gone, and with it all that it had under way."""
 
         async def cancel() -> None:
-            tasks = [task for _job, task in self.worker._jobs.values()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for loop in (self.worker.orders, self.worker.txt_cleanup):
+                await loop.cancel()
 
         self.run(cancel())
 
