@@ -18,16 +18,7 @@ from acmehub.acme.orders.learning import LearningService
 from acmehub.acme.orders.new_order import NewOrders
 from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.acme.orders.service import OrderService
-from acmehub.admin.authorities import AuthorityService
-from acmehub.admin.campaigns import CampaignService
-from acmehub.admin.check import CheckService
-from acmehub.admin.managed_challenges import ManagedChallengeService
-from acmehub.admin.operations import OperationService
-from acmehub.admin.principals import PrincipalService
-from acmehub.admin.profiles import ProfileService
-from acmehub.admin.resealing import ResealingService
-from acmehub.admin.resources_file import ResourcesFileService
-from acmehub.admin.tokens import TokenService
+from acmehub.admin.services import build_admin
 from acmehub.app.bootstrap import found, open_vault, prepare_data_dir
 from acmehub.config import Config
 from acmehub.dns01 import Solver
@@ -105,21 +96,17 @@ class Hub:
             self.learning,
         )
         self.ordering = self._order_service(self.worker)
-        self.principals = PrincipalService(store, vault, registry, clock)
-        self.tokens = TokenService(store, vault, registry, clock)
-        self.managed_challenges = ManagedChallengeService(store, vault, registry, clock)
-        self.authorities = AuthorityService(store, vault, registry, clock)
-        self.campaigns = CampaignService(store, vault, registry, clock, self.authorities, self.principals)
-        self.profiles = ProfileService(store, vault, registry, clock, self.authorities, self.plugin_objects)
-        self.resources_file = ResourcesFileService(
-            self.principals, self.tokens, self.managed_challenges, self.authorities, self.profiles
-        )
-        self.resealing = ResealingService(store, vault, clock)
         held_days = max(config.acme.order_days, config.verify.remember_days)
         self.revocation = RevocationService(store, self.plugin_objects, clock, timedelta(days=held_days))
-        self.operations = OperationService(store, self.revocation, clock)
-        self.checks = CheckService(
-            self.snapshots, registry, self.plugin_objects, self.solver, self.principals, self.tokens, clock
+        self.admin = build_admin(
+            store,
+            vault,
+            registry,
+            clock,
+            plugin_objects=self.plugin_objects,
+            solver=self.solver,
+            snapshots=self.snapshots,
+            revocation=self.revocation,
         )
 
     @asynccontextmanager
