@@ -9,7 +9,7 @@ from acmehub.storage.store import SqlStore
 
 WHOLE = {  # what is meant to give all there is, or the newest of it by the table's own key
     "SqlResources._list",
-    "SqlLedger._list",
+    "SqlTxtRecords._list",
     "SqlRecords._latest",
 }
 

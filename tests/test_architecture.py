@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import acmehub
+from acmehub.cli.snippets import FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "core" / "acmehub"
@@ -100,7 +101,8 @@ def test_no_module_is_named_utils_or_helpers() -> None:
 
 
 def test_public_names_have_docstrings() -> None:
-    assert [line for path in product() for line in undocumented(path)] == []
+    written = [path for path in product() if "migrations" not in path.parts]  # their tables are those of a day
+    assert [line for path in written for line in undocumented(path)] == []
 
 
 def test_nothing_is_left_to_do_later() -> None:
@@ -176,8 +178,10 @@ def test_release_wheels_carry_versions_and_no_file_url(tmp_path: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             name = next(item for item in archive.namelist() if item.endswith("METADATA"))
             metadata = archive.read(name).decode()
+            shipped = set(archive.namelist())
         assert "file:" not in metadata, wheel.name
         if wheel.name.startswith("acmehub-"):
+            assert {f"acmehub/cli/clients/{item.name}" for item in FOLDER.iterdir()} <= shipped
             assert (
                 f"Requires-Dist: acmehub-dns-cloudflare=={acmehub.__version__}; extra == 'dns-cloudflare'" in metadata
             )

@@ -137,7 +137,7 @@ def test_a_secret_that_chance_would_find_is_not_taken(tmp_path: Path) -> None:
 
 
 def test_a_class_name_means_one_class() -> None:
-    assert classes_of_one_name(path for path in product() if path != TABLES) == {}
+    assert classes_of_one_name(path for path in product() if path != TABLES and "migrations" not in path.parts) == {}
 
 
 def test_a_class_name_with_two_classes_is_found(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from acmehub.rules.orders import OrderBundle, open_order
 from acmehub.runtime.crash_points import CrashPoint, CrashPoints
 from acmehub.runtime.plugin_objects import MANAGED_CHALLENGE_SETTINGS, PluginObjects
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 from acmehub.storage.sqlite import SqliteDriver
 from acmehub.storage.store import SqlStore
@@ -113,9 +114,10 @@ class Rig:
         self.registry.add("fake", self.plugin)
         self.vault = Vault([b"k" * 32])
         self.context = PluginContext("acmehub/test", folder, clock)
-        self.plugin_objects = PluginObjects(store, self.registry, self.vault, self.context)
+        self.snapshots = Snapshots(store)
+        self.plugin_objects = PluginObjects(store, self.snapshots, self.registry, self.vault, self.context)
         self.dns_settings = Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.4)
-        self.solver = Solver(store, self.plugin_objects, self.dns_settings, clock)
+        self.solver = Solver(store, self.snapshots, self.plugin_objects, self.dns_settings, clock)
         self.main = self.worker()
         self.csrs: dict[str, bytes] = {}
 
@@ -129,7 +131,7 @@ class Rig:
         """A worker process, so to say: nothing is shared with others but the store and the outside."""
         return IssuanceWorker(
             self.store,
-            PluginObjects(self.store, self.registry, self.vault, self.context),
+            PluginObjects(self.store, Snapshots(self.store), self.registry, self.vault, self.context),
             self.solver,
             self.registry,
             self.clock,
@@ -157,6 +159,7 @@ class Rig:
             scope=(Role.MANAGED_ACME_CONSUMER,),
             secret_hash=b"",
             sealed_hmac_key=b"",
+            authorization=AuthorizationMode.ACCEPT,
             created=now,
         )
         await self.store.tokens.add(self.token)
@@ -268,7 +271,7 @@ class Rig:
         while True:
             await worker.work_off()
             await worker.txt_cleanup.work_off()
-            due = [at for at in (await self.store.orders.next_due(), await self.store.ledger.next_due()) if at]
+            due = [at for at in (await self.store.orders.next_due(), await self.store.txt_records.next_due()) if at]
             if not due or min(due) > end or until():
                 return
             self.clock.advance(max(0.0, (min(due) - self.clock.now()).total_seconds()) + 0.001)
@@ -303,8 +306,8 @@ class Rig:
         await self.assert_clean()
 
     async def assert_clean(self) -> None:
-        """No TXT record is left, in the ledger or in DNS."""
-        assert not await self.store.ledger.list()
+        """No TXT record is left, in the storage or in DNS."""
+        assert not await self.store.txt_records.list()
         assert self.provider.records == {}
         assert self.dns.zones.txt() == {}
 

@@ -42,7 +42,7 @@ async def test_a_record_that_a_frozen_worker_makes_late_is_removed_again(
     order_id = await rig.open(finalize=True)
     frozen, other = rig.worker(owner="frozen"), rig.worker(owner="other")
     other._context.solver = other.txt_cleanup._solver = Solver(
-        rig.store, rig.plugin_objects, rig.dns_settings, rig.clock
+        rig.store, rig.snapshots, rig.plugin_objects, rig.dns_settings, rig.clock
     )
     add = rig.provider.add_txt
     passages = []
@@ -52,7 +52,7 @@ async def test_a_record_that_a_frozen_worker_makes_late_is_removed_again(
         if len(passages) == 1:
             rig.clock.advance(31.0)
             await rig.go(worker=other)
-            assert not await rig.store.ledger.list()
+            assert not await rig.store.txt_records.list()
         await add(zone, name, value)
 
     monkeypatch.setattr(rig.provider, "add_txt", freeze)

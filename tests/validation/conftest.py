@@ -14,6 +14,7 @@ from acmehub.models.identifiers import identifier_of
 from acmehub.ports.store import Store
 from acmehub.rules.orders import open_order
 from acmehub.runtime.plugin_objects import PluginObjects
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.testing.dns_server import DnsServer
 from acmehub.testing.fakes import ManualClock
 from acmehub.validation import ValidationFailed, Validator
@@ -67,7 +68,7 @@ def make_validator(dns: DnsServer) -> Make:
 
     def make(**settings: Any) -> Validator:
         asked = Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.4)
-        solver = Solver(cast(Store, None), cast(PluginObjects, None), asked, ManualClock())
+        solver = Solver(cast(Store, None), cast(Snapshots, None), cast(PluginObjects, None), asked, ManualClock())
         return Validator(solver, Verify(**{"networks": LOOPBACK, "timeout": 2.0, **settings}))
 
     return make

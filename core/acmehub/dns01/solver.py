@@ -29,6 +29,7 @@ from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.scopes import MatchIndex, Scope, decide
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.plugin_objects import PluginObjects, ProviderObject
+from acmehub.runtime.snapshot import Snapshots
 
 PROVIDER_SECONDS = 60.0  # a provider that hangs longer is unavailable
 ADD_MAY_LAST = timedelta(seconds=90)
@@ -46,18 +47,19 @@ class Solver:
     """What fulfilment and `acmehub check` need of DNS. Verbs raise `DnsTrouble`, `DnsProviderError`, and what
     `PluginObjects.provider` raises."""
 
-    def __init__(self, store: Store, plugin_objects: PluginObjects, dns: Dns, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, snapshots: Snapshots, plugin_objects: PluginObjects, dns: Dns, clock: Clock
+    ) -> None:
         self._store = store
+        self._snapshots = snapshots
         self._plugin_objects = plugin_objects
         self._port = dns.port
         self._clock = clock
         self._resolver = Resolver(dns)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._listed: Sequence[ManagedChallenge] | None = None
-        self._index = MatchIndex(())
 
     async def plan(self, order: Order, wanted: Sequence[Wanted]) -> tuple[TxtRecord, ...]:
-        """The ledger rows for what a CA wants to see, to be stored before `publish`.
+        """The TXT record rows for what a CA wants to see, to be stored before `publish`.
 
         The managed challenge is that of the asked name among those open to the order's principal. Raises `Problem`
         when there is none (any more), `DnsWrong` for a CNAME that leads where it may not.
@@ -85,14 +87,16 @@ class Solver:
             await provider.add_txt(record.zone, record.name, record.value)
 
     async def mark_present(self, record: TxtRecord) -> None:
-        """Note that `publish` was done (once more, maybe). A row that was withdrawn meanwhile, or is gone, comes back
-        to be removed."""
+        """Note that `publish` was done (once more, maybe).
+
+        A row that turned to `remove` meanwhile, or is gone, comes back to be removed.
+        """
         now = self._clock.now()
         since = record.run_at if record.state is TxtState.PRESENT else now
         try:
-            await self._store.ledger.replace(replace(record, state=TxtState.PRESENT, run_at=since))
+            await self._store.txt_records.replace(replace(record, state=TxtState.PRESENT, run_at=since))
         except (Conflict, Missing):
-            rows = {row.id: row for row in await self._store.ledger.of_order(record.order_id)}
+            rows = {row.id: row for row in await self._store.txt_records.of_order(record.order_id)}
             if record.id in rows and rows[record.id].state is not TxtState.REMOVE:
                 return  # another worker has taken the order over, and answers for the row
             again = replace(record, id=new_id(), version=1, state=TxtState.REMOVE, run_at=now)
@@ -137,10 +141,8 @@ class Solver:
         return decide(order.identifiers, actor.token, actor.principal, await self._matches(), needs_challenge=True)
 
     async def _matches(self) -> MatchIndex:
-        listed = await self._store.managed_challenges.list()
-        if listed is not self._listed:
-            self._index, self._listed = MatchIndex(listed), listed
-        return self._index
+        snapshot = await self._snapshots.current()
+        return (await snapshot.managed_challenges()).match_index
 
     async def _placed(self, scope: Scope, wanted: Wanted) -> tuple[ManagedChallenge, Place]:
         authorization = wanted.authorization

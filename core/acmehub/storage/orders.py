@@ -12,6 +12,7 @@ from acmehub.models import Authorization, AuthorizationMode, Event, Order, Order
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Fenced, Missing
 from acmehub.rules.orders import Change, Lease, OrderBundle
+from acmehub.storage import tables
 from acmehub.storage.certificates import CertificateRows
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
@@ -36,9 +37,9 @@ class SqlOrders:
         self._events = events
         self._audit = audit
         self._certificates = certificates
-        self._order = Codec(Order, "orders", driver.dialect)
-        self._authorization = Codec(Authorization, "authorization_", driver.dialect)
-        self._record = Codec(TxtRecord, "txt_record", driver.dialect)
+        self._order = Codec(Order, tables.Order, driver.dialect)
+        self._authorization = Codec(Authorization, tables.Authorization, driver.dialect)
+        self._record = Codec(TxtRecord, tables.TxtRecord, driver.dialect)
         self._jobs = JobRows(driver.dialect, self._order, self._authorization)
         self._retention = Retention(driver.dialect)
         self._lists = OrderLists(driver.dialect, self._order, self._authorization)
@@ -57,14 +58,14 @@ class SqlOrders:
             authorization=authorization.prefixed("a"),
         )
         self._one = Sql("SELECT {columns} FROM authorization_ WHERE id = $1", columns=authorization.columns)
-        self._withdraw = Sql(
+        self._schedule_removal = Sql(
             "UPDATE txt_record SET state = 'remove', run_at = coalesce(run_at, created), attempts = 0,"
             " version = version + 1 WHERE order_id = $1 AND state <> 'remove'"
         )
         self._wake = Sql(
             "UPDATE orders SET run_at = $1, version = version + 1 WHERE id IN (SELECT id FROM orders"
             " WHERE name_set = $2 AND authority_id = $3 AND stage = 'ordering' AND run_at > $1 AND id <> $4 {skip})"
-            " RETURNING id"
+            " RETURNING id, version"
         )
 
     async def add(self, bundle: OrderBundle, events: Sequence[Event] = ()) -> None:
@@ -77,7 +78,7 @@ class SqlOrders:
         return bundle
 
     def _add(self, bundle: OrderBundle, events: Sequence[Event]) -> Unit[None]:
-        yield Changed((bundle.order.id,))
+        yield Changed(((bundle.order.id, bundle.order.version),))
         steps = [self._order.insert(*self._order.row(bundle.order))]
         if bundle.authorizations:
             rows = [self._authorization.row(item) for item in bundle.authorizations]
@@ -144,17 +145,17 @@ class SqlOrders:
             )
             new = structs.replace(new, version=order.version + 1)
         steps += self._additions(change)
-        if not steps and not change.withdraw:
+        if not steps and not change.schedule_removal:
             return before
-        woken: tuple[str, ...] = ()
+        woken: tuple[tuple[str, int], ...] = ()
         if "flight" in names and order.flight is not None:
             woken = yield from self._wake_waiting(order)
-        if change.withdraw and not change.records:
-            steps.append(self._withdraw(order.id))
+        if change.schedule_removal and not change.records:
+            steps.append(self._schedule_removal(order.id))
         yield Batch(tuple(steps))
-        if change.withdraw and change.records:
-            yield self._withdraw(order.id)
-        yield Changed((order.id, *woken))
+        if change.schedule_removal and change.records:
+            yield self._schedule_removal(order.id)
+        yield Changed(((order.id, new.version), *woken))
         return OrderBundle(new, authorizations)
 
     def _changes(
@@ -185,10 +186,10 @@ class SqlOrders:
         steps += self._audit.insert(change.audit)
         return steps
 
-    def _wake_waiting(self, order: Order) -> Unit[tuple[str, ...]]:
+    def _wake_waiting(self, order: Order) -> Unit[tuple[tuple[str, int], ...]]:
         now = time_value(self._driver.dialect, self._clock.now())
         rows = yield self._wake(now, order.name_set, order.authority_id, order.id)
-        return tuple(row[0] for row in rows)
+        return tuple((row[0], row[1]) for row in rows)
 
     async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[OrderBundle]:
         """See `Orders.claim`. Subscribers do not hear of a claim or of a renewal: nothing they wait for changed."""

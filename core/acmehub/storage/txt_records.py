@@ -1,10 +1,11 @@
-"""The TXT ledger."""
+"""TXT records: what stands in DNS, and the claims of their removals."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import TxtRecord
 from acmehub.rules.orders import Lease
+from acmehub.storage import tables
 from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.resources import replace_row
@@ -13,12 +14,12 @@ from acmehub.storage.statements import Batch, Sql, Unit
 _DUE = "coalesce(run_at, created)"
 
 
-class SqlLedger:
-    """See `ports.store.Ledger`."""
+class SqlTxtRecords:
+    """See `ports.store.TxtRecords`."""
 
     def __init__(self, driver: SqlDriver) -> None:
         self._driver = driver
-        self._codec = codec = Codec(TxtRecord, "txt_record", driver.dialect)
+        self._codec = codec = Codec(TxtRecord, tables.TxtRecord, driver.dialect)
         self._fields = tuple(name for name in codec.fields if name not in ("id", "version"))
         self._of_order = Sql(
             "SELECT {columns} FROM txt_record WHERE order_id = $1 ORDER BY created, id", columns=codec.columns
@@ -39,11 +40,11 @@ class SqlLedger:
         )
 
     async def of_order(self, order_id: str) -> Sequence[TxtRecord]:
-        """See `Ledger.of_order`."""
+        """See `TxtRecords.of_order`."""
         return await self._driver.point(self._select, self._of_order, order_id)
 
     async def list(self) -> Sequence[TxtRecord]:
-        """See `Ledger.list`."""
+        """See `TxtRecords.list`."""
         return await self._driver.read(self._select, self._list)
 
     def _select(self, sql: Sql, *values: str) -> Unit[tuple[TxtRecord, ...]]:
@@ -51,18 +52,18 @@ class SqlLedger:
         return tuple(map(self._codec.read, rows))
 
     async def replace(self, record: TxtRecord) -> TxtRecord:
-        """See `Ledger.replace`."""
+        """See `TxtRecords.replace`."""
         return await self._driver.write(replace_row, self._codec, self._fields, record)
 
     async def remove(self, record: TxtRecord) -> None:
-        """See `Ledger.remove`."""
+        """See `TxtRecords.remove`."""
         await self._driver.write(self._remove, record.id)
 
     def _remove(self, record_id: str) -> Unit[None]:
         yield Batch((self._delete(record_id),), whole=True)
 
     async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[TxtRecord]:
-        """See `Ledger.claim`; most overdue first."""
+        """See `TxtRecords.claim`; most overdue first."""
         return await self._driver.write(self._claim_due, lease, now, limit)
 
     def _claim_due(self, lease: Lease, now: datetime, limit: int) -> Unit[tuple[TxtRecord, ...]]:
@@ -74,7 +75,7 @@ class SqlLedger:
         return tuple(records)
 
     async def next_due(self) -> datetime | None:
-        """See `Ledger.next_due`; a row that is leased is due when its lease is over."""
+        """See `TxtRecords.next_due`; a row that is leased is due when its lease is over."""
         return await self._driver.point(self._due)
 
     def _due(self) -> Unit[datetime | None]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from acmehub.testing.dns_zones import NoZone, TestZones, dns_name
+from acmehub.testing.dns_server.zones import NoZone, TestZones, dns_name
 
 
 class TxtFolder:

@@ -1,44 +1,14 @@
-"""The test DNS server in a thread (tests that are not asynchronous) or in a process of its own (the demo)."""
+"""The server in a process of its own: `python -m acmehub.testing.dns_server`."""
 
 import argparse
 import asyncio
-import concurrent.futures
 import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import dns.tsig
 
-from acmehub.testing.dns_server import DnsServer, tsig_key
-
-
-@contextmanager
-def running_in_thread(server: DnsServer) -> Iterator[DnsServer]:
-    """Serve in a thread during the context; the server's synchronous methods may be called meanwhile."""
-    started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-    stop = asyncio.Event()
-
-    async def serve() -> None:
-        async with server:
-            started.set_result(asyncio.get_running_loop())
-            await stop.wait()
-
-    def run() -> None:
-        try:
-            asyncio.run(serve())
-        except OSError as error:
-            started.set_exception(error)
-
-    thread = threading.Thread(target=run, name="dns-server", daemon=True)
-    thread.start()
-    loop = started.result()
-    try:
-        yield server
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
+from acmehub.testing.dns_server.server import DnsServer, tsig_key
 
 
 def _key(text: str) -> dns.tsig.Key:
@@ -79,3 +49,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until SIGINT or SIGTERM."""
     asyncio.run(_serve(_arguments(argv)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,4 @@
-"""An authoritative DNS server for tests and the demo: UDP and TCP on loopback, updates with TSIG, scripted faults.
-
-    async with DnsServer(["corp.test"], keys=[tsig_key("hub.", "hmac-sha256", secret)]) as server:
-        server.zones.add("www.corp.test", "A", "127.0.0.1")
-
-All addresses of a server listen on one port and serve the same zones; each is a name server of every zone
-(`ns1.<zone>`, `ns2.<zone>` …) and can lag behind, be silent or send wrong answers. As a process of its own:
-`python -m acmehub.testing.dns_server --zone corp.test --port 5353 --tsig NAME:ALGORITHM:SECRET-FILE`.
-"""
+"""The server: answers, updates and faults."""
 
 import asyncio
 import enum
@@ -34,8 +26,8 @@ import dns.tsig
 import dns.update
 import msgspec
 
-from acmehub.testing.dns_txt_folder import TxtFolder
-from acmehub.testing.dns_zones import IN, TestZone, TestZones, dns_name
+from acmehub.testing.dns_server.txt_folder import TxtFolder
+from acmehub.testing.dns_server.zones import IN, TestZone, TestZones, dns_name
 
 LARGEST_UDP = 1232
 
@@ -305,9 +297,3 @@ def _tsig_refusal(query: dns.message.Message, error: int, key: dns.tsig.Key | No
     record = name + struct.pack("!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(rdata)) + rdata
     (additional,) = struct.unpack("!H", wire[10:12])
     return wire[:10] + struct.pack("!H", additional + 1) + wire[12:] + record
-
-
-if __name__ == "__main__":
-    from acmehub.testing.dns_process import main
-
-    main()
