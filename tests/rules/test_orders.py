@@ -375,7 +375,7 @@ def test_finalize_takes_the_csr_while_the_upstream_still_validates() -> None:
     bundle = opened(PREAPPROVED)
     change = finalize(bundle, b"csr", LATER, Lease("me", LATER))
     assert (change.order.status, change.order.csr) == (OrderStatus.PROCESSING, b"csr")
-    assert (change.order.run_at, change.order.lease_owner) == (NOW, None)  # whoever works on it goes on
+    assert (change.order.run_at, change.order.lease_owner) == (NOW, None)  # the worker that has the lease continues
     assert [event.kind for event in change.events] == ["finalize requested"]
 
 

@@ -1,4 +1,4 @@
-"""The relay's own business: what it sends, what it asks the operator for, what it keeps to itself."""
+"""`AcmeRelay`: its requests, the settings that it needs, and secrets that it does not show."""
 
 import json
 import logging

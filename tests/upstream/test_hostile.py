@@ -1,4 +1,4 @@
-"""A CA that means ill, or is broken in ways that no proxy plays: slow octets, endless bodies, arbitrary documents."""
+"""A hostile or broken CA beyond the faults of the proxy: slow octets, endless bodies, arbitrary documents."""
 
 import asyncio
 import json

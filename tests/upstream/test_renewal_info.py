@@ -1,4 +1,4 @@
-"""What a CA says of renewals (RFC 9773), read by the relay; Debian's Pebble has no ARI, so the proxy plays it."""
+"""Renewal information of a CA (RFC 9773); Debian's Pebble has no ARI, so the proxy answers in its place."""
 
 import json
 from collections.abc import Mapping

@@ -29,24 +29,24 @@ Make = Callable[..., Validator]
 
 
 def authorization(name: str = NAME, kind: ChallengeType = ChallengeType.HTTP_01) -> Authorization:
-    """A pending authorization that its client has answered."""
+    """A pending authorization whose client has responded."""
     mode = AuthorizationMode.VERIFY
     bundle = open_order(actor(), [identifier_of(name)], mode=mode, authority_id="ca", signing=True, now=NOW)
     return replace(bundle.authorizations[0], answered=kind)
 
 
 def proof_of(item: Authorization) -> str:
-    """The key authorization that is right for it."""
+    """Its key authorization."""
     return key_authorization(item.token, THUMBPRINT)
 
 
 def path_of(item: Authorization) -> str:
-    """Where http-01 looks."""
+    """Its path for http-01."""
     return f"/.well-known/acme-challenge/{item.token}"
 
 
 async def flaw_of(validator: Validator, item: Authorization) -> ValidationFailed:
-    """Why a proof was not seen; what holds of every such answer is asserted."""
+    """The error of a failed validation, with checks that every such error has to pass."""
     with pytest.raises(ValidationFailed) as caught:
         await validator.validate(item, THUMBPRINT)
     assert caught.value.detail.isascii()

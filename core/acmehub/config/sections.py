@@ -99,8 +99,8 @@ class Verify(Section, frozen=True, kw_only=True):
 class Worker(Section, frozen=True, kw_only=True):
     """`[worker]`: orders that one process works on at once, the lease in seconds, the issuance timeout in hours.
 
-    `keep_days`: an order is deleted when it ended that many days ago and its certificate has been expired for as long;
-    0 keeps everything.
+    `keep_days`: an order is deleted when it has ended, was opened that many days ago, and its certificate expired as
+    many days ago; 0 keeps everything.
     """
 
     concurrency: Count = 64
@@ -127,7 +127,8 @@ class Log(Section, frozen=True, kw_only=True):
 
 
 class Config(Section, frozen=True, kw_only=True):
-    """All of `acmehub.toml`. `public_url`: the URL of the hub for clients, without a path (`https://hub.example.com`)."""
+    """All of `acmehub.toml`. `public_url`: the URL of the hub for clients, without a path
+    (`https://hub.example.com`)."""
 
     listen: str = "127.0.0.1:8443"
     public_url: str = ""
