@@ -202,15 +202,12 @@ def test_a_page_of_orders_is_read_from_an_index_in_its_order(
         Codec(models.Order, tables.Order, Dialect.SQLITE),
         Codec(models.Authorization, tables.Authorization, Dialect.SQLITE),
     )
-    unit = lists.page(status, account, after, 10)
-    step = next(unit)
-    if after:
-        step = unit.send([("2026-11-24T12:00:00.000000+00:00",)])
+    step = next(lists.page(status, account, after, 10))
     assert isinstance(step, Statement)
-    plan = plan_of(database, step.sql.sqlite)
-    assert len(plan) == 1, plan
-    assert f"USING INDEX {index}" in plan[0]
-    assert ("created<?" in plan[0]) is bool(after)
+    first, *others = plan_of(database, step.sql.sqlite)
+    assert f"USING INDEX {index}" in first
+    assert ("created<?" in first) is bool(after)
+    assert all("SCALAR SUBQUERY" in line or "(id=?)" in line for line in others), others
 
 
 def test_six_processes_migrate_at_once(path: Path) -> None:

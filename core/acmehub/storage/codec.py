@@ -25,8 +25,10 @@ from piccolo.columns import (
     Text,
     Timestamptz,
 )
+from piccolo.query.methods.select import Select
 from piccolo.table import Table
 
+from acmehub.storage import hot_statements
 from acmehub.storage.statements import Dialect, Sql
 
 M = TypeVar("M", bound=msgspec.Struct)
@@ -83,10 +85,12 @@ class Codec(Generic[M]):
         self.model = model
         self.table: str = table._meta.tablename
         self.fields: tuple[str, ...] = model.__struct_fields__
+        self._rows = table
         columns = {column._meta.name: column for column in table._meta.columns if not isinstance(column, BigSerial)}
         if columns.keys() != set(self.fields):
             odd = ", ".join(sorted(columns.keys() ^ set(self.fields)))
             raise TypeError(f"table {self.table} and {model.__name__} differ in {odd}: add the column, or the field")
+        self._columns = columns
         self._encoders: list[tuple[int, Callable[[Any], Any]]] = []
         self._decoders: list[tuple[int, Callable[[Any], Any]]] = []
         hints = get_type_hints(model)
@@ -104,12 +108,15 @@ class Codec(Generic[M]):
         self._encode_field = {self.fields[index]: encode for index, encode in self._encoders}
         self._updates: dict[tuple[bool, tuple[str, ...]], Sql] = {}
         self.columns = ", ".join(f'"{name}"' for name in self.fields)
-        self.insert = Sql(
-            "INSERT INTO {table} ({columns}) VALUES ({values})",
-            table=self.table,
-            columns=self.columns,
-            values=", ".join(f"${number}" for number in range(1, len(self.fields) + 1)),
-        )
+        self.insert = hot_statements.insert(self.table, self.fields)
+
+    def column(self, name: str) -> Column:
+        """A column, for conditions."""
+        return self._columns[name]
+
+    def select(self) -> Select[Any]:
+        """A query for rows that `read` takes."""
+        return self._rows.select(*[self._columns[name] for name in self.fields])
 
     def prefixed(self, alias: str) -> str:
         """The columns for a SELECT from a table with an alias."""
@@ -149,23 +156,10 @@ class Codec(Generic[M]):
         )
 
     def update(self, names: tuple[str, ...], *, locked: bool = False) -> Sql:
-        """UPDATE of these columns with version + 1: values are the columns', then id and the version that was read.
-
-        Gives the id back when the version still held. A row that this transaction has locked and read cannot have
-        changed: `locked` saves the answer, which costs SQLite a third of the statement.
-        """
+        """UPDATE of these columns with version + 1, see `hot_statements.update`."""
         sql = self._updates.get((locked, names))
         if sql is None:
-            count = len(names)
-            sets = [f'"{name}" = ${number}' for number, name in enumerate(names, 1)]
-            sql = self._updates[locked, names] = Sql(
-                "UPDATE {table} SET {sets} WHERE id = ${id} AND version = ${version}{returning}",
-                returning="" if locked else " RETURNING id",
-                table=self.table,
-                sets=", ".join([*sets, "version = version + 1"]),
-                id=str(count + 1),
-                version=str(count + 2),
-            )
+            sql = self._updates[locked, names] = hot_statements.update(self.table, names, locked=locked)
         return sql
 
     def values(self, names: tuple[str, ...], item: M) -> list[Any]:

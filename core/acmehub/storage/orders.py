@@ -12,15 +12,16 @@ from acmehub.models import Authorization, AuthorizationMode, Event, Order, Order
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Fenced, Missing
 from acmehub.rules.orders import Change, Lease, OrderBundle
-from acmehub.storage import tables
+from acmehub.storage import hot_statements, tables
 from acmehub.storage.certificates import CertificateRows
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.jobs import JobRows
 from acmehub.storage.listing import OrderLists
+from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.records import AuditRows, EventRows
 from acmehub.storage.retention import Retention
-from acmehub.storage.statements import Batch, Changed, Sql, Statement, Unit
+from acmehub.storage.statements import Batch, Changed, Statement, Unit
 from acmehub.storage.versioned_cache import VersionedCache
 
 Rule = Callable[[OrderBundle], Change]
@@ -43,30 +44,14 @@ class SqlOrders:
         self._jobs = JobRows(driver.dialect, self._order, self._authorization)
         self._retention = Retention(driver.dialect)
         self._lists = OrderLists(driver.dialect, self._order, self._authorization)
-        order, authorization = self._order, self._authorization
+        order, authorization, dialect = self._order, self._authorization, driver.dialect
         self._kept: VersionedCache[int, OrderBundle] = VersionedCache()
-        self._version = Sql("SELECT version FROM orders WHERE id = $1")
-        self._lock = Sql("SELECT version FROM orders WHERE id = $1 {lock}")
-        self._row = Sql("SELECT {columns} FROM orders WHERE id = $1", columns=order.columns)
-        self._authorizations = Sql(
-            "SELECT {columns} FROM authorization_ WHERE order_id = $1", columns=authorization.columns
-        )
-        self._bundle = Sql(
-            "SELECT {order}, {authorization} FROM orders AS o LEFT JOIN authorization_ AS a ON a.order_id = o.id"
-            " WHERE o.id = $1",
-            order=order.prefixed("o"),
-            authorization=authorization.prefixed("a"),
-        )
-        self._one = Sql("SELECT {columns} FROM authorization_ WHERE id = $1", columns=authorization.columns)
-        self._schedule_removal = Sql(
-            "UPDATE txt_record SET state = 'remove', run_at = coalesce(run_at, created), attempts = 0,"
-            " version = version + 1 WHERE order_id = $1 AND state <> 'remove'"
-        )
-        self._wake = Sql(
-            "UPDATE orders SET run_at = $1, version = version + 1 WHERE id IN (SELECT id FROM orders"
-            " WHERE name_set = $2 AND authority_id = $3 AND stage = 'ordering' AND run_at > $1 AND id <> $4 {skip})"
-            " RETURNING id, version"
-        )
+        order_table, table = tables.Order, tables.Authorization
+        self._version = prepared(order_table.select(order_table.version).where(order_table.id == Parameter(1)), dialect)
+        self._row = prepared(order.select().where(order_table.id == Parameter(1)), dialect)
+        self._authorizations = prepared(authorization.select().where(table.order_id == Parameter(1)), dialect)
+        self._bundle = hot_statements.bundle(order.prefixed("o"), authorization.prefixed("a"))
+        self._one = prepared(authorization.select().where(table.id == Parameter(1)), dialect)
 
     async def add(self, bundle: OrderBundle, events: Sequence[Event] = ()) -> None:
         """See `Orders.add`."""
@@ -121,7 +106,7 @@ class SqlOrders:
         return self._keep(await self._driver.write(self._apply, order_id, rule, fence))
 
     def _apply(self, order_id: str, rule: Rule, fence: int | None) -> Unit[OrderBundle]:
-        rows = yield self._lock(order_id)
+        rows = yield hot_statements.LOCK_ORDER(order_id)
         if not rows:
             raise Missing(f"no order {order_id}")
         before = self._kept.at(order_id, rows[0][0])
@@ -151,10 +136,10 @@ class SqlOrders:
         if "flight" in names and order.flight is not None:
             woken = yield from self._wake_waiting(order)
         if change.schedule_removal and not change.records:
-            steps.append(self._schedule_removal(order.id))
+            steps.append(hot_statements.SCHEDULE_REMOVAL(order.id))
         yield Batch(tuple(steps))
         if change.schedule_removal and change.records:
-            yield self._schedule_removal(order.id)
+            yield hot_statements.SCHEDULE_REMOVAL(order.id)
         yield Changed(((order.id, new.version), *woken))
         return OrderBundle(new, authorizations)
 
@@ -188,7 +173,7 @@ class SqlOrders:
 
     def _wake_waiting(self, order: Order) -> Unit[tuple[tuple[str, int], ...]]:
         now = time_value(self._driver.dialect, self._clock.now())
-        rows = yield self._wake(now, order.name_set, order.authority_id, order.id)
+        rows = yield hot_statements.WAKE_WAITING(now, order.name_set, order.authority_id, order.id)
         return tuple((row[0], row[1]) for row in rows)
 
     async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[OrderBundle]:

@@ -9,15 +9,12 @@ from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.hot_statements import BUMP
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import SqlResources, read_revisions
-from acmehub.storage.statements import Batch, Sql, Unit
+from acmehub.storage.statements import Batch, Unit
 from acmehub.storage.txt_records import SqlTxtRecords
-
-_PING = Sql(
-    "INSERT INTO revision (name, value) VALUES ('ping', 1) ON CONFLICT (name) DO UPDATE SET value = revision.value + 1"
-)
 
 
 class SqlStore:
@@ -75,4 +72,4 @@ class SqlStore:
 
 
 def _ping() -> Unit[None]:
-    yield Batch((_PING(),), whole=True)
+    yield Batch((BUMP("ping"),), whole=True)

@@ -5,13 +5,12 @@ from datetime import datetime
 
 from acmehub.models import TxtRecord
 from acmehub.rules.orders import Lease
-from acmehub.storage import tables
+from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Batch, Sql, Unit
-
-_DUE = "coalesce(run_at, created)"
 
 
 class SqlTxtRecords:
@@ -21,23 +20,12 @@ class SqlTxtRecords:
         self._driver = driver
         self._codec = codec = Codec(TxtRecord, tables.TxtRecord, driver.dialect)
         self._fields = tuple(name for name in codec.fields if name not in ("id", "version"))
-        self._of_order = Sql(
-            "SELECT {columns} FROM txt_record WHERE order_id = $1 ORDER BY created, id", columns=codec.columns
-        )
-        self._list = Sql("SELECT {columns} FROM txt_record ORDER BY created, id", columns=codec.columns)
-        self._delete = Sql("DELETE FROM txt_record WHERE id = $1")
-        self._claim = Sql(
-            "UPDATE txt_record SET lease_owner = $1, lease_until = $2, version = version + 1 WHERE id IN"
-            " (SELECT id FROM txt_record WHERE state = 'remove' AND {due} <= $3"
-            " AND (lease_until IS NULL OR lease_until <= $3) ORDER BY {due} LIMIT $4 {skip}) RETURNING {columns}",
-            columns=codec.columns,
-            due=_DUE,
-        )
-        self._next_due = Sql(
-            "SELECT min(CASE WHEN lease_until > {due} THEN lease_until ELSE {due} END) FROM txt_record"
-            " WHERE state = 'remove'",
-            due=_DUE,
-        )
+        table, dialect = tables.TxtRecord, driver.dialect
+        of_order = codec.select().where(table.order_id == Parameter(1)).order_by(table.created, table.id)
+        self._of_order = prepared(of_order, dialect)
+        self._list = prepared(codec.select().order_by(table.created, table.id), dialect)
+        self._delete = prepared(table.delete().where(table.id == Parameter(1)), dialect)
+        self._claim = hot_statements.claim_removals(codec.columns)
 
     async def of_order(self, order_id: str) -> Sequence[TxtRecord]:
         """See `TxtRecords.of_order`."""
@@ -79,5 +67,5 @@ class SqlTxtRecords:
         return await self._driver.point(self._due)
 
     def _due(self) -> Unit[datetime | None]:
-        rows = yield self._next_due()
+        rows = yield hot_statements.NEXT_DUE_REMOVAL()
         return read_time(self._driver.dialect, rows[0][0])
