@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ async def house(registry: Registry, tmp_path: Path, migrated: Path) -> AsyncIter
     profiles = ProfileService(*parts, authorities, objects)
     files = ResourcesFileService(principals, tokens, challenges, authorities, profiles)
     campaigns = CampaignService(*parts, authorities, principals)
-    operations = OperationService(store, RevocationService(store, objects, clock, timedelta(days=7)), clock)
+    operations = OperationService(store, RevocationService(store, objects, clock), clock)
     yield House(store, vault, principals, tokens, challenges, authorities, profiles, files, campaigns, operations)
     await store.close()
 

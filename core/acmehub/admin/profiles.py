@@ -184,7 +184,7 @@ class ProfileService(ResourceService[Profile]):
         self._refuse_lifetime(item.lifetime_days, row.name, row.plugin, settings)
 
     def _refuse_lifetime(self, days: int, name: str, plugin: str, settings: PluginSettings) -> None:
-        flaw = lifetime_flaw(days, self._plugin_objects.drafted(plugin, settings))
+        flaw = lifetime_flaw(days, self._plugin_objects.probe(plugin, settings))
         if flaw is not None:
             raise Invalid("lifetime_days", f"authority {name!r} ({plugin}) {flaw}")
 

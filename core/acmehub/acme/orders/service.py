@@ -36,11 +36,11 @@ from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshots
 
 
-class Fulfiller(Protocol):
-    """The part of fulfilment in this process that goes on with an order at once."""
+class Dispatcher(Protocol):
+    """Hands orders over to the worker of this process, where there is one."""
 
-    def lease(self) -> Lease:
-        """A lease for an order that is to be claimed in the write that makes it due."""
+    def lease(self) -> Lease | None:
+        """A lease for an order that is claimed in the write that makes it due; None while no worker runs here."""
         ...
 
     def adopt(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
@@ -49,14 +49,14 @@ class Fulfiller(Protocol):
 
 
 class OrderService:
-    """Orders as clients see them; `fulfilment` is None in a process that does not work on orders itself."""
+    """Orders as clients see them."""
 
     def __init__(
         self,
         store: Store,
         snapshots: Snapshots,
         registry: Registry,
-        worker: Fulfiller | None,
+        dispatcher: Dispatcher,
         clock: Clock,
         lifetimes: Lifetimes,
         order_reuse: OrderReuse,
@@ -65,7 +65,7 @@ class OrderService:
         self._store = store
         self._snapshots = snapshots
         self._registry = registry
-        self._worker = worker
+        self._dispatcher = dispatcher
         self._clock = clock
         self._lifetimes = lifetimes
         self._order_reuse = order_reuse
@@ -128,10 +128,10 @@ class OrderService:
         earlier = await self._order_reuse.certificate_for(before, csr, now)
         if earlier is not None:
             return await self._reuse_certificate(before, csr, earlier, now)
-        lease = self._worker.lease() if self._worker is not None else None
+        lease = self._dispatcher.lease()
         bundle = await self._apply(order_id, lambda stored: finalize_rule(stored, csr, now, lease))
-        if self._worker is not None and lease is not None and _claimed(before, bundle.order, lease):
-            self._worker.adopt(bundle, checked)
+        if lease is not None and _claimed(before, bundle.order, lease):
+            self._dispatcher.adopt(bundle, checked)
         return bundle
 
     async def _reuse_certificate(self, before: Order, csr: bytes, earlier: Certificate, now: datetime) -> OrderBundle:
