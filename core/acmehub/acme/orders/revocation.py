@@ -82,10 +82,10 @@ class ClientRevocations:
     async def _holds_all(self, actor: Actor, certificate: Certificate) -> bool:
         now = self._clock.now()
         wanted = {(canonical(base_name(name)), is_wildcard(name)) for name in certificate.names}
-        held = await self._store.orders.held(
+        valid = await self._store.orders.valid_authorizations(
             actor.account.id, [name for name, _wildcard in wanted], now - self._authorizations_last
         )
-        return wanted <= {(canonical(item.identifier.value), item.wildcard) for item, _ in held if item.expires > now}
+        return wanted <= {(canonical(item.identifier.value), item.wildcard) for item, _ in valid if item.expires > now}
 
     async def _revoke(self, certificate: Certificate, asked: RevokeCert, actor: str) -> Certificate:
         if certificate.revoked is not None:

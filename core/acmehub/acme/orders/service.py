@@ -1,6 +1,6 @@
 """What a client may do with orders and their authorizations, from newOrder to the certificate (RFC 8555 section 7.4).
 
-Every verb takes the `Actor` who asks. An object that is not there and one of another account are answered alike.
+Every verb takes the `Actor` of the request. An unknown object and one of another account get the same answer.
 """
 
 from collections.abc import Callable
@@ -93,7 +93,7 @@ class OrderService:
         return bundle
 
     async def client_order(self, actor: Actor, order_id: str) -> OrderBundle:
-        """An order of the actor's that it may see as one: not the hidden one of a pre-authorization."""
+        """An order of the actor's, unless it is the hidden one of a pre-authorization."""
         bundle = await self.order(actor, order_id)
         if bundle.order.preauthorization:
             raise not_found()
@@ -116,8 +116,8 @@ class OrderService:
     async def finalize(self, actor: Actor, order_id: str, csr: bytes) -> OrderBundle:
         """Take the client's CSR (DER); the same one again changes nothing (docs/client-rules.md rules 4, 5).
 
-        Where the order only waited for it, this process claims the order in the same write and goes on at once. A CSR
-        that the account got a certificate for lately gets that one again.
+        If the order only waited for its CSR, this process claims the order in the same write and goes on at once. A
+        CSR that the account got a certificate for lately gets that certificate again.
         """
         before = (await self.client_order(actor, order_id)).order
         checked = check_csr(csr, before.identifiers, actor.account.jwk)
@@ -141,7 +141,7 @@ class OrderService:
         return bundle
 
     async def answer(self, actor: Actor, authorization: Authorization, challenge: ChallengeType) -> OrderBundle:
-        """The client says that a challenge can be checked; fine in every state (docs/client-rules.md rule 5)."""
+        """The client responds to a challenge; allowed in every state (docs/client-rules.md rule 5)."""
         self._require_own(actor, authorization)
         now = self._clock.now()
         return await self._apply(
@@ -161,7 +161,7 @@ class OrderService:
         return bundle
 
     async def approve(self, actor: Actor, bundle: OrderBundle) -> OrderBundle:
-        """Where `auto` chose mode `accept` and the upstream was quicker than the client: approve.
+        """Approve an order whose upstream was quicker than its client, where `auto` chose mode `accept`.
 
         docs/client-rules.md section 4.4.
         """
