@@ -153,7 +153,7 @@ async def test_a_worker_that_dies_ends_the_process_with_its_reason(
 
 async def test_without_a_worker_no_order_is_claimed_at_finalize(tmp_path: Path) -> None:
     hub = build_hub(config_in(tmp_path))
-    before = hub.ordering
+    before = hub.orders
     async with hub.running(serve=True, worker=False):
         assert hub.dispatcher.lease() is None
     async with hub.running(serve=True, worker=True):
@@ -161,7 +161,7 @@ async def test_without_a_worker_no_order_is_claimed_at_finalize(tmp_path: Path) 
         assert lease is not None
         assert lease.owner == hub.worker.lease().owner
     assert hub.dispatcher.lease() is None
-    assert hub.ordering is before
+    assert hub.orders is before
 
 
 def test_the_data_directory_is_made_for_its_owner_and_tightened_when_it_was_loose(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class Hub:
         self.dispatcher = Dispatcher()
         self.accounts = AccountService(store, self.snapshots, vault, registry, clock)
         self.learning = LearningService(store, clock)
-        self.ordering = self._order_service()
+        self.orders = self._order_service()
         self.revocation = RevocationService(store, self.plugin_objects, clock)
         last_days = max(config.acme.order_days, config.verify.remember_days)
         self.client_revocations = ClientRevocations(store, self.revocation, clock, timedelta(days=last_days))

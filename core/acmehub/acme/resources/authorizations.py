@@ -18,18 +18,18 @@ _UPDATE = msgspec.json.Decoder(AuthorizationUpdate)
 async def authorization(signed: Signed) -> Answer:
     """An order's first look is held like newOrder; a poll after a response until the authorization is settled."""
     context, actor = signed.request.context, signed.actor
-    item = await context.hub.ordering.authorization(actor, signed.request.parts["authorization_id"])
+    item = await context.hub.orders.authorization(actor, signed.request.parts["authorization_id"])
     if signed.payload and (status := signed.object(_UPDATE).status) is not None:
         if status != "deactivated":
             raise Problem(ProblemType.MALFORMED, "'status' of an authorization can only be set to 'deactivated'")
-        bundle = await context.hub.ordering.deactivate(actor, item)
+        bundle = await context.hub.orders.deactivate(actor, item)
         return _answer(signed, part(bundle, item.id), bundle.order.mode)
     first_look = context.long_polls.first_look(item.order_id)
     if item.status is AuthorizationStatus.VALID and item.answered is None and not first_look:
         return _answer(signed, item, AuthorizationMode.PREAPPROVED)  # the order has nothing to add
     bundle = await _held(signed, item, first_look=first_look)
     if first_look:
-        bundle = await context.hub.ordering.approve(actor, bundle)
+        bundle = await context.hub.orders.approve(actor, bundle)
     return _answer(signed, part(bundle, item.id), bundle.order.mode)
 
 
@@ -44,7 +44,7 @@ async def _held(signed: Signed, item: Authorization, *, first_look: bool) -> Ord
     return await context.long_polls.until(
         done,
         item.order_id,
-        lambda: context.hub.ordering.order(actor, item.order_id),
+        lambda: context.hub.orders.order(actor, item.order_id),
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
     )

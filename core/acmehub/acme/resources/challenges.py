@@ -19,15 +19,15 @@ async def challenge(signed: Signed) -> Answer:
     kind = _kind(parts["type"])
     signed.nothing()  # members of a response mean nothing (section 7.5.1)
     responds = bool(signed.payload)
-    item = await context.hub.ordering.authorization(actor, parts["authorization_id"])
+    item = await context.hub.orders.authorization(actor, parts["authorization_id"])
 
     async def respond() -> OrderBundle:
-        return await context.hub.ordering.answer(actor, item, kind)
+        return await context.hub.orders.answer(actor, item, kind)
 
     bundle = await context.long_polls.until(
         lambda now: not waits_for_us(part(now, item.id)),
         item.order_id,
-        lambda: context.hub.ordering.order(actor, item.order_id),
+        lambda: context.hub.orders.order(actor, item.order_id),
         first=respond if responds else None,
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,

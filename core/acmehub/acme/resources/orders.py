@@ -27,7 +27,7 @@ async def new_order(signed: Signed) -> Answer:
     docs/client-rules.md rules 1, 30 and 4.4.
     """
     context, actor = signed.request.context, signed.actor
-    bundle = await context.hub.ordering.open(actor, signed.object(_NEW_ORDER), signed.user_agent)
+    bundle = await context.hub.orders.open(actor, signed.object(_NEW_ORDER), signed.user_agent)
     context.hub.crash_points.hit(CrashPoint.AFTER_NEW_ORDER_STORED)
     if waits_for_upstream(bundle.order, actor.token.authorization):
         bundle = await context.long_polls.until(
@@ -37,7 +37,7 @@ async def new_order(signed: Signed) -> Answer:
             seconds=signed.client_timeout.hold,
             receive=signed.request.receive,
         )
-    bundle = await context.hub.ordering.approve(actor, bundle)  # the upstream was quick, or the order was joined
+    bundle = await context.hub.orders.approve(actor, bundle)  # the upstream was quick, or the order was joined
     if bundle.order.stage in UPSTREAM_VALIDATED:
         context.long_polls.nothing_to_wait_for(bundle.order.id)
     return _answer(signed, bundle, status=201)
@@ -71,7 +71,7 @@ async def finalize(signed: Signed) -> Answer:
         _settled,
         order_id,
         _reading(signed, order_id),
-        first=lambda: context.hub.ordering.finalize(signed.actor, order_id, csr),
+        first=lambda: context.hub.orders.finalize(signed.actor, order_id, csr),
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
     )
@@ -80,7 +80,7 @@ async def finalize(signed: Signed) -> Answer:
 
 
 def _reading(signed: Signed, order_id: str) -> Callable[[], Awaitable[OrderBundle]]:
-    return lambda: signed.request.context.hub.ordering.client_order(signed.actor, order_id)
+    return lambda: signed.request.context.hub.orders.client_order(signed.actor, order_id)
 
 
 def _settled(bundle: OrderBundle) -> bool:

@@ -42,7 +42,7 @@ class HubParts(Protocol):
     order_events: OrderEvents
     crash_points: CrashPoints
     accounts: AccountService
-    ordering: OrderService
+    orders: OrderService
     learning: LearningService
     client_revocations: ClientRevocations
     stopping: asyncio.Event
