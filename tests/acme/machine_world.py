@@ -212,7 +212,8 @@ class World:
             worker=hub.config.worker,
             rng=Random(self._workers),
         )
-        hub.ordering = hub._order_service(self.worker if self.adopts else None)
+        if self.adopts:
+            hub.dispatcher.turn_on(self.worker)
 
     def _drop_worker(self) -> None:
         """The process is gone, and with it all that it had under way."""

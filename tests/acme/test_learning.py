@@ -375,9 +375,9 @@ def test_the_mode_of_an_account_is_explained(
         learned=learned,
         learned_why=words,
     )
-    settled = explain_mode(asked, row)
-    assert settled.mode is mode
-    assert settled.why.startswith(why)
+    explained = explain_mode(asked, row)
+    assert explained.mode is mode
+    assert explained.why.startswith(why)
 
 
 def test_an_id_tells_when_it_was_made() -> None:

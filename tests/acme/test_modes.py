@@ -3,7 +3,7 @@
 import pytest
 
 from acmehub.models import AuthorizationMode
-from acmehub.rules.authorization_modes import ClientTimeout, client_timeout, family_of, settle_mode
+from acmehub.rules.authorization_modes import ClientTimeout, client_timeout, family_of, resolve_mode
 
 PREAPPROVED, ACCEPT, VERIFY, AUTO = (
     AuthorizationMode.PREAPPROVED,
@@ -33,25 +33,25 @@ OTHERS = (
 @pytest.mark.parametrize("asked", [PREAPPROVED, ACCEPT, VERIFY])
 @pytest.mark.parametrize("signing", [False, True])
 def test_what_the_token_says_holds_for_every_client(user_agent: str, asked: AuthorizationMode, signing: bool) -> None:
-    assert settle_mode(asked, user_agent, signing=signing) is asked
+    assert resolve_mode(asked, user_agent, signing=signing) is asked
 
 
 @pytest.mark.parametrize("user_agent", [LEGO, LEGO_5, TRAEFIK])
 def test_auto_is_accept_for_lego_and_what_is_made_of_it(user_agent: str) -> None:
-    assert settle_mode(AUTO, user_agent, signing=False) is ACCEPT
+    assert resolve_mode(AUTO, user_agent, signing=False) is ACCEPT
 
 
 @pytest.mark.parametrize("user_agent", [CERTBOT, INSTANT, *OTHERS])
 def test_auto_is_preapproved_for_the_rest(user_agent: str) -> None:
-    assert settle_mode(AUTO, user_agent, signing=False) is PREAPPROVED
+    assert resolve_mode(AUTO, user_agent, signing=False) is PREAPPROVED
 
 
 @pytest.mark.parametrize("user_agent", ["", CERTBOT, LEGO])
 @pytest.mark.parametrize("learned", [ACCEPT, PREAPPROVED])
 def test_auto_is_what_was_learned_of_the_account(user_agent: str, learned: AuthorizationMode) -> None:
-    assert settle_mode(AUTO, user_agent, signing=False, learned=learned) is learned
-    assert settle_mode(AUTO, user_agent, signing=True, learned=learned) is PREAPPROVED
-    assert settle_mode(VERIFY, user_agent, signing=False, learned=learned) is VERIFY
+    assert resolve_mode(AUTO, user_agent, signing=False, learned=learned) is learned
+    assert resolve_mode(AUTO, user_agent, signing=True, learned=learned) is PREAPPROVED
+    assert resolve_mode(VERIFY, user_agent, signing=False, learned=learned) is VERIFY
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_family_outlives_releases(one: str, other: str, same: bool) -> None:
 
 
 def test_auto_is_preapproved_for_all_where_the_authority_signs_by_itself() -> None:
-    assert settle_mode(AUTO, LEGO, signing=True) is PREAPPROVED
+    assert resolve_mode(AUTO, LEGO, signing=True) is PREAPPROVED
 
 
 @pytest.mark.parametrize(

@@ -291,10 +291,10 @@ async def test_the_service_itself_looks_at_whose_an_authorization_is(lab: Lab, c
     assert stranger is not None
     (authorization,) = stored.authorizations
     with pytest.raises(Problem) as refused:
-        await lab.hub.ordering.answer(stranger, authorization, ChallengeType.DNS_01)
+        await lab.hub.orders.answer(stranger, authorization, ChallengeType.DNS_01)
     assert refused.value.status == 404
     with pytest.raises(Problem) as refused:
-        await lab.hub.ordering.deactivate(stranger, authorization)
+        await lab.hub.orders.deactivate(stranger, authorization)
     assert refused.value.status == 404
 
 

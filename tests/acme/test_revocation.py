@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
 from acmehub import hookimpl
+from acmehub.acme.orders import revocation as client_revocation
 from acmehub.models import AuthorizationMode, Certificate, OrderStatus, Stage
 from acmehub.models.problems import URN, ProblemDocument
 from acmehub.ports.authority import (
@@ -373,11 +374,11 @@ async def test_a_slow_authority_is_not_asked_twice_and_goes_on_when_the_client_h
 ) -> None:
     issued = await world.issue(client, NAMES)
     slow = Slow(world.relay, monkeypatch)
-    monkeypatch.setattr(revocation, "CLIENT_SECONDS", 0.05)
+    monkeypatch.setattr(client_revocation, "CLIENT_SECONDS", 0.05)
     refused = await client.revoke(issued.leaf, 1, status=503)
     assert refused.retry_after == 30
     assert "goes on" in refused.json["detail"]
-    monkeypatch.setattr(revocation, "CLIENT_SECONDS", 10.0)
+    monkeypatch.setattr(client_revocation, "CLIENT_SECONDS", 10.0)
     again = asyncio.create_task(client.revoke(issued.leaf, 4, status=200))
     await asyncio.sleep(0.05)
     slow.go.set()
@@ -391,7 +392,7 @@ async def test_what_is_under_way_is_noted_before_the_hub_stops(
 ) -> None:
     issued = await world.issue(client, NAMES)
     slow = Slow(world.relay, monkeypatch)
-    monkeypatch.setattr(revocation, "CLIENT_SECONDS", 0.01)
+    monkeypatch.setattr(client_revocation, "CLIENT_SECONDS", 0.01)
     await client.revoke(issued.leaf, status=503)
     slow.go.set()
     await world.lab.hub.revocation.close()

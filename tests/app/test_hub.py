@@ -153,12 +153,15 @@ async def test_a_worker_that_dies_ends_the_process_with_its_reason(
 
 async def test_without_a_worker_no_order_is_claimed_at_finalize(tmp_path: Path) -> None:
     hub = build_hub(config_in(tmp_path))
-    with_worker = hub.ordering
+    before = hub.orders
     async with hub.running(serve=True, worker=False):
-        assert hub.ordering is not with_worker
-        assert hub.ordering._worker is None
+        assert hub.dispatcher.lease() is None
     async with hub.running(serve=True, worker=True):
-        assert hub.ordering._worker is hub.worker
+        lease = hub.dispatcher.lease()
+        assert lease is not None
+        assert lease.owner == hub.worker.lease().owner
+    assert hub.dispatcher.lease() is None
+    assert hub.orders is before
 
 
 def test_the_data_directory_is_made_for_its_owner_and_tightened_when_it_was_loose(tmp_path: Path) -> None:

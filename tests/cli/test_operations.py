@@ -45,16 +45,16 @@ async def _use(hub: Hub) -> Done:
         assert actor is not None
 
         async def order(name: str) -> OrderBundle:
-            return await hub.ordering.open(actor, NewOrder(identifiers=(Identifier("dns", name),)))
+            return await hub.orders.open(actor, NewOrder(identifiers=(Identifier("dns", name),)))
 
         valid = await order("www.corp.test")
         csr, _ = make_csr(["www.corp.test"])
-        await hub.ordering.finalize(actor, valid.order.id, csr)
+        await hub.orders.finalize(actor, valid.order.id, csr)
         with hub.order_events.subscribe(valid.order.id) as news:
             async with asyncio.timeout(20):
-                while (found := await hub.ordering.order(actor, valid.order.id)).order.status is not OrderStatus.VALID:
+                while (found := await hub.orders.order(actor, valid.order.id)).order.status is not OrderStatus.VALID:
                     await news.wait(found.order.version, 1)
-        certificate = (await hub.ordering.order(actor, valid.order.id)).order.certificate_id
+        certificate = (await hub.orders.order(actor, valid.order.id)).order.certificate_id
         waiting = await order("later.corp.test")
         await hub.admin.authorities.add(
             NewAuthority(
@@ -74,7 +74,7 @@ async def _use(hub: Hub) -> Done:
         stuck = await order("stuck.corp.test")
         with hub.order_events.subscribe(stuck.order.id) as news:
             async with asyncio.timeout(20):
-                while (found := await hub.ordering.order(actor, stuck.order.id)).order.attempts == 0:
+                while (found := await hub.orders.order(actor, stuck.order.id)).order.attempts == 0:
                     await news.wait(found.order.version, 1)
     return Done(account_id, valid.order.id, str(certificate), waiting.order.id, stuck.order.id)
 

@@ -122,4 +122,4 @@ async def _order() -> str:
         actor = await hub.store.accounts.actor(account.id)
         assert actor is not None
         asked = NewOrder(identifiers=(Identifier("dns", "a.test"),), profile="internal")
-        return (await hub.ordering.open(actor, asked)).order.id
+        return (await hub.orders.open(actor, asked)).order.id

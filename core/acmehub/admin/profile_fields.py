@@ -72,7 +72,7 @@ class ProfileFields:
             raise Invalid("authority", str(error)) from None
 
     def _refuse_lifetime(self, days: int, name: str, plugin: str, settings: PluginSettings) -> None:
-        flaw = lifetime_flaw(days, self._plugin_objects.drafted(plugin, settings))
+        flaw = lifetime_flaw(days, self._plugin_objects.probe(plugin, settings))
         if flaw is not None:
             raise Invalid("lifetime_days", f"authority {name!r} ({plugin}) {flaw}")
 

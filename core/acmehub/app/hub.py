@@ -17,12 +17,13 @@ from acmehub.acme.accounts.service import AccountService
 from acmehub.acme.orders.learning import LearningService
 from acmehub.acme.orders.new_order import NewOrders
 from acmehub.acme.orders.order_reuse import OrderReuse
+from acmehub.acme.orders.revocation import ClientRevocations
 from acmehub.acme.orders.service import OrderService
 from acmehub.admin.services import build_admin
 from acmehub.app.bootstrap import found, open_vault, prepare_data_dir
 from acmehub.config import Config
 from acmehub.dns01 import Solver
-from acmehub.issuance import IssuanceWorker
+from acmehub.issuance import Dispatcher, IssuanceWorker
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.plugins import Notifier, PluginContext, Registration
 from acmehub.ports.settings import SettingsError, read_settings
@@ -42,7 +43,7 @@ USER_AGENT = f"acmehub/{__version__}"
 
 
 class Hub:
-    """All parts of one process. `stopping` is set when it is to end: long polls end then."""
+    """All parts of one process. `stopping` is set when it ends: long polls are answered then."""
 
     def __init__(
         self, config: Config, clock: Clock, crash_points: CrashPoints, vault: Vault, registry: Registry, store: Store
@@ -54,8 +55,8 @@ class Hub:
         self.registry = registry
         self.store = store
         self.notifications = Notifications(_notifiers(config, registry, clock))
-        if config.notifier:  # without one, finished orders need not be told of
-            registry.add("newsroom", self.notifications)
+        if config.notifier:  # without one nothing listens, and finished orders are not announced
+            registry.add("notifications", self.notifications)
         self.stopping = asyncio.Event()
         self.order_events = OrderEvents()
         self.snapshots = Snapshots(store)
@@ -72,32 +73,13 @@ class Hub:
             worker=config.worker,
             verify=config.verify,
         )
+        self.dispatcher = Dispatcher()
         self.accounts = AccountService(store, self.snapshots, vault, registry, clock)
         self.learning = LearningService(store, clock)
-        self.lifetimes = Lifetimes(
-            order=timedelta(days=config.acme.order_days),
-            issuance_timeout=timedelta(hours=config.worker.issuance_timeout_hours),
-            remember=timedelta(days=config.verify.remember_days),
-        )
-        self.order_reuse = OrderReuse(
-            store,
-            self.snapshots,
-            join=config.acme.join_orders,
-            same_csr=timedelta(seconds=config.acme.same_csr_seconds),
-        )
-        self.new_orders = NewOrders(
-            store,
-            self.snapshots,
-            registry,
-            self.plugin_objects,
-            clock,
-            self.lifetimes,
-            self.order_reuse,
-            self.learning,
-        )
-        self.ordering = self._order_service(self.worker)
-        held_days = max(config.acme.order_days, config.verify.remember_days)
-        self.revocation = RevocationService(store, self.plugin_objects, clock, timedelta(days=held_days))
+        self.orders = self._order_service()
+        self.revocation = RevocationService(store, self.plugin_objects, clock)
+        last_days = max(config.acme.order_days, config.verify.remember_days)
+        self.client_revocations = ClientRevocations(store, self.revocation, clock, timedelta(days=last_days))
         self.admin = build_admin(
             store,
             vault,
@@ -109,12 +91,43 @@ class Hub:
             revocation=self.revocation,
         )
 
+    def _order_service(self) -> OrderService:
+        acme = self.config.acme
+        lifetimes = Lifetimes(
+            order=timedelta(days=acme.order_days),
+            issuance_timeout=timedelta(hours=self.config.worker.issuance_timeout_hours),
+            remember=timedelta(days=self.config.verify.remember_days),
+        )
+        order_reuse = OrderReuse(
+            self.store, self.snapshots, join=acme.join_orders, same_csr=timedelta(seconds=acme.same_csr_seconds)
+        )
+        new_orders = NewOrders(
+            self.store,
+            self.snapshots,
+            self.registry,
+            self.plugin_objects,
+            self.clock,
+            lifetimes,
+            order_reuse,
+            self.learning,
+        )
+        return OrderService(
+            self.store,
+            self.snapshots,
+            self.registry,
+            self.dispatcher,
+            self.clock,
+            lifetimes,
+            order_reuse,
+            new_orders,
+        )
+
     @asynccontextmanager
     async def running(self, *, serve: bool = False, worker: bool = False, migrate: bool = True) -> AsyncIterator[None]:
         """Open the storage (brought up to date first, unless told not to) and, with `worker`, fulfil orders.
 
-        `serve` claims the right to answer ACME requests, see `Store.open`. On leaving, the worker finishes what is
-        under way, then the storage is closed. Raises `StoreUnavailable`; whatever ends the worker comes through.
+        `serve` claims the right to answer ACME requests (`Store.open`). On leaving, the worker finishes what is under
+        way, then the storage is closed. Raises `StoreUnavailable`, and what ended the worker.
         """
         if migrate:
             await self.store.migrate()
@@ -137,9 +150,9 @@ class Hub:
             await self.store.close()
 
     async def load_named_plugins(self) -> Sequence[str]:
-        """Load the plugins that stored resources name; a line for each that cannot be (ADR 3).
+        """Load the plugins that stored resources name; a line for each that cannot be loaded (ADR 3).
 
-        What needs such a plugin fails when it is used; everything else goes on.
+        A resource whose plugin is missing fails when it is used; everything else works.
         """
         complaints = []
         for noun, offers, rows in (
@@ -154,37 +167,27 @@ class Hub:
         return complaints
 
     def stop(self) -> None:
-        """End all long polls."""
+        """End every long poll."""
         self.stopping.set()
         self.order_events.publish("", 0)
 
     @asynccontextmanager
     async def _work(self, worker: bool) -> AsyncIterator[None]:
-        self.ordering = self._order_service(self.worker if worker else None)
         if not worker:
             yield
             return
+        self.dispatcher.turn_on(self.worker)
         try:
             async with asyncio.TaskGroup() as group:
-                task = group.create_task(self.worker.run(), name="fulfilment")
+                task = group.create_task(self.worker.run(), name="issuance")
                 yield
                 task.cancel()
         except BaseExceptionGroup as failures:
-            if len(failures.exceptions) == 1:  # one thing went wrong: that is what the caller is to see
+            if len(failures.exceptions) == 1:  # one thing went wrong: the caller gets that
                 raise failures.exceptions[0] from None
             raise
-
-    def _order_service(self, worker: IssuanceWorker | None) -> OrderService:
-        return OrderService(
-            self.store,
-            self.snapshots,
-            self.registry,
-            worker,
-            self.clock,
-            self.lifetimes,
-            self.order_reuse,
-            self.new_orders,
-        )
+        finally:
+            self.dispatcher.turn_off()
 
 
 def build_hub(
@@ -232,7 +235,7 @@ def _made(registration: Registration, raw: dict[str, Any], place: str, config: C
 
 
 def plugin_context(config: Config, clock: Clock) -> PluginContext:
-    """What this hub lends to plugins."""
+    """What plugins get of this hub."""
     return PluginContext(user_agent=USER_AGENT, data_dir=config.data_dir, clock=clock)
 
 

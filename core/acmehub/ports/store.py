@@ -185,7 +185,7 @@ class Orders(Protocol):
         """The account's newest valid order since then that was finalized with these very bytes."""
         ...
 
-    async def held(
+    async def valid_authorizations(
         self, account_id: str, names: Sequence[str], since: datetime
     ) -> Sequence[tuple[Authorization, AuthorizationMode]]:
         """The account's valid authorizations for these names (canonical, without a wildcard label) of orders opened

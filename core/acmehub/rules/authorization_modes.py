@@ -1,6 +1,6 @@
-"""What each ACME client can live with: the authorization mode that suits it and how long its answers may be held.
+"""Known ACME clients: the authorization mode that suits each, and how long one answer to it may take.
 
-docs/client-rules.md sections 4.3 (rules 30, 31) and 4.4 as a table; a client that is in none gets the defaults.
+docs/client-rules.md sections 4.3 (rules 30, 31) and 4.4 as a table; a client that is not in it gets the defaults.
 """
 
 import msgspec
@@ -21,8 +21,8 @@ SET_BY = "set by"
 
 
 class ClientTimeout(msgspec.Struct, frozen=True):
-    """How a client waits: `hold` is the longest (seconds) that one answer to it may be held, `retry_after` says
-    whether it understands that header on an unfinished object."""
+    """How a client waits: `hold` is the longest (seconds) that one answer to it may take, `retry_after` whether it
+    understands that header on an unfinished object."""
 
     hold: float
     retry_after: bool = True
@@ -39,8 +39,8 @@ class ClientTimeout(msgspec.Struct, frozen=True):
 class Client(msgspec.Struct, frozen=True):
     """A client known by a part of its User-Agent.
 
-    `why` says to people what its mode follows from. Where `accepts` is false, `auto` never learns mode `accept` for
-    it: it looks for its own proof before it answers, or it waits longer for a certificate than for a challenge.
+    `why` explains its mode to operators. Where `accepts` is false, `auto` never learns mode `accept` for it: it looks
+    for its own proof before it answers, or it waits longer for a certificate than for a challenge.
     """
 
     marker: str
@@ -51,8 +51,8 @@ class Client(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-class Settled(msgspec.Struct, frozen=True):
-    """The mode that orders of an account get, and the reason, for people."""
+class ExplainedMode(msgspec.Struct, frozen=True):
+    """The mode that orders of an account get, and the reason, for operators."""
 
     mode: AuthorizationMode
     why: str
@@ -97,7 +97,7 @@ def family_of(user_agent: str) -> str:
     return client.marker if client is not None else user_agent.partition("/")[0].strip()
 
 
-def settle_mode(
+def resolve_mode(
     asked: AuthorizationMode, user_agent: str, *, signing: bool, learned: AuthorizationMode | None = None
 ) -> AuthorizationMode:
     """The mode of a new order: what the token says; for `auto`, what was `learned` of the account, else what suits
@@ -115,24 +115,24 @@ def settle_mode(
     return AuthorizationMode.PREAPPROVED if client is None else client.mode
 
 
-def explain_mode(asked: AuthorizationMode, account: Account) -> Settled:
+def explain_mode(asked: AuthorizationMode, account: Account) -> ExplainedMode:
     """The mode that an account's orders get at an authority that relays, and why; `asked` is its token's."""
-    mode = settle_mode(asked, account.user_agent, signing=False, learned=account.learned)
+    mode = resolve_mode(asked, account.user_agent, signing=False, learned=account.learned)
     if asked is not AuthorizationMode.AUTO:
-        return Settled(mode, "its token says so")
+        return ExplainedMode(mode, "its token says so")
     if account.learned is not None:
-        return Settled(mode, f"learned: {account.learned_why}")
+        return ExplainedMode(mode, f"learned: {account.learned_why}")
     client = client_of(account.user_agent)
     if client is None:
-        return Settled(mode, "nothing special is known of this client")
-    return Settled(mode, f"known client ({client.marker.rstrip('/')}): {client.why}")
+        return ExplainedMode(mode, "nothing special is known of this client")
+    return ExplainedMode(mode, f"known client ({client.marker.rstrip('/')}): {client.why}")
 
 
 def client_timeout(user_agent: str, configured: float) -> ClientTimeout:
-    """How long (seconds) answers to this client are held.
+    """How long (seconds) a long poll of this client may take.
 
-    `configured` is `[acme] hold`: below the default it is a limit for every client (a proxy in front gives up early);
-    otherwise a known client keeps its own figure.
+    `configured` is `[acme] hold`: below the default it limits every client (a proxy in front gives up early); otherwise
+    a known client keeps its own figure.
     """
     client = client_of(user_agent)
     if client is None:
@@ -142,7 +142,7 @@ def client_timeout(user_agent: str, configured: float) -> ClientTimeout:
 
 
 def waits_for_upstream(order: Order, asked: AuthorizationMode) -> bool:
-    """Whether it helps this order's client to be answered only when the upstream has validated.
+    """Whether this order's client is served best by an answer after the upstream has validated.
 
     docs/client-rules.md sections 4.3, 4.4.
 

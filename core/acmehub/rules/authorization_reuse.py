@@ -51,7 +51,7 @@ def with_earlier_proofs(
 
 
 def names_of(bundle: OrderBundle) -> tuple[str, ...]:
-    """The names to ask the store for, as `Orders.held` takes them."""
+    """The names to ask the store for, as `Orders.valid_authorizations` takes them."""
     return tuple(dict.fromkeys(canonical(item.identifier.value) for item in bundle.authorizations))
 
 

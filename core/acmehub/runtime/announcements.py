@@ -1,4 +1,4 @@
-"""The news that an order is finished, for plugins (hook `order_finished`)."""
+"""Tells plugins that an order is finished (hook `order_finished`)."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from acmehub.runtime.plugins import Registry
 
 
 async def announce(store: Store, registry: Registry, order: Order, now: datetime) -> None:
-    """Tell plugins that an order is finished; costs nothing while none of them listens."""
+    """Call the hook; reads nothing while no plugin has it."""
     if not registry.hook.order_finished.get_hookimpls():
         return
     principal = await store.principals.get(order.principal_id)

@@ -1,4 +1,4 @@
-"""What an account leaves behind when it is deactivated, by its client or by an operator (RFC 8555 section 7.3.6)."""
+"""Cancels the open orders of an account that its client or an operator deactivates (RFC 8555 section 7.3.6)."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ _AT_ONCE = 100
 
 
 async def cancel_open_orders(store: Store, account_id: str, now: datetime) -> None:
-    """End the orders that nobody will finalize; those in issuance come to their end, as do certificates."""
+    """Fail the account's pending and ready orders; orders in issuance go on, and certificates stay valid."""
     reason = Problem(ProblemType.UNAUTHORIZED, "the account was deactivated").document()
 
     def rule(bundle: OrderBundle) -> Change:

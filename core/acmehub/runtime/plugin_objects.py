@@ -25,13 +25,16 @@ from acmehub.ports.dns import DnsProvider
 from acmehub.ports.plugins import Closes, PluginContext
 from acmehub.ports.settings import PluginSettings, SettingsError, dump_settings, read_settings
 from acmehub.ports.store import Conflict, Missing, Store
-from acmehub.runtime.plugins import Offers, Registry
+from acmehub.runtime.plugins import Offers, PluginError, Registry
 from acmehub.runtime.snapshot import Snapshot, Snapshots
-from acmehub.runtime.vault import Vault
+from acmehub.runtime.vault import Vault, VaultError
 
 AUTHORITY_SETTINGS = "authority.settings"
 AUTHORITY_ACCOUNT_KEY = "authority.account_key"
 MANAGED_CHALLENGE_SETTINGS = "managed_challenge.settings"
+
+UNUSABLE = (Missing, PluginError, SettingsError, VaultError)
+"""What `PluginObjects` raises for a row that no object can be made of; their texts are for operators."""
 
 
 class AuthorityObject(msgspec.Struct, frozen=True):
@@ -50,8 +53,8 @@ class ProviderObject(msgspec.Struct, frozen=True):
 
 
 class PluginObjects:
-    """The objects in use; one per hub. Every verb raises `Missing` for an unknown row, and `PluginError`,
-    `SettingsError` or `VaultError` for one that cannot be brought to life."""
+    """The objects in use; one per hub. Every verb raises one of `UNUSABLE` for a row that is unknown, or that no object
+    can be made of."""
 
     def __init__(
         self, store: Store, snapshots: Snapshots, registry: Registry, vault: Vault, context: PluginContext
@@ -63,7 +66,7 @@ class PluginObjects:
         self._context = context
         self._authorities: dict[str, AuthorityObject] = {}
         self._providers: dict[str, ProviderObject] = {}
-        self._closes: list[Closes] = []  # also those that were replaced, as an exchange of theirs may be under way
+        self._closes: list[Closes] = []  # also objects that were replaced: an exchange of theirs may be under way
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def authority(self, authority_id: str, snapshot: Snapshot | None = None) -> AuthorityObject:
@@ -76,7 +79,7 @@ class PluginObjects:
         if kept is not None and kept.row.version == row.version:
             return kept
         async with self._locks[authority_id]:
-            return await self._revive(await self._authority_row(authority_id))
+            return await self._build(await self._authority_row(authority_id))
 
     async def provider(self, managed_challenge_id: str) -> ProviderObject:
         """The DNS provider of a managed challenge as it is stored now."""
@@ -94,8 +97,8 @@ class PluginObjects:
         self._providers[row.id] = instance
         return instance
 
-    def drafted(self, plugin: str, settings: PluginSettings) -> object:
-        """What a kind of authority makes of settings that need not be stored: to be asked what it can do, not used."""
+    def probe(self, plugin: str, settings: PluginSettings) -> object:
+        """An authority of settings that need not be stored: it answers what it can do, and issues nothing."""
         made = self._registry.authorities[plugin].factory(settings, self._context)
         if isinstance(made, Closes):
             self._closes.append(made)
@@ -111,16 +114,16 @@ class PluginObjects:
         if instance.row.account_url:
             return self._account_of(instance.row)
         async with self._locks[authority_id]:
-            instance = await self._revive(await self._authority_row(authority_id))
+            instance = await self._build(await self._authority_row(authority_id))
             while not instance.row.account_url:
                 instance = await self._register(instance)
             return self._account_of(instance.row)
 
     async def forget_account(self, authority_id: str, account_url: str) -> None:
-        """The CA does not know the account any more: the next `account` registers anew.
+        """The CA does not know the account any more: the next `account` registers again.
 
         Nothing happens when another account is stored meanwhile. The key stays: a CA that has lost the account takes
-        it again, and only one that refuses it makes `account` take a new one.
+        it again, and only if the CA refuses it does `account` make a new one.
         """
         await self._change(
             await self._authority_row(authority_id),
@@ -128,7 +131,7 @@ class PluginObjects:
         )
 
     async def close(self) -> None:
-        """Have every object let go of what it holds; no verb is to be called after that."""
+        """Close every object; no verb may be called after that."""
         closes, self._closes = self._closes, []
         for made in closes:
             await made.aclose()
@@ -140,8 +143,8 @@ class PluginObjects:
             raise Missing(f"there is no authority {authority_id}")
         return row
 
-    async def _revive(self, row: Authority) -> AuthorityObject:
-        """An instance of `row`, with completed settings; called with the authority's lock."""
+    async def _build(self, row: Authority) -> AuthorityObject:
+        """The object of `row`, with completed settings; called with the authority's lock."""
         kept = self._authorities.get(row.id)
         if kept is not None and kept.row.sealed_settings == row.sealed_settings and kept.row.plugin == row.plugin:
             instance = replace(kept, row=row)  # only its account or its name has changed
@@ -187,7 +190,7 @@ class PluginObjects:
                 else now
             ),
         )
-        return await self._revive(row)
+        return await self._build(row)
 
     async def _store_new_key(self, authority: RelayAuthority, row: Authority, *, instead_of: bytes) -> Authority:
         key = self._vault.seal(AUTHORITY_ACCOUNT_KEY, row.id, authority.new_account_key())
@@ -199,7 +202,7 @@ class PluginObjects:
         )
 
     async def _change(self, row: Authority, rule: Callable[[Authority], Authority]) -> Authority:
-        """Write what `rule` makes of the row, again on what another process has written meanwhile."""
+        """Write what `rule` makes of the row; after a conflict, of the row that another process has written."""
         while True:
             changed = rule(row)
             if changed is row:

@@ -206,10 +206,10 @@ class SqlOrders:
         """See `Orders.same_csr`."""
         return await self._driver.read(self._lists.same_csr, account_id, csr, since)
 
-    async def held(
+    async def valid_authorizations(
         self, account_id: str, names: Sequence[str], since: datetime
     ) -> Sequence[tuple[Authorization, AuthorizationMode]]:
-        """See `Orders.held`."""
+        """See `Orders.valid_authorizations`."""
         return await self._driver.read(self._lists.held, account_id, frozenset(names), since)
 
     async def of_account(self, account_id: str, *, after: str = "", limit: int = 100) -> Sequence[str]:

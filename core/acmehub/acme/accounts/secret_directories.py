@@ -2,8 +2,8 @@
 
 docs/client-rules.md rule 27.
 
-Whoever knows the key may bind accounts with its token, so it is a secret like an HMAC key: looked up by its hash,
-sealed in the storage, in no log, problem or URL but those of its own directory (docs/adr/0009-secret-directories.md).
+The key is enough to bind accounts with its token, so it is a secret like an HMAC key: looked up by its hash, sealed in
+the storage, in no log, problem or URL but those of its own directory (docs/adr/0009-secret-directories.md).
 """
 
 from acmehub.models import Token
@@ -20,7 +20,7 @@ class SecretDirectories:
     async def token(self, key: str) -> Token | None:
         """The token whose directory has this key; None when there is none.
 
-        It may be expired, used up or revoked: its clients are told so where they ask for something.
+        It may be expired, used up or revoked: newAccount refuses it then, and says why.
         """
         if len(key) != KEY_LENGTH or not key.isascii():
             return None

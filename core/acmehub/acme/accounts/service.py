@@ -1,4 +1,4 @@
-"""ACME accounts: bound by an API token shown as EAB, updated, deactivated (RFC 8555 section 7.3)."""
+"""ACME accounts: bound by the EAB of an API token, updated, deactivated (RFC 8555 section 7.3)."""
 
 import logging
 from collections.abc import Callable
@@ -59,10 +59,9 @@ class AccountService:
     ) -> Registered:
         """The account of the key `jwk` (canonical JSON): the one that there is, else a new one.
 
-        A key that has an account needs no binding again (docs/client-rules.md rule 11). `terms_of_service` is what must
-        be agreed
-        to, when not empty; `address` the client's; `directory` the token whose secret directory URL was used: it needs
-        no binding. Every refusal is a Problem.
+        A key that has an account needs no binding again (docs/client-rules.md rule 11). The client must agree to
+        `terms_of_service` (a URL; empty: to nothing). `address` is the client's, `directory` the token whose secret
+        directory URL was used: it needs no binding. Every refusal is a Problem.
         """
         existing = await self._store.accounts.by_thumbprint(thumbprint)
         if existing is not None:
@@ -133,7 +132,7 @@ class AccountService:
     async def rekey(self, actor: Actor, new: NewKey, url_of: Callable[[str], str]) -> Account:
         """Give the account another key (RFC 8555 section 7.3.5): the old one is refused from the next request on.
 
-        Nothing else of the account changes, and what is under way for it goes on. `url_of` makes an account's URL.
+        Nothing else of the account changes, and its orders go on. `url_of` makes an account's URL.
         Raises a Problem with status 409 and that URL where another account has the key.
         """
         account = actor.account
@@ -152,12 +151,12 @@ class AccountService:
                 if account.jwk != actor.account.jwk:
                     raise Problem(ProblemType.UNAUTHORIZED, "the account has got another key meanwhile") from None
             else:
-                words = f"account {stored.id} from key {actor.account.thumbprint} to {stored.thumbprint}"
-                await self._audit("account.rekeyed", actor.token, words)
+                detail = f"account {stored.id} from key {actor.account.thumbprint} to {stored.thumbprint}"
+                await self._audit("account.rekeyed", actor.token, detail)
                 return stored
 
     async def _existing(self, account: Account) -> Registered:
-        """An account that is there, if it may still be used."""
+        """The account that the key has already, if it may still be used."""
         return Registered(await self._active(account.id), created=False)
 
     async def _bound_by(self, asked: NewAccount, jwk: bytes, new_account_url: str, directory: Token | None) -> Token:

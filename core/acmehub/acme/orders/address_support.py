@@ -14,7 +14,7 @@ def require_address_support(identifiers: Sequence[Identifier], authority: Author
     addresses = [item for item in identifiers if item.type == "ip"]
     if not addresses or issues_for_addresses(authority.object):
         return
-    words = "the certificate authority of this order does not issue for IP addresses"
+    message = "the certificate authority of this order does not issue for IP addresses"
     kind = ProblemType.UNSUPPORTED_IDENTIFIER
-    parts = [subproblem(kind, f"{shown(item.value)}: {words}", item) for item in addresses]
-    raise gathered(words, parts)
+    parts = [subproblem(kind, f"{shown(item.value)}: {message}", item) for item in addresses]
+    raise gathered(message, parts)

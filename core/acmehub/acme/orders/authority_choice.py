@@ -8,12 +8,10 @@ from acmehub.acme.orders.profiles import named_profile
 from acmehub.models import Profile
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.plugins import OrderRequest, Selection
-from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Missing
-from acmehub.runtime.plugin_objects import AuthorityObject, PluginObjects
-from acmehub.runtime.plugins import PluginError, Registry
+from acmehub.runtime.plugin_objects import UNUSABLE, AuthorityObject, PluginObjects
+from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshot
-from acmehub.runtime.vault import VaultError
 
 _RETRY_AFTER = 60
 _log = logging.getLogger(__name__)
@@ -55,7 +53,7 @@ async def chosen_authority(plugin_objects: PluginObjects, snapshot: Snapshot, se
         found = await plugin_objects.authority(selection.authority_id, snapshot)
         if not found.row.enabled:
             raise Missing(f"authority {found.row.name!r} is disabled")
-    except (Missing, PluginError, SettingsError, VaultError) as error:
+    except UNUSABLE as error:
         _log.error("an order cannot be taken: its authority is not usable", extra={"reason": str(error)})
         raise Problem(
             ProblemType.SERVER_INTERNAL,

@@ -15,11 +15,11 @@ async def reuse_authorizations(
 ) -> tuple[OrderBundle, tuple[Event, ...]]:
     """A new order with what its account has proven before already valid, and a line of its timeline for each.
 
-    Reads the store only in mode `verify` and where proofs are remembered.
+    Reads the store only in mode `verify` and where proofs are reused (`[verify] remember_days`).
     """
     if bundle.order.mode is not AuthorizationMode.VERIFY or not lifetimes.remember:
         return bundle, ()
-    earlier = await store.orders.held(bundle.order.account_id, names_of(bundle), _since(lifetimes, now))
+    earlier = await store.orders.valid_authorizations(bundle.order.account_id, names_of(bundle), _since(lifetimes, now))
     return with_earlier_proofs(bundle, earlier, lifetimes.remember, now)
 
 
@@ -34,7 +34,7 @@ async def deactivate_reusable(
     if not lifetimes.remember:
         return
     name = canonical(given_up.identifier.value)
-    for item, mode in await store.orders.held(given_up.account_id, (name,), _since(lifetimes, now)):
+    for item, mode in await store.orders.valid_authorizations(given_up.account_id, (name,), _since(lifetimes, now)):
         if mode is AuthorizationMode.VERIFY and item.identifier.type == given_up.identifier.type:
             await deactivate(item)
 

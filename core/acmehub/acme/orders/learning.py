@@ -27,14 +27,14 @@ from acmehub.models import (
 from acmehub.models.identifiers import Identifier, name_set
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Store, StoreUnavailable
-from acmehub.rules.authorization_modes import SET_BY, client_of, family_of, settle_mode
+from acmehub.rules.authorization_modes import SET_BY, client_of, family_of, resolve_mode
 from acmehub.rules.orders import TIME_TO_ANSWER
 
 SLOW = timedelta(seconds=25)
 """From finalize to the certificate: longer than some clients wait."""
 
 NOTED_FROM = timedelta(seconds=20)
-"""From newOrder to the certificate: only then is its download noted, so that quick orders pay nothing for it."""
+"""From newOrder to the certificate: a quicker order's download is not noted, so that it pays nothing for this."""
 
 DOWNLOADED = EventKind.CERTIFICATE_DOWNLOADED
 
@@ -55,7 +55,7 @@ class Lesson(msgspec.Struct, frozen=True):
 
 
 class LearningService:
-    """What `auto` makes of each account."""
+    """Learns, and stores, the mode that suits the client of each account in mode `auto`."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -75,7 +75,7 @@ class LearningService:
         if user_agent and family_of(user_agent) != family_of(account.user_agent):  # another client: nothing is known
             return Lesson(account=replace(account, user_agent=user_agent[:256], learned=None, learned_why=""))
         previous = await self._store.orders.previous(account.id, name_set(tuple(identifiers)))
-        current = settle_mode(AuthorizationMode.AUTO, user_agent, signing=False, learned=account.learned)
+        current = resolve_mode(AuthorizationMode.AUTO, user_agent, signing=False, learned=account.learned)
         if previous is None or previous.mode is not current or account.learned_why.startswith(SET_BY):
             return Lesson(account.learned)
         lesson = await self._learn(account, previous, user_agent)
@@ -101,7 +101,7 @@ class LearningService:
         return True
 
     async def downloaded(self, certificate: Certificate) -> None:
-        """The account fetches its certificate: noted once, and only where it was slow in coming."""
+        """Note that the account fetches its certificate: once, and only if the certificate was slow in coming."""
         if certificate.created - made_at(certificate.order_id) < NOTED_FROM:
             return
         try:

@@ -22,7 +22,7 @@ from acmehub.models.wire import NewOrder
 from acmehub.ports.clock import Clock
 from acmehub.ports.plugins import OrderRequest, Selection
 from acmehub.ports.store import Store
-from acmehub.rules.authorization_modes import settle_mode
+from acmehub.rules.authorization_modes import resolve_mode
 from acmehub.rules.names import check_identifiers
 from acmehub.rules.orders import Lifetimes, OrderBundle, open_order
 from acmehub.rules.scopes import MatchIndex, decide
@@ -174,6 +174,6 @@ class NewOrders:
         return bundle
 
     def _mode(self, asked: Asked, authority: AuthorityObject, lesson: Lesson) -> AuthorizationMode:
-        return settle_mode(
+        return resolve_mode(
             asked.actor.token.authorization, asked.user_agent, signing=authority.signing, learned=lesson.mode
         )

@@ -1,4 +1,4 @@
-"""Profiles as clients see them (draft-ietf-acme-profiles): advertised, chosen in newOrder, held to at finalize."""
+"""Profiles as clients see them (draft-ietf-acme-profiles): advertised, named in newOrder, enforced at finalize."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta

@@ -1,6 +1,6 @@
 """What a client may do with orders and their authorizations, from newOrder to the certificate (RFC 8555 section 7.4).
 
-Every verb takes the `Actor` who asks. An object that is not there and one of another account are answered alike.
+Every verb takes the `Actor` of the request. An unknown object and one of another account get the same answer.
 """
 
 from collections.abc import Callable
@@ -36,11 +36,11 @@ from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshots
 
 
-class Fulfiller(Protocol):
-    """The part of fulfilment in this process that goes on with an order at once."""
+class Dispatcher(Protocol):
+    """Hands orders over to the worker of this process, where there is one."""
 
-    def lease(self) -> Lease:
-        """A lease for an order that is to be claimed in the write that makes it due."""
+    def lease(self) -> Lease | None:
+        """A lease for an order that is claimed in the write that makes it due; None while no worker runs here."""
         ...
 
     def adopt(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
@@ -49,14 +49,14 @@ class Fulfiller(Protocol):
 
 
 class OrderService:
-    """Orders as clients see them; `fulfilment` is None in a process that does not work on orders itself."""
+    """Orders as clients see them."""
 
     def __init__(
         self,
         store: Store,
         snapshots: Snapshots,
         registry: Registry,
-        worker: Fulfiller | None,
+        dispatcher: Dispatcher,
         clock: Clock,
         lifetimes: Lifetimes,
         order_reuse: OrderReuse,
@@ -65,7 +65,7 @@ class OrderService:
         self._store = store
         self._snapshots = snapshots
         self._registry = registry
-        self._worker = worker
+        self._dispatcher = dispatcher
         self._clock = clock
         self._lifetimes = lifetimes
         self._order_reuse = order_reuse
@@ -94,7 +94,7 @@ class OrderService:
         return bundle
 
     async def client_order(self, actor: Actor, order_id: str) -> OrderBundle:
-        """An order of the actor's that it may see as one: not the hidden one of a pre-authorization."""
+        """An order of the actor's, unless it is the hidden one of a pre-authorization."""
         bundle = await self.order(actor, order_id)
         if bundle.order.preauthorization:
             raise not_found()
@@ -117,8 +117,8 @@ class OrderService:
     async def finalize(self, actor: Actor, order_id: str, csr: bytes) -> OrderBundle:
         """Take the client's CSR (DER); the same one again changes nothing (docs/client-rules.md rules 4, 5).
 
-        Where the order only waited for it, this process claims the order in the same write and goes on at once. A CSR
-        that the account got a certificate for lately gets that one again.
+        If the order only waited for its CSR, this process claims the order in the same write and goes on at once. A
+        CSR that the account got a certificate for lately gets that certificate again.
         """
         before = (await self.client_order(actor, order_id)).order
         checked = check_csr(csr, before.identifiers, actor.account.jwk)
@@ -129,10 +129,10 @@ class OrderService:
         earlier = await self._order_reuse.certificate_for(before, csr, now)
         if earlier is not None:
             return await self._reuse_certificate(before, csr, earlier, now)
-        lease = self._worker.lease() if self._worker is not None else None
+        lease = self._dispatcher.lease()
         bundle = await self._apply(order_id, lambda stored: finalize_rule(stored, csr, now, lease))
-        if self._worker is not None and lease is not None and _claimed(before, bundle.order, lease):
-            self._worker.adopt(bundle, checked)
+        if lease is not None and _claimed(before, bundle.order, lease):
+            self._dispatcher.adopt(bundle, checked)
         return bundle
 
     async def _reuse_certificate(self, before: Order, csr: bytes, earlier: Certificate, now: datetime) -> OrderBundle:
@@ -142,7 +142,7 @@ class OrderService:
         return bundle
 
     async def answer(self, actor: Actor, authorization: Authorization, challenge: ChallengeType) -> OrderBundle:
-        """The client says that a challenge can be checked; fine in every state (docs/client-rules.md rule 5)."""
+        """The client responds to a challenge; allowed in every state (docs/client-rules.md rule 5)."""
         self._require_own(actor, authorization)
         now = self._clock.now()
         return await self._apply(

@@ -18,11 +18,11 @@ _UPDATE = msgspec.json.Decoder(AuthorizationUpdate)
 async def authorization(signed: Signed) -> Answer:
     """An order's first look is held like newOrder; a poll after a response until the authorization is settled."""
     context, actor = signed.request.context, signed.actor
-    item = await context.hub.ordering.authorization(actor, signed.request.parts["authorization_id"])
+    item = await context.hub.orders.authorization(actor, signed.request.parts["authorization_id"])
     if signed.payload and (status := signed.object(_UPDATE).status) is not None:
         if status != "deactivated":
             raise Problem(ProblemType.MALFORMED, "'status' of an authorization can only be set to 'deactivated'")
-        bundle = await context.hub.ordering.deactivate(actor, item)
+        bundle = await context.hub.orders.deactivate(actor, item)
         return _answer(signed, part(bundle, item.id), bundle.order.mode)
     first_read = context.long_polls.is_first_read(item.order_id)
     if item.status is AuthorizationStatus.VALID and item.answered is None and not first_read:
@@ -40,7 +40,7 @@ async def _held(signed: Signed, item: Authorization, *, first_read: bool) -> Ord
         return not waits_for_us(part(bundle, item.id))
 
     async def read() -> OrderBundle:
-        return await context.hub.ordering.order(actor, item.order_id)
+        return await context.hub.orders.order(actor, item.order_id)
 
     return await context.long_polls.until(
         done,

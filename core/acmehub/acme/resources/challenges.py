@@ -19,14 +19,14 @@ async def challenge(signed: Signed) -> Answer:
     kind = _kind(parts["type"])
     signed.nothing()  # members of a response mean nothing (section 7.5.1)
     responds = bool(signed.payload)
-    item = await context.hub.ordering.authorization(actor, parts["authorization_id"])
+    item = await context.hub.orders.authorization(actor, parts["authorization_id"])
 
     async def read() -> OrderBundle:
-        return await context.hub.ordering.order(actor, item.order_id)
+        return await context.hub.orders.order(actor, item.order_id)
 
     bundle = await context.long_polls.until(
         lambda now: not waits_for_us(part(now, item.id)),
-        await context.hub.ordering.answer(actor, item, kind) if responds else await read(),
+        await context.hub.orders.answer(actor, item, kind) if responds else await read(),
         read,
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,

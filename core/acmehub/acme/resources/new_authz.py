@@ -18,7 +18,7 @@ async def new_authorization(signed: Signed) -> Answer:
     identifier = signed.object(_NEW_AUTHZ).identifier
     check_preauthorized(identifier)
     asked = NewOrder(identifiers=(identifier,))
-    bundle = await context.hub.ordering.open(signed.actor, asked, signed.user_agent, preauthorization=True)
+    bundle = await context.hub.orders.open(signed.actor, asked, signed.user_agent, preauthorization=True)
     item = bundle.authorizations[0]
     return json_answer(
         authorization_object(item, bundle.order.mode, context.urls),

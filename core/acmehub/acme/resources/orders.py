@@ -27,7 +27,7 @@ async def new_order(signed: Signed) -> Answer:
     docs/client-rules.md rules 1, 30 and 4.4.
     """
     context, actor = signed.request.context, signed.actor
-    bundle = await context.hub.ordering.open(actor, signed.object(_NEW_ORDER), signed.user_agent)
+    bundle = await context.hub.orders.open(actor, signed.object(_NEW_ORDER), signed.user_agent)
     context.hub.crash_points.hit(CrashPoint.AFTER_NEW_ORDER_STORED)
     if waits_for_upstream(bundle.order, actor.token.authorization):
         bundle = await context.long_polls.until(
@@ -69,7 +69,7 @@ async def finalize(signed: Signed) -> Answer:
         raise Problem(ProblemType.BAD_CSR, "the CSR is not base64url of DER, without padding") from error
     bundle = await context.long_polls.until(
         _settled,
-        await context.hub.ordering.finalize(signed.actor, order_id, csr),
+        await context.hub.orders.finalize(signed.actor, order_id, csr),
         _reading(signed, order_id),
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
@@ -79,7 +79,7 @@ async def finalize(signed: Signed) -> Answer:
 
 
 def _reading(signed: Signed, order_id: str) -> Callable[[], Awaitable[OrderBundle]]:
-    return lambda: signed.request.context.hub.ordering.client_order(signed.actor, order_id)
+    return lambda: signed.request.context.hub.orders.client_order(signed.actor, order_id)
 
 
 def _settled(bundle: OrderBundle) -> bool:

@@ -12,9 +12,9 @@ _REVOKE = msgspec.json.Decoder(RevokeCert)
 @any_signed_post("/acme/revoke-cert")
 async def revoke_certificate(signed: Signed | KeySigned) -> Answer:
     """Signed by an account, or by the certificate's own key; 200 without a body once the authority has confirmed."""
-    revocation, asked = signed.request.context.hub.revocation, signed.object(_REVOKE)
+    revocations, asked = signed.request.context.hub.client_revocations, signed.object(_REVOKE)
     if isinstance(signed, Signed):
-        await revocation.by_account(signed.actor, asked)
+        await revocations.by_account(signed.actor, asked)
     else:
-        await revocation.by_key(signed.jwk, asked)
+        await revocations.by_key(signed.jwk, asked)
     return Answer()

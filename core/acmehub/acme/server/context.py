@@ -8,6 +8,7 @@ import msgspec
 
 from acmehub.acme.accounts.service import AccountService
 from acmehub.acme.orders.learning import LearningService
+from acmehub.acme.orders.revocation import ClientRevocations
 from acmehub.acme.orders.service import OrderService
 from acmehub.acme.server.client_address import Network
 from acmehub.acme.server.long_poll import LongPolls
@@ -23,7 +24,6 @@ from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.lru import Lru
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugins import Registry
-from acmehub.runtime.revocation import RevocationService
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 
@@ -31,8 +31,7 @@ _MOST_KEYS = 10_000
 
 
 class HubParts(Protocol):
-    """The parts of a hub that the front uses. `ordering` may be exchanged while the hub starts; `stopping` is set when
-    the process is to end."""
+    """The parts of a hub that the ACME server uses; `stopping` is set when the process ends."""
 
     config: Config
     clock: Clock
@@ -43,9 +42,9 @@ class HubParts(Protocol):
     order_events: OrderEvents
     crash_points: CrashPoints
     accounts: AccountService
-    ordering: OrderService
+    orders: OrderService
     learning: LearningService
-    revocation: RevocationService
+    client_revocations: ClientRevocations
     stopping: asyncio.Event
 
 

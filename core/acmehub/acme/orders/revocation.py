@@ -1,0 +1,122 @@
+"""revokeCert (RFC 8555 section 7.6): which client may revoke a certificate, and what it is answered."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from acmehub.models import Actor, Certificate
+from acmehub.models.identifiers import base_name, canonical, is_wildcard
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.models.wire import RevokeCert
+from acmehub.ports.authority import UpstreamError, UpstreamRateLimited, UpstreamRefused
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Store
+from acmehub.rules.chains import serial_text
+from acmehub.rules.csr import UNREADABLE
+from acmehub.rules.jws import decode_base64url, jwk_of
+from acmehub.runtime.plugin_objects import UNUSABLE
+from acmehub.runtime.revocation import RevocationService, leaf_of
+
+CLIENT_REASONS = (0, 1, 3, 4, 5, 9, 10)
+"""RFC 5280 section 5.3.1, without what only a CA may say of itself (2), what can be taken back (6, 8), and 7, which is
+not used."""
+
+CLIENT_SECONDS = 20.0  # clients give one answer 30 at least (docs/client-rules.md rule 30)
+RETRY_AFTER = 30
+
+_log = logging.getLogger(__name__)
+
+
+class ClientRevocations:
+    """Revocations that clients ask for; every refusal is a Problem. `authorizations_last` is how long, at most, an
+    authorization counts from the opening of its order."""
+
+    def __init__(
+        self, store: Store, revocation: RevocationService, clock: Clock, authorizations_last: timedelta
+    ) -> None:
+        self._store = store
+        self._revocation = revocation
+        self._clock = clock
+        self._authorizations_last = authorizations_last
+
+    async def by_account(self, actor: Actor, asked: RevokeCert) -> Certificate:
+        """By the account that ordered the certificate, or one that holds authorizations for all of its names."""
+        certificate = await self._found(asked)
+        if certificate.account_id != actor.account.id and not await self._holds_all(actor, certificate):
+            why = "the certificate is not this account's, nor has it valid authorizations for all of its names"
+            await self._revocation.refuse(certificate, f"account {actor.account.id}", why)
+            raise Problem(ProblemType.UNAUTHORIZED, why)
+        return await self._revoke(certificate, asked, f"account {actor.account.id}")
+
+    async def by_key(self, jwk: bytes, asked: RevokeCert) -> Certificate:
+        """By the certificate's private key; `jwk` is the canonical JWK that the request was verified with."""
+        certificate = await self._found(asked)
+        if jwk_of(leaf_of(certificate).public_key()) != jwk:  # type: ignore[arg-type]  # it was checked when it was issued
+            why = "the key that signs the request is not the certificate's; an account signs with 'kid'"
+            await self._revocation.refuse(certificate, "a key", why)
+            raise Problem(ProblemType.UNAUTHORIZED, why)
+        return await self._revoke(certificate, asked, "the certificate's key")
+
+    async def _found(self, asked: RevokeCert) -> Certificate:
+        """The stored certificate with the very bytes that the client sends."""
+        if asked.reason is not None and asked.reason not in CLIENT_REASONS:
+            allowed = ", ".join(map(str, CLIENT_REASONS))
+            raise Problem(
+                ProblemType.BAD_REVOCATION_REASON, f"reason {asked.reason} is not for clients; allowed: {allowed}"
+            )
+        try:
+            der = decode_base64url(asked.certificate)
+            serial = serial_text(x509.load_der_x509_certificate(der).serial_number)
+        except UNREADABLE as error:
+            raise Problem(
+                ProblemType.MALFORMED, "'certificate' is not a certificate in base64url of DER, without padding"
+            ) from error
+        for item in await self._store.certificates.by_serial(serial):
+            if leaf_of(item).public_bytes(Encoding.DER) == der:
+                return item
+        raise Problem(ProblemType.MALFORMED, "this certificate was not issued here", status=404)
+
+    async def _holds_all(self, actor: Actor, certificate: Certificate) -> bool:
+        now = self._clock.now()
+        wanted = {(canonical(base_name(name)), is_wildcard(name)) for name in certificate.names}
+        valid = await self._store.orders.valid_authorizations(
+            actor.account.id, [name for name, _wildcard in wanted], now - self._authorizations_last
+        )
+        return wanted <= {(canonical(item.identifier.value), item.wildcard) for item, _ in valid if item.expires > now}
+
+    async def _revoke(self, certificate: Certificate, asked: RevokeCert, actor: str) -> Certificate:
+        if certificate.revoked is not None:
+            raise Problem(ProblemType.ALREADY_REVOKED, f"the certificate was revoked on {certificate.revoked:%Y-%m-%d}")
+        task = self._revocation.start(certificate, asked.reason, actor)
+        done, _ = await asyncio.wait({task}, timeout=CLIENT_SECONDS)
+        if not done:
+            raise _later("the authority has not answered yet; the revocation goes on")
+        try:
+            return task.result()
+        except UpstreamError as error:
+            raise _problem(error) from error
+        except UNUSABLE as error:
+            _log.error("certificate %s cannot be revoked: %s", certificate.id, error)
+            raise _later("the certificate's authority cannot be used at present; the hub's log says why") from error
+
+
+def _problem(error: UpstreamError) -> Problem:
+    """The answer to a client whose revocation the authority refuses: when to ask again, or why it is refused."""
+    if isinstance(error, UpstreamRateLimited):
+        return Problem(ProblemType.RATE_LIMITED, f"the authority: {error.detail}", retry_after=_seconds(error))
+    if not isinstance(error, UpstreamRefused):
+        return _later(f"the authority cannot revoke now: {error.detail}", _seconds(error))
+    reason = error.problem.type == ProblemType.BAD_REVOCATION_REASON.urn
+    kind = ProblemType.BAD_REVOCATION_REASON if reason else ProblemType.UNAUTHORIZED
+    return Problem(kind, f"the authority refuses: {error.detail}")
+
+
+def _later(detail: str, seconds: int = RETRY_AFTER) -> Problem:
+    return Problem(ProblemType.SERVER_INTERNAL, detail, status=503, retry_after=seconds)
+
+
+def _seconds(error: UpstreamError) -> int:
+    return RETRY_AFTER if error.retry_after is None else max(1, round(error.retry_after))
