@@ -109,7 +109,7 @@ VERBS: dict[str, Verb] = {
     "certificates.show": lambda hall, who: hall.admin.certificates.show(hall.certificate, who),
     "certificates.revoke": lambda hall, who: hall.admin.certificates.revoke("none", "superseded", who),
     "resources_file.apply": lambda hall, who: hall.admin.resources_file.apply(FILE, who),
-    "resources_file.export": lambda hall, who: hall.admin.resources_export(who),
+    "resources_file.export": lambda hall, who: hall.admin.resources_file.export(who),
     "check.check": lambda hall, who: hall.admin.check.check(["b.test"], who),
     "check.check live": lambda hall, who: hall.admin.check.check(["b.test"], who, live=True),
     "resealing.reseal": lambda hall, who: hall.admin.resealing.reseal(who),

@@ -12,6 +12,7 @@ from acmehub.admin.authorities import AuthorityService
 from acmehub.admin.campaign_progress import Progress, progress_of
 from acmehub.admin.errors import Invalid, Refused
 from acmehub.admin.principals import PrincipalService
+from acmehub.admin.resource_fields import view_of
 from acmehub.admin.resources import ResourceService, checked_name
 from acmehub.models import Campaign, Certificate, Principal
 from acmehub.ports.clock import Clock
@@ -42,20 +43,12 @@ class NewCampaign(msgspec.Struct, frozen=True, kw_only=True):
     explanation_url: str = ""
 
 
-class CampaignView(msgspec.Struct, frozen=True, kw_only=True):
+class CampaignView(NewCampaign, frozen=True, kw_only=True):
     """A campaign as it may be shown: of the `total` certificates in use when it began, `left` are still to be renewed;
     `state` is `waiting` (for `starts`), `on`, `late` (past `renew_by`, some are left), `done` or `ended`."""
 
-    id: str
-    name: str
-    reason: str
-    authority: str
-    profile: str
-    names: str
-    principal: str
     starts: datetime
-    renew_by: datetime
-    explanation_url: str
+    id: str
     created: datetime
     ended: datetime | None
     total: int
@@ -162,16 +155,12 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
             raise Invalid("explanation_url", "a URL is needed, as in https://status.example.com/incident")
         if len(new.reason) > _LONGEST_REASON or not new.reason.isprintable():
             raise Invalid("reason", f"at most {_LONGEST_REASON} printable characters")
+        values = msgspec.structs.asdict(new)
+        authority, principal = values.pop("authority"), values.pop("principal")
         return Campaign(
-            name=checked_name(name),
-            reason=new.reason,
-            authority_id=(await self._authorities.rows.find(new.authority)).id if new.authority else "",
-            profile=new.profile,
-            names=new.names,
-            principal_id=(await self._principals.rows.find(new.principal)).id if new.principal else "",
-            starts=starts,
-            renew_by=new.renew_by,
-            explanation_url=new.explanation_url,
+            **{**values, "name": checked_name(name), "starts": starts},
+            authority_id=(await self._authorities.rows.find(authority)).id if authority else "",
+            principal_id=(await self._principals.rows.find(principal)).id if principal else "",
             created=now,
         )
 
@@ -206,19 +195,11 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
         item = progress.campaign
         authority = await self._store.authorities.get(item.authority_id) if item.authority_id else None
         principal = await self._store.principals.get(item.principal_id) if item.principal_id else None
-        return CampaignView(
-            id=item.id,
-            name=item.name,
-            reason=item.reason,
+        return view_of(
+            CampaignView,
+            item,
             authority=authority.name if authority else item.authority_id,
-            profile=item.profile,
-            names=item.names,
             principal=principal.name if principal else item.principal_id,
-            starts=item.starts,
-            renew_by=item.renew_by,
-            explanation_url=item.explanation_url,
-            created=item.created,
-            ended=item.ended,
             total=progress.total,
             left=progress.left,
             state=_state(progress, self._clock.now()),

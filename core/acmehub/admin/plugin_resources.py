@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from acmehub.admin.errors import Invalid
+from acmehub.admin.resource_fields import Patch
 from acmehub.admin.resources import ResourceService
 from acmehub.config import ConfigError, resolve_text
 from acmehub.models import Authority, ManagedChallenge
@@ -102,12 +103,21 @@ class PluginResourceService(ResourceService[R, V]):
         after = msgspec.json.decode(dump_settings(self.read(plugin, settings, sources, before)), type=dict[str, Any])
         return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
-    def with_settings(self, item: R, plugin: str, settings: Settings, sources: Sources | None) -> dict[str, Any]:
-        """The fields of a row to be written for new settings: none when they say the same as the old ones."""
+    def with_settings(self, item: R, patch: Patch[Any], sources: Sources | None) -> dict[str, Any]:
+        """The fields of a row to be written for the plugin and the settings of a patch: none when they say the same as
+        the old ones."""
+        given = patch.given()
+        plugin, settings = given.get("plugin", item.plugin), given.get("settings", {})
         if item.plugin == plugin and not (settings and self.changed(item, plugin, settings, sources)):
             return {}
         kept = self.unsealed(item) if item.plugin == plugin else None
         return {"plugin": plugin, "sealed_settings": self.seal(item.id, self.read(plugin, settings, sources, kept))}
+
+
+def given_fields(new: msgspec.Struct) -> dict[str, Any]:
+    """The fields of a new resource, plugin and settings apart."""
+    values = msgspec.structs.asdict(new)
+    return {name: value for name, value in values.items() if name not in ("plugin", "settings")}
 
 
 def _resolved(value: Any, place: str, sources: Sources | None) -> Any:

@@ -41,7 +41,7 @@ async def apply(session: Session, file: Path, dry_run: bool) -> Result:
 @hub_verb
 async def export(session: Session) -> Result:
     """Print the resources as a file for `acmehub apply`, with secrets left out."""
-    text = await session.hub.admin.resources_export(session.acting)
+    text = await session.hub.admin.resources_file.export(session.acting)
     return Result({"toml": text}, text.splitlines())
 
 
