@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import acmehub
+from acmehub.cli.snippets import FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "core" / "acmehub"
@@ -161,8 +162,10 @@ def test_release_wheels_carry_versions_and_no_file_url(tmp_path: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             name = next(item for item in archive.namelist() if item.endswith("METADATA"))
             metadata = archive.read(name).decode()
+            shipped = set(archive.namelist())
         assert "file:" not in metadata, wheel.name
         if wheel.name.startswith("acmehub-"):
+            assert {f"acmehub/cli/clients/{item.name}" for item in FOLDER.iterdir()} <= shipped
             assert (
                 f"Requires-Dist: acmehub-dns-cloudflare=={acmehub.__version__}; extra == 'dns-cloudflare'" in metadata
             )

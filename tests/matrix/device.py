@@ -13,8 +13,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.verification import VerificationError
 
-from acmehub.cli.snippet import Values
-from acmehub.cli.snippets import snippet
+from acmehub.cli.snippets import Values, snippet
 from acmehub.testing.hub_process import HubProcess, free_port
 from tests.issued import Issued, verified
 from tests.servers.pebble import Pebble

@@ -28,12 +28,8 @@ def upgrade(config_file: Path | None, data_dir: Path | None, as_json: bool) -> N
 async def reseal(session: Session) -> Result:
     """Seal every secret again, under the first of master_keys, so that the older keys can be taken out."""
     done = await session.hub.admin.resealing.reseal(session.acting)
-    return Result(
-        done,
-        [
-            f"{done.resealed} of {done.rows} rows are sealed under the first master key; the others are not needed any more"
-        ],
-    )
+    text = f"{done.resealed} of {done.rows} rows sealed again under the first master key; older keys are not needed now"
+    return Result(done, [text])
 
 
 async def _migrate(config: Config) -> int:

@@ -13,8 +13,7 @@ from acmehub.admin.tokens import NewToken, TokenPatch, TokenView
 from acmehub.cli.eab import commands, example_name
 from acmehub.cli.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.cli.snippet import Values
-from acmehub.cli.snippets import SNIPPETS
+from acmehub.cli.snippets import Values, snippets
 from acmehub.models import Role, RoleAssignment
 from acmehub.ports.settings import Secret
 from acmehub.serving.data_dir import ROOT_FILE
@@ -168,7 +167,7 @@ def _pasted(values: Values, clients: tuple[str, ...]) -> list[str]:
     try:
         return commands(values, clients)
     except KeyError as unknown:
-        known = ", ".join(item.client for item in SNIPPETS)
+        known = ", ".join(item.client for item in snippets())
         raise click.UsageError(f"no client {unknown.args[0]!r}; there are: {known}") from None
 
 
