@@ -25,7 +25,7 @@ INSTEAD = (
 
 
 class NewAuthority(msgspec.Struct, frozen=True, kw_only=True):
-    """An authority to be made; `settings` are the plugin's, secrets in clear. The first one is the default anyway."""
+    """A new authority; `settings` are the plugin's, secrets in clear. The first authority is always the default."""
 
     name: Annotated[str, described("Its name.", change="Rename it.")]
     plugin: Annotated[
@@ -56,8 +56,8 @@ the defaults. `default` can only be given, not taken: make another one the defau
 
 
 class AuthorityView(NewAuthority, frozen=True, kw_only=True):
-    """An authority as it may be shown; `account_url` is the hub's account there, `problem` says why the settings cannot
-    be shown (plugin not installed)."""
+    """An authority as operators see it; `account_url` is the hub's account there, `problem` says why the settings are
+    missing (plugin not installed)."""
 
     id: str
     account_url: str
@@ -78,7 +78,7 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
         return self._registry.authorities
 
     async def add(self, new: NewAuthority, acting: Acting, *, sources: Sources | None = None) -> AuthorityView:
-        """Make one. The hub's account there is made at its first use."""
+        """Add one. The hub registers its account there at the first use."""
         async with self._gate(acting, "authority.add", new.name) as passage:
             id = new_id()
             values = checked_fields(given_fields(new))
@@ -145,8 +145,8 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
                 await self.rows.change(other.name, lambda item: replace(item, default=False), passage)
 
     async def _view(self, item: Authority) -> AuthorityView:
-        shown = self.shown(item)
-        return view_of(AuthorityView, item, settings=shown.values, problem=shown.problem)
+        public = self.public(item)
+        return view_of(AuthorityView, item, settings=public.values, problem=public.problem)
 
 
 def checked_fields(values: dict[str, Any]) -> dict[str, Any]:

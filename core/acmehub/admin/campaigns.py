@@ -1,9 +1,10 @@
-"""Campaigns: "have these renewed by Friday". Clients that ask when to renew (RFC 9773) are told so."""
+"""Campaigns: "renew these by Friday". The hub tells clients that ask when to renew (RFC 9773)."""
 
 import itertools
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from acmehub.admin.authorities import AuthorityService
 from acmehub.admin.campaign_progress import Progress, progress_of
 from acmehub.admin.errors import Invalid, Refused
 from acmehub.admin.principals import PrincipalService
-from acmehub.admin.resource_fields import view_of
+from acmehub.admin.resource_fields import described, view_of
 from acmehub.admin.resources import ResourceService, checked_name
 from acmehub.models import Campaign, Certificate, Principal
 from acmehub.ports.clock import Clock
@@ -29,22 +30,24 @@ _LONGEST_REASON = 500
 
 
 class NewCampaign(msgspec.Struct, frozen=True, kw_only=True):
-    """A campaign to be made: authority and principal by name or id; without a `name` one is made of the date, without
+    """A new campaign: authority and principal by name or id; without a `name` it gets one from the date, without
     `starts` it begins at once."""
 
-    renew_by: datetime
-    name: str = ""
-    reason: str = ""
-    authority: str = ""
-    profile: str = ""
-    names: str = ""
-    principal: str = ""
-    starts: datetime | None = None
-    explanation_url: str = ""
+    renew_by: Annotated[datetime, described("Until when.", metavar="DATE")]
+    name: Annotated[str, described("The campaign's name  [default: by-DATE]")] = ""
+    reason: Annotated[str, described("Why, for people.")] = ""
+    authority: Annotated[str, described("Only certificates of this authority.")] = ""
+    profile: Annotated[str, described("Only those ordered with this profile.")] = ""
+    names: Annotated[str, described('Only those with such a name, as in "*.corp.test".', metavar="RULE")] = ""
+    principal: Annotated[str, described("Only those of this principal.")] = ""
+    starts: Annotated[datetime | None, described("The first renewals are due then  [default: now]", metavar="DATE")] = (
+        None
+    )
+    explanation_url: Annotated[str, described("A page that clients may show or log.")] = ""
 
 
 class CampaignView(NewCampaign, frozen=True, kw_only=True):
-    """A campaign as it may be shown: of the `total` certificates in use when it began, `left` are still to be renewed;
+    """A campaign as operators see it: of the `total` certificates in use when it began, `left` are not renewed yet;
     `state` is `waiting` (for `starts`), `on`, `late` (past `renew_by`, some are left), `done` or `ended`."""
 
     starts: datetime
@@ -57,7 +60,7 @@ class CampaignView(NewCampaign, frozen=True, kw_only=True):
 
 
 class Planned(msgspec.Struct, frozen=True):
-    """A certificate of a campaign, and the window that its client is told."""
+    """A certificate of a campaign, and the window that its client gets."""
 
     id: str
     names: tuple[str, ...]
@@ -94,7 +97,7 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
         self._principals = principals
 
     async def add(self, new: NewCampaign, acting: Acting) -> CampaignPlan:
-        """Begin a campaign: from now on clients are told to renew."""
+        """Begin a campaign: from now on the hub tells clients to renew."""
         name = new.name or await self._free_name(new.renew_by)
         async with self._gate(acting, "campaign.add", name) as passage:
             item = await self._made(new, name)
@@ -117,7 +120,7 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
             return [await self._view_of(item) for item in found]
 
     async def end(self, ref: str, acting: Acting) -> CampaignView:
-        """Call a campaign off: clients are told again what they would be told without it."""
+        """End a campaign: clients get the windows again that they have without it."""
         async with self._gate(acting, "campaign.end", ref) as passage:
 
             def rule(item: Campaign) -> Campaign:
@@ -128,12 +131,12 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
             return await self._view(await self.rows.change(ref, rule, passage))
 
     async def advice(self, certificate: Certificate, acting: Acting) -> Advice:
-        """What clients are told of a certificate now."""
+        """What the hub tells clients about a certificate now."""
         async with self._gate(acting, "campaign.advice", f"certificate {certificate.id}"):
             return advise(certificate, await self.rows.list(), self._clock.now())
 
     async def in_use(self, authority: str, acting: Acting) -> int:
-        """How many certificates of an authority are in use: those that a campaign would have renewed."""
+        """How many certificates of an authority are in use: those that a campaign concerns."""
         async with self._gate(acting, "campaign.in_use", authority):
             now = self._clock.now()
             row = await self._authorities.rows.find(authority)
@@ -178,7 +181,7 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
         return CampaignPlan(
             campaign=await self._view_of(progress),
             principals={names.get(id, id or "unknown"): count for id, count in counts},
-            first=tuple(_planned(one, item, names, now) for one in progress.kept),
+            first=tuple(_planned(one, item, names, now) for one in progress.first),
         )
 
     async def _names(self, principals: Sequence[Principal]) -> dict[str, str]:

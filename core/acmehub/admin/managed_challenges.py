@@ -22,7 +22,7 @@ from acmehub.runtime.plugins import Offers
 
 
 class NewManagedChallenge(msgspec.Struct, frozen=True, kw_only=True):
-    """A managed challenge to be made; `match` is a domain match rule, `settings` are the plugin's, secrets in clear."""
+    """A new managed challenge; `match` is a domain match rule, `settings` are the plugin's, secrets in clear."""
 
     name: Annotated[str, described("Its name.", change="Rename it.")]
     plugin: Annotated[
@@ -62,7 +62,7 @@ the defaults."""
 
 
 class ManagedChallengeView(NewManagedChallenge, frozen=True, kw_only=True):
-    """A managed challenge as it may be shown; `problem` says why its settings cannot be (plugin not installed)."""
+    """A managed challenge as operators see it; `problem` says why its settings are missing (plugin not installed)."""
 
     id: str
     created: datetime
@@ -84,7 +84,7 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
     async def add(
         self, new: NewManagedChallenge, acting: Acting, *, sources: Sources | None = None
     ) -> ManagedChallengeView:
-        """Make one."""
+        """Add one."""
         async with self._gate(acting, "challenge.add", new.name) as passage:
             id = new_id()
             values = checked_fields(given_fields(new))
@@ -125,8 +125,8 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
         ]
 
     async def _view(self, item: ManagedChallenge) -> ManagedChallengeView:
-        shown = self.shown(item)
-        return view_of(ManagedChallengeView, item, settings=shown.values, problem=shown.problem)
+        public = self.public(item)
+        return view_of(ManagedChallengeView, item, settings=public.values, problem=public.problem)
 
 
 def checked_fields(values: dict[str, Any]) -> dict[str, Any]:

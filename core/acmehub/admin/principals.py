@@ -19,7 +19,7 @@ _PROFILES = "The only profiles that it may ask for; may be repeated."
 
 
 class NewPrincipal(msgspec.Struct, frozen=True, kw_only=True):
-    """A principal to be made; `profiles` (names) are the only ones it may ask for, empty: any."""
+    """A new principal; `profiles` (names) are the only ones it may ask for, empty: any."""
 
     name: Annotated[str, described("Its name.", change="Rename it.")]
     type: Annotated[PrincipalType, described("Its type.")] = PrincipalType.APPLICATION
@@ -38,7 +38,7 @@ PrincipalPatch = patch_of("PrincipalPatch", NewPrincipal)
 
 
 class PrincipalView(NewPrincipal, frozen=True, kw_only=True):
-    """A principal as it may be shown, with the titles of its tokens."""
+    """A principal as operators see it, with the titles of its tokens."""
 
     id: str
     tokens: tuple[str, ...]
@@ -52,7 +52,7 @@ class PrincipalService(ResourceService[Principal, PrincipalView]):
     label = "principal"
 
     async def add(self, new: NewPrincipal, acting: Acting) -> PrincipalView:
-        """Make a principal."""
+        """Add a principal."""
         async with self._gate(acting, "principal.add", new.name) as passage:
             values = await self._checked(msgspec.structs.asdict(new))
             require_over(acting, (item.role for item in values["roles"]), f"principal {new.name!r}")
@@ -60,7 +60,7 @@ class PrincipalService(ResourceService[Principal, PrincipalView]):
             return await self._view(await self.rows.insert(item, passage))
 
     async def set(self, ref: str, patch: Patch[NewPrincipal], acting: Acting) -> PrincipalView:
-        """Change one; with a role taken away its tokens no longer stand for that role."""
+        """Change one; its tokens lose the roles that it loses."""
         async with self._gate(acting, "principal.set", ref) as passage:
             changes = await self._checked(patch.given())
             await self._require_administrator_left(ref, changes)
@@ -93,7 +93,7 @@ class PrincipalService(ResourceService[Principal, PrincipalView]):
         return [token.title for token in await self._store.tokens.list() if token.principal_id == item.id]
 
     async def _require_administrator_left(self, ref: str, changes: dict[str, Any]) -> None:
-        """The last administrator cannot be disabled, removed, or lose the role: nobody could give it back."""
+        """`Refused` for the last enabled administrator: without one nobody can give the role."""
         item = await self.rows.find(ref)
         if not _administers(item) or _administers(replace(item, **changes)):
             return

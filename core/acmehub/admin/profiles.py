@@ -27,7 +27,7 @@ _KEY_TYPES = "A kind of certificate key that it takes (RSA, RSA-2048, P-256, P-3
 
 
 class NewProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """A profile to be made; `authority` by name or id, empty where the policy is to choose."""
+    """A new profile; `authority` by name or id, empty: the policy chooses."""
 
     name: Annotated[str, described("Its name.", change="Rename it.")]
     description: Annotated[str, described("Words for the people who choose, or a URL with them.", empty=True)]
@@ -64,7 +64,7 @@ ProfilePatch = patch_of("ProfilePatch", NewProfile)
 
 
 class ProfileView(NewProfile, frozen=True, kw_only=True):
-    """A profile as it may be shown; `problem` says why orders for it would fail."""
+    """A profile as operators see it; `problem` says why orders for it would fail."""
 
     id: str
     created: datetime
@@ -90,7 +90,7 @@ class ProfileService(ResourceService[Profile, ProfileView]):
         self.fields = ProfileFields(store, authorities, plugin_objects)
 
     async def add(self, new: NewProfile, acting: Acting) -> ProfileView:
-        """Make one; clients may name it from the next request on."""
+        """Add one; clients may name it from the next request on."""
         async with self._gate(acting, "profile.add", new.name) as passage:
             values = await self.fields.stored(msgspec.structs.asdict(new))
             item = Profile(created=self._clock.now(), **values)
@@ -98,7 +98,7 @@ class ProfileService(ResourceService[Profile, ProfileView]):
             return await self._view(await self.rows.insert(item, passage))
 
     async def set(self, ref: str, patch: Patch[NewProfile], acting: Acting) -> ProfileView:
-        """Change one; orders that are under way keep what they were opened with."""
+        """Change one; open orders keep the values that they started with."""
         async with self._gate(acting, "profile.set", ref) as passage:
             changes = await self.fields.stored(patch.given())
             before = await self.rows.find(ref)
@@ -109,7 +109,7 @@ class ProfileService(ResourceService[Profile, ProfileView]):
             return await self._view(await self.rows.change(ref, lambda item: replace(item, **changes), passage))
 
     async def remove(self, ref: str, acting: Acting) -> None:
-        """Remove one that no principal is limited to. Orders for it are finished nonetheless."""
+        """Remove one that no principal is limited to. The hub finishes its open orders."""
         async with self._gate(acting, "profile.remove", ref) as passage:
             await self.rows.remove(ref, self._users_of, INSTEAD, passage)
 

@@ -1,5 +1,5 @@
-"""The fields of a resource, said once: in its `New…` struct. What changes it, what shows it, and the command's options
-follow from there."""
+"""The fields of a resource are written once, in its `New…` struct; patch, view and the command's options derive from
+it."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin
@@ -12,7 +12,7 @@ V = TypeVar("V", bound=msgspec.Struct)
 
 
 def described(description: str, *, change: str = "", clear: str = "", **cli: Any) -> msgspec.Meta:
-    """What a field says of itself: `description` where a resource is made, `change` where it is changed (the same
+    """The texts of a field: `description` where a resource is made, `change` where it is changed (the same
     unless given), `clear` where its value is taken away (empty: that cannot be done by an option of its own).
 
     `cli` is for the command line: `option` and `no_option` where the names are not the regular ones, `metavar`,
@@ -22,7 +22,7 @@ def described(description: str, *, change: str = "", clear: str = "", **cli: Any
 
 
 def meta_of(field: msgspec.structs.FieldInfo) -> tuple[Any, str, dict[str, Any]]:
-    """A field's type, its description, and what else it says of itself."""
+    """A field's type, its description, and the rest of `described`."""
     if get_origin(field.type) is not Annotated:
         return field.type, "", {}
     kind, *metas = get_args(field.type)

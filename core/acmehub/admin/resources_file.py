@@ -1,4 +1,4 @@
-"""`acmehub apply`: bring the stored resources to what a file says, by name, so that a second run changes nothing.
+"""`acmehub apply`: make the stored resources, by name, as a file has them; a second run changes nothing.
 
 For a resource that the file names, it is the whole truth: a field that is left out goes back to its default. Three
 things stay as they are: settings of plugins that are left out (secrets are not exported, and plugins fill in some

@@ -30,7 +30,7 @@ _ACCOUNTS_AT_ONCE = 500
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A token to be made; `principal` by name or id, `names` a domain match rule, `networks` in CIDR notation.
+    """A new token; `principal` by name or id, `names` a domain match rule, `networks` in CIDR notation.
 
     With `secret_directory` it has a directory URL of its own, for clients without external account binding.
     """
@@ -82,7 +82,7 @@ another one in any case, and the old one is over."""
 
 
 class TokenView(NewToken, frozen=True, kw_only=True):
-    """A token as it may be shown; `id` is the client id and the EAB key id."""
+    """A token as operators see it; `id` is the client id and the EAB key id."""
 
     id: str
     state: TokenState
@@ -92,7 +92,7 @@ class TokenView(NewToken, frozen=True, kw_only=True):
 
 
 class AddedToken(msgspec.Struct, frozen=True):
-    """A new token with its API secret, which is not kept and cannot be shown again."""
+    """A new token with its API secret, which the hub does not store."""
 
     token: TokenView
     secret: Secret
@@ -117,7 +117,7 @@ class TokenService(ResourceService[Token, TokenView]):
     name_field = "title"
 
     async def add(self, new: NewToken, acting: Acting) -> AddedToken:
-        """Make a token; its API secret is in the answer and nowhere else."""
+        """Add a token; its API secret is in the result and nowhere else."""
         async with self._gate(acting, "token.add", new.title) as passage:
             principal = await self._principal(new.principal)
             require_over(acting, self._roles(new.scope, principal), f"token {new.title!r}")
@@ -300,7 +300,7 @@ def roles_of(principal: Principal) -> frozenset[Role]:
 
 
 def hash_secret(secret: str) -> bytes:
-    """What is kept of an API secret: it has 256 random bits, so a plain SHA-256 is enough."""
+    """The hash of an API secret: a plain SHA-256, since a secret has 256 random bits."""
     return hashlib.sha256(secret.encode()).digest()
 
 

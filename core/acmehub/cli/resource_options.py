@@ -3,7 +3,7 @@ from the options."""
 
 import enum
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
@@ -36,6 +36,9 @@ class Moment(click.ParamType[datetime]):
         return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
+MOMENT = Moment()
+
+
 class _Field:
     """A field as an option."""
 
@@ -60,16 +63,24 @@ class _Field:
         """`--no-tags` for `tags`."""
         return str(self.extra.get("no_option", f"--no-{self.name.replace('_', '-')}"))
 
-    def click(self, **others: Any) -> Decorator:
-        """The option that takes a value of the field."""
-        if "metavar" in self.extra:
-            others["metavar"] = self.extra["metavar"]
-        return click.option(self.option, self.name, type=self._type(), multiple=self.many, **others)
+    def click(self, moment: Any, **others: Any) -> Decorator:
+        """The option that takes a value of the field; `moment` is the type of times."""
+        kind = self._type(moment)
+        return click.option(self.option, self.name, type=kind, multiple=self.many, metavar=self.metavar, **others)
 
-    def _type(self) -> Any:
+    def argument(self, moment: Any) -> Decorator:
+        """The field as an argument."""
+        return click.argument(self.name, type=self._type(moment), metavar=self.metavar)
+
+    @property
+    def metavar(self) -> str | None:
+        """What stands for the value in the help, unless click's own does."""
+        return self.extra.get("metavar")
+
+    def _type(self, moment: Any) -> Any:
         if isinstance(self.kind, type) and issubclass(self.kind, enum.Enum):
             return click.Choice([item.value for item in self.kind])
-        return {int: click.IntRange(1), datetime: Moment()}.get(self.kind, str)
+        return {int: click.IntRange(1), datetime: moment}.get(self.kind, str)
 
     def value(self, given: Any) -> Any:
         """What the field gets for the option's value."""
@@ -85,12 +96,9 @@ class _Field:
         return given
 
 
-def _fields(new: type[msgspec.Struct], without: Collection[str]) -> Iterator[_Field]:
-    """Those that describe themselves."""
-    for info in msgspec.structs.fields(new):
-        field = _Field(info)
-        if field.description and info.name not in without:
-            yield field
+def _fields(new: type[msgspec.Struct]) -> Iterator[_Field]:
+    """The fields that have a description."""
+    return (field for field in map(_Field, msgspec.structs.fields(new)) if field.description)
 
 
 def _all(decorators: list[Decorator]) -> Decorator:
@@ -102,10 +110,11 @@ def _all(decorators: list[Decorator]) -> Decorator:
     return decorate
 
 
-def add_options(new: type[msgspec.Struct], *without: str) -> Decorator:
-    """The argument and the options that make a `new`; the first field is the argument, `enabled` is `--disabled`."""
-    first, *rest = _fields(new, without)
-    decorators: list[Decorator] = [click.argument(first.name)]
+def add_options(new: type[msgspec.Struct], *, moment: Any = MOMENT) -> Decorator:
+    """The argument and the options that make a `new`; the first field is the argument, `enabled` is `--disabled`, and
+    `moment` the type of times."""
+    first, *rest = _fields(new)
+    decorators = [first.argument(moment)]
     for field in rest:
         if field.name == "enabled":
             decorators.append(click.option("--disabled", is_flag=True, help=field.description))
@@ -113,11 +122,11 @@ def add_options(new: type[msgspec.Struct], *without: str) -> Decorator:
             decorators.append(click.option(field.option, field.name, is_flag=True, help=field.description))
         elif isinstance(field.default, enum.Enum):
             default = field.default.value
-            decorators.append(field.click(default=default, show_default=True, help=field.description))
+            decorators.append(field.click(moment, default=default, show_default=True, help=field.description))
         elif field.required:
-            decorators.append(field.click(required=True, help=field.description))
+            decorators.append(field.click(moment, required=True, help=field.description))
         else:
-            decorators.append(field.click(help=field.description))
+            decorators.append(field.click(moment, help=field.description))
     return _all(decorators)
 
 
@@ -125,7 +134,7 @@ def new_of(new: type[N], options: Mapping[str, Any], **others: Any) -> N:
     """The `new` that the options of `add_options` describe; a field whose option is not given has its default."""
     values = {
         field.name: field.value(options[field.name])
-        for field in _fields(new, ())
+        for field in _fields(new)
         if field.name in options and options[field.name] not in (None, ())
     }
     if "disabled" in options:
@@ -133,25 +142,25 @@ def new_of(new: type[N], options: Mapping[str, Any], **others: Any) -> N:
     return new(**values, **others)
 
 
-def set_options(new: type[msgspec.Struct], *without: str) -> Decorator:
+def set_options(new: type[msgspec.Struct]) -> Decorator:
     """The argument and the options that change what a `new` makes; `new_NAME` is what the first field becomes."""
-    first, *rest = _fields(new, without)
+    first, *rest = _fields(new)
     decorators: list[Decorator] = [
-        click.argument(first.name),
+        first.argument(MOMENT),
         click.option(first.option, f"new_{first.name}", help=first.extra["change"]),
     ]
     for field in rest:
-        words = field.extra["change"]
+        text = field.extra["change"]
         if field.name == "enabled":
             names: tuple[str, ...] = ("--enable/--disable", "--enabled/--disabled", "enabled")
-            decorators.append(click.option(*names, default=None, help=words))
+            decorators.append(click.option(*names, default=None, help=text))
         elif field.extra.get("switch"):
             names = (f"{field.option}/{field.no_option}", field.name)
-            decorators.append(click.option(*names, default=None, help=words))
+            decorators.append(click.option(*names, default=None, help=text))
         elif field.kind is bool:
-            decorators.append(click.option(field.option, field.name, is_flag=True, help=words))
+            decorators.append(click.option(field.option, field.name, is_flag=True, help=text))
         else:
-            decorators.append(field.click(help=words))
+            decorators.append(field.click(MOMENT, help=text))
         if field.extra["clear"]:
             decorators.append(
                 click.option(field.no_option, f"no_{field.name}", is_flag=True, help=field.extra["clear"])
@@ -162,7 +171,7 @@ def set_options(new: type[msgspec.Struct], *without: str) -> Decorator:
 def patch_from(patch: type[Patch[N]], new: type[N], options: Mapping[str, Any], **others: Any) -> Patch[N]:
     """The patch that the options of `set_options` describe; `others` are fields that are not options."""
     changes: dict[str, Any] = {}
-    first, *rest = _fields(new, ())
+    first, *rest = _fields(new)
     if options[f"new_{first.name}"]:
         changes[first.name] = options[f"new_{first.name}"]
     for field in rest:
