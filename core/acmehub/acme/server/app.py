@@ -1,7 +1,7 @@
 """The ACME server as an ASGI application: finds the resource, and turns what it returns, or raises, into an answer.
 
-The resources have a table of routes of their own: an answer to a POST needs a nonce on 404 and 405, too
-(docs/adr/0005-acme-in-front-of-litestar.md).
+The resources have a table of routes of their own
+(docs/adr/0005-acme-in-litestar.md).
 """
 
 import logging
