@@ -17,6 +17,7 @@ from acmehub.issuance.validated import approve, is_approved
 from acmehub.models import (
     Authority,
     Certificate,
+    Event,
     ManagedChallenge,
     Principal,
     PrincipalType,
@@ -165,7 +166,8 @@ class Lab:
                 replace(bundle.order, stage=Stage.AUTHORIZED, run_at=None),
                 tuple(replace(item, upstream_status="valid") for item in bundle.authorizations),
             )
-            after, events = orders.settle(bundle, self.now), ()
+            after = orders.settle(bundle, self.now)
+            events: tuple[Event, ...] = ()
             if approved:
                 after, events = approve(after, self.now)
             return Change(order=after.order, authorizations=after.authorizations, events=events)

@@ -203,7 +203,7 @@ class World:
         context = PluginContext("acmehub/test", self._folder, self.clock)
         self.worker = IssuanceWorker(
             hub.store,
-            PluginObjects(hub.store, hub.registry, hub.vault, context),
+            PluginObjects(hub.store, hub.snapshots, hub.registry, hub.vault, context),
             hub.solver,
             hub.registry,
             self.clock,
@@ -218,10 +218,8 @@ class World:
         """The process is gone, and with it all that it had under way."""
 
         async def cancel() -> None:
-            tasks = [task for _job, task in self.worker._jobs.values()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for loop in (self.worker.orders, self.worker.txt_cleanup):
+                await loop.cancel()
 
         self.run(cancel())
 

@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 
-from acmehub.acme.orders.profiles import ClientProfiles
+from acmehub.acme.orders.profiles import advertised, named_profile
 from acmehub.admin.authorities import AuthorityPatch, NewAuthority
-from acmehub.admin.declared_resources import InvalidFile, read_declared
 from acmehub.admin.errors import InUse, Invalid, ServiceError, Taken
 from acmehub.admin.principals import NewPrincipal, PrincipalPatch
 from acmehub.admin.profiles import NewProfile, ProfilePatch, ProfileView
+from acmehub.admin.resources_document import InvalidFile, read_document
 from acmehub.admin.resources_file import Step
 from acmehub.models import Principal, PrincipalType, Profile
 from acmehub.models.problems import Problem
+from acmehub.runtime.snapshot import Snapshots
 from tests.admin.conftest import ROOT, House
 from tests.admin.test_resources_file import exported
 
@@ -138,22 +139,22 @@ async def test_a_principal_is_limited_to_profiles_that_there_are(two: House) -> 
 async def test_clients_see_what_is_enabled_and_open_to_them(two: House) -> None:
     for name in ("a", "b", "c"):
         await add(two, name, enabled=name != "c")
-    profiles = ClientProfiles(two.store)
+    snapshots = Snapshots(two.store)
     limited = Principal(
         name="x", type=PrincipalType.USER, profiles=("b", "c"), created=(await stored(two, "a")).created
     )
     free = Principal(name="y", type=PrincipalType.USER, created=limited.created)
-    assert list(await profiles.advertised()) == ["a", "b"]
-    assert list(await profiles.advertised(limited)) == ["b"]
-    assert await profiles.chosen(None, limited) is None
-    assert (await profiles.chosen("a", free)).name == "a"  # type: ignore[union-attr]
+    enabled = (await (await snapshots.current()).profiles()).enabled
+    assert list(advertised(enabled)) == ["a", "b"]
+    assert list(advertised(enabled, limited)) == ["b"]
+    assert named_profile(enabled, "a", free).name == "a"
     for name, who, offered in (("c", free, "there are: a, b"), ("a", limited, "there are: b"), ("\u00fc\n", free, "a")):
         with pytest.raises(Problem, match=offered) as refusal:
-            await profiles.chosen(name, who)
+            named_profile(enabled, name, who)
         assert refusal.value.detail.isascii()
         assert refusal.value.detail.isprintable()
     await two.profiles.set("a", ProfilePatch(enabled=False), ROOT)
-    assert list(await profiles.advertised()) == ["b"]
+    assert list(advertised((await (await snapshots.current()).profiles()).enabled)) == ["b"]
 
 
 # ------------------------------------------------------------------------------------------------------------ files
@@ -183,7 +184,7 @@ profiles = ["internal"]
 
 
 async def apply(house: House, text: str) -> list[Step]:
-    applied = await house.files.apply(read_declared(text, "r.toml"), ROOT)
+    applied = await house.files.apply(read_document(text, "r.toml"), ROOT)
     return [change.step for change in applied.changes]
 
 
@@ -199,7 +200,7 @@ async def test_a_file_makes_profiles_and_an_export_gives_them_back(house: House)
 async def test_a_field_of_a_profile_that_a_file_changes_is_named(house: House) -> None:
     await apply(house, FILE)
     changed = FILE.replace('authority = "inside"\nlifetime_days = 14\n', "").replace('"P-256"', '"P-384"')
-    plan = await house.files.apply(read_declared(changed, "r.toml"), ROOT)
+    plan = await house.files.apply(read_document(changed, "r.toml"), ROOT)
     assert [change.fields for change in plan.changes if change.step is Step.CHANGE] == [
         ("key_types", "lifetime_days", "authority")
     ]

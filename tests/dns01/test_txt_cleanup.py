@@ -147,7 +147,7 @@ async def test_a_storage_that_is_away_does_not_end_it(
         return await claim(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(rig.store.txt_records, "claim", away)
-    monkeypatch.setattr("acmehub.dns01.txt_cleanup.IDLE", 0.05)
+    monkeypatch.setattr("acmehub.runtime.jobs.back_off", lambda *_args, **_kwargs: 0.05)
     await stored(rig)
     task = asyncio.create_task(txt_cleanup.run())
     for _ in range(100):

@@ -39,6 +39,7 @@ from acmehub.rules.orders import OrderBundle, open_order
 from acmehub.runtime.crash_points import CrashPoint, CrashPoints
 from acmehub.runtime.plugin_objects import MANAGED_CHALLENGE_SETTINGS, PluginObjects
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 from acmehub.storage.sqlite import SqliteDriver
 from acmehub.storage.store import SqlStore
@@ -113,9 +114,10 @@ class Rig:
         self.registry.add("fake", self.plugin)
         self.vault = Vault([b"k" * 32])
         self.context = PluginContext("acmehub/test", folder, clock)
-        self.plugin_objects = PluginObjects(store, self.registry, self.vault, self.context)
+        self.snapshots = Snapshots(store)
+        self.plugin_objects = PluginObjects(store, self.snapshots, self.registry, self.vault, self.context)
         self.dns_settings = Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.4)
-        self.solver = Solver(store, self.plugin_objects, self.dns_settings, clock)
+        self.solver = Solver(store, self.snapshots, self.plugin_objects, self.dns_settings, clock)
         self.main = self.worker()
         self.csrs: dict[str, bytes] = {}
 
@@ -129,7 +131,7 @@ class Rig:
         """A worker process, so to say: nothing is shared with others but the store and the outside."""
         return IssuanceWorker(
             self.store,
-            PluginObjects(self.store, self.registry, self.vault, self.context),
+            PluginObjects(self.store, Snapshots(self.store), self.registry, self.vault, self.context),
             self.solver,
             self.registry,
             self.clock,

@@ -69,7 +69,9 @@ async def test_a_record_that_is_made_while_the_client_gives_up_is_removed_again(
     monkeypatch.setattr(rig.provider, "add_txt", meanwhile)
     monkeypatch.setattr(rig.solver, "_provider", rig.solver._provider)
     other = rig.worker(owner="other")
-    other.txt_cleanup._solver = type(rig.solver)(rig.store, rig.plugin_objects, rig.dns_settings, rig.clock)
+    other.txt_cleanup._solver = type(rig.solver)(
+        rig.store, rig.snapshots, rig.plugin_objects, rig.dns_settings, rig.clock
+    )
     monkeypatch.setattr(rig, "worker", lambda owner: other)
     await rig.go()
     assert any(call[0] == "add_txt" for call in rig.provider.calls)

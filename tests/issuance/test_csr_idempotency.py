@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from acmehub.acme.orders.order_reuse import hand_out_again
 from acmehub.models import Certificate, OrderStatus, Stage
+from acmehub.rules.order_reuse import reuse_certificate
 from tests.issuance.rig import Rig
 
 
@@ -18,9 +18,9 @@ async def issued(rig: Rig) -> tuple[Certificate, bytes]:
     return certificate, rig.csrs[order_id]
 
 
-async def hand_out(rig: Rig, order_id: str, certificate: Certificate, csr: bytes) -> None:
+async def reuse(rig: Rig, order_id: str, certificate: Certificate, csr: bytes) -> None:
     now = rig.clock.now()
-    await rig.store.orders.apply(order_id, lambda current: hand_out_again(current, csr, certificate, now))
+    await rig.store.orders.apply(order_id, lambda current: reuse_certificate(current, csr, certificate, now))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ async def test_at_every_stage_records_and_flight_are_given_up_and_the_next_order
     if stage is not Stage.ORDERING:
         await _work_until(rig, order_id, stage)
     other = await rig.open(actor=await rig.account(), finalize=True)
-    await hand_out(rig, order_id, certificate, csr)
+    await reuse(rig, order_id, certificate, csr)
     order = await rig.order(order_id)
     assert (order.status, order.stage, order.flight) == (OrderStatus.VALID, Stage.DONE, None)
     await rig.go()
@@ -74,7 +74,7 @@ async def test_a_step_under_way_is_fenced_off(rig: Rig) -> None:
     working = asyncio.create_task(rig.main.work_off())
     async with asyncio.timeout(10):
         await entered.wait()
-    await hand_out(rig, order_id, certificate, csr)
+    await reuse(rig, order_id, certificate, csr)
     leave.set()
     await working
     order = await rig.order(order_id)

@@ -42,7 +42,7 @@ async def test_a_record_that_a_frozen_worker_makes_late_is_removed_again(
     order_id = await rig.open(finalize=True)
     frozen, other = rig.worker(owner="frozen"), rig.worker(owner="other")
     other._context.solver = other.txt_cleanup._solver = Solver(
-        rig.store, rig.plugin_objects, rig.dns_settings, rig.clock
+        rig.store, rig.snapshots, rig.plugin_objects, rig.dns_settings, rig.clock
     )
     add = rig.provider.add_txt
     passages = []

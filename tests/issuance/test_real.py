@@ -35,6 +35,7 @@ from acmehub.rules import orders
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import build_registry
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 from acmehub.storage.sqlite import SqliteDriver
 from acmehub.storage.store import SqlStore
@@ -81,9 +82,12 @@ class WorkerContext:
         self.vault = Vault([b"k" * 32])
         self.registry = build_registry(["dns_rfc2136"])
         self.context = PluginContext("acmehub/test", folder, self.clock)
-        self.plugin_objects = PluginObjects(store, self.registry, self.vault, self.context)
+        self.snapshots = Snapshots(store)
+        self.plugin_objects = PluginObjects(store, self.snapshots, self.registry, self.vault, self.context)
         resolver = f"{bind.primary}:{bind.port}"
-        self.solver = Solver(store, self.plugin_objects, Dns(resolvers=(resolver,), port=bind.port), self.clock)
+        self.solver = Solver(
+            store, self.snapshots, self.plugin_objects, Dns(resolvers=(resolver,), port=bind.port), self.clock
+        )
         self.worker = IssuanceWorker(
             store,
             self.plugin_objects,

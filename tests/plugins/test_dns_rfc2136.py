@@ -177,14 +177,14 @@ async def test_an_unsigned_refusal_is_believed_and_named(rcode: dns.rcode.Rcode,
 
 async def test_an_unsigned_success_is_not_believed() -> None:
     async with _answering(lambda query: _unsigned(query, dns.rcode.NOERROR)) as port:
-        with pytest.raises(DnsProviderUnavailable, match="no trustworthy answer"):
+        with pytest.raises(DnsProviderUnavailable, match="no verified response"):
             await _provider(port).add_txt("corp.test", NAME, A)
 
 
 async def test_a_success_with_a_foreign_signature_is_not_believed() -> None:
     foreign = tsig_key("hub.", "hmac-sha256", WRONG)
     async with _answering(lambda query: _signed(query, foreign)) as port:
-        with pytest.raises(DnsProviderUnavailable, match="no trustworthy answer"):
+        with pytest.raises(DnsProviderUnavailable, match="no verified response"):
             await _provider(port).add_txt("corp.test", NAME, A)
 
 
@@ -195,7 +195,7 @@ async def test_an_answer_to_another_question_is_not_believed() -> None:
         return response.to_wire()
 
     async with _answering(other_id) as port:
-        with pytest.raises(DnsProviderUnavailable, match="no trustworthy answer"):
+        with pytest.raises(DnsProviderUnavailable, match="no verified response"):
             await _provider(port).add_txt("corp.test", NAME, A)
 
 

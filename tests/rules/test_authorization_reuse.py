@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, ChallengeType, OrderStatus, Stage
 from acmehub.models.identifiers import Identifier
-from acmehub.rules.authorization_reuse import LEAST, names_of, recalled
+from acmehub.rules.authorization_reuse import LEAST, names_of, with_earlier_proofs
 from acmehub.rules.orders import Lifetimes, OrderBundle, open_order
 from tests.rules.samples import NOW, actor
 
@@ -31,11 +31,11 @@ def proof(name: str, kind: ChallengeType | None = HTTP, seen: datetime = NOW - t
 
 
 def recall(bundle: OrderBundle, *proofs: Authorization, mode: AuthorizationMode = VERIFY) -> OrderBundle:
-    return recalled(bundle, [(item, mode) for item in proofs], DAYS, NOW)[0]
+    return with_earlier_proofs(bundle, [(item, mode) for item in proofs], DAYS, NOW)[0]
 
 
 def test_what_was_proven_is_valid_at_once_and_the_order_ready() -> None:
-    bundle, events = recalled(opened("a.test"), [(proof("a.test"), VERIFY)], DAYS, NOW)
+    bundle, events = with_earlier_proofs(opened("a.test"), [(proof("a.test"), VERIFY)], DAYS, NOW)
     assert (bundle.order.status, bundle.order.run_at) == (OrderStatus.READY, None)
     assert bundle.authorizations[0].status is AuthorizationStatus.VALID
     assert [(event.kind, event.detail[:15]) for event in events] == [("authorization reused", "a.test: http-01")]
@@ -55,7 +55,7 @@ def test_what_is_left_is_to_be_proven() -> None:
 
 def test_nothing_remembered_leaves_the_order_as_it_is() -> None:
     fresh = opened("a.test")
-    assert recalled(fresh, [(proof("b.test"), VERIFY)], DAYS, NOW) == (fresh, ())
+    assert with_earlier_proofs(fresh, [(proof("b.test"), VERIFY)], DAYS, NOW) == (fresh, ())
 
 
 def test_remembering_does_not_prolong_itself() -> None:
@@ -65,7 +65,7 @@ def test_remembering_does_not_prolong_itself() -> None:
     assert copy.token != first.token
     later = NOW + timedelta(days=11)
     fresh = opened("a.test", now=later)
-    assert recalled(fresh, [(copy, VERIFY), (first, VERIFY)], DAYS, later) == (fresh, ())
+    assert with_earlier_proofs(fresh, [(copy, VERIFY), (first, VERIFY)], DAYS, later) == (fresh, ())
 
 
 def test_an_order_ends_with_the_first_of_its_proofs() -> None:

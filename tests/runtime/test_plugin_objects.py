@@ -22,6 +22,7 @@ from acmehub.runtime.plugin_objects import (
     PluginObjects,
 )
 from acmehub.runtime.plugins import PluginMissing, Registry, build_registry
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault, VaultError
 
 
@@ -133,7 +134,7 @@ class Lab:
             offers.take(Registration(name, factory, Settings))
 
     def process(self) -> PluginObjects:
-        return PluginObjects(self.store, self.registry, self.vault, self.context)
+        return PluginObjects(self.store, Snapshots(self.store), self.registry, self.vault, self.context)
 
     async def authority(self, plugin: str = "ca_fake", settings: PluginSettings | None = None) -> Authority:
         id = new_id()

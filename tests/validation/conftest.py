@@ -1,4 +1,4 @@
-"""A real DNS server whose hosts are on loopback, and a prover that is allowed to go there."""
+"""A real DNS server whose hosts are on loopback, and a validator that may connect there."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
@@ -14,6 +14,7 @@ from acmehub.models.identifiers import identifier_of
 from acmehub.ports.store import Store
 from acmehub.rules.orders import open_order
 from acmehub.runtime.plugin_objects import PluginObjects
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.testing.dns_server import DnsServer
 from acmehub.testing.fakes import ManualClock
 from acmehub.validation import ValidationFailed, Validator
@@ -24,7 +25,7 @@ THUMBPRINT = "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
 NAME = "www.corp.test"
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
-MakeProver = Callable[..., Validator]
+Make = Callable[..., Validator]
 
 
 def authorization(name: str = NAME, kind: ChallengeType = ChallengeType.HTTP_01) -> Authorization:
@@ -47,7 +48,7 @@ def path_of(item: Authorization) -> str:
 async def flaw_of(validator: Validator, item: Authorization) -> ValidationFailed:
     """Why a proof was not seen; what holds of every such answer is asserted."""
     with pytest.raises(ValidationFailed) as caught:
-        await validator.look(item, THUMBPRINT)
+        await validator.validate(item, THUMBPRINT)
     assert caught.value.detail.isascii()
     assert caught.value.detail.isprintable()
     assert 0 < len(caught.value.detail) <= 200
@@ -62,12 +63,12 @@ async def dns() -> AsyncIterator[DnsServer]:
 
 
 @pytest.fixture
-def make_prover(dns: DnsServer) -> MakeProver:
-    """A prover with these settings; loopback is allowed unless they say otherwise."""
+def make_validator(dns: DnsServer) -> Make:
+    """A validator with these settings; loopback is allowed unless they say otherwise."""
 
     def make(**settings: Any) -> Validator:
         asked = Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.4)
-        solver = Solver(cast(Store, None), cast(PluginObjects, None), asked, ManualClock())
+        solver = Solver(cast(Store, None), cast(Snapshots, None), cast(PluginObjects, None), asked, ManualClock())
         return Validator(solver, Verify(**{"networks": LOOPBACK, "timeout": 2.0, **settings}))
 
     return make

@@ -15,18 +15,10 @@ import msgspec
 from acmehub import __version__
 from acmehub.acme.accounts.service import AccountService
 from acmehub.acme.orders.learning import LearningService
+from acmehub.acme.orders.new_order import NewOrders
 from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.acme.orders.service import OrderService
-from acmehub.admin.authorities import AuthorityService
-from acmehub.admin.campaigns import CampaignService
-from acmehub.admin.check import CheckService
-from acmehub.admin.managed_challenges import ManagedChallengeService
-from acmehub.admin.operations import OperationService
-from acmehub.admin.principals import PrincipalService
-from acmehub.admin.profiles import ProfileService
-from acmehub.admin.resealing import ResealingService
-from acmehub.admin.resources_file import ResourcesFileService
-from acmehub.admin.tokens import TokenService
+from acmehub.admin.services import build_admin
 from acmehub.app.bootstrap import found, open_vault, prepare_data_dir
 from acmehub.config import Config
 from acmehub.dns01 import Solver
@@ -42,6 +34,7 @@ from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import PluginError, Registry, build_registry
 from acmehub.runtime.revocation import RevocationService
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 
 _log = logging.getLogger(__name__)
@@ -65,8 +58,9 @@ class Hub:
             registry.add("newsroom", self.notifications)
         self.stopping = asyncio.Event()
         self.order_events = OrderEvents()
-        self.plugin_objects = PluginObjects(store, registry, vault, plugin_context(config, clock))
-        self.solver = Solver(store, self.plugin_objects, config.dns, clock)
+        self.snapshots = Snapshots(store)
+        self.plugin_objects = PluginObjects(store, self.snapshots, registry, vault, plugin_context(config, clock))
+        self.solver = Solver(store, self.snapshots, self.plugin_objects, config.dns, clock)
         self.worker = IssuanceWorker(
             store,
             self.plugin_objects,
@@ -78,24 +72,41 @@ class Hub:
             worker=config.worker,
             verify=config.verify,
         )
-        self.accounts = AccountService(store, vault, registry, clock)
+        self.accounts = AccountService(store, self.snapshots, vault, registry, clock)
         self.learning = LearningService(store, clock)
-        self.ordering = self._order_service(self.worker)
-        self.principals = PrincipalService(store, vault, registry, clock)
-        self.tokens = TokenService(store, vault, registry, clock)
-        self.managed_challenges = ManagedChallengeService(store, vault, registry, clock)
-        self.authorities = AuthorityService(store, vault, registry, clock)
-        self.campaigns = CampaignService(store, vault, registry, clock, self.authorities, self.principals)
-        self.profiles = ProfileService(store, vault, registry, clock, self.authorities, self.plugin_objects)
-        self.resources_file = ResourcesFileService(
-            self.principals, self.tokens, self.managed_challenges, self.authorities, self.profiles
+        self.lifetimes = Lifetimes(
+            order=timedelta(days=config.acme.order_days),
+            issuance_timeout=timedelta(hours=config.worker.issuance_timeout_hours),
+            remember=timedelta(days=config.verify.remember_days),
         )
-        self.resealing = ResealingService(store, vault, clock)
+        self.order_reuse = OrderReuse(
+            store,
+            self.snapshots,
+            join=config.acme.join_orders,
+            same_csr=timedelta(seconds=config.acme.same_csr_seconds),
+        )
+        self.new_orders = NewOrders(
+            store,
+            self.snapshots,
+            registry,
+            self.plugin_objects,
+            clock,
+            self.lifetimes,
+            self.order_reuse,
+            self.learning,
+        )
+        self.ordering = self._order_service(self.worker)
         held_days = max(config.acme.order_days, config.verify.remember_days)
         self.revocation = RevocationService(store, self.plugin_objects, clock, timedelta(days=held_days))
-        self.operations = OperationService(store, self.revocation, clock)
-        self.checks = CheckService(
-            store, self.plugin_objects, self.solver, self.ordering, self.principals, self.tokens, clock
+        self.admin = build_admin(
+            store,
+            vault,
+            registry,
+            clock,
+            plugin_objects=self.plugin_objects,
+            solver=self.solver,
+            snapshots=self.snapshots,
+            revocation=self.revocation,
         )
 
     @asynccontextmanager
@@ -164,18 +175,15 @@ class Hub:
             raise
 
     def _order_service(self, worker: IssuanceWorker | None) -> OrderService:
-        lifetimes = Lifetimes(
-            order=timedelta(days=self.config.acme.order_days),
-            issuance_timeout=timedelta(hours=self.config.worker.issuance_timeout_hours),
-            remember=timedelta(days=self.config.verify.remember_days),
-        )
-        repeats = OrderReuse(
-            self.store,
-            join=self.config.acme.join_orders,
-            same_csr=timedelta(seconds=self.config.acme.same_csr_seconds),
-        )
         return OrderService(
-            self.store, self.registry, self.plugin_objects, worker, self.clock, lifetimes, repeats, self.learning
+            self.store,
+            self.snapshots,
+            self.registry,
+            worker,
+            self.clock,
+            self.lifetimes,
+            self.order_reuse,
+            self.new_orders,
         )
 
 

@@ -27,7 +27,7 @@ def upgrade(config_file: Path | None, data_dir: Path | None, as_json: bool) -> N
 @hub_verb
 async def reseal(session: Session) -> Result:
     """Seal every secret again, under the first of master_keys, so that the older keys can be taken out."""
-    done = await session.hub.resealing.reseal(session.acting)
+    done = await session.hub.admin.resealing.reseal(session.acting)
     text = f"{done.resealed} of {done.rows} rows sealed again under the first master key; older keys are not needed now"
     return Result(done, [text])
 

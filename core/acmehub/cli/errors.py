@@ -1,7 +1,7 @@
 """The errors that a verb may end with: their exit statuses, and the lines that tell them."""
 
-from acmehub.admin.declared_resources import InvalidFile
 from acmehub.admin.errors import InUse, Invalid, NotFound, Refused, Taken
+from acmehub.admin.resources_document import InvalidFile
 from acmehub.cli.exit_status import Exit
 from acmehub.config import ConfigError
 from acmehub.models.problems import Problem
@@ -9,6 +9,7 @@ from acmehub.ports.authority import UpstreamError
 from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Conflict, Missing, StoreError, StoreUnavailable
+from acmehub.rules.permissions import Forbidden
 from acmehub.runtime.plugins import PluginError, PluginMissing
 from acmehub.runtime.vault import VaultError
 
@@ -21,6 +22,7 @@ _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
     (Taken, Exit.CONFLICT),
     (InUse, Exit.CONFLICT),
     (Refused, Exit.FAILED),
+    (Forbidden, Exit.FAILED),
     (SettingsError, Exit.USAGE),
     (PluginMissing, Exit.NOT_FOUND),
     (PluginError, Exit.FAILED),

@@ -29,6 +29,7 @@ from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.scopes import MatchIndex, Scope, decide
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.plugin_objects import PluginObjects, ProviderObject
+from acmehub.runtime.snapshot import Snapshots
 
 PROVIDER_SECONDS = 60.0  # a provider that hangs longer is unavailable
 ADD_MAY_LAST = timedelta(seconds=90)
@@ -46,15 +47,16 @@ class Solver:
     """What fulfilment and `acmehub check` need of DNS. Verbs raise `DnsTrouble`, `DnsProviderError`, and what
     `PluginObjects.provider` raises."""
 
-    def __init__(self, store: Store, plugin_objects: PluginObjects, dns: Dns, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, snapshots: Snapshots, plugin_objects: PluginObjects, dns: Dns, clock: Clock
+    ) -> None:
         self._store = store
+        self._snapshots = snapshots
         self._plugin_objects = plugin_objects
         self._port = dns.port
         self._clock = clock
         self._resolver = Resolver(dns)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._listed: Sequence[ManagedChallenge] | None = None
-        self._index = MatchIndex(())
 
     async def plan(self, order: Order, wanted: Sequence[Wanted]) -> tuple[TxtRecord, ...]:
         """The TXT record rows for what a CA wants to see, to be stored before `publish`.
@@ -139,10 +141,8 @@ class Solver:
         return decide(order.identifiers, actor.token, actor.principal, await self._matches(), needs_challenge=True)
 
     async def _matches(self) -> MatchIndex:
-        listed = await self._store.managed_challenges.list()
-        if listed is not self._listed:
-            self._index, self._listed = MatchIndex(listed), listed
-        return self._index
+        snapshot = await self._snapshots.current()
+        return (await snapshot.managed_challenges()).match_index
 
     async def _placed(self, scope: Scope, wanted: Wanted) -> tuple[ManagedChallenge, Place]:
         authorization = wanted.authorization

@@ -26,9 +26,9 @@ from acmehub.ports.store import Store, StoreUnavailable
 from acmehub.rules import orders
 from acmehub.rules.chains import Issuers
 from acmehub.rules.csr import CheckedCsr
-from acmehub.rules.orders import Change, OrderBundle
+from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.runtime.announcements import announce
-from acmehub.runtime.backoff import PollCounts, SteadyClock, jittered
+from acmehub.runtime.backoff import PollCounts, SteadyClock, back_off, jittered
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
@@ -63,6 +63,10 @@ class WorkerContext(msgspec.Struct, kw_only=True):
     remember: timedelta
     stopping: bool = False
     signing: dict[type, bool] = {}
+
+    def new_lease(self) -> Lease:
+        """A lease of this process from now on."""
+        return Lease(self.owner, self.clock.now() + self.lease)
 
     def signs(self, authority: CertificateAuthority) -> TypeGuard[SigningAuthority]:
         """Whether an authority signs by itself; asked once per type, as the answer takes a while."""
@@ -204,7 +208,7 @@ class Job:
             except StoreUnavailable:
                 if attempt == WRITE_TRIES - 1:
                     raise
-            await asyncio.sleep(jittered(0.25 * 2**attempt, self.context.rng))
+            await asyncio.sleep(jittered(back_off(attempt + 1, first=0.25), self.context.rng))
         raise AssertionError  # pragma: no cover
 
     def _with_lease(self, order: Order, now: datetime) -> Order:

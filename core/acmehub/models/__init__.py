@@ -13,7 +13,7 @@ from acmehub.models.campaigns import Campaign
 from acmehub.models.certificates import Certificate
 from acmehub.models.events import Event, EventKind
 from acmehub.models.managed_challenges import ManagedChallenge, Propagation, PropagationMode
-from acmehub.models.orders import Authorization, AuthorizationStatus, ChallengeType, Order, OrderStatus, Stage
+from acmehub.models.orders import Authorization, AuthorizationStatus, ChallengeType, Order, OrderStatus, Stage, Wish
 from acmehub.models.principals import Principal, PrincipalType, Role, RoleAssignment
 from acmehub.models.tokens import AuthorizationMode, Token, TokenState
 from acmehub.models.txt_records import TxtRecord, TxtState
@@ -48,6 +48,7 @@ __all__ = [
     "TokenState",
     "TxtRecord",
     "TxtState",
+    "Wish",
     "made_at",
     "new_id",
 ]

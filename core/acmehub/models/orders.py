@@ -2,6 +2,9 @@
 
 import enum
 from datetime import datetime
+from typing import Annotated
+
+import msgspec
 
 from acmehub.models.base import Model
 from acmehub.models.identifiers import Identifier
@@ -36,6 +39,19 @@ class Stage(enum.StrEnum):
     FAILED = "failed"
 
 
+class Wish(enum.Enum):
+    """What a field of an order says of its client's wish: order reuse compares these fields of two orders."""
+
+    CERTIFICATE = "certificate"  # orders that differ in it ask for different certificates
+    ORDER = "order"  # or for the same certificate, but they are not the same order
+    NONE = "none"  # it is state, or (`mode`) has a rule of its own in `rules/order_reuse.py`
+
+
+FOR_CERTIFICATE = msgspec.Meta(extra={"wish": Wish.CERTIFICATE})
+FOR_ORDER = msgspec.Meta(extra={"wish": Wish.ORDER})
+NO_WISH = msgspec.Meta(extra={"wish": Wish.NONE})
+
+
 class Order(Model, frozen=True, kw_only=True):
     """A client's order and, in the same row, the job of issuing its certificate.
 
@@ -48,40 +64,40 @@ class Order(Model, frozen=True, kw_only=True):
 
     The job is due at `run_at` (None: nothing to do) and belongs to `lease_owner` until `lease_until`. `fence` grows
     with each claim and stands in the WHERE of each write. Retries end at `deadline`; `attempts` counts the failures of
-    the present step.
+    the present step. Every field says whether order reuse compares it (`Wish`).
     """
 
-    account_id: str
-    token_id: str
-    principal_id: str
-    status: OrderStatus
-    identifiers: tuple[Identifier, ...]
-    name_set: str
-    mode: AuthorizationMode
-    expires: datetime
-    created: datetime
-    profile: str | None = None
-    not_before: datetime | None = None
-    not_after: datetime | None = None
-    replaces: str | None = None
-    error: ProblemDocument | None = None
-    csr: bytes | None = None
-    certificate_id: str | None = None
+    account_id: Annotated[str, FOR_CERTIFICATE]
+    token_id: Annotated[str, NO_WISH]
+    principal_id: Annotated[str, NO_WISH]
+    status: Annotated[OrderStatus, NO_WISH]
+    identifiers: Annotated[tuple[Identifier, ...], FOR_ORDER]
+    name_set: Annotated[str, FOR_CERTIFICATE]
+    mode: Annotated[AuthorizationMode, NO_WISH]
+    expires: Annotated[datetime, NO_WISH]
+    created: Annotated[datetime, NO_WISH]
+    profile: Annotated[str | None, FOR_CERTIFICATE] = None
+    not_before: Annotated[datetime | None, FOR_CERTIFICATE] = None
+    not_after: Annotated[datetime | None, FOR_CERTIFICATE] = None
+    replaces: Annotated[str | None, FOR_ORDER] = None
+    error: Annotated[ProblemDocument | None, NO_WISH] = None
+    csr: Annotated[bytes | None, NO_WISH] = None
+    certificate_id: Annotated[str | None, NO_WISH] = None
     # issuance
-    authority_id: str
-    stage: Stage
-    flight: str | None = None
-    upstream_url: str | None = None
-    upstream_finalize: str | None = None
-    upstream_certificate: str | None = None
-    run_at: datetime | None = None
-    lease_owner: str | None = None
-    lease_until: datetime | None = None
-    fence: int = 0
-    attempts: int = 0
-    deadline: datetime
-    client_profile: str | None = None
-    preauthorization: bool = False
+    authority_id: Annotated[str, FOR_CERTIFICATE]
+    stage: Annotated[Stage, NO_WISH]
+    flight: Annotated[str | None, NO_WISH] = None
+    upstream_url: Annotated[str | None, NO_WISH] = None
+    upstream_finalize: Annotated[str | None, NO_WISH] = None
+    upstream_certificate: Annotated[str | None, NO_WISH] = None
+    run_at: Annotated[datetime | None, NO_WISH] = None
+    lease_owner: Annotated[str | None, NO_WISH] = None
+    lease_until: Annotated[datetime | None, NO_WISH] = None
+    fence: Annotated[int, NO_WISH] = 0
+    attempts: Annotated[int, NO_WISH] = 0
+    deadline: Annotated[datetime, NO_WISH]
+    client_profile: Annotated[str | None, FOR_CERTIFICATE] = None
+    preauthorization: Annotated[bool, FOR_ORDER] = False
 
 
 class AuthorizationStatus(enum.StrEnum):

@@ -6,7 +6,7 @@ from acmehub import PluginContext, PluginSettings, Register, SqliteDriver, SqlSt
 
 
 class SqliteSettings(PluginSettings, frozen=True, kw_only=True):
-    """`path`: the database file; relative paths, and the default, are in the data directory."""
+    """`path`: the database file, relative to the data directory."""
 
     path: str = "acmehub.db"
 

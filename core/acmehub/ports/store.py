@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from acmehub.models import (
     Account,
     Actor,
@@ -56,6 +58,17 @@ class Fenced(StoreError):
     """The writer's fencing token is no longer the row's: somebody else owns the job now."""
 
 
+class Revisions(msgspec.Struct, frozen=True, kw_only=True):
+    """How often each kind of resources was changed, by any process; a change moves it in its own transaction."""
+
+    principals: int = 0
+    tokens: int = 0
+    managed_challenges: int = 0
+    authorities: int = 0
+    profiles: int = 0
+    campaigns: int = 0
+
+
 class Resources(Protocol[R]):
     """What operators manage: principals, tokens, managed challenges, authorities, profiles, campaigns."""
 
@@ -68,7 +81,7 @@ class Resources(Protocol[R]):
         ...
 
     async def list(self) -> Sequence[R]:
-        """All, oldest first; the same tuple object as long as none of them changed (kept by revision)."""
+        """All, oldest first."""
         ...
 
     async def add(self, item: R, audit: Sequence[AuditEntry] = ()) -> None:
@@ -318,6 +331,10 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless a write could be made now."""
+        ...
+
+    async def revisions(self) -> Revisions:
+        """The revisions of all kinds of resources, in one read of a few rows: asked for on every newOrder."""
         ...
 
     def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:

@@ -1,8 +1,8 @@
-"""Verify once, then remember: what an account has proven to the hub itself counts for some days (mode `verify`).
+"""Authorization reuse: what an account has proven to the hub itself counts for some days (mode `verify`).
 
-Only proofs that the hub has seen count, never an authorization that was valid without one. A remembered authorization
-has the time and the end of the proof it comes from, so that remembering does not prolong itself; one that was
-deactivated, or is over, is no proof.
+Only proofs that the hub has seen count, never an authorization that was valid without one. A reused authorization has
+the time and the end of the proof it comes from, so that reuse does not prolong itself; one that was deactivated, or is
+over, is no proof.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus
 from acmehub.models.identifiers import canonical
 from acmehub.rules.orders import OrderBundle, settle
 
-LEAST = timedelta(hours=1)  # what is over sooner would leave the client no time for its CSR
+LEAST = timedelta(hours=1)  # a proof that ends sooner leaves the client no time for its CSR
 
-Held = Sequence[tuple[Authorization, AuthorizationMode]]
+Earlier = Sequence[tuple[Authorization, AuthorizationMode]]
 
 
-def recalled(
-    bundle: OrderBundle, held: Held, remember: timedelta, now: datetime
+def with_earlier_proofs(
+    bundle: OrderBundle, earlier: Earlier, remember: timedelta, now: datetime
 ) -> tuple[OrderBundle, tuple[Event, ...]]:
     """A new order in mode `verify` with what its account has proven before already valid, and a line for each.
 
-    `held` are the account's valid authorizations with their orders' modes. The order is ready if nothing is left to
+    `earlier` are the account's valid authorizations with their orders' modes. The order is ready if nothing is left to
     prove; it ends with the first of its proofs.
     """
-    proofs = [item for item, mode in held if mode is AuthorizationMode.VERIFY and _good(item, remember, now)]
+    proofs = [item for item, mode in earlier if mode is AuthorizationMode.VERIFY and _good(item, remember, now)]
     authorizations = []
     events = []
     for item in bundle.authorizations:

@@ -6,24 +6,27 @@ plugin's factory as its own Settings type.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from acmehub.models import Authority, ManagedChallenge
 from acmehub.ports.authority import (
     CertificateAuthority,
     CompletesSettings,
     RelayAuthority,
+    SigningAuthority,
     UpstreamAccount,
     UpstreamAccountLost,
 )
 from acmehub.ports.dns import DnsProvider
 from acmehub.ports.plugins import Closes, PluginContext
 from acmehub.ports.settings import PluginSettings, SettingsError, dump_settings, read_settings
-from acmehub.ports.store import Conflict, Missing, Resources, Store
+from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.runtime.plugins import Offers, Registry
+from acmehub.runtime.snapshot import Snapshot, Snapshots
 from acmehub.runtime.vault import Vault
 
 AUTHORITY_SETTINGS = "authority.settings"
@@ -32,10 +35,11 @@ MANAGED_CHALLENGE_SETTINGS = "managed_challenge.settings"
 
 
 class AuthorityObject(msgspec.Struct, frozen=True):
-    """A stored authority and the object that speaks for it."""
+    """A stored authority and the object that speaks for it; `signing`: it signs by itself, without an upstream."""
 
     row: Authority
     object: CertificateAuthority
+    signing: bool = False
 
 
 class ProviderObject(msgspec.Struct, frozen=True):
@@ -45,59 +49,41 @@ class ProviderObject(msgspec.Struct, frozen=True):
     object: DnsProvider
 
 
-R = TypeVar("R", Authority, ManagedChallenge)
-
-
-class _Rows(Generic[R]):
-    """Rows of a kind by id, indexed anew only when the storage hands out another tuple."""
-
-    def __init__(self, resources: Resources[R], noun: str) -> None:
-        self._resources: Resources[R] = resources
-        self._noun = noun
-        self._listed: Sequence[R] | None = None
-        self._by_id: dict[str, R] = {}
-
-    async def get(self, id: str) -> R:
-        listed = await self._resources.list()
-        if listed is not self._listed:
-            self._listed = listed
-            self._by_id = {row.id: row for row in listed}
-        if id not in self._by_id:
-            raise Missing(f"there is no {self._noun} {id}")
-        return self._by_id[id]
-
-
 class PluginObjects:
     """The objects in use; one per hub. Every verb raises `Missing` for an unknown row, and `PluginError`,
     `SettingsError` or `VaultError` for one that cannot be brought to life."""
 
-    def __init__(self, store: Store, registry: Registry, vault: Vault, context: PluginContext) -> None:
+    def __init__(
+        self, store: Store, snapshots: Snapshots, registry: Registry, vault: Vault, context: PluginContext
+    ) -> None:
         self._store = store
+        self._snapshots = snapshots
         self._registry = registry
         self._vault = vault
         self._context = context
-        self._authority_rows = _Rows(store.authorities, "authority")
-        self._challenge_rows = _Rows(store.managed_challenges, "managed challenge")
         self._authorities: dict[str, AuthorityObject] = {}
         self._providers: dict[str, ProviderObject] = {}
         self._closes: list[Closes] = []  # also those that were replaced, as an exchange of theirs may be under way
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def authority(self, authority_id: str, read: Authority | None = None) -> AuthorityObject:
+    async def authority(self, authority_id: str, snapshot: Snapshot | None = None) -> AuthorityObject:
         """The authority as it is stored now; on first use its settings are completed, sealed and stored.
 
-        `read` is its row, for who has just read it.
+        A caller that has just taken a `snapshot` passes it, and spares a read.
         """
-        row = read or await self._authority_rows.get(authority_id)
+        row = await self._authority_row(authority_id, snapshot)
         kept = self._authorities.get(authority_id)
         if kept is not None and kept.row.version == row.version:
             return kept
         async with self._locks[authority_id]:
-            return await self._revive(await self._authority_rows.get(authority_id))
+            return await self._revive(await self._authority_row(authority_id))
 
     async def provider(self, managed_challenge_id: str) -> ProviderObject:
         """The DNS provider of a managed challenge as it is stored now."""
-        row = await self._challenge_rows.get(managed_challenge_id)
+        snapshot = await self._snapshots.current()
+        row = (await snapshot.managed_challenges()).by_id.get(managed_challenge_id)
+        if row is None:
+            raise Missing(f"there is no managed challenge {managed_challenge_id}")
         kept = self._providers.get(row.id)
         if kept is not None and kept.row.version == row.version:
             return kept
@@ -125,7 +111,7 @@ class PluginObjects:
         if instance.row.account_url:
             return self._account_of(instance.row)
         async with self._locks[authority_id]:
-            instance = await self._revive(await self._authority_rows.get(authority_id))
+            instance = await self._revive(await self._authority_row(authority_id))
             while not instance.row.account_url:
                 instance = await self._register(instance)
             return self._account_of(instance.row)
@@ -137,8 +123,8 @@ class PluginObjects:
         it again, and only one that refuses it makes `account` take a new one.
         """
         await self._change(
-            await self._authority_rows.get(authority_id),
-            lambda row: msgspec.structs.replace(row, account_url="") if row.account_url == account_url else row,
+            await self._authority_row(authority_id),
+            lambda row: replace(row, account_url="") if row.account_url == account_url else row,
         )
 
     async def close(self) -> None:
@@ -147,11 +133,18 @@ class PluginObjects:
         for made in closes:
             await made.aclose()
 
+    async def _authority_row(self, authority_id: str, snapshot: Snapshot | None = None) -> Authority:
+        snapshot = snapshot or await self._snapshots.current()
+        row = (await snapshot.authorities()).by_id.get(authority_id)
+        if row is None:
+            raise Missing(f"there is no authority {authority_id}")
+        return row
+
     async def _revive(self, row: Authority) -> AuthorityObject:
         """An instance of `row`, with completed settings; called with the authority's lock."""
         kept = self._authorities.get(row.id)
         if kept is not None and kept.row.sealed_settings == row.sealed_settings and kept.row.plugin == row.plugin:
-            instance = AuthorityObject(row, kept.object)  # only its account or its name has changed
+            instance = replace(kept, row=row)  # only its account or its name has changed
         else:
             instance = await self._complete(row)
         self._authorities[row.id] = instance
@@ -166,14 +159,12 @@ class PluginObjects:
                 sealed = self._vault.seal(AUTHORITY_SETTINGS, row.id, dump_settings(completed))
                 row = await self._change(
                     row,
-                    lambda now: (
-                        msgspec.structs.replace(now, sealed_settings=sealed) if now.sealed_settings == before else now
-                    ),
+                    lambda now: replace(now, sealed_settings=sealed) if now.sealed_settings == before else now,
                 )
                 if row.sealed_settings != sealed:  # another process has completed them: its values hold
                     return await self._complete(row)
                 made = self._make(self._registry.authorities, row, AUTHORITY_SETTINGS)
-        return AuthorityObject(row, made)
+        return AuthorityObject(row, made, isinstance(made, SigningAuthority))
 
     async def _register(self, instance: AuthorityObject) -> AuthorityObject:
         authority, row = instance.object, instance.row
@@ -191,7 +182,7 @@ class PluginObjects:
         row = await self._change(
             row,
             lambda now: (
-                msgspec.structs.replace(now, account_url=account.url)
+                replace(now, account_url=account.url)
                 if now.sealed_account_key == sealed and not now.account_url
                 else now
             ),
@@ -203,9 +194,7 @@ class PluginObjects:
         return await self._change(
             row,
             lambda now: (
-                msgspec.structs.replace(now, sealed_account_key=key, account_url="")
-                if now.sealed_account_key == instead_of
-                else now
+                replace(now, sealed_account_key=key, account_url="") if now.sealed_account_key == instead_of else now
             ),
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from acmehub.models import Account, Actor, AuditEntry, Principal, Token
 from acmehub.ports.store import Conflict, Missing
+from acmehub.storage import tables
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.records import AuditRows
@@ -24,9 +25,9 @@ class SqlAccounts:
         self._driver = driver
         self._audit = audit
         dialect = driver.dialect
-        self._account = Codec(Account, "account", dialect)
-        self._token = Codec(Token, "token", dialect)
-        self._principal = Codec(Principal, "principal", dialect)
+        self._account = Codec(Account, tables.Account, dialect)
+        self._token = Codec(Token, tables.Token, dialect)
+        self._principal = Codec(Principal, tables.Principal, dialect)
         self._actors: VersionedCache[Versions, Actor] = VersionedCache()
         account, token, principal = self._account, self._token, self._principal
         self._fields = tuple(name for name in account.fields if name not in ("id", "version"))

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from acmehub.models import AuditEntry, Certificate
 from acmehub.rules.renewal import serial_or_none
+from acmehub.storage import tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.records import AuditRows
@@ -16,7 +17,7 @@ class CertificateRows:
     """How a certificate is written together with the order that it makes valid."""
 
     def __init__(self, driver: SqlDriver) -> None:
-        self.codec = Codec(Certificate, "certificate", driver.dialect)
+        self.codec = Codec(Certificate, tables.Certificate, driver.dialect)
         self._insert_name = Sql("INSERT INTO certificate_name (certificate_id, name) VALUES ($1, $2)")
         self._replaced = Sql(
             "UPDATE certificate SET replaced_by = $1, version = version + 1"

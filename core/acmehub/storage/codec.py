@@ -1,7 +1,7 @@
-"""Rows and models: built once per kind of model from its fields, so that the hot verbs only run through short lists.
+"""Rows and models: derived once per kind of model from its table, so that the hot verbs only run through short lists.
 
-A column has the field's name. Enums are kept as their value, times as timestamptz (in SQLite as text of one width, so
-that its order is time's), nested values as JSON.
+A column has the field's name. Enums are stored as their value, times as timestamptz (in SQLite as text of one width, so
+that its order is time's), nested values as JSON. A model that does not fit its table is refused when the store is made.
 """
 
 import enum
@@ -13,12 +13,32 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_
 
 import msgspec
 from msgspec.structs import astuple
+from piccolo.columns import (
+    BigInt,
+    BigSerial,
+    Boolean,
+    Bytea,
+    Column,
+    DoublePrecision,
+    ForeignKey,
+    Integer,
+    Text,
+    Timestamptz,
+)
+from piccolo.table import Table
 
 from acmehub.storage.statements import Dialect, Sql
 
 M = TypeVar("M", bound=msgspec.Struct)
 
-_PLAIN = (str, int, float, bytes)
+_TYPES: dict[type[Column], type] = {  # of fields whose columns are not text
+    BigInt: int,
+    Boolean: bool,
+    Bytea: bytes,
+    DoublePrecision: float,
+    Integer: int,
+    Timestamptz: datetime,
+}
 _enum_value = attrgetter("_value_")
 
 
@@ -48,26 +68,35 @@ def _json_text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _inner(hint: Any) -> Any:
-    """`X` for `X | None`."""
+def _parts(hint: Any) -> tuple[Any, bool]:
+    """`X` and whether it may be None, for `X` or `X | None`."""
     if get_origin(hint) in (Union, types.UnionType):
         rest = [item for item in get_args(hint) if item is not type(None)]
-        return rest[0] if len(rest) == 1 else hint
-    return hint
+        return (rest[0] if len(rest) == 1 else hint), len(rest) < len(get_args(hint))
+    return hint, False
 
 
 class Codec(Generic[M]):
     """How one kind of model is written to, and read from, one table."""
 
-    def __init__(self, model: type[M], table: str, dialect: Dialect) -> None:
+    def __init__(self, model: type[M], table: type[Table], dialect: Dialect) -> None:
         self.model = model
-        self.table = table
+        self.table: str = table._meta.tablename
         self.fields: tuple[str, ...] = model.__struct_fields__
+        columns = {column._meta.name: column for column in table._meta.columns if not isinstance(column, BigSerial)}
+        if columns.keys() != set(self.fields):
+            odd = ", ".join(sorted(columns.keys() ^ set(self.fields)))
+            raise TypeError(f"table {self.table} and {model.__name__} differ in {odd}: add the column, or the field")
         self._encoders: list[tuple[int, Callable[[Any], Any]]] = []
         self._decoders: list[tuple[int, Callable[[Any], Any]]] = []
         hints = get_type_hints(model)
         for index, name in enumerate(self.fields):
-            encode, decode = _coders(_inner(hints[name]), dialect)
+            hint, optional = _parts(hints[name])
+            column = columns[name]
+            if column._meta.null is not optional or not _fits(hint, column):
+                kind = f"{type(column).__name__}(null={column._meta.null})"
+                raise TypeError(f"{self.table}.{name}: the column {kind} does not fit the field's type {hints[name]}")
+            encode, decode = _coders(hint, column, dialect)
             if encode is not None:
                 self._encoders.append((index, encode))
             if decode is not None:
@@ -77,7 +106,7 @@ class Codec(Generic[M]):
         self.columns = ", ".join(f'"{name}"' for name in self.fields)
         self.insert = Sql(
             "INSERT INTO {table} ({columns}) VALUES ({values})",
-            table=table,
+            table=self.table,
             columns=self.columns,
             values=", ".join(f"${number}" for number in range(1, len(self.fields) + 1)),
         )
@@ -144,14 +173,24 @@ class Codec(Generic[M]):
         return [self.value(name, getattr(item, name)) for name in names]
 
 
-def _coders(hint: Any, dialect: Dialect) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
-    """How a field of this type is written and read; None where the driver takes and gives it as it is."""
-    if hint is bool:
-        return None, bool if dialect is Dialect.SQLITE else None
-    if hint in _PLAIN:
+def _fits(hint: Any, column: Column) -> bool:
+    """Whether a column holds the values of a field of this type; text holds strings, enums and what is nested."""
+    if isinstance(column, Text | ForeignKey):
+        return hint not in _TYPES.values()
+    return _TYPES.get(type(column)) is hint
+
+
+def _coders(
+    hint: Any, column: Column, dialect: Dialect
+) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
+    """How a value of this type is written and read; None where the driver takes and gives it as it is."""
+    sqlite = dialect is Dialect.SQLITE
+    if isinstance(column, Boolean):
+        return None, bool if sqlite else None
+    if isinstance(column, Timestamptz):
+        return (time_text, datetime.fromisoformat) if sqlite else (None, None)
+    if not isinstance(column, Text | ForeignKey) or hint is str:
         return None, None
-    if hint is datetime:
-        return (time_text, datetime.fromisoformat) if dialect is Dialect.SQLITE else (None, None)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return _enum_value, {item.value: item for item in hint}.__getitem__
     return _json_text, msgspec.json.Decoder(hint).decode

@@ -12,6 +12,7 @@ from acmehub.models import Authorization, AuthorizationMode, Event, Order, Order
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Fenced, Missing
 from acmehub.rules.orders import Change, Lease, OrderBundle
+from acmehub.storage import tables
 from acmehub.storage.certificates import CertificateRows
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
@@ -36,9 +37,9 @@ class SqlOrders:
         self._events = events
         self._audit = audit
         self._certificates = certificates
-        self._order = Codec(Order, "orders", driver.dialect)
-        self._authorization = Codec(Authorization, "authorization_", driver.dialect)
-        self._record = Codec(TxtRecord, "txt_record", driver.dialect)
+        self._order = Codec(Order, tables.Order, driver.dialect)
+        self._authorization = Codec(Authorization, tables.Authorization, driver.dialect)
+        self._record = Codec(TxtRecord, tables.TxtRecord, driver.dialect)
         self._jobs = JobRows(driver.dialect, self._order, self._authorization)
         self._retention = Retention(driver.dialect)
         self._lists = OrderLists(driver.dialect, self._order, self._authorization)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import AuditEntry, Event
+from acmehub.storage import tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.statements import Batch, Sql, Statement, Unit
@@ -13,7 +14,7 @@ class EventRows:
     """Timelines as rows: shared by the verbs of orders, whose changes carry events."""
 
     def __init__(self, driver: SqlDriver) -> None:
-        self._codec = Codec(Event, "event", driver.dialect)
+        self._codec = Codec(Event, tables.Event, driver.dialect)
         self.timeline = Sql("SELECT {columns} FROM event WHERE order_id = $1 ORDER BY id", columns=self._codec.columns)
 
     def insert(self, events: Sequence[Event]) -> Statement:
@@ -42,7 +43,7 @@ class AuditRows:
     """The audit as rows: shared by every verb that writes a change together with its entries."""
 
     def __init__(self, driver: SqlDriver) -> None:
-        self.codec = Codec(AuditEntry, "audit", driver.dialect)
+        self.codec = Codec(AuditEntry, tables.Audit, driver.dialect)
 
     def insert(self, entries: Sequence[AuditEntry]) -> tuple[Statement, ...]:
         """The statement that appends `entries`; none when there are none."""

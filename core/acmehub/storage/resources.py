@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from msgspec import structs
+from piccolo.table import Table
 
 from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Model, Principal, Profile, Token
-from acmehub.ports.store import Conflict
+from acmehub.ports.store import Conflict, Revisions
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.records import AuditRows
@@ -18,32 +19,39 @@ N = TypeVar("N", bound=Model)
 BUMP = Sql(
     "INSERT INTO revision (name, value) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET value = revision.value + 1"
 )
-READ_REVISION = Sql("SELECT value FROM revision WHERE name = $1")
+READ_REVISIONS = Sql("SELECT name, value FROM revision")
+_KINDS = {
+    "principal": "principals",
+    "token": "tokens",
+    "managed_challenge": "managed_challenges",
+    "authority": "authorities",
+    "profile": "profiles",
+    "campaign": "campaigns",
+}
 
 
 class SqlResources(Generic[R]):
     """See `ports.store.Resources`. A write moves the kind's revision in the same transaction."""
 
     def __init__(
-        self, driver: SqlDriver, audit: AuditRows, model: type[R], table: str, name_field: str = "name"
+        self, driver: SqlDriver, audit: AuditRows, model: type[R], table: type[Table], name_field: str = "name"
     ) -> None:
         self._driver = driver
         self._audit = audit
         self._codec: Codec[R] = Codec(model, table, driver.dialect)
-        self._table = table
-        self._kept: tuple[int, tuple[R, ...]] = (-1, ())
         codec = self._codec
+        self._table = codec.table
         everything = tuple(name for name in codec.fields if name not in ("id", "version"))
         self._fields = everything
-        self._get = Sql("SELECT {columns} FROM {table} WHERE id = $1", columns=codec.columns, table=table)
+        self._get = Sql("SELECT {columns} FROM {table} WHERE id = $1", columns=codec.columns, table=codec.table)
         self._named = Sql(
             'SELECT {columns} FROM {table} WHERE "{field}" = $1 ORDER BY created, id',
             columns=codec.columns,
-            table=table,
+            table=codec.table,
             field=name_field,
         )
-        self._list = Sql("SELECT {columns} FROM {table} ORDER BY created, id", columns=codec.columns, table=table)
-        self._delete = Sql("DELETE FROM {table} WHERE id = $1 AND version = $2 RETURNING id", table=table)
+        self._list = Sql("SELECT {columns} FROM {table} ORDER BY created, id", columns=codec.columns, table=codec.table)
+        self._delete = Sql("DELETE FROM {table} WHERE id = $1 AND version = $2 RETURNING id", table=codec.table)
 
     async def get(self, id: str) -> R | None:
         """See `Resources.get`."""
@@ -59,18 +67,8 @@ class SqlResources(Generic[R]):
         return tuple(map(self._codec.read, rows))
 
     async def list(self) -> Sequence[R]:
-        """See `Resources.list`. The revision is read before the rows, so that what is kept is never older than it."""
-        revision = await self._driver.point(self._revision)
-        if revision == self._kept[0]:
-            return self._kept[1]
-        items = await self._driver.read(self._all)
-        if revision > self._kept[0]:
-            self._kept = (revision, items)
-        return items
-
-    def _revision(self) -> Unit[int]:
-        rows = yield READ_REVISION(self._table)
-        return rows[0][0] if rows else 0
+        """See `Resources.list`."""
+        return await self._driver.read(self._all)
 
     def _all(self) -> Unit[tuple[R, ...]]:
         rows = yield self._list()
@@ -102,6 +100,12 @@ class SqlResources(Generic[R]):
         if not rows:
             raise Conflict("version", f"{self._table} {item.id} has changed or is gone")
         yield Batch((BUMP(self._table), *self._audit.insert(audit)))
+
+
+def read_revisions() -> Unit[Revisions]:
+    """The revisions of all kinds."""
+    rows = yield READ_REVISIONS()
+    return Revisions(**{_KINDS[name]: value for name, value in rows if name in _KINDS})
 
 
 def replace_row(codec: Codec[N], names: tuple[str, ...], item: N) -> Unit[N]:

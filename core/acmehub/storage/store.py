@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
-from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, TxtRecords, UsedNonces
+from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, Revisions, TxtRecords, UsedNonces
+from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
-from acmehub.storage.resources import SqlResources
+from acmehub.storage.resources import SqlResources, read_revisions
 from acmehub.storage.statements import Batch, Sql, Unit
 from acmehub.storage.txt_records import SqlTxtRecords
 
@@ -27,14 +28,14 @@ class SqlStore:
         events = EventRows(driver)
         audit = AuditRows(driver)
         certificates = CertificateRows(driver)
-        self.principals: Resources[Principal] = SqlResources(driver, audit, Principal, "principal")
-        self.tokens: Resources[Token] = SqlResources(driver, audit, Token, "token", name_field="title")
+        self.principals: Resources[Principal] = SqlResources(driver, audit, Principal, tables.Principal)
+        self.tokens: Resources[Token] = SqlResources(driver, audit, Token, tables.Token, name_field="title")
         self.managed_challenges: Resources[ManagedChallenge] = SqlResources(
-            driver, audit, ManagedChallenge, "managed_challenge"
+            driver, audit, ManagedChallenge, tables.ManagedChallenge
         )
-        self.authorities: Resources[Authority] = SqlResources(driver, audit, Authority, "authority")
-        self.profiles: Resources[Profile] = SqlResources(driver, audit, Profile, "profile")
-        self.campaigns: Resources[Campaign] = SqlResources(driver, audit, Campaign, "campaign")
+        self.authorities: Resources[Authority] = SqlResources(driver, audit, Authority, tables.Authority)
+        self.profiles: Resources[Profile] = SqlResources(driver, audit, Profile, tables.Profile)
+        self.campaigns: Resources[Campaign] = SqlResources(driver, audit, Campaign, tables.Campaign)
         self.accounts: Accounts = SqlAccounts(driver, audit)
         self.orders: Orders = SqlOrders(driver, clock or SystemClock(), events, certificates, audit)
         self.txt_records: TxtRecords = SqlTxtRecords(driver)
@@ -64,6 +65,9 @@ class SqlStore:
     async def ping(self) -> None:
         """See `Store.ping`: it writes."""
         await self._driver.write(_ping)
+
+    async def revisions(self) -> Revisions:
+        return await self._driver.point(read_revisions)
 
     def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         """See `Store.subscribe`."""

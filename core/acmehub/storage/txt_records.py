@@ -5,6 +5,7 @@ from datetime import datetime
 
 from acmehub.models import TxtRecord
 from acmehub.rules.orders import Lease
+from acmehub.storage import tables
 from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.resources import replace_row
@@ -18,7 +19,7 @@ class SqlTxtRecords:
 
     def __init__(self, driver: SqlDriver) -> None:
         self._driver = driver
-        self._codec = codec = Codec(TxtRecord, "txt_record", driver.dialect)
+        self._codec = codec = Codec(TxtRecord, tables.TxtRecord, driver.dialect)
         self._fields = tuple(name for name in codec.fields if name not in ("id", "version"))
         self._of_order = Sql(
             "SELECT {columns} FROM txt_record WHERE order_id = $1 ORDER BY created, id", columns=codec.columns

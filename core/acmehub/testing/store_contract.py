@@ -105,26 +105,56 @@ class ResourcesContract:
         assert sum(isinstance(result, Principal) for result in results) == 1
         assert sum(isinstance(result, Conflict) for result in results) == 7
 
-    async def test_a_list_is_the_same_tuple_until_something_changes(self, store: Store, make_store: MakeStore) -> None:
+    async def test_a_list_has_what_another_process_has_written_oldest_first(
+        self, store: Store, make_store: MakeStore
+    ) -> None:
         older, newer = a_principal("b", created=at(-9)), a_principal("a")
         await store.principals.add(newer)
         await store.principals.add(older)
-        first = await store.principals.list()
-        assert first == (older, newer)
-        assert await store.principals.list() is first
-        await store.authorities.add(an_authority())
-        assert await store.principals.list() is first
+        assert await store.principals.list() == (older, newer)
         other = make_store()
         await other.open()
         try:
             await other.principals.replace(replace(older, enabled=False))
         finally:
             await other.close()
-        second = await store.principals.list()
-        assert second is not first
-        assert second[0].enabled is False
+        assert (await store.principals.list())[0].enabled is False
         await store.principals.remove(newer)
         assert len(await store.principals.list()) == 1
+
+    async def test_a_write_moves_the_revision_of_its_kind_and_of_no_other(
+        self, store: Store, make_store: MakeStore
+    ) -> None:
+        principal, authority = a_principal(), an_authority()
+        await store.principals.add(principal)
+        first = await store.revisions()
+        assert await store.revisions() == first
+        await store.authorities.add(authority)
+        second = await store.revisions()
+        assert second == replace(first, authorities=second.authorities)
+        assert second.authorities > first.authorities
+        other = make_store()
+        await other.open()
+        try:
+            changed = await other.authorities.replace(replace(authority, enabled=False))
+            third = await store.revisions()
+            await other.authorities.remove(changed)
+        finally:
+            await other.close()
+        fourth = await store.revisions()
+        assert second.authorities < third.authorities < fourth.authorities
+        assert fourth == replace(first, authorities=fourth.authorities)
+
+    async def test_a_write_that_is_refused_moves_no_revision(self, store: Store) -> None:
+        principal = a_principal()
+        await store.principals.add(principal)
+        await store.principals.replace(replace(principal, enabled=False))
+        before = await store.revisions()
+        with pytest.raises(Conflict):
+            await store.principals.replace(replace(principal, name="late"))
+        with pytest.raises(Conflict):
+            await store.principals.add(replace(a_principal(), name=principal.name))
+        assert await store.revisions() == before
 
     async def test_a_resource_is_removed_unless_others_refer_to_it(self, store: Store) -> None:
         principal = a_principal()
@@ -150,7 +180,7 @@ class AccountsContract:
         seed = await sow(store)
         token = seed.actor.token
         account = an_account(token)
-        before = await store.tokens.list()
+        before = await store.revisions()
         asked: list[tuple[Token, Principal]] = []
 
         def rule(token: Token, principal: Principal) -> Token:
@@ -162,7 +192,7 @@ class AccountsContract:
         stored = await store.tokens.get(token.id)
         assert stored == replace(token, uses=1, version=token.version + 1)
         assert await store.accounts.by_thumbprint(account.thumbprint) == account
-        assert await store.tokens.list() is not before
+        assert (await store.revisions()).tokens > before.tokens
 
     async def test_a_key_that_has_an_account_gets_it_without_asking(self, store: Store) -> None:
         seed = await sow(store)

@@ -1,4 +1,4 @@
-"""The CA's directory (RFC 8555 section 7.1.1), read at first use and again after an hour or when it has moved."""
+"""The CA's directory (RFC 8555 section 7.1.1), read at its first use, after an hour, and when a resource has moved."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,7 @@ LIFETIME = 3600.0
 
 
 class Meta(msgspec.Struct, frozen=True, rename="camel"):
-    """What the CA says of itself."""
+    """The members of a directory's `meta` that the hub uses."""
 
     terms_of_service: str = ""
     external_account_required: bool = False
@@ -19,7 +19,7 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class UpstreamDirectory(msgspec.Struct, frozen=True, rename="camel"):
-    """The resources that we use."""
+    """The members of a CA's directory that the hub uses."""
 
     new_nonce: str
     new_account: str
@@ -30,7 +30,7 @@ class UpstreamDirectory(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class DirectoryCache:
-    """Keeps the directory for an hour; threads that find none wait for one reading."""
+    """Caches the directory for an hour; while one thread reads it, the others wait."""
 
     def __init__(self, url: str, read: Callable[[str], bytes], monotonic: Callable[[], float]) -> None:
         self._url = url
@@ -40,7 +40,7 @@ class DirectoryCache:
         self._kept: tuple[UpstreamDirectory, float] | None = None
 
     def current(self) -> UpstreamDirectory:
-        """The directory; raises an `UpstreamError`."""
+        """The directory. Raises an `UpstreamError`."""
         with self._lock:
             if self._kept is None or self._monotonic() >= self._kept[1]:
                 self._kept = None
@@ -48,7 +48,7 @@ class DirectoryCache:
             return self._kept[0]
 
     def forget(self, directory: UpstreamDirectory) -> None:
-        """Read it anew next time, unless that has happened already."""
+        """Drop `directory` from the cache, unless another one has replaced it."""
         with self._lock:
             if self._kept is not None and self._kept[0] is directory:
                 self._kept = None
@@ -57,4 +57,4 @@ class DirectoryCache:
         try:
             return msgspec.json.decode(body, type=UpstreamDirectory)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UpstreamUnavailable(f"{self._url} is no ACME directory: {error}", server=self._url) from error
+            raise UpstreamUnavailable(f"{self._url} is not an ACME directory: {error}", server=self._url) from error

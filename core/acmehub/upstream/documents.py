@@ -1,4 +1,4 @@
-"""What a CA sends, read into our own terms; unknown members are ignored, missing ones mean it is not ACME."""
+"""Documents of CAs become objects of `ports/authority.py`; unknown members are ignored, missing ones are an error."""
 
 import base64
 import re
@@ -69,7 +69,7 @@ class _Status(msgspec.Struct, frozen=True):
 
 
 def new_order_payload(request: IssueRequest, *, profile: str, replaces: bool) -> bytes:
-    """The payload of newOrder, names as the client asked; `replaces` only for a CA that knows it (RFC 9773)."""
+    """The payload of newOrder, names as the client sent them; `replaces` only for a CA that supports it (RFC 9773)."""
     return msgspec.json.encode(
         wire.NewOrder(
             identifiers=request.identifiers,
@@ -82,7 +82,7 @@ def new_order_payload(request: IssueRequest, *, profile: str, replaces: bool) ->
 
 
 def read_order(answer: UpstreamResponse, url: str, server: str) -> UpstreamOrder:
-    """An order; `url` where the answer does not say it."""
+    """An order; its URL is `url`, or the Location of the response if `url` is empty."""
     order = _decode(answer, _Order, "an order", server)
     location = answer.headers.get("Location", "")
     return UpstreamOrder(
@@ -122,7 +122,7 @@ def read_authorization(
 
 
 def read_renewal_info(answer: UpstreamResponse, retry_after: float | None, server: str) -> UpstreamRenewalInfo:
-    """A window (RFC 9773 section 4.2); one that ends before it begins, or has no time zone, is none."""
+    """A window (RFC 9773 section 4.2); one that ends before it begins or has no time zone is an error."""
     found = _decode(answer, _RenewalInfo, "renewal information", server)
     start, end = found.suggested_window.start, found.suggested_window.end
     if start.tzinfo is None or end.tzinfo is None or start >= end:
@@ -142,7 +142,7 @@ def read_status(answer: UpstreamResponse, server: str) -> str:
 
 
 def read_chain(answer: UpstreamResponse, server: str) -> IssuedChain:
-    """A chain without whatever stands around its certificates (RFC 8555 section 9.1), and its alternates."""
+    """The certificates of a chain, without any text around them (RFC 8555 section 9.1), and its alternates."""
     try:
         blocks = _CERTIFICATE.findall(answer.body.decode())
         certificates = [base64.b64decode("".join(block.split()), validate=True) for block in blocks]

@@ -1,8 +1,8 @@
-"""The steps of `AcmeRelay`, each in the calling thread.
+"""The verbs of `AcmeRelay`, each in the calling thread.
 
-Extra exchanges are made in four cases only: no nonce is left, a nonce is rejected, the directory is (re)read, or a
-refusal is ambiguous (`unauthorized`: is it the account that is lost? `malformed` for an answered challenge and
-`orderNotReady` for a finalize: did an earlier attempt, whose answer was lost, succeed?).
+A verb makes more than one exchange in four cases only: no nonce is left, a nonce is rejected, the directory is read
+(again), or a refusal is ambiguous. `unauthorized` may mean that the account is lost; `malformed` for a challenge and
+`orderNotReady` for a finalize may mean that an earlier attempt succeeded and its response was lost.
 """
 
 import base64
@@ -35,7 +35,7 @@ LONGEST_RENEWAL_RETRY = 86_400.0  # RFC 9773 section 4.3.2
 
 
 class Steps:
-    """One CA, as `settings` say; used by several threads at once."""
+    """The verbs for one CA; several threads use one object at once."""
 
     def __init__(self, settings: RelaySettings, exchanger: Exchanger, directories: DirectoryCache) -> None:
         self.server = settings.directory
@@ -58,7 +58,7 @@ class Steps:
             raise UpstreamAccountLost("the CA has deactivated the account of this key", server=self.server)
         url = answer.headers.get("Location", "")
         if not url:
-            raise UpstreamUnavailable("newAccount gave no account URL", server=self.server)
+            raise UpstreamUnavailable("newAccount returned no account URL", server=self.server)
         return UpstreamAccount(url=url, key=key)
 
     def _check_terms(self, directory: UpstreamDirectory) -> None:
@@ -71,7 +71,7 @@ class Steps:
         if meta.external_account_required and not self._settings.eab_kid:
             raise self._refused(
                 ProblemType.EXTERNAL_ACCOUNT_REQUIRED,
-                "this CA wants an External Account Binding: set eab_kid and eab_hmac_key",
+                "this CA requires an External Account Binding: set eab_kid and eab_hmac_key",
             )
 
     def _account_payload(self, directory: UpstreamDirectory, key: bytes) -> bytes:
@@ -91,7 +91,7 @@ class Steps:
         """newOrder (section 7.4)."""
         directory = self._directories.current()
         profile = request.profile or self._settings.profile
-        if profile and profile not in directory.meta.profiles:  # it may be newer than what we have kept
+        if profile and profile not in directory.meta.profiles:  # it may be newer than the cached directory
             self._directories.forget(directory)
             directory = self._directories.current()
         if profile and profile not in directory.meta.profiles:
@@ -103,7 +103,7 @@ class Steps:
         )
         order = documents.read_order(answer, "", self.server)
         if not order.url:
-            raise UpstreamUnavailable("newOrder gave no order URL", server=self.server)
+            raise UpstreamUnavailable("newOrder returned no order URL", server=self.server)
         return order
 
     def order(self, account: UpstreamAccount, url: str) -> UpstreamOrder:
@@ -116,7 +116,7 @@ class Steps:
         return documents.read_authorization(answer, url, self._key(account.key), self.server)
 
     def answer(self, account: UpstreamAccount, challenge_url: str) -> None:
-        """Answer a challenge (section 7.5.1)."""
+        """Respond to a challenge (section 7.5.1)."""
         try:
             self._as_account(account, lambda: self._post(challenge_url, b"{}", account.key, account.url))
         except UpstreamRefused as refusal:
@@ -136,7 +136,7 @@ class Steps:
             order = self.order(account, order_url)
             if order.status == "pending":
                 raise
-            if order.status == "ready":  # the CA's parts disagree for a moment
+            if order.status == "ready":  # servers of the CA disagree for a moment
                 raise UpstreamUnavailable(refusal.detail, server=self.server) from refusal
             return order
         return documents.read_order(answer, order_url, self.server)
@@ -162,7 +162,7 @@ class Steps:
                 raise
 
     def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
-        """When to renew a certificate (RFC 9773 section 4.2); unsigned. A body that cannot be read is no answer."""
+        """When to renew a certificate (RFC 9773 section 4.2); unsigned."""
         directory = self._directories.current()
         if not directory.renewal_info:
             return None
@@ -177,7 +177,7 @@ class Steps:
         return self._as_account(account, lambda: self._post(url, b"", account.key, account.url))
 
     def _as_account(self, account: UpstreamAccount, exchange: Callable[[], UpstreamResponse]) -> UpstreamResponse:
-        """An exchange whose `unauthorized` is looked into: it may be about the object, or about our account."""
+        """An exchange; when it ends in `unauthorized`, find out whether the object is meant or the hub's account."""
         try:
             return exchange()
         except UpstreamRefused as refusal:
@@ -196,7 +196,7 @@ class Steps:
             else:
                 answer = self._post(url, b"", key, url)
         except UpstreamAccountLost:
-            return url is not None  # there is none with this key: the refusal was about making one
+            return url is not None  # no account has this key: the CA refused to create one
         except UpstreamObjectLost:
             return True
         except UpstreamRefused as again:
@@ -210,7 +210,7 @@ class Steps:
         kid: str | None,
         payload: bytes | Callable[[UpstreamDirectory], bytes],
     ) -> UpstreamResponse:
-        """POST to a resource of the directory; when it has moved (or newNonce has), once more where it is now."""
+        """POST to a resource of the directory; when it (or newNonce) has moved, POST once more to its new URL."""
         directory = self._directories.current()
         try:
             return self._post_in(directory, resource, key, kid, payload)

@@ -14,7 +14,7 @@ NOT_FOUND = 404
 
 
 class Zone(msgspec.Struct, frozen=True):
-    """A zone; `status` is `active` once Cloudflare's name servers are the zone's."""
+    """A zone; `status` is `active` once the zone is delegated to Cloudflare."""
 
     id: str
     name: str
@@ -104,7 +104,7 @@ def quoted(value: str) -> str:
 
 
 def unquoted(content: str) -> str:
-    """The value of a TXT record's content, which older records have without quotation marks."""
+    """The value of a TXT record's content, which has no quotation marks in older records."""
     if len(content) > 1 and content[0] == content[-1] == '"':
         return re.sub(r"\\(.)", r"\1", content[1:-1])
     return content

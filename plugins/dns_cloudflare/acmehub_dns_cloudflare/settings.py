@@ -21,7 +21,6 @@ class CloudflareSettings(PluginSettings, frozen=True, kw_only=True):
     timeout: Annotated[float, Meta(gt=0, le=300)] = 15.0
 
     def validate(self) -> Self:
-        """See `PluginSettings.validate`."""
         token = self.api_token.reveal()
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             raise ValueError("api_token: expected an API token (not the global API key), in one piece without spaces")

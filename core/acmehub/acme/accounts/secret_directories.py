@@ -6,19 +6,16 @@ Whoever knows the key may bind accounts with its token, so it is a secret like a
 sealed in the storage, in no log, problem or URL but those of its own directory (docs/adr/0009-secret-directories.md).
 """
 
-from collections.abc import Sequence
-
 from acmehub.models import Token
-from acmehub.ports.store import Store
 from acmehub.rules.secret_directories import KEY_LENGTH, directory_hash
+from acmehub.runtime.snapshot import Snapshots
 
 
 class SecretDirectories:
-    """Finds tokens by the keys of their directories. The storage is asked for its list, which it keeps."""
+    """Finds tokens by the keys of their directories."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._kept: tuple[Sequence[Token], dict[bytes, Token]] = ((), {})
+    def __init__(self, snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
 
     async def token(self, key: str) -> Token | None:
         """The token whose directory has this key; None when there is none.
@@ -27,7 +24,5 @@ class SecretDirectories:
         """
         if len(key) != KEY_LENGTH or not key.isascii():
             return None
-        rows = await self._store.tokens.list()
-        if rows is not self._kept[0]:
-            self._kept = (rows, {row.directory_hash: row for row in rows if row.directory_hash})
-        return self._kept[1].get(directory_hash(key))
+        tokens = await (await self._snapshots.current()).tokens()
+        return tokens.by_directory_hash.get(directory_hash(key))

@@ -19,6 +19,7 @@ from acmehub.rules.key_change import NewKey
 from acmehub.runtime.audit import Audit
 from acmehub.runtime.deactivation import cancel_open_orders
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 
 _log = logging.getLogger(__name__)
@@ -36,12 +37,12 @@ class Registered(msgspec.Struct, frozen=True):
 class AccountService:
     """Accounts as their owners see them."""
 
-    def __init__(self, store: Store, vault: Vault, registry: Registry, clock: Clock) -> None:
+    def __init__(self, store: Store, snapshots: Snapshots, vault: Vault, registry: Registry, clock: Clock) -> None:
         self._store = store
         self._vault = vault
         self._registry = registry
         self._clock = clock
-        self.directories = SecretDirectories(store)
+        self.directories = SecretDirectories(snapshots)
         self._nobodys_key = vault.seal(_HMAC, _NOBODY, new_hmac_key())
 
     async def register(

@@ -1,4 +1,4 @@
-"""Remembered proofs of an account (mode `verify`): looked up for a new order, forgotten with a deactivation."""
+"""Authorization reuse (mode `verify`): an account's earlier proofs serve its new orders, until it deactivates them."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -6,31 +6,31 @@ from datetime import datetime
 from acmehub.models import Authorization, AuthorizationMode, Event
 from acmehub.models.identifiers import canonical
 from acmehub.ports.store import Store
-from acmehub.rules.authorization_reuse import names_of, recalled
+from acmehub.rules.authorization_reuse import names_of, with_earlier_proofs
 from acmehub.rules.orders import Lifetimes, OrderBundle
 
 
-async def recall(
+async def reuse_authorizations(
     store: Store, bundle: OrderBundle, lifetimes: Lifetimes, now: datetime
 ) -> tuple[OrderBundle, tuple[Event, ...]]:
-    """A new order with what its account has proven before, see `remembering`.
+    """A new order with what its account has proven before already valid, and a line of its timeline for each.
 
-    The store is asked only if that may count.
+    Reads the store only in mode `verify` and where proofs are remembered.
     """
     if bundle.order.mode is not AuthorizationMode.VERIFY or not lifetimes.remember:
         return bundle, ()
-    held = await store.orders.held(bundle.order.account_id, names_of(bundle), _since(lifetimes, now))
-    return recalled(bundle, held, lifetimes.remember, now)
+    earlier = await store.orders.held(bundle.order.account_id, names_of(bundle), _since(lifetimes, now))
+    return with_earlier_proofs(bundle, earlier, lifetimes.remember, now)
 
 
-async def forget(
+async def deactivate_reusable(
     store: Store,
     given_up: Authorization,
     lifetimes: Lifetimes,
     now: datetime,
     deactivate: Callable[[Authorization], Awaitable[object]],
 ) -> None:
-    """Deactivate what else the account has proven of a name that it gives up, so that nothing is remembered of it."""
+    """Deactivate what else the account has proven of a name that it gives up, so that no proof of it is reused."""
     if not lifetimes.remember:
         return
     name = canonical(given_up.identifier.value)
@@ -40,5 +40,5 @@ async def forget(
 
 
 def _since(lifetimes: Lifetimes, now: datetime) -> datetime:
-    """When the oldest order was opened that a remembered proof may be of."""
+    """When the oldest order was opened whose proof may be reused."""
     return now - lifetimes.remember - lifetimes.order

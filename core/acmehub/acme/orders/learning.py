@@ -1,4 +1,4 @@
-"""Mode `auto` learns from what a client did: kept per account, looked at when it orders.
+"""Mode `auto` learns from what a client did: stored per account, read when it orders.
 
 docs/client-rules.md section 4.4.
 
@@ -42,10 +42,16 @@ _log = logging.getLogger(__name__)
 
 
 class Lesson(msgspec.Struct, frozen=True):
-    """The mode that was learned of an account (None: nothing), and why, where it was learned just now."""
+    """The mode that was learned of an account (None: nothing).
+
+    Where it was learned just now, `why` is the reason, `account` the account to be stored, and `fallback` the mode
+    where another write to the account comes first.
+    """
 
     mode: AuthorizationMode | None = None
     why: str = ""
+    account: Account | None = None
+    fallback: AuthorizationMode | None = None
 
 
 class LearningService:
@@ -58,14 +64,16 @@ class LearningService:
     async def lesson(
         self, actor: Actor, identifiers: Sequence[Identifier], user_agent: str, *, signing: bool
     ) -> Lesson:
-        """What is known when an account orders these names. Nothing is read where it could change nothing: another mode
-        than `auto`, or an authority that signs by itself (`signing`)."""
+        """What is known when an account orders these names; writes nothing.
+
+        Reads nothing where it could change nothing: another mode than `auto`, or an authority that signs by itself
+        (`signing`).
+        """
         account = actor.account
         if signing or actor.token.authorization is not AuthorizationMode.AUTO:
             return Lesson(account.learned)
-        if user_agent and family_of(user_agent) != family_of(account.user_agent):  # another client: it begins anew
-            await self._store_lesson(replace(account, user_agent=user_agent[:256], learned=None, learned_why=""))
-            return Lesson()
+        if user_agent and family_of(user_agent) != family_of(account.user_agent):  # another client: nothing is known
+            return Lesson(account=replace(account, user_agent=user_agent[:256], learned=None, learned_why=""))
         previous = await self._store.orders.previous(account.id, name_set(tuple(identifiers)))
         current = settle_mode(AuthorizationMode.AUTO, user_agent, signing=False, learned=account.learned)
         if previous is None or previous.mode is not current or account.learned_why.startswith(SET_BY):
@@ -73,11 +81,24 @@ class LearningService:
         lesson = await self._learn(account, previous, user_agent)
         if lesson.mode is None:
             return Lesson(account.learned)
-        stored = await self._store_lesson(replace(account, learned=lesson.mode, learned_why=lesson.why))
-        if not stored:
-            return Lesson(account.learned)
-        _log.info("account %s: learned mode %s: %s", account.id, lesson.mode.value, lesson.why)
-        return lesson
+        return replace(
+            lesson,
+            account=replace(account, learned=lesson.mode, learned_why=lesson.why),
+            fallback=account.learned,
+        )
+
+    async def store(self, lesson: Lesson) -> bool:
+        """Write what was learned just now; False when the account has changed meanwhile, and the lesson is void."""
+        account = lesson.account
+        if account is None:
+            return True
+        try:
+            await self._store.accounts.replace(account)
+        except Conflict:  # the next order teaches the same
+            return False
+        if lesson.mode is not None:
+            _log.info("account %s: learned mode %s: %s", account.id, lesson.mode.value, lesson.why)
+        return True
 
     async def downloaded(self, certificate: Certificate) -> None:
         """The account fetches its certificate: noted once, and only where it was slow in coming."""
@@ -88,7 +109,7 @@ class LearningService:
             if not any(event.kind == DOWNLOADED for event in timeline):
                 event = Event(order_id=certificate.order_id, at=self._clock.now(), kind=DOWNLOADED)
                 await self._store.records.note([event])
-        except StoreUnavailable as error:  # the client is to have its certificate all the same
+        except StoreUnavailable as error:  # the client gets its certificate all the same
             _log.warning("a download of certificate %s is not noted: %s", certificate.id, error)
 
     async def _learn(self, account: Account, previous: Order, user_agent: str) -> Lesson:
@@ -112,8 +133,8 @@ class LearningService:
             timeline = await self._store.records.timeline(previous.id)
             taken = _between(timeline, EventKind.FINALIZE_REQUESTED, EventKind.CERTIFICATE_ISSUED)
             if taken > SLOW and not any(event.kind == DOWNLOADED for event in timeline):
-                words = f"after {taken.total_seconds():.0f} s it did not fetch the certificate of order {previous.id}"
-                return _accept(words)
+                waited = f"{taken.total_seconds():.0f} s"
+                return _accept(f"after {waited} it did not fetch the certificate of order {previous.id}")
         return Lesson()
 
     async def _from_silence(self, previous: Order) -> Lesson:
@@ -127,13 +148,6 @@ class LearningService:
         if bundle is None or any(item.answered is not None for item in bundle.authorizations):
             return Lesson()
         return Lesson(AuthorizationMode.PREAPPROVED, f"it answered no challenge of order {previous.id}")
-
-    async def _store_lesson(self, account: Account) -> bool:
-        try:
-            await self._store.accounts.replace(account)
-        except Conflict:  # changed meanwhile: there will be another order to learn from
-            return False
-        return True
 
 
 def _accept(why: str) -> Lesson:

@@ -1,71 +1,43 @@
 """Profiles as clients see them (draft-ietf-acme-profiles): advertised, chosen in newOrder, held to at finalize."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from acmehub.models import Order, Principal, Profile
+from acmehub.models import Principal, Profile
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.authority import CertificateAuthority, lifetime_flaw
-from acmehub.ports.store import Store
 from acmehub.rules.keys import PublicKey, fits, kind
 
 _RETRY_AFTER = 60
 _MOST_SHOWN = 64  # characters of a name that a client made up
 
 
-class ClientProfiles:
-    """What the stored profiles mean for clients' orders. Orders without a profile cost no look at the storage."""
+def advertised(enabled: Mapping[str, Profile], principal: Principal | None = None) -> dict[str, str]:
+    """Names and descriptions for the directory: of all that are enabled, or of those open to a principal."""
+    return {
+        item.name: item.description for item in enabled.values() if principal is None or _offered(item.name, principal)
+    }
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._kept: tuple[Sequence[Profile], dict[str, Profile]] = ((), {})
 
-    async def advertised(self, principal: Principal | None = None) -> dict[str, str]:
-        """Names and descriptions for the directory: of all that are enabled, or of those open to a principal."""
-        return {
-            item.name: item.description
-            for item in (await self._enabled()).values()
-            if principal is None or _open_to(item.name, principal)
-        }
+def named_profile(enabled: Mapping[str, Profile], name: str, principal: Principal) -> Profile:
+    """The profile that a newOrder names; `invalidProfile` says which are offered to the principal."""
+    found = enabled.get(name)
+    if found is None or not _offered(name, principal):
+        offered = ", ".join(item for item in enabled if _offered(item, principal))
+        have = f"there are: {offered}" if offered else "there is none; leave 'profile' out"
+        shown = ascii(name[:_MOST_SHOWN])
+        raise Problem(ProblemType.INVALID_PROFILE, f"the profile {shown} is not offered to this account; {have}")
+    return found
 
-    async def chosen(self, name: str | None, principal: Principal) -> Profile | None:
-        """The profile that a newOrder names; `invalidProfile` says which are offered to the principal."""
-        if name is None:
-            return None
-        enabled = await self._enabled()
-        found = enabled.get(name)
-        if found is None or not _open_to(name, principal):
-            offered = ", ".join(item for item in enabled if _open_to(item, principal))
-            have = f"there are: {offered}" if offered else "there is none; leave 'profile' out"
-            shown = ascii(name[:_MOST_SHOWN])
-            raise Problem(ProblemType.INVALID_PROFILE, f"the profile {shown} is not offered to this account; {have}")
-        return found
 
-    async def by_authority(self) -> dict[str, tuple[str, ...]]:
-        """The names of the enabled profiles that lead to each authority, by its id."""
-        found: dict[str, tuple[str, ...]] = {}
-        for item in (await self._enabled()).values():
-            if item.authority_id:
-                found[item.authority_id] = (*found.get(item.authority_id, ()), item.name)
-        return found
-
-    async def check_key(self, order: Order, key: PublicKey) -> None:
-        """`badCSR` unless the order's profile takes this kind of certificate key; one that is gone takes any."""
-        if order.client_profile is None:
-            return
-        profile = (await self._enabled()).get(order.client_profile)
-        if profile is not None and profile.key_types and not fits(key, profile.key_types):
-            raise Problem(
-                ProblemType.BAD_CSR,
-                f"the CSR is not accepted: its key is {kind(key)}, "
-                f"and the profile {profile.name} takes {' or '.join(profile.key_types)} only",
-            )
-
-    async def _enabled(self) -> dict[str, Profile]:
-        rows = await self._store.profiles.list()
-        if rows is not self._kept[0]:
-            self._kept = (rows, {item.name: item for item in rows if item.enabled})
-        return self._kept[1]
+def check_key(profile: Profile | None, key: PublicKey) -> None:
+    """`badCSR` unless the profile of an order takes this kind of certificate key; one that is gone takes any."""
+    if profile is not None and profile.key_types and not fits(key, profile.key_types):
+        raise Problem(
+            ProblemType.BAD_CSR,
+            f"the CSR is not accepted: its key is {kind(key)}, "
+            f"and the profile {profile.name} takes {' or '.join(profile.key_types)} only",
+        )
 
 
 def last_moment(
@@ -99,5 +71,5 @@ def last_moment(
     return not_after or latest.replace(microsecond=0)
 
 
-def _open_to(name: str, principal: Principal) -> bool:
+def _offered(name: str, principal: Principal) -> bool:
     return not principal.profiles or name in principal.profiles

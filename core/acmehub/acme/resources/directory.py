@@ -13,7 +13,7 @@ from acmehub.models.wire import Directory, DirectoryMeta
 @plain_get("/acme/directory", links_index=False)
 async def show_directory(request: Request) -> Answer:
     """What is honoured, and no more."""
-    profiles = await request.context.hub.ordering.profiles.advertised()
+    profiles = await request.context.hub.ordering.advertised_profiles()
     return json_answer(directory_of(request.context, profiles), cache="public, max-age=0, no-cache")
 
 

@@ -25,7 +25,8 @@ async def renewal_info(request: Request) -> Answer:
     if certificate is None:
         raise not_found()
     now = hub.clock.now()
-    advice = advise(certificate, await hub.store.campaigns.list(), now)
+    campaigns = await (await hub.snapshots.current()).campaigns()
+    advice = advise(certificate, campaigns.rows, now)
     seconds = retry_after(certificate, advice, hub.config.acme.renewal_info_seconds, now)
     window = SuggestedWindow(start=timestamp(advice.window.start), end=timestamp(advice.window.end))
     return json_answer(

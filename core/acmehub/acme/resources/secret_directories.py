@@ -33,7 +33,7 @@ async def _show_directory(request: Request) -> Answer:
     assert request.token is not None
     context = request.context
     owner = await context.hub.store.principals.get(request.token.principal_id)
-    profiles = await context.hub.ordering.profiles.advertised(owner)
+    profiles = await context.hub.ordering.advertised_profiles(owner)
     new_account = context.urls.secret_new_account(request.parts["directory_key"])
     return json_answer(directory_of(context, profiles, new_account=new_account), cache="private, no-store")
 

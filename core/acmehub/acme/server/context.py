@@ -24,6 +24,7 @@ from acmehub.runtime.lru import Lru
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.revocation import RevocationService
+from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 
 _MOST_KEYS = 10_000
@@ -36,6 +37,7 @@ class HubParts(Protocol):
     config: Config
     clock: Clock
     store: Store
+    snapshots: Snapshots
     vault: Vault
     registry: Registry
     order_events: OrderEvents

@@ -38,7 +38,7 @@ def tsig_key(name: str, algorithm: str, secret: str) -> dns.tsig.Key:
 
 
 class FaultKind(enum.Enum):
-    """What a server does instead of answering rightly."""
+    """What a server does instead of sending a correct answer."""
 
     DROP = "no answer"
     DELAY = "an answer that comes `seconds` late"
@@ -50,7 +50,7 @@ class FaultKind(enum.Enum):
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault, for the messages it applies to: at `address`, about `name`, of type `rdtype` (or `UPDATE`), `times`."""
+    """A fault for messages to `address`, about `name`, of type `rdtype` (or `UPDATE`), at most `times` times."""
 
     kind: FaultKind
     address: str | None = None
@@ -61,7 +61,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """One message that came: what it asked, where, and what was answered (None: nothing)."""
+    """A received message: its question, its address, and the rcode of the answer (None: no answer)."""
 
     address: str
     transport: str
@@ -71,7 +71,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DnsServer:
-    """The server; an async context manager. `port` 0 takes a free one. `seen` lists what was asked."""
+    """The server; an async context manager. `port` 0 is any free port. `seen` lists the received messages."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class DnsServer:
         self.port = port
 
     async def close(self, address: str | None = None) -> None:
-        """Stop listening: at one address (from then on it refuses), or at all."""
+        """Stop listening at one address, or at all."""
         for item in [address] if address else list(self._sockets):
             datagrams, stream = self._sockets.pop(item)
             datagrams.close()
@@ -137,7 +137,7 @@ class DnsServer:
             await stream.wait_closed()
 
     def lag(self, address: str, seconds: float = math.inf) -> None:
-        """Have `address` serve the zones as they were `seconds` ago; without a number as they are now, until 0."""
+        """Let `address` serve the zones as they were `seconds` ago (default: frozen as they are; 0: no lag)."""
         self._lags.pop(address, None)
         self._pinned.pop(address, None)
         if seconds == math.inf:
@@ -147,7 +147,7 @@ class DnsServer:
 
     @contextmanager
     def fault(self, kind: FaultKind, **only: str | float) -> Iterator[None]:
-        """Have a fault while the context lasts; `only` narrows it, as the fields of `Fault` say."""
+        """Play a fault during the context; `only` are fields of `Fault` that narrow it."""
         fault = msgspec.convert({"kind": kind, **only}, Fault)
         self._faults[id(fault)] = (fault, math.inf if fault.times is None else fault.times)
         try:
@@ -156,7 +156,7 @@ class DnsServer:
             del self._faults[id(fault)]
 
     def handle(self, wire: bytes, address: str, transport: str) -> tuple[bytes | None, float]:
-        """The answer to a message (None: none) and the seconds it is to be held back."""
+        """The answer to a message (None: none), and its delay in seconds."""
         if self._txt_folder:
             self._txt_folder.read()
         try:
@@ -251,7 +251,7 @@ class DnsServer:
                     writer.write(struct.pack("!H", len(answer)) + answer)
                     await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client has gone, or `close` was called: that is how a connection ends
+            pass  # the client has closed the connection, or `close` was called
         finally:
             del self._connections[task]
             writer.close()
@@ -283,7 +283,7 @@ def _truncated(query: dns.message.Message) -> dns.message.Message:
 
 
 def _tsig_refusal(query: dns.message.Message, error: int, key: dns.tsig.Key | None = None) -> bytes:
-    """NOTAUTH with a TSIG error: unsigned, or for BADTIME signed and with our time (RFC 8945 section 5.2)."""
+    """NOTAUTH with a TSIG error: unsigned, or for BADTIME signed and with the server's time (RFC 8945 section 5.2)."""
     assert query.tsig is not None
     theirs = query.tsig[0]
     response = dns.message.make_response(query)

@@ -1,4 +1,4 @@
-"""TXT values that the test DNS server takes from a folder: how `examples/plugin` can answer a real order."""
+"""TXT values in a folder, which the test DNS server serves: so `examples/plugin` can fulfil a real order."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from acmehub.testing.dns_server.zones import NoZone, TestZones, dns_name
 
 
 class TxtFolder:
-    """A folder in which a file called `<name> <value>` stands for a TXT value; followed as it changes."""
+    """A folder in which each file `<name> <value>` is a TXT value; changes are picked up."""
 
     def __init__(self, path: Path, zones: TestZones) -> None:
         self._path = path
@@ -14,7 +14,7 @@ class TxtFolder:
         self._known: set[tuple[str, str]] = set()
 
     def read(self) -> None:
-        """Take over what is new and take away what has gone; files that name nothing in the zones are passed over."""
+        """Add the values of new files, remove those of deleted ones; files for names outside the zones are ignored."""
         files = [file.name.partition(" ") for file in self._path.iterdir()] if self._path.is_dir() else []
         found = {(name, value) for name, _, value in files if value and self._holds(name)}
         for name, value in found - self._known:
@@ -25,7 +25,7 @@ class TxtFolder:
 
     def _holds(self, name: str) -> bool:
         try:
-            self._zones.holding(dns_name(name))
+            self._zones.zone_of(dns_name(name))
         except NoZone:
             return False
         return True

@@ -1,6 +1,6 @@
 """The data of the test DNS server: zones with versions, answers (RFC 1034 section 4.3.2) and updates (RFC 2136).
 
-Names are given as text, without or with a trailing dot.
+Names are text, with or without a trailing dot.
 """
 
 import time
@@ -31,11 +31,11 @@ def dns_name(text: str) -> dns.name.Name:
 
 
 class NoZone(LookupError):
-    """No zone here holds the name."""
+    """Raised when no zone contains the name."""
 
 
 class TestZone:
-    """One zone: an SOA, its name servers with their addresses, and what is added; every change makes a version."""
+    """A zone: SOA, name servers with addresses, and added records; every change makes a new version."""
 
     __test__ = False
 
@@ -109,7 +109,7 @@ def _rdatasets(view: dns.transaction.Transaction, name: dns.name.Name) -> Iterat
 
 
 class TestZones:
-    """Several zones as one authoritative server sees them."""
+    """The zones of an authoritative server."""
 
     __test__ = False
 
@@ -119,8 +119,8 @@ class TestZones:
     def __iter__(self) -> Iterator[TestZone]:
         return iter(self._zones.values())
 
-    def holding(self, name: dns.name.Name) -> TestZone:
-        """The deepest zone that `name` is in; raises `NoZone`."""
+    def zone_of(self, name: dns.name.Name) -> TestZone:
+        """The deepest zone that contains `name`. Raises `NoZone`."""
         while name not in self._zones:
             if name == dns.name.root:
                 raise NoZone
@@ -128,20 +128,20 @@ class TestZones:
         return self._zones[name]
 
     def add(self, name: str, kind: str, *values: str, ttl: int = 60) -> None:
-        """Add records as a zone file would write them; raises `NoZone`."""
-        self.holding(dns_name(name)).change([dns.rrset.from_text(dns_name(name), ttl, IN, kind, *values)])
+        """Add records, written as in a zone file. Raises `NoZone`."""
+        self.zone_of(dns_name(name)).change([dns.rrset.from_text(dns_name(name), ttl, IN, kind, *values)])
 
     def remove(self, name: str, kind: str, *values: str) -> None:
-        """Take records away: those with `values`, or without any all of that type; raises `NoZone`."""
+        """Remove the records with `values`, or all of that type if there are none. Raises `NoZone`."""
         if values:
             step = dns.rrset.from_text(dns_name(name), 0, IN, kind, *values)
             step.deleting = dns.rdataclass.NONE
         else:
             step = dns.rrset.RRset(dns_name(name), IN, dns.rdatatype.from_text(kind), deleting=dns.rdataclass.ANY)
-        self.holding(step.name).change([step])
+        self.zone_of(step.name).change([step])
 
     def txt(self) -> dict[str, list[str]]:
-        """Every TXT value in every zone, by name without a trailing dot."""
+        """All TXT values of all zones by name, without a trailing dot."""
         found: dict[str, list[str]] = {}
         for zone in self:
             with zone.reader() as view:
@@ -152,12 +152,12 @@ class TestZones:
         return found
 
     def answer(self, response: dns.message.Message, versions: Mapping[dns.name.Name, int]) -> None:
-        """Fill `response` for its question, as of the zones' `versions` (the current one where none is given)."""
+        """Fill `response` for its question from `versions` of the zones (default: the current ones)."""
         question = response.question[0]
         name = question.name
         for _ in range(LONGEST_CHAIN):
             try:
-                zone = self.holding(name.canonicalize())
+                zone = self.zone_of(name.canonicalize())
             except NoZone:
                 if not response.answer:
                     response.set_rcode(dns.rcode.REFUSED)
@@ -188,7 +188,7 @@ class TestZones:
             ]
 
     def update(self, message: dns.update.UpdateMessage) -> dns.rcode.Rcode:
-        """Check and carry out an update (RFC 2136 section 3); all of it or nothing."""
+        """Apply an update (RFC 2136 section 3) entirely or not at all."""
         if len(message.zone) != 1:
             return dns.rcode.FORMERR
         zone = self._zones.get(message.zone[0].name.canonicalize())
@@ -210,7 +210,7 @@ def _rrset(view: dns.transaction.Transaction, name: dns.name.Name, kind: dns.rda
 
 
 def _unmet(zone: TestZone, prerequisites: Sequence[dns.rrset.RRset]) -> dns.rcode.Rcode | None:
-    """The rcode of the first prerequisite that does not hold (RFC 2136 section 3.2)."""
+    """The rcode of the first prerequisite that is not met (RFC 2136 section 3.2)."""
     wanted: dict[tuple[dns.name.Name, dns.rdatatype.RdataType], set[dns.rdata.Rdata]] = {}
     with zone.reader() as view:
         for item in prerequisites:
@@ -240,7 +240,7 @@ def _answer_from(
     name: dns.name.Name,
     kind: dns.rdatatype.RdataType,
 ) -> dns.name.Name | None:
-    """Add what one zone knows of `name`; the target when it is a CNAME to be followed."""
+    """Add the records of one zone for `name`; returns the target of a CNAME that has to be followed."""
     if _referred(zone, view, response, name):
         return None
     response.flags |= dns.flags.AA
@@ -263,7 +263,7 @@ def _answer_from(
 def _referred(
     zone: TestZone, view: dns.transaction.Transaction, response: dns.message.Message, name: dns.name.Name
 ) -> bool:
-    """Whether `name` is below a delegation, which is then put into the authority section."""
+    """Whether `name` is below a delegation, which is then added to the authority section."""
     for depth in range(len(zone.apex.labels) + 1, len(name.labels) + 1):
         cut = _rrset(view, name.split(depth)[1], dns.rdatatype.NS)
         if cut:
@@ -273,7 +273,7 @@ def _referred(
 
 
 def _source(zone: TestZone, view: dns.transaction.Transaction, name: dns.name.Name) -> dns.name.Name | None:
-    """The name whose records answer for `name`: itself, or the wildcard that covers it (RFC 4592)."""
+    """The owner of the records for `name`: the name itself, or the wildcard that covers it (RFC 4592)."""
     if view.get_node(name) is not None:
         return name
     names = list(view.iterate_names())

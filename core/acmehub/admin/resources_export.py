@@ -1,17 +1,17 @@
-"""`acmehub export`: the resources as a file that `acmehub apply` takes, with secrets left out."""
+"""The resources as a file that `acmehub apply` takes, with secrets left out (`acmehub export`)."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import tomli_w
 
-from acmehub.admin.authorities import AuthorityService, AuthorityView, NewAuthority
-from acmehub.admin.managed_challenges import ManagedChallengeService, ManagedChallengeView, NewManagedChallenge
-from acmehub.admin.permissions import Acting
-from acmehub.admin.principals import NewPrincipal, PrincipalService, role_text
-from acmehub.admin.profiles import NewProfile, ProfileService
-from acmehub.admin.tokens import NewToken, TokenService
+from acmehub.admin.authorities import AuthorityView, NewAuthority
+from acmehub.admin.managed_challenges import ManagedChallengeView, NewManagedChallenge
+from acmehub.admin.principals import NewPrincipal, PrincipalView, role_text
+from acmehub.admin.profiles import NewProfile, ProfileView
+from acmehub.admin.tokens import NewToken, TokenView
 from acmehub.ports.settings import secret_fields
 from acmehub.runtime.plugins import Offers, PluginError
 
@@ -22,33 +22,30 @@ HEAD = """\
 """
 
 
-async def export(
-    principals: PrincipalService,
-    tokens: TokenService,
-    managed_challenges: ManagedChallengeService,
-    authorities: AuthorityService,
-    profiles: ProfileService,
-    actor: Acting,
+def document_of(
+    authorities: Iterable[AuthorityView],
+    authority_plugins: Offers,
+    managed_challenges: Iterable[ManagedChallengeView],
+    dns_plugins: Offers,
+    profiles: Iterable[ProfileView],
+    principals: Iterable[PrincipalView],
+    tokens: Iterable[TokenView],
 ) -> str:
-    """All resources as TOML."""
-    await principals.permit(actor, "export")
+    """All of them as TOML; revoked tokens are left out."""
     parts = [HEAD]
-    parts += [_entry("authority", one, NewAuthority, authorities.offers) for one in await authorities.list(actor)]
+    parts += [_entry("authority", one, NewAuthority, authority_plugins) for one in authorities]
+    parts += [_entry("managed_challenge", one, NewManagedChallenge, dns_plugins) for one in managed_challenges]
+    parts += [_table("profile", _fields(one, NewProfile)) for one in profiles]
     parts += [
-        _entry("managed_challenge", one, NewManagedChallenge, managed_challenges.offers)
-        for one in await managed_challenges.list(actor)
+        _table("principal", {**_fields(one, NewPrincipal), "roles": [role_text(item) for item in one.roles]})
+        for one in principals
     ]
-    parts += [_table("profile", _declared(one, NewProfile)) for one in await profiles.list(actor)]
-    parts += [
-        _table("principal", {**_declared(one, NewPrincipal), "roles": [role_text(item) for item in one.roles]})
-        for one in await principals.list(actor)
-    ]
-    parts += [_table("token", _declared(one, NewToken)) for one in await tokens.list(actor) if one.revoked is None]
+    parts += [_table("token", _fields(one, NewToken)) for one in tokens if one.revoked is None]
     return "\n".join(parts)
 
 
 def _entry(kind: str, view: AuthorityView | ManagedChallengeView, new: type[msgspec.Struct], offers: Offers) -> str:
-    entry = _declared(view, new)
+    entry = _fields(view, new)
     try:
         settings = offers[view.plugin].settings
     except PluginError:
@@ -69,7 +66,7 @@ def _table(kind: str, entry: dict[str, Any]) -> str:
     return f"[[{kind}]]\n{tomli_w.dumps(plain, multiline_strings=True)}{below}"
 
 
-def _declared(view: msgspec.Struct, new: type[msgspec.Struct]) -> dict[str, Any]:
+def _fields(view: msgspec.Struct, new: type[msgspec.Struct]) -> dict[str, Any]:
     """The fields that a file can have, without those that have their default value."""
     values = {name: _plain(getattr(view, name)) for name in new.__struct_fields__ if hasattr(view, name)}
     return _without_defaults(values, new)

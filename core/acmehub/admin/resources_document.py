@@ -1,4 +1,4 @@
-"""A resources file (TOML; docs/configure.md, "Resources") read into what is to be made; nothing is looked up here."""
+"""A resources file (TOML; docs/configure.md, "Resources") read into resources; nothing is looked up in the storage."""
 
 import difflib
 import tomllib
@@ -19,15 +19,15 @@ N = TypeVar("N", NewAuthority, NewManagedChallenge, NewProfile, NewPrincipal, Ne
 
 
 class InvalidFile(ServiceError):
-    """A resources file that cannot be applied; `errors` are all that were found, one line each."""
+    """A resources file that cannot be applied; `errors` has all of them, one line each."""
 
     def __init__(self, errors: tuple[str, ...]) -> None:
         super().__init__("\n".join(errors))
         self.errors = errors
 
 
-class Declared(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file declares, in its order."""
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """The resources of a file, in its order."""
 
     authorities: tuple[NewAuthority, ...] = ()
     managed_challenges: tuple[NewManagedChallenge, ...] = ()
@@ -45,7 +45,7 @@ _KINDS: dict[str, type[New]] = {
 }
 
 
-def read_declared(text: str, file: str) -> Declared:
+def read_document(text: str, file: str) -> Document:
     """The resources in a file's text; `file` is how messages call it. Raises `InvalidFile` with all errors."""
     try:
         raw = tomllib.loads(text)
@@ -68,23 +68,23 @@ def read_declared(text: str, file: str) -> Declared:
             found[key] = made
         return tuple(found.values())
 
-    declared = Declared(
+    document = Document(
         authorities=entries("authority", NewAuthority),
         managed_challenges=entries("managed_challenge", NewManagedChallenge),
         profiles=entries("profile", NewProfile),
         principals=entries("principal", NewPrincipal),
         tokens=entries("token", NewToken),
     )
-    defaults = [item.name for item in declared.authorities if item.default]
+    defaults = [item.name for item in document.authorities if item.default]
     if len(defaults) > 1:
         errors.append(f"{file}: [[authority]]: only one can be the default, not {' and '.join(defaults)}")
     if errors:
         raise InvalidFile(tuple(errors))
-    return declared
+    return document
 
 
 def name_of(new: New) -> str:
-    """What people call it."""
+    """The name that people use."""
     return new.title if isinstance(new, NewToken) else new.name
 
 
@@ -93,7 +93,7 @@ def _identity(new: New) -> tuple[str, str]:
 
 
 def place_of(kind: str, entry: object, number: int) -> str:
-    """Which entry of the file is meant: by its name, else by its number."""
+    """An entry of the file in messages: by its name, else by its number."""
     name = (entry.get("name") or entry.get("title")) if isinstance(entry, Mapping) else None
     return f"[[{kind}]] {name!r}" if isinstance(name, str) else f"[[{kind}]] number {number}"
 

@@ -1,0 +1,179 @@
+"""newOrder and newAuthz (RFC 8555 sections 7.4 and 7.4.1) in four steps: resolve, authorize, build, reuse or store.
+
+The first three only read. The last one writes what was learned of the account, and the order.
+"""
+
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from acmehub.acme.orders.address_support import require_address_support
+from acmehub.acme.orders.authority_choice import choose_authority, choose_profile, chosen_authority
+from acmehub.acme.orders.authorization_reuse import reuse_authorizations
+from acmehub.acme.orders.learning import LearningService, Lesson
+from acmehub.acme.orders.order_reuse import OrderReuse
+from acmehub.acme.orders.preauthorization import earlier, hidden
+from acmehub.acme.orders.profiles import last_moment
+from acmehub.acme.orders.replacement import replacement_of
+from acmehub.acme.orders.requested_dates import check_dates, requested_date
+from acmehub.models import Actor, AuthorizationMode, Event, EventKind, Profile
+from acmehub.models.wire import NewOrder
+from acmehub.ports.clock import Clock
+from acmehub.ports.plugins import OrderRequest, Selection
+from acmehub.ports.store import Store
+from acmehub.rules.authorization_modes import settle_mode
+from acmehub.rules.names import check_identifiers
+from acmehub.rules.orders import Lifetimes, OrderBundle, open_order
+from acmehub.rules.scopes import MatchIndex, decide
+from acmehub.runtime.plugin_objects import AuthorityObject, PluginObjects
+from acmehub.runtime.plugins import Registry
+from acmehub.runtime.snapshot import Snapshot, Snapshots
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Who asks for what. With `preauthorization` the order carries an authorization and is hidden from its client."""
+
+    actor: Actor
+    new_order: NewOrder
+    user_agent: str = ""
+    preauthorization: bool = False
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """What the order would be: its profile, its authority and why that one, its authorization mode."""
+
+    snapshot: Snapshot
+    request: OrderRequest
+    profile: Profile | None
+    selection: Selection
+    authority: AuthorityObject
+    lesson: Lesson
+    mode: AuthorizationMode
+
+
+class Authorized(msgspec.Struct, frozen=True):
+    """When the order was found to be allowed, and the validity that it asks for."""
+
+    now: datetime
+    not_before: datetime | None
+    not_after: datetime | None
+
+
+class Built(msgspec.Struct, frozen=True):
+    """The order as it would be stored, with the first lines of its timeline."""
+
+    bundle: OrderBundle
+    events: tuple[Event, ...]
+
+
+class NewOrders:
+    """Opens orders for clients; every refusal is a Problem, and leaves nothing behind."""
+
+    def __init__(
+        self,
+        store: Store,
+        snapshots: Snapshots,
+        registry: Registry,
+        plugin_objects: PluginObjects,
+        clock: Clock,
+        lifetimes: Lifetimes,
+        order_reuse: OrderReuse,
+        learning: LearningService,
+    ) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._registry = registry
+        self._plugin_objects = plugin_objects
+        self._clock = clock
+        self._lifetimes = lifetimes
+        self._order_reuse = order_reuse
+        self._learning = learning
+
+    async def open(self, asked: Asked) -> OrderBundle:
+        """The order that the client gets: an open one that serves it as well, else a new one that is due."""
+        check_identifiers(asked.new_order.identifiers)
+        resolved = await self.resolve(asked)
+        authorized = await self.authorize(asked, resolved)
+        built = await self.build(asked, resolved, authorized)
+        return await self.reuse_or_store(asked, resolved, authorized, built)
+
+    async def resolve(self, asked: Asked) -> Resolved:
+        """Find profile, authority and authorization mode."""
+        actor, new_order = asked.actor, asked.new_order
+        snapshot = await self._snapshots.current()
+        request = OrderRequest(actor.principal, actor.token, new_order.identifiers, new_order.profile)
+        profile = await choose_profile(snapshot, request)
+        selection = await choose_authority(self._registry, snapshot, request, profile)
+        authority = await chosen_authority(self._plugin_objects, snapshot, selection)
+        lesson = await self._learning.lesson(actor, new_order.identifiers, asked.user_agent, signing=authority.signing)
+        mode = self._mode(asked, authority, lesson)
+        return Resolved(snapshot, request, profile, selection, authority, lesson, mode)
+
+    async def authorize(self, asked: Asked, resolved: Resolved) -> Authorized:
+        """Check that the actor may have this order: names, the policy's hook, dates."""
+        new_order, token = asked.new_order, asked.actor.token
+        authority, signing = resolved.authority, resolved.authority.signing
+        require_address_support(new_order.identifiers, authority)
+        index = MatchIndex(())
+        if not signing or not token.names:  # else the token's names decide, and no managed challenge is looked for
+            index = (await resolved.snapshot.managed_challenges()).match_index
+        decide(new_order.identifiers, token, asked.actor.principal, index, needs_challenge=not signing)
+        objection = self._registry.hook.authorize_order(request=resolved.request)
+        if objection is not None:
+            raise objection
+        now = self._clock.now()
+        not_before = requested_date("notBefore", new_order.not_before, signing=signing)
+        not_after = requested_date("notAfter", new_order.not_after, signing=signing)
+        check_dates(not_before, not_after, authority.object, now)
+        return Authorized(now, not_before, last_moment(resolved.profile, authority.object, not_before, not_after, now))
+
+    async def build(self, asked: Asked, resolved: Resolved, authorized: Authorized) -> Built:
+        """Make the order and its authorizations, with those that the account has proven before already valid."""
+        now = authorized.now
+        replacement = await replacement_of(self._store, asked.actor, asked.new_order)
+        bundle = open_order(
+            asked.actor,
+            asked.new_order.identifiers,
+            mode=resolved.mode,
+            authority_id=resolved.authority.row.id,
+            signing=resolved.authority.signing,
+            now=now,
+            lifetimes=self._lifetimes,
+            profile=resolved.selection.profile,
+            not_before=authorized.not_before,
+            not_after=authorized.not_after,
+            replaces=replacement.cert_id,
+            client_profile=asked.new_order.profile,
+        )
+        bundle, reused = await reuse_authorizations(self._store, bundle, self._lifetimes, now)
+        if asked.preauthorization:
+            bundle = hidden(bundle)
+        order, why = bundle.order, resolved.lesson.why
+        mode = f"{order.mode.value}: {why}" if why else order.mode.value
+        kind = EventKind.PREAUTHORIZATION_OPENED if asked.preauthorization else EventKind.ORDER_OPENED
+        opened = Event(order_id=order.id, at=now, kind=kind, detail=f"{resolved.selection.reason}; {mode}")
+        return Built(bundle, (opened, *reused, *replacement.events(order)))
+
+    async def reuse_or_store(
+        self, asked: Asked, resolved: Resolved, authorized: Authorized, built: Built
+    ) -> OrderBundle:
+        """Write: what was learned of the account, and the order, unless an open one serves as well."""
+        if not await self._learning.store(resolved.lesson):
+            lesson = Lesson(resolved.lesson.fallback)
+            resolved = replace(resolved, lesson=lesson, mode=self._mode(asked, resolved.authority, lesson))
+            built = await self.build(asked, resolved, authorized)
+        bundle, now = built.bundle, authorized.now
+        if asked.preauthorization:
+            found = await earlier(self._store, bundle, now)
+        else:
+            found = await self._order_reuse.find_open(bundle, asked.actor.token.authorization, now)
+        if found is not None:
+            return found
+        await self._store.orders.add(bundle, built.events)
+        return bundle
+
+    def _mode(self, asked: Asked, authority: AuthorityObject, lesson: Lesson) -> AuthorizationMode:
+        return settle_mode(
+            asked.actor.token.authorization, asked.user_agent, signing=authority.signing, learned=lesson.mode
+        )
