@@ -3,13 +3,13 @@
 docs/adr/0005-acme-in-litestar.md
 """
 
-from typing import Any, cast
+from typing import Any
 
 from litestar import Litestar, Request, Response, Router, asgi
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Scope, Send
+from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from acmehub.acme.resources import ROUTES
 from acmehub.acme.server.app import AcmeServer, unexpected
@@ -43,7 +43,7 @@ def _mounted(server: AcmeServer) -> ASGIRouteHandler:
             "/"
         ):  # Litestar mounts `/acme…`, not `/acme/…`
             raise NotFoundException
-        await server(cast(HTTPScope, scope), receive, send)
+        await server(scope, receive, send)
 
     return acme
 
