@@ -39,9 +39,7 @@ def create_app(hub: HubParts) -> Litestar:
 def _mounted(server: AcmeServer) -> ASGIRouteHandler:
     @asgi(PREFIX, is_mount=True, copy_scope=False)
     async def acme(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or not scope["path"].startswith(
-            "/"
-        ):  # Litestar mounts `/acme…`, not `/acme/…`
+        if scope["type"] != ScopeType.HTTP or scope["path"][0] != "/":  # the mount takes `/acmeadmin`, too
             raise NotFoundException
         await server(scope, receive, send)
 

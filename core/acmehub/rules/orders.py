@@ -75,8 +75,7 @@ UPSTREAM_VALIDATED = frozenset(
 )
 
 
-TIME_TO_ANSWER = timedelta(seconds=60)
-"""What a client of mode `accept` has, since its order, to respond to a challenge before its silence counts."""
+TIME_TO_ANSWER = timedelta(seconds=60)  # since newOrder, before the silence of a client in mode `accept` counts
 
 
 class IllegalMove(Exception):
@@ -232,8 +231,7 @@ def settle(bundle: OrderBundle, now: datetime) -> OrderBundle:
 
 
 def approve(bundle: OrderBundle, now: datetime) -> Change:
-    """The upstream has validated before the client responded: authorizations of mode `accept` turn valid without a
-    response, and the client may finalize at once.
+    """The upstream has validated before the client responded: authorizations of mode `accept` turn valid without that.
 
     Only where mode `auto` chose `accept` (docs/client-rules.md section 4.4).
     """
