@@ -1,4 +1,4 @@
-"""The rules of the test run itself: no silent skip in CI, no secret in a log."""
+"""The rules of the test run itself: no silent skip in CI, no secret in a log, what is fast."""
 
 import os
 import subprocess
@@ -56,3 +56,30 @@ def test_a_secret_in_a_log_fails_the_run_without_showing_it(tmp_path: Path) -> N
 def test_a_secret_that_chance_would_find_is_not_taken(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="found by chance"):
         Journal(tmp_path).keep_secret("pin", "1234")
+
+
+def collected(*options: str | Path) -> set[str]:
+    """The files of the tests that a run with these options would have."""
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (0, pytest.ExitCode.NO_TESTS_COLLECTED), done.stdout
+    return {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+
+
+def test_parts_are_the_whole_and_have_nothing_in_common() -> None:
+    first, second = (collected("tests/ports", "--part", f"{part}/2") for part in (1, 2))
+    assert first
+    assert second
+    assert not first & second
+    assert first | second == {f"tests/ports/{path.name}" for path in (ROOT / "tests" / "ports").glob("test_*.py")}
+
+
+def test_fast_are_whole_folders_without_what_is_slow() -> None:
+    some = ("tests/acme/test_machine.py", "tests/acme/test_nonces.py", "tests/admin/test_tokens.py", "tests/cli")
+    assert collected("-m", "fast", *some) == {"tests/acme/test_nonces.py", "tests/admin/test_tokens.py"}
+
+
+@pytest.mark.fast
+def test_a_fast_test_that_starts_a_process_fails() -> None:
+    with pytest.raises(AssertionError, match="starts no process"):
+        subprocess.run([sys.executable, "-c", ""])
