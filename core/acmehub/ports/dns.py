@@ -3,7 +3,6 @@
 Names and zones are lower case A-labels without a trailing dot.
 """
 
-from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 
@@ -35,15 +34,6 @@ class DnsProvider(Protocol):
 
     async def remove_txt(self, zone: str, name: str, value: str) -> None:
         """Take `value` away from `name`; fine when it is not there."""
-        ...
-
-
-@runtime_checkable
-class ListsZones(Protocol):
-    """A provider that can say which zones it serves."""
-
-    async def zones(self) -> Sequence[str]:
-        """The zones that these credentials may write to."""
         ...
 
 

@@ -54,7 +54,7 @@ class OrderRequest(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An authority that could fulfil a request; `healthy` is false while its last exchanges failed."""
+    """An authority that could fulfil a request."""
 
     id: str
     name: str
@@ -63,7 +63,6 @@ class Candidate(msgspec.Struct, frozen=True):
     created: datetime
     tags: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
-    healthy: bool = True
 
 
 class Selection(msgspec.Struct, frozen=True):

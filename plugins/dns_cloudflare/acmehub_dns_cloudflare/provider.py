@@ -36,7 +36,7 @@ class Deleted(msgspec.Struct, frozen=True):
 
 
 class CloudflareProvider:
-    """A `DnsProvider` that also `ListsZones`. Call `aclose` when it is no longer used."""
+    """A `DnsProvider`. Call `aclose` when it is no longer used."""
 
     def __init__(self, api: Api, *, ttl: int) -> None:
         self._api = api
@@ -65,10 +65,6 @@ class CloudflareProvider:
         for record in found:
             if record.name.lower() == name and unquoted(record.content) == value:
                 await self._delete(f"{records}/{record.id}")
-
-    async def zones(self) -> list[str]:
-        """See `ListsZones.zones`."""
-        return sorted({zone.name for zone in await self._api.pages("zones", Zone, per_page=ZONES_PER_PAGE)})
 
     async def aclose(self) -> None:
         """Let go of the connections."""
