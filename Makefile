@@ -2,7 +2,8 @@
 #
 #   make run    a hub on https://localhost:8443 with a first certificate issued through it; Ctrl-C stops it
 #   make demo   the whole story on this machine: device -> hub -> CA -> DNS, then everything is stopped
-#   make test   every test that this machine can run      make lint   ruff, mypy, import-linter
+#   make check  lint and the fast tests, in a minute       make lint   ruff, mypy, import-linter, figures of the map
+#   make test   every test that this machine can run; with PYTEST_ARGS=tests/…, those alone
 #   make bench  speed beside Pebble in the same run       make dist   wheels and sdist in dist/
 #   make matrix every ACME client at three upstream speeds; writes docs/clients.md (half an hour)
 #   make docs   check the documentation's links and run its commands
@@ -16,7 +17,7 @@ PYTEST_ARGS ?=
 MATRIX_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench matrix docs dist format clean provision
+.PHONY: help run demo check test lint bench matrix docs dist format clean provision
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -27,7 +28,11 @@ run: $(BIN)/.stamp $(CERTBOT)
 demo: $(BIN)/.stamp $(CERTBOT)
 	@$(BIN)/python -u -m scripts.demo
 
-test: $(BIN)/.stamp $(CERTBOT) provision
+check: $(BIN)/.stamp
+	@scripts/check
+
+# Single tests start at once; those whose server is not here skip, and say what is missing.
+test: $(BIN)/.stamp $(if $(PYTEST_ARGS),,$(CERTBOT) provision)
 	@scripts/test $(PYTEST_ARGS)
 
 lint: $(BIN)/.stamp
@@ -35,6 +40,7 @@ lint: $(BIN)/.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m tests.map | sed -n 1,6p
 
 bench: $(BIN)/.stamp provision
 	@$(BIN)/python -m bench.compare $(BENCH_ARGS)

@@ -2,18 +2,22 @@
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.journal import Journal
 
+TESTS = Path(__file__).resolve().parent
+FAST = ("acme", "admin", "config", "models", "ports", "rules")
 _JOURNAL = pytest.StashKey[Journal]()
 
 
 @pytest.fixture(scope="session")
 def journal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Journal:
-    """The run's `Journal`; whoever starts a server writes its output to `new_log`, and says its secrets."""
+    """The run's `Journal`. A test that starts a server writes its output to `new_log` and names its secrets."""
     kept = Journal(tmp_path_factory.mktemp("logs"))
     request.config.stash[_JOURNAL] = kept
     return kept
@@ -45,6 +49,49 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests do not see the caller's `ACMEHUB_…`."""
     for name in [name for name in os.environ if name.startswith("ACMEHUB_")]:
         monkeypatch.delenv(name)
+
+
+# ------------------------------------------------------------------------------------------------- make check
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--part 2/3`: the second third of the files, for runs side by side."""
+    parser.addoption("--part", metavar="I/N", default="1/1", help="collect every N-th file only, from the I-th on")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m fast`, do not even import the other folders; with `--part`, nor the files of other parts."""
+    if collection_path.suffix != ".py" or collection_path.name == "conftest.py":
+        return None
+    if config.option.markexpr == "fast" and not _in_fast_folder(collection_path):
+        return True
+    part, parts = map(int, config.getoption("--part").split("/"))
+    if parts == 1:
+        return None
+    files = sorted(collection_path.parent.glob("test_*.py"))
+    return (collection_path in files and files.index(collection_path) % parts != part - 1) or None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests in the folders of `FAST` are `fast`, unless they are marked `slow` or `e2e`."""
+    if _in_fast_folder(item.path) and not any(item.get_closest_marker(name) for name in ("slow", "e2e")):
+        item.add_marker("fast")
+
+
+def _in_fast_folder(path: Path) -> bool:
+    return path.is_relative_to(TESTS) and path.relative_to(TESTS).parts[0] in FAST
+
+
+@pytest.fixture(autouse=True)
+def no_process_in_a_fast_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `fast` test that starts a process fails."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"a fast test starts no process: mark it slow, or move it ({arguments[1:2]})")
+
+    if request.node.get_closest_marker("fast"):
+        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
 
 
 # ------------------------------------------------------------------------------------------- what ends the run

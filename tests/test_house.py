@@ -1,4 +1,4 @@
-"""The rules of the test run (no silent skip in CI, no secret in a log), and the words and names of the product."""
+"""The rules of the test run (no silent skip in CI, no secret in a log, what is fast), and the words of the product."""
 
 import ast
 import os
@@ -177,3 +177,30 @@ def test_a_docstring_that_only_points_elsewhere_is_found() -> None:
         'class A:\n    """An A."""\n    def b(self):\n        """See `C.b`."""\ndef see():\n    """Seen, or not."""\n'
     )
     assert list(pointing_docstrings(text)) == [4]
+
+
+def collected(*options: str | Path) -> set[str]:
+    """The files of the tests that a run with these options would have."""
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (0, pytest.ExitCode.NO_TESTS_COLLECTED), done.stdout
+    return {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+
+
+def test_parts_are_the_whole_and_have_nothing_in_common() -> None:
+    first, second = (collected("tests/ports", "--part", f"{part}/2") for part in (1, 2))
+    assert first
+    assert second
+    assert not first & second
+    assert first | second == {f"tests/ports/{path.name}" for path in (ROOT / "tests" / "ports").glob("test_*.py")}
+
+
+def test_fast_are_whole_folders_without_what_is_slow() -> None:
+    some = ("tests/acme/test_machine.py", "tests/acme/test_nonces.py", "tests/admin/test_tokens.py", "tests/cli")
+    assert collected("-m", "fast", *some) == {"tests/acme/test_nonces.py", "tests/admin/test_tokens.py"}
+
+
+@pytest.mark.fast
+def test_a_fast_test_that_starts_a_process_fails() -> None:
+    with pytest.raises(AssertionError, match="starts no process"):
+        subprocess.run([sys.executable, "-c", ""])

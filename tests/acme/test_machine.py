@@ -240,6 +240,7 @@ def authorization(known: Known, number: int) -> str:
     return urls[number % len(urls)]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0 if MINUTES else 600)
 def test_no_answer_breaks_the_rules_whatever_happens_in_whatever_order(founded: Path) -> None:
     class Machine(AcmeMachine):
