@@ -8,7 +8,7 @@ from acmehub.rules.renewal import serial_or_none
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.paging import newest_first
+from acmehub.storage.listing import newest_first
 from acmehub.storage.piccolo_engine import Parameter, built, prepared, speaking
 from acmehub.storage.records import AuditRows
 from acmehub.storage.resources import replace_row

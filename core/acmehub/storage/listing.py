@@ -1,13 +1,16 @@
 """Lists of orders, and the look-ups of newOrder and finalize."""
 
 from datetime import datetime
+from typing import Any
+
+from piccolo.query.methods.select import Select
+from piccolo.table import Table
 
 from acmehub.models import Authorization, AuthorizationMode, Order, OrderStatus
 from acmehub.models.identifiers import canonical
 from acmehub.storage import tables
 from acmehub.storage.codec import Codec, time_value
-from acmehub.storage.paging import newest_first
-from acmehub.storage.piccolo_engine import Parameter, built, prepared
+from acmehub.storage.piccolo_engine import Parameter, built, prepared, scalar
 from acmehub.storage.statements import Dialect, Unit
 
 
@@ -113,3 +116,15 @@ class OrderLists:
             query = query.where(order.account_id == account_id)
         rows = yield built(newest_first(query, order, self._dialect, limit, after), self._dialect)
         return tuple(map(self._order.read, rows))
+
+
+def newest_first(
+    query: Select[Any], table: type[Table], dialect: Dialect, limit: int, after: str | Parameter = ""
+) -> Select[Any]:
+    """The query's rows by `created` and `id`; with `after`, from beyond the row of that id (none without it)."""
+    created, id = (table._meta.get_column_by_name(name) for name in ("created", "id"))
+    if after:
+        at = scalar(table.select(created).where(id == after), dialect)
+        query = query.where(created <= at)  # what an index can use
+        query = query.where((created < at) | ((created == at) & (id < after)))
+    return query.order_by(created, id, ascending=False).limit(limit)

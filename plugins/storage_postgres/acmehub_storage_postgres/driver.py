@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from acmehub import Dialect, StoreUnavailable, Unit
+from acmehub import StoreUnavailable
+from acmehub.storage_api import Dialect, Unit
 from acmehub_storage_postgres.errors import Errors, translated
 from acmehub_storage_postgres.news import Announcer, Listener, Payload
 from acmehub_storage_postgres.settings import Settings

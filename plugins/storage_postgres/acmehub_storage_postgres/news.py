@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from acmehub import Batch, Sql, Unit
+from acmehub.storage_api import Batch, Sql, Unit
 from acmehub_storage_postgres.errors import Errors, translated
 from acmehub_storage_postgres.settings import Settings
 from acmehub_storage_postgres.units import discard

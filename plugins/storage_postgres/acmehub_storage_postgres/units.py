@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from acmehub import Batch, Statement, Step, Unit
+from acmehub.storage_api import Batch, Statement, Step, Unit
 from acmehub_storage_postgres.errors import Errors
 
 log = logging.getLogger(__name__)

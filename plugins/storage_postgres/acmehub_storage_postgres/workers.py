@@ -12,7 +12,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from acmehub import StoreUnavailable, Unit
+from acmehub import StoreUnavailable
+from acmehub.storage_api import Unit
 from acmehub_storage_postgres.errors import Errors, is_lost, may_run_again, translated
 from acmehub_storage_postgres.settings import Settings
 from acmehub_storage_postgres.units import Failure, Joined, Running, cut, discard, execute, roll_back
