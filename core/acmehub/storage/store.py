@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
-from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, TxtRecords, UsedNonces
+from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, Store, TxtRecords, UsedNonces
 from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
@@ -17,7 +17,7 @@ from acmehub.storage.statements import Batch, Unit
 from acmehub.storage.txt_records import SqlTxtRecords
 
 
-class SqlStore:
+class SqlStore(Store):
     """A `ports.store.Store` over SQL. `clock` gives the time at which waiting orders are made due."""
 
     def __init__(self, driver: SqlDriver, clock: Clock | None = None) -> None:
@@ -42,31 +42,26 @@ class SqlStore:
 
     @property
     def shared(self) -> bool:
-        """See `Store.shared`."""
         return self._driver.shared
 
     async def migrate(self) -> int:
-        """See `Store.migrate`."""
         from acmehub.storage.migrating import migrate  # Piccolo's runner is only paid for here
 
         return await migrate(self._driver)
 
     async def open(self, *, serve: bool = False) -> None:
-        """See `Store.open`."""
         await self._driver.open(serve=serve)
 
     async def close(self) -> None:
-        """See `Store.close`."""
         await self._driver.close()
 
     async def ping(self) -> None:
-        """See `Store.ping`: it writes."""
+        """Writes, as reading would not notice a full disk."""
         await self._driver.write(_ping)
 
     def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """See `Store.subscribe`."""
         return self._driver.subscribe(callback)
 
 
 def _ping() -> Unit[None]:
-    yield Batch((BUMP("ping"),), whole=True)
+    yield Batch((BUMP("ping"),), autocommit=True)

@@ -2,7 +2,7 @@
 
 A NOTIFY inside a transaction makes all commits of a database wait for each other, so it is sent after it, for all
 orders that changed meanwhile, in a transaction that needs no flush. What is lost when a process dies in between is only
-the wake-up: whoever waits looks again by itself after a while.
+the wake-up: each waiting worker also polls.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ class Announcer:
 
 
 def _notify(payload: str) -> Unit[None]:
-    yield Batch((_NOTIFY(CHANNEL, payload),), whole=True)
+    yield Batch((_NOTIFY(CHANNEL, payload),), autocommit=True)
 
 
 class Listener:

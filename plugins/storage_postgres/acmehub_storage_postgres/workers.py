@@ -1,7 +1,7 @@
 """Connections that each work through a common queue: one unit of work, one transaction at a time.
 
 A caller only waits for a future, so cancelling it never touches a connection, a transaction or its place in a pool; and
-a unit costs no task, no acquiring and no resetting. A connection that is lost is made anew by its next unit.
+a unit costs no task, no acquiring and no resetting. A connection that is lost is replaced by its next unit.
 """
 
 import asyncio
@@ -152,7 +152,7 @@ class Workers:
         unit = Running(job.verb(*job.args), self._joined)
         if not job.writes:
             return await unit.to_end(connection)
-        if unit.is_whole:
+        if unit.is_autocommit:
             value = await unit.to_end(connection, committing=True)
         else:
             await execute(connection, "BEGIN")
