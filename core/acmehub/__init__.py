@@ -1,7 +1,8 @@
 """acmehub: a managed ACME service for devices that cannot prove control of a domain.
 
-These are the public names: a plugin imports from here (and, in its tests, from `acmehub.testing`) and from nowhere
-else in the package. They are loaded when first used, so that a plugin pays only for what it takes.
+These are the public names: a plugin imports from here (a storage also from `acmehub.storage_api`, tests also from
+`acmehub.testing`) and from nowhere else in the package. They are loaded when first used, so that a plugin pays only for
+what it takes.
 """
 
 import importlib
@@ -58,17 +59,6 @@ if TYPE_CHECKING:
     from acmehub.ports.store import Store as Store
     from acmehub.ports.store import StoreError as StoreError
     from acmehub.ports.store import StoreUnavailable as StoreUnavailable
-    from acmehub.storage.driver import SchemaSession as SchemaSession
-    from acmehub.storage.driver import SqlDriver as SqlDriver
-    from acmehub.storage.sqlite import SqliteDriver as SqliteDriver
-    from acmehub.storage.statements import Batch as Batch
-    from acmehub.storage.statements import Changed as Changed
-    from acmehub.storage.statements import Dialect as Dialect
-    from acmehub.storage.statements import Sql as Sql
-    from acmehub.storage.statements import Statement as Statement
-    from acmehub.storage.statements import Step as Step
-    from acmehub.storage.statements import Unit as Unit
-    from acmehub.storage.store import SqlStore as SqlStore
     from acmehub.upstream.authority import AcmeRelay as AcmeRelay
     from acmehub.upstream.settings import RelaySettings as RelaySettings
 
@@ -117,10 +107,6 @@ _HOMES = {
     "acmehub.ports.settings": ("PluginSettings", "Secret", "SettingsError", "read_settings"),
     "acmehub.ports.store": ("Conflict", "Store", "StoreError", "StoreUnavailable"),
     "acmehub.models.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),
-    "acmehub.storage.driver": ("SchemaSession", "SqlDriver"),
-    "acmehub.storage.sqlite": ("SqliteDriver",),
-    "acmehub.storage.statements": ("Changed", "Dialect", "Sql", "Statement", "Step", "Batch", "Unit"),
-    "acmehub.storage.store": ("SqlStore",),
     "acmehub.upstream.authority": ("AcmeRelay",),
     "acmehub.upstream.settings": ("RelaySettings",),
 }

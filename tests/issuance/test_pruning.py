@@ -8,11 +8,11 @@ from random import Random
 import pytest_asyncio
 from msgspec.structs import replace
 
-from acmehub import SqliteDriver, SqlStore
 from acmehub.issuance.pruning import FORGET_EVERY, Pruner
 from acmehub.models import Order, OrderStatus, Stage
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Change, OrderBundle
+from acmehub.storage_api import SqliteDriver, SqlStore
 from acmehub.testing.fakes import ManualClock
 from acmehub.testing.store_samples import NOW, sow
 

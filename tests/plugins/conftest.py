@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from acmehub import Secret, SqlStore
+from acmehub import Secret
+from acmehub.storage_api import SqlStore
 from acmehub_storage_postgres import PostgresDriver, Settings
 from tests.journal import Journal
 from tests.servers.postgres import Postgres, running_postgres

@@ -9,9 +9,10 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from acmehub import Conflict, Secret, SqlStore, Store, StoreUnavailable
+from acmehub import Conflict, Secret, Store, StoreUnavailable
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.storage.tables import TABLES
+from acmehub.storage_api import SqlStore
 from acmehub.testing.store_contract import StoreContract
 from acmehub.testing.store_samples import Seed, an_event, sow
 from acmehub_storage_postgres import PostgresDriver, Settings

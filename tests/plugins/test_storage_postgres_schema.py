@@ -22,7 +22,7 @@ from tests.storage_statements import WHOLE, statements
 def test_six_processes_migrate_at_once(postgres: Postgres) -> None:
     imports = (
         "import asyncio, acmehub.storage.migrating\n"
-        "from acmehub import Secret, SqlStore\n"
+        "from acmehub import Secret\nfrom acmehub.storage_api import SqlStore\n"
         "from acmehub_storage_postgres import PostgresDriver, Settings"
     )
     driver = f"PostgresDriver(Settings(dsn=Secret({postgres.new_database()!r})))"

@@ -211,7 +211,9 @@ def test_a_page_of_orders_is_read_from_an_index_in_its_order(
 
 
 def test_six_processes_migrate_at_once(path: Path) -> None:
-    imports = "import asyncio, pathlib, acmehub.storage.migrating\nfrom acmehub import SqliteDriver, SqlStore"
+    imports = (
+        "import asyncio, pathlib, acmehub.storage.migrating\nfrom acmehub.storage_api import SqliteDriver, SqlStore"
+    )
     driver = f"SqliteDriver(pathlib.Path({str(path)!r}))"
     steps = sorted(map(int, race(6, imports, f"asyncio.run(SqlStore({driver}).migrate())")))
     assert steps[:5] == [0] * 5

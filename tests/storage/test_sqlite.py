@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from acmehub import SqliteDriver, SqlStore, Store, StoreUnavailable
+from acmehub import Store, StoreUnavailable
 from acmehub.models import Order
 from acmehub.ports.store import Conflict
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.storage.sqlite_writer import Writer
+from acmehub.storage_api import SqliteDriver, SqlStore
 from acmehub.testing.store_contract import StoreContract
 from acmehub.testing.store_samples import a_certificate, a_principal, sow
 
@@ -113,7 +114,7 @@ async def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
     program = f"""
 import asyncio
 from pathlib import Path
-from acmehub import SqliteDriver, SqlStore
+from acmehub.storage_api import SqliteDriver, SqlStore
 from acmehub.testing.store_samples import sow
 async def main():
     store = SqlStore(SqliteDriver(Path({str(path)!r})))
@@ -311,7 +312,8 @@ async def test_a_file_that_may_not_be_written_is_refused_at_start() -> None:
         program = f"""
 import asyncio, os, pwd
 from pathlib import Path
-from acmehub import SqliteDriver, SqlStore, StoreUnavailable
+from acmehub import StoreUnavailable
+from acmehub.storage_api import SqliteDriver, SqlStore
 if os.geteuid() == 0:  # whom modes do not bind
     os.setuid(pwd.getpwnam("nobody").pw_uid)
 try:

@@ -88,8 +88,8 @@ class CountingDriver(SqliteDriver):
             except StopIteration as stop:
                 return stop.value
 
-    async def point(self, verb: Callable[..., Unit[Any]], *args: Any) -> Any:
-        return await super().point(self._counted, verb, *args)
+    async def point_read(self, verb: Callable[..., Unit[Any]], *args: Any) -> Any:
+        return await super().point_read(self._counted, verb, *args)
 
     async def read(self, verb: Callable[..., Unit[Any]], *args: Any) -> Any:
         return await super().read(self._counted, verb, *args)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from acmehub import PluginContext, PluginSettings, Register, SqliteDriver, SqlStore, Store, hookimpl
+from acmehub import PluginContext, PluginSettings, Register, Store, hookimpl
+from acmehub.storage_api import SqliteDriver, SqlStore
 
 
 class SqliteSettings(PluginSettings, frozen=True, kw_only=True):

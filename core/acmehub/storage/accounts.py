@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from acmehub.models import Account, Actor, AuditEntry, Principal, Token
-from acmehub.ports.store import Conflict, Missing
+from acmehub.ports.store import Accounts, Conflict, Missing
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
@@ -17,10 +17,10 @@ from acmehub.storage.versioned_cache import VersionedCache
 Versions = tuple[int, int, int]
 
 
-class SqlAccounts:
-    """See `ports.store.Accounts`.
+class SqlAccounts(Accounts):
+    """ACME accounts.
 
-    Actors are kept by the versions of their three rows, so that a request costs one small read and no decoding.
+    Actors are cached by the versions of their three rows, so that a request costs one small read and no decoding.
     """
 
     def __init__(self, driver: SqlDriver, audit: AuditRows) -> None:
@@ -43,15 +43,14 @@ class SqlAccounts:
         self._one_principal = prepared(principal.select().where(principal.column("id") == Parameter(1)), dialect)
 
     async def actor(self, account_id: str) -> Actor | None:
-        """See `Accounts.actor`."""
-        return await self._driver.point(self._read_actor, account_id)
+        return await self._driver.point_read(self._read_actor, account_id)
 
     def _read_actor(self, account_id: str) -> Unit[Actor | None]:
         if account_id in self._actors:
             rows = yield self._versions(account_id)
-            kept = self._actors.at(account_id, tuple(rows[0])) if rows else None
-            if kept is not None:
-                return kept
+            cached = self._actors.get(account_id, tuple(rows[0])) if rows else None
+            if cached is not None:
+                return cached
         rows = yield self._actor(account_id)
         if not rows:
             return None
@@ -62,19 +61,18 @@ class SqlAccounts:
         token = self._token.read(row[tokens:principals])
         principal = self._principal.read(row[principals:])
         actor = Actor(account, token, principal)
-        self._actors.keep(account_id, (account.version, token.version, principal.version), actor)
+        self._actors.put(account_id, (account.version, token.version, principal.version), actor)
         return actor
 
     async def by_thumbprint(self, thumbprint: str) -> Account | None:
-        """See `Accounts.by_thumbprint`."""
-        return await self._driver.point(self._find, thumbprint)
+        return await self._driver.point_read(self._find, thumbprint)
 
     def _find(self, thumbprint: str) -> Unit[Account | None]:
         rows = yield self._by_thumbprint(thumbprint)
         return self._account.read(rows[0]) if rows else None
 
     async def bind(self, account: Account, rule: Callable[[Token, Principal], Token]) -> tuple[Account, bool]:
-        """See `Accounts.bind`. Of two that bind one key at the same moment the later gets the earlier's account."""
+        """Of two that bind one key at the same moment the later gets the earlier's account."""
         try:
             return await self._driver.write(self._bind, account, rule)
         except Conflict as conflict:
@@ -99,7 +97,6 @@ class SqlAccounts:
         return account, True
 
     async def replace(self, account: Account, audit: Sequence[AuditEntry] = ()) -> Account:
-        """See `Accounts.replace`."""
         return await self._driver.write(self._replace, account, audit)
 
     def _replace(self, account: Account, audit: Sequence[AuditEntry]) -> Unit[Account]:
@@ -109,7 +106,6 @@ class SqlAccounts:
         return new
 
     async def list(self, *, after: str = "", limit: int = 100) -> Sequence[Account]:
-        """See `Accounts.list`."""
         return await self._driver.read(self._page, after, limit)
 
     def _page(self, after: str, limit: int) -> Unit[tuple[Account, ...]]:

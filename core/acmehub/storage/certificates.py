@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import AuditEntry, Certificate
+from acmehub.ports.store import Certificates
 from acmehub.rules.renewal import serial_or_none
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.paging import newest_first
+from acmehub.storage.listing import newest_first
 from acmehub.storage.piccolo_engine import Parameter, built, prepared, speaking
 from acmehub.storage.records import AuditRows
 from acmehub.storage.resources import replace_row
@@ -37,8 +38,8 @@ class CertificateRows:
         return steps
 
 
-class SqlCertificates:
-    """See `ports.store.Certificates`."""
+class SqlCertificates(Certificates):
+    """Issued certificates."""
 
     def __init__(self, driver: SqlDriver, rows: CertificateRows, audit: AuditRows) -> None:
         self._driver = driver
@@ -53,16 +54,14 @@ class SqlCertificates:
         self._window_due = prepared(due, dialect)
 
     async def get(self, certificate_id: str) -> Certificate | None:
-        """See `Certificates.get`."""
-        found = await self._driver.point(self._select, self._get, certificate_id)
+        found = await self._driver.point_read(self._select, self._get, certificate_id)
         return found[0] if found else None
 
     async def by_serial(self, serial: str) -> Sequence[Certificate]:
-        """See `Certificates.by_serial`."""
-        return await self._driver.point(self._select, self._by_serial, serial)
+        return await self._driver.point_read(self._select, self._by_serial, serial)
 
     async def replace(self, certificate: Certificate, audit: Sequence[AuditEntry] = ()) -> Certificate:
-        """See `Certificates.replace`. The names are the leaf's, which never changes: they are not written again."""
+        """The names are the leaf's, which never changes: they are not written again."""
         return await self._driver.write(self._replace, certificate, audit)
 
     def _replace(self, certificate: Certificate, audit: Sequence[AuditEntry]) -> Unit[Certificate]:
@@ -72,11 +71,9 @@ class SqlCertificates:
         return new
 
     async def window_due(self, now: datetime, limit: int) -> Sequence[Certificate]:
-        """See `Certificates.window_due`."""
         return await self._driver.read(self._select, self._window_due, time_value(self._driver.dialect, now), limit)
 
     async def list(self, *, name: str = "", after: str = "", limit: int = 100) -> Sequence[Certificate]:
-        """See `Certificates.list`."""
         return await self._driver.read(self._page, name, after, limit)
 
     def _page(self, name: str, after: str, limit: int) -> Unit[tuple[Certificate, ...]]:

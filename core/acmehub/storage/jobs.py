@@ -44,7 +44,9 @@ class JobRows:
 
     def renew(self, order_id: str, fence: int, until: datetime) -> Unit[bool]:
         """Whether the lease was still held with this fence, and is now until `until`."""
-        rows = yield Batch((hot_statements.RENEW_LEASE(time_value(self._dialect, until), order_id, fence),), whole=True)
+        rows = yield Batch(
+            (hot_statements.RENEW_LEASE(time_value(self._dialect, until), order_id, fence),), autocommit=True
+        )
         return bool(rows)
 
     def next_due(self) -> Unit[datetime | None]:

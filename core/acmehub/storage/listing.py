@@ -1,13 +1,16 @@
 """Lists of orders, and the look-ups of newOrder and finalize."""
 
 from datetime import datetime
+from typing import Any
+
+from piccolo.query.methods.select import Select
+from piccolo.table import Table
 
 from acmehub.models import Authorization, AuthorizationMode, Order, OrderStatus
 from acmehub.models.identifiers import canonical
 from acmehub.storage import tables
 from acmehub.storage.codec import Codec, time_value
-from acmehub.storage.paging import newest_first
-from acmehub.storage.piccolo_engine import Parameter, built, prepared
+from acmehub.storage.piccolo_engine import Parameter, built, prepared, scalar
 from acmehub.storage.statements import Dialect, Unit
 
 
@@ -55,7 +58,7 @@ class OrderLists:
         self._held = prepared(held.order_by(its.created, its.id, ascending=False), dialect)
 
     def rivals(self, order_id: str, flight: str, upstream_url: str) -> Unit[tuple[Order, ...]]:
-        """See `Orders.rivals`; an order that is both appears once."""
+        """`Orders.rivals`; an order that is both appears once."""
         found: dict[str, Order] = {}
         for sql, value in ((self._of_flight, flight), (self._of_upstream, upstream_url)):
             if value:
@@ -65,7 +68,7 @@ class OrderLists:
         return tuple(found.values())
 
     def of_account(self, account_id: str, after: str, limit: int) -> Unit[tuple[str, ...]]:
-        """See `Orders.of_account`."""
+        """Ids for `Orders.of_account`."""
         if after:
             rows = yield self._of_account_beyond(account_id, limit, after)
         else:
@@ -78,7 +81,7 @@ class OrderLists:
         return tuple(id for _, id in sorted((tuple(row) for row in rows), reverse=True))
 
     def previous(self, account_id: str, name_set: str) -> Unit[Order | None]:
-        """See `Orders.previous`."""
+        """`Orders.previous`."""
         for row in (yield self._latest(account_id)):
             if row[1] == name_set:
                 rows = yield self._one(row[0])
@@ -86,25 +89,25 @@ class OrderLists:
         return None
 
     def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Unit[Order | None]:
-        """See `Orders.same_csr`."""
+        """`Orders.same_csr`."""
         rows = yield self._same_csr(account_id, time_value(self._dialect, since), csr)
         return self._order.read(rows[0]) if rows else None
 
     def held(
         self, account_id: str, names: frozenset[str], since: datetime
     ) -> Unit[tuple[tuple[Authorization, AuthorizationMode], ...]]:
-        """See `Orders.held`."""
+        """`Orders.held`."""
         rows = yield self._held(account_id, time_value(self._dialect, since))
         found = [(self._authorization.read(tuple(row)[:-1]), AuthorizationMode(row[-1])) for row in rows]
         return tuple(item for item in found if canonical(item[0].identifier.value) in names)
 
     def lapsed(self, now: datetime, limit: int) -> Unit[tuple[str, ...]]:
-        """See `Orders.lapsed`."""
+        """Ids for `Orders.lapsed`."""
         rows = yield self._lapsed(time_value(self._dialect, now), limit)
         return tuple(row[0] for row in rows)
 
     def page(self, status: OrderStatus | None, account_id: str, after: str, limit: int) -> Unit[tuple[Order, ...]]:
-        """See `Orders.list`."""
+        """A page of `Orders.list`."""
         order = tables.Order
         query = self._order.select()
         if status is not None:
@@ -113,3 +116,15 @@ class OrderLists:
             query = query.where(order.account_id == account_id)
         rows = yield built(newest_first(query, order, self._dialect, limit, after), self._dialect)
         return tuple(map(self._order.read, rows))
+
+
+def newest_first(
+    query: Select[Any], table: type[Table], dialect: Dialect, limit: int, after: str | Parameter = ""
+) -> Select[Any]:
+    """The query's rows by `created` and `id`; with `after`, from beyond the row of that id (none without it)."""
+    created, id = (table._meta.get_column_by_name(name) for name in ("created", "id"))
+    if after:
+        at = scalar(table.select(created).where(id == after), dialect)
+        query = query.where(created <= at)  # what an index can use
+        query = query.where((created < at) | ((created == at) & (id < after)))
+    return query.order_by(created, id, ascending=False).limit(limit)

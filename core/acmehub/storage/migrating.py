@@ -1,7 +1,7 @@
 """Bringing the schema up to date: Piccolo's migration runner, on a session that keeps all other processes waiting.
 
-By itself Piccolo records a migration outside the migration's transaction; here everything that is to be done, and its
-record, is one transaction, so a crash leaves the schema as it was.
+By itself Piccolo records a migration outside the migration's transaction; here all migrations of a run, and their
+records, are one transaction, so a crash leaves the schema as it was.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from acmehub.models import Authorization, AuthorizationMode, Event, Order, OrderStatus, TxtRecord
 from acmehub.ports.clock import Clock
-from acmehub.ports.store import Conflict, Fenced, Missing
+from acmehub.ports.store import Conflict, Fenced, Missing, Orders
 from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.certificates import CertificateRows
@@ -27,8 +27,8 @@ from acmehub.storage.versioned_cache import VersionedCache
 Rule = Callable[[OrderBundle], Change]
 
 
-class SqlOrders:
-    """See `ports.store.Orders`."""
+class SqlOrders(Orders):
+    """Orders with their authorizations."""
 
     def __init__(
         self, driver: SqlDriver, clock: Clock, events: EventRows, certificates: CertificateRows, audit: AuditRows
@@ -45,7 +45,7 @@ class SqlOrders:
         self._retention = Retention(driver.dialect)
         self._lists = OrderLists(driver.dialect, self._order, self._authorization)
         order, authorization, dialect = self._order, self._authorization, driver.dialect
-        self._kept: VersionedCache[int, OrderBundle] = VersionedCache()
+        self._cache: VersionedCache[int, OrderBundle] = VersionedCache()
         order_table, table = tables.Order, tables.Authorization
         self._version = prepared(order_table.select(order_table.version).where(order_table.id == Parameter(1)), dialect)
         self._row = prepared(order.select().where(order_table.id == Parameter(1)), dialect)
@@ -54,12 +54,11 @@ class SqlOrders:
         self._one = prepared(authorization.select().where(table.id == Parameter(1)), dialect)
 
     async def add(self, bundle: OrderBundle, events: Sequence[Event] = ()) -> None:
-        """See `Orders.add`."""
         await self._driver.write(self._add, bundle, events)
-        self._keep(bundle)
+        self._put(bundle)
 
-    def _keep(self, bundle: OrderBundle) -> OrderBundle:
-        self._kept.keep(bundle.order.id, bundle.order.version, bundle)
+    def _put(self, bundle: OrderBundle) -> OrderBundle:
+        self._cache.put(bundle.order.id, bundle.order.version, bundle)
         return bundle
 
     def _add(self, bundle: OrderBundle, events: Sequence[Event]) -> Unit[None]:
@@ -70,19 +69,19 @@ class SqlOrders:
             steps.append(self._authorization.insert.many(rows))
         if events:
             steps.append(self._events.insert(events))
-        yield Batch(tuple(steps), whole=True)
+        yield Batch(tuple(steps), autocommit=True)
 
     async def get(self, order_id: str) -> OrderBundle | None:
-        """See `Orders.get`: one statement, so that order and authorizations are of one moment."""
-        bundle = await self._driver.point(self._read, order_id)
-        return self._keep(bundle) if bundle is not None else None
+        """One statement, so that order and authorizations are of one moment."""
+        bundle = await self._driver.point_read(self._read, order_id)
+        return self._put(bundle) if bundle is not None else None
 
     def _read(self, order_id: str) -> Unit[OrderBundle | None]:
-        if order_id in self._kept:
+        if order_id in self._cache:
             rows = yield self._version(order_id)
-            kept = self._kept.at(order_id, rows[0][0]) if rows else None
-            if kept is not None:
-                return kept
+            cached = self._cache.get(order_id, rows[0][0]) if rows else None
+            if cached is not None:
+                return cached
         rows = yield self._bundle(order_id)
         if not rows:
             return None
@@ -94,22 +93,21 @@ class SqlOrders:
         return OrderBundle(order, _in_order([self._authorization.read(tuple(row)[count:]) for row in rows]))
 
     async def authorization(self, authorization_id: str) -> Authorization | None:
-        """See `Orders.authorization`."""
-        return await self._driver.point(self._read_one, authorization_id)
+        return await self._driver.point_read(self._read_one, authorization_id)
 
     def _read_one(self, authorization_id: str) -> Unit[Authorization | None]:
         rows = yield self._one(authorization_id)
         return self._authorization.read(rows[0]) if rows else None
 
     async def apply(self, order_id: str, rule: Rule, *, fence: int | None = None) -> OrderBundle:
-        """See `Orders.apply`. The row is locked from reading to writing, so the fence that was checked holds."""
-        return self._keep(await self._driver.write(self._apply, order_id, rule, fence))
+        """The row is locked from reading to writing, so the fence that was checked holds."""
+        return self._put(await self._driver.write(self._apply, order_id, rule, fence))
 
     def _apply(self, order_id: str, rule: Rule, fence: int | None) -> Unit[OrderBundle]:
         rows = yield hot_statements.LOCK_ORDER(order_id)
         if not rows:
             raise Missing(f"no order {order_id}")
-        before = self._kept.at(order_id, rows[0][0])
+        before = self._cache.get(order_id, rows[0][0])
         if before is None:
             order = self._order.read((yield self._row(order_id))[0])
             rows = yield self._authorizations(order_id)
@@ -177,57 +175,46 @@ class SqlOrders:
         return tuple((row[0], row[1]) for row in rows)
 
     async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[OrderBundle]:
-        """See `Orders.claim`. Subscribers do not hear of a claim or of a renewal: nothing they wait for changed."""
+        """Subscribers do not hear of a claim or of a renewal: nothing they wait for changed."""
         claimed = await self._driver.write(self._jobs.claim, lease, now, limit)
-        return tuple(map(self._keep, claimed))
+        return tuple(map(self._put, claimed))
 
     async def renew(self, order_id: str, fence: int, until: datetime) -> bool:
-        """See `Orders.renew`."""
         return await self._driver.write(self._jobs.renew, order_id, fence, until)
 
     async def next_due(self) -> datetime | None:
-        """See `Orders.next_due`."""
-        return await self._driver.point(self._jobs.next_due)
+        return await self._driver.point_read(self._jobs.next_due)
 
     async def rivals(self, order_id: str, *, flight: str = "", upstream_url: str = "") -> Sequence[Order]:
-        """See `Orders.rivals`."""
-        return await self._driver.point(self._lists.rivals, order_id, flight, upstream_url)
+        return await self._driver.point_read(self._lists.rivals, order_id, flight, upstream_url)
 
     async def open_of(self, account_id: str, name_set: str) -> Sequence[OrderBundle]:
-        """See `Orders.open_of`."""
-        found = [await self.get(id) for id in await self._driver.point(self._lists.open_of, account_id, name_set)]
+        found = [await self.get(id) for id in await self._driver.point_read(self._lists.open_of, account_id, name_set)]
         return tuple(item for item in found if item is not None)
 
     async def previous(self, account_id: str, name_set: str) -> Order | None:
-        """See `Orders.previous`."""
-        return await self._driver.point(self._lists.previous, account_id, name_set)
+        return await self._driver.point_read(self._lists.previous, account_id, name_set)
 
     async def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Order | None:
-        """See `Orders.same_csr`."""
         return await self._driver.read(self._lists.same_csr, account_id, csr, since)
 
     async def valid_authorizations(
         self, account_id: str, names: Sequence[str], since: datetime
     ) -> Sequence[tuple[Authorization, AuthorizationMode]]:
-        """See `Orders.valid_authorizations`."""
         return await self._driver.read(self._lists.held, account_id, frozenset(names), since)
 
     async def of_account(self, account_id: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
-        """See `Orders.of_account`."""
         return await self._driver.read(self._lists.of_account, account_id, after, limit)
 
     async def list(
         self, *, status: OrderStatus | None = None, account_id: str = "", after: str = "", limit: int = 100
     ) -> Sequence[Order]:
-        """See `Orders.list`."""
         return await self._driver.read(self._lists.page, status, account_id, after, limit)
 
     async def lapsed(self, now: datetime, limit: int) -> Sequence[str]:
-        """See `Orders.lapsed`."""
         return await self._driver.read(self._lists.lapsed, now, limit)
 
     async def prune(self, before: datetime, limit: int) -> int:
-        """See `Orders.prune`."""
         over = await self._driver.read(self._retention.over, before, limit)
         if over:
             await self._driver.write(self._retention.forget, over)

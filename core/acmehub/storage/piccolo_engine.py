@@ -54,7 +54,6 @@ class BoundEngine(Engine[Any]):
         return self.get_version_sync()
 
     def get_version_sync(self) -> float:
-        """See `get_version`."""
         return 3.40 if _dialect.get() is Dialect.SQLITE else 15.0
 
     async def prep_database(self) -> None:

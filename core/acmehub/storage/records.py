@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import AuditEntry, Event
+from acmehub.ports.store import Records, UsedNonces
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
@@ -55,8 +56,8 @@ class AuditRows:
         return (self.codec.insert.many([storable_row(self.codec.row(item)) for item in entries]),)
 
 
-class SqlRecords:
-    """See `ports.store.Records`."""
+class SqlRecords(Records):
+    """Timelines and the audit."""
 
     def __init__(self, driver: SqlDriver, events: EventRows, audit: AuditRows) -> None:
         self._driver = driver
@@ -66,27 +67,23 @@ class SqlRecords:
         self._latest = prepared(newest, driver.dialect)
 
     async def note(self, events: Sequence[Event]) -> None:
-        """See `Records.note`."""
         if events:
             await self._driver.write(self._note, events)
 
     def _note(self, events: Sequence[Event]) -> Unit[None]:
-        yield Batch((self._events.insert(events),), whole=True)
+        yield Batch((self._events.insert(events),), autocommit=True)
 
     async def timeline(self, order_id: str) -> Sequence[Event]:
-        """See `Records.timeline`."""
         return await self._driver.read(self._events.read, order_id)
 
     async def audit(self, entries: Sequence[AuditEntry]) -> None:
-        """See `Records.audit`."""
         if entries:
             await self._driver.write(self._append, entries)
 
     def _append(self, entries: Sequence[AuditEntry]) -> Unit[None]:
-        yield Batch(self._audit.insert(entries), whole=True)
+        yield Batch(self._audit.insert(entries), autocommit=True)
 
     async def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
-        """See `Records.audited`."""
         return await self._driver.read(self._audited, limit)
 
     def _audited(self, limit: int) -> Unit[tuple[AuditEntry, ...]]:
@@ -94,8 +91,8 @@ class SqlRecords:
         return tuple(map(self._audit.codec.read, rows))
 
 
-class SqlUsedNonces:
-    """See `ports.store.UsedNonces`."""
+class SqlUsedNonces(UsedNonces):
+    """Used nonces."""
 
     def __init__(self, driver: SqlDriver) -> None:
         self._driver = driver
@@ -103,16 +100,16 @@ class SqlUsedNonces:
         self._expired = prepared(table.delete().where(table.expires <= Parameter(1)), driver.dialect)
 
     async def use(self, nonce: str, expires: datetime) -> bool:
-        """See `UsedNonces.use`."""
         return await self._driver.write(self._use, nonce, expires)
 
     def _use(self, nonce: str, expires: datetime) -> Unit[bool]:
-        rows = yield Batch((hot_statements.USE_NONCE(nonce, time_value(self._driver.dialect, expires)),), whole=True)
+        rows = yield Batch(
+            (hot_statements.USE_NONCE(nonce, time_value(self._driver.dialect, expires)),), autocommit=True
+        )
         return bool(rows)
 
     async def prune(self, now: datetime) -> None:
-        """See `UsedNonces.prune`."""
         await self._driver.write(self._prune, now)
 
     def _prune(self, now: datetime) -> Unit[None]:
-        yield Batch((self._expired(time_value(self._driver.dialect, now)),), whole=True)
+        yield Batch((self._expired(time_value(self._driver.dialect, now)),), autocommit=True)

@@ -1,13 +1,13 @@
 """What operators manage: one set of verbs for all kinds of resources."""
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from msgspec import structs
 from piccolo.table import Table
 
-from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Model, Principal, Profile, Token
-from acmehub.ports.store import Conflict, Revisions
+from acmehub.models import AuditEntry, Model
+from acmehub.ports.store import Conflict, R, Resources, Revisions
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import BUMP, READ_REVISIONS
@@ -15,7 +15,6 @@ from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.records import AuditRows
 from acmehub.storage.statements import Batch, Sql, Unit
 
-R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
 N = TypeVar("N", bound=Model)
 
 _KINDS = {
@@ -28,8 +27,8 @@ _KINDS = {
 }
 
 
-class SqlResources(Generic[R]):
-    """See `ports.store.Resources`. A write moves the kind's revision in the same transaction."""
+class SqlResources(Resources[R]):
+    """Resources of one kind. A write moves the kind's revision in the same transaction."""
 
     def __init__(
         self, driver: SqlDriver, audit: AuditRows, model: type[R], table: type[Table], name_field: str = "name"
@@ -51,20 +50,17 @@ class SqlResources(Generic[R]):
         self._delete = prepared(removed.returning(id), dialect)
 
     async def get(self, id: str) -> R | None:
-        """See `Resources.get`."""
-        found = await self._driver.point(self._select, self._get, id)
+        found = await self._driver.point_read(self._select, self._get, id)
         return found[0] if found else None
 
     async def named(self, name: str) -> Sequence[R]:
-        """See `Resources.named`."""
-        return await self._driver.point(self._select, self._named, name)
+        return await self._driver.point_read(self._select, self._named, name)
 
     def _select(self, sql: Sql, value: str) -> Unit[tuple[R, ...]]:
         rows = yield sql(value)
         return tuple(map(self._codec.read, rows))
 
     async def list(self) -> Sequence[R]:
-        """See `Resources.list`."""
         return await self._driver.read(self._all)
 
     def _all(self) -> Unit[tuple[R, ...]]:
@@ -72,15 +68,13 @@ class SqlResources(Generic[R]):
         return tuple(map(self._codec.read, rows))
 
     async def add(self, item: R, audit: Sequence[AuditEntry] = ()) -> None:
-        """See `Resources.add`."""
         await self._driver.write(self._add, item, audit)
 
     def _add(self, item: R, audit: Sequence[AuditEntry]) -> Unit[None]:
         row = self._codec.insert(*self._codec.row(item))
-        yield Batch((row, BUMP(self._table), *self._audit.insert(audit)), whole=True)
+        yield Batch((row, BUMP(self._table), *self._audit.insert(audit)), autocommit=True)
 
     async def replace(self, item: R, audit: Sequence[AuditEntry] = ()) -> R:
-        """See `Resources.replace`."""
         return await self._driver.write(self._replace, item, audit)
 
     def _replace(self, item: R, audit: Sequence[AuditEntry]) -> Unit[R]:
@@ -89,7 +83,6 @@ class SqlResources(Generic[R]):
         return new
 
     async def remove(self, item: R, audit: Sequence[AuditEntry] = ()) -> None:
-        """See `Resources.remove`."""
         await self._driver.write(self._remove, item, audit)
 
     def _remove(self, item: R, audit: Sequence[AuditEntry]) -> Unit[None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from acmehub.ports.store import StoreError, StoreUnavailable
+from acmehub.storage.driver import SchemaSession, SqlDriver
 from acmehub.storage.sqlite_files import FileLock, connect, is_busy, patient, run, translated
 from acmehub.storage.sqlite_writer import Writer
 from acmehub.storage.statements import Dialect, Unit
@@ -16,11 +17,11 @@ from acmehub.storage.statements import Dialect, Unit
 T = TypeVar("T")
 
 
-class SqliteDriver:
+class SqliteDriver(SqlDriver):
     """Runs units of work on the database in `path`.
 
-    `patience` is how long, in seconds, a lock of another process is waited for; every `poll` seconds, while anybody
-    subscribes, it looks whether another process has committed.
+    `busy_timeout` is how long, in seconds, it waits for another process's lock; every `poll` seconds, while there are
+    subscribers, it checks whether another process has committed.
     """
 
     dialect = Dialect.SQLITE
@@ -42,7 +43,7 @@ class SqliteDriver:
 
     @asynccontextmanager
     async def schema(self) -> AsyncIterator["SqliteSchema"]:
-        """See `SqlDriver.schema`: the lock is a file beside the database."""
+        """The lock is a file beside the database."""
         lock = FileLock(self._path.with_name(self._path.name + ".migrate.lock"))
         try:
             lock.acquire(wait=True)
@@ -61,7 +62,6 @@ class SqliteDriver:
             lock.release()
 
     async def open(self, *, serve: bool) -> None:
-        """See `Store.open`."""
         if serve and not self._take_serving():
             raise StoreUnavailable(
                 f"another acmehub serves from {self._path} already: stop it, give this one another data directory,"
@@ -92,7 +92,6 @@ class SqliteDriver:
             raise
 
     async def close(self) -> None:
-        """See `Store.close`."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -109,8 +108,8 @@ class SqliteDriver:
 
     # ---------------------------------------------------------------------------------------- units of work
 
-    async def point(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
-        """See `SqlDriver.point`: runs on the event loop, where it takes some microseconds.
+    async def point_read(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
+        """Runs on the event loop, where it takes some microseconds.
 
         From the writer's connection when that is at rest: its cache survives its own commits, a reader's is dropped
         with each.
@@ -125,7 +124,7 @@ class SqliteDriver:
         return await self.read(verb, *args)
 
     async def read(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
-        """See `SqlDriver.read`: runs in a thread."""
+        """Runs in a thread."""
         if self._far is None or self._thread is None:
             raise self._closed()
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_patiently, verb(*args))
@@ -139,7 +138,6 @@ class SqliteDriver:
             raise translated(error, self._path) or error from error
 
     async def write(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
-        """See `SqlDriver.write`."""
         if self._writer is None:
             raise self._closed()
         return await self._writer.submit(verb, args)
@@ -155,7 +153,6 @@ class SqliteDriver:
     # ---------------------------------------------------------------------------------------- news
 
     def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
-        """See `Store.subscribe`."""
         key = object()
         self._callbacks[key] = callback
         if self._timer is None and self._writer is not None:
@@ -181,14 +178,14 @@ class SqliteDriver:
             self._schedule()
 
 
-class SqliteSchema:
-    """See `driver.SchemaSession`."""
+class SqliteSchema(SchemaSession):
+    """A connection for migrations; foreign keys are checked at COMMIT."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     async def execute(self, text: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
-        """See `SchemaSession.execute`; Piccolo gives dates and times as objects."""
+        """Piccolo gives dates and times as objects."""
         if text == "COMMIT":
             self._check_references()
         plain = [value.isoformat() if hasattr(value, "isoformat") else value for value in values]

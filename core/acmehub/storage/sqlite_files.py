@@ -102,7 +102,7 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 def translated(error: sqlite3.Error, path: Path) -> StoreError | None:
-    """What an error of SQLite's means to the caller; None when it is a defect of ours."""
+    """The `StoreError` for an error of SQLite; None for a defect of the hub (a wrong statement, a wrong value)."""
     code = getattr(error, "sqlite_errorcode", 0)
     if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
         table, _, field = str(error).rpartition(" ")[2].partition(".")

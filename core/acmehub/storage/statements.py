@@ -64,12 +64,12 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
 class Batch(msgspec.Struct, frozen=True, gc=False):
     """Statements of which none needs what another one does; gives the rows of the last.
 
-    An engine behind a network may send them as one. With `whole` they are all that the unit does, so that they may be
-    a transaction by themselves.
+    An engine behind a network may send them as one. With `autocommit` they are all that the unit does, so that they
+    may be a transaction by themselves.
     """
 
     statements: tuple[Statement, ...]
-    whole: bool = False
+    autocommit: bool = False
 
 
 class Changed(msgspec.Struct, frozen=True):

@@ -4,7 +4,17 @@ from collections.abc import Callable
 
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
-from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, Revisions, TxtRecords, UsedNonces
+from acmehub.ports.store import (
+    Accounts,
+    Certificates,
+    Orders,
+    Records,
+    Resources,
+    Revisions,
+    Store,
+    TxtRecords,
+    UsedNonces,
+)
 from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
@@ -17,7 +27,7 @@ from acmehub.storage.statements import Batch, Unit
 from acmehub.storage.txt_records import SqlTxtRecords
 
 
-class SqlStore:
+class SqlStore(Store):
     """A `ports.store.Store` over SQL. `clock` gives the time at which waiting orders are made due."""
 
     def __init__(self, driver: SqlDriver, clock: Clock | None = None) -> None:
@@ -42,34 +52,29 @@ class SqlStore:
 
     @property
     def shared(self) -> bool:
-        """See `Store.shared`."""
         return self._driver.shared
 
     async def migrate(self) -> int:
-        """See `Store.migrate`."""
         from acmehub.storage.migrating import migrate  # Piccolo's runner is only paid for here
 
         return await migrate(self._driver)
 
     async def open(self, *, serve: bool = False) -> None:
-        """See `Store.open`."""
         await self._driver.open(serve=serve)
 
     async def close(self) -> None:
-        """See `Store.close`."""
         await self._driver.close()
 
     async def ping(self) -> None:
-        """See `Store.ping`: it writes."""
+        """Writes, as reading would not notice a full disk."""
         await self._driver.write(_ping)
 
     async def revisions(self) -> Revisions:
-        return await self._driver.point(read_revisions)
+        return await self._driver.point_read(read_revisions)
 
     def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
-        """See `Store.subscribe`."""
         return self._driver.subscribe(callback)
 
 
 def _ping() -> Unit[None]:
-    yield Batch((BUMP("ping"),), whole=True)
+    yield Batch((BUMP("ping"),), autocommit=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import TxtRecord
+from acmehub.ports.store import TxtRecords
 from acmehub.rules.orders import Lease
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, read_time, time_value
@@ -13,8 +14,8 @@ from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Batch, Sql, Unit
 
 
-class SqlTxtRecords:
-    """See `ports.store.TxtRecords`."""
+class SqlTxtRecords(TxtRecords):
+    """TXT records as rows and as jobs."""
 
     def __init__(self, driver: SqlDriver) -> None:
         self._driver = driver
@@ -28,11 +29,9 @@ class SqlTxtRecords:
         self._claim = hot_statements.claim_removals(codec.columns)
 
     async def of_order(self, order_id: str) -> Sequence[TxtRecord]:
-        """See `TxtRecords.of_order`."""
-        return await self._driver.point(self._select, self._of_order, order_id)
+        return await self._driver.point_read(self._select, self._of_order, order_id)
 
     async def list(self) -> Sequence[TxtRecord]:
-        """See `TxtRecords.list`."""
         return await self._driver.read(self._select, self._list)
 
     def _select(self, sql: Sql, *values: str) -> Unit[tuple[TxtRecord, ...]]:
@@ -40,31 +39,29 @@ class SqlTxtRecords:
         return tuple(map(self._codec.read, rows))
 
     async def replace(self, record: TxtRecord) -> TxtRecord:
-        """See `TxtRecords.replace`."""
         return await self._driver.write(replace_row, self._codec, self._fields, record)
 
     async def remove(self, record: TxtRecord) -> None:
-        """See `TxtRecords.remove`."""
         await self._driver.write(self._remove, record.id)
 
     def _remove(self, record_id: str) -> Unit[None]:
-        yield Batch((self._delete(record_id),), whole=True)
+        yield Batch((self._delete(record_id),), autocommit=True)
 
     async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[TxtRecord]:
-        """See `TxtRecords.claim`; most overdue first."""
+        """Most overdue first."""
         return await self._driver.write(self._claim_due, lease, now, limit)
 
     def _claim_due(self, lease: Lease, now: datetime, limit: int) -> Unit[tuple[TxtRecord, ...]]:
         dialect = self._driver.dialect
         claim = self._claim(lease.owner, time_value(dialect, lease.until), time_value(dialect, now), limit)
-        rows = yield Batch((claim,), whole=True)
+        rows = yield Batch((claim,), autocommit=True)
         records = [self._codec.read(row) for row in rows]
         records.sort(key=lambda record: record.run_at or record.created)
         return tuple(records)
 
     async def next_due(self) -> datetime | None:
-        """See `TxtRecords.next_due`; a row that is leased is due when its lease is over."""
-        return await self._driver.point(self._due)
+        """A row that is leased is due when its lease is over."""
+        return await self._driver.point_read(self._due)
 
     def _due(self) -> Unit[datetime | None]:
         rows = yield hot_statements.NEXT_DUE_REMOVAL()

@@ -1,7 +1,7 @@
-"""What was read lately, kept in memory and used only while the database says that it still holds.
+"""Cache of rows, valid while the stored version is unchanged.
 
-The proof is a version (of an order, or of an actor's three rows) that every write moves. Only what is committed may be
-kept: a version from a transaction that fails would later stand for something else.
+The version (of an order, or of an actor's three rows) moves with every write and is read before a cached object is
+used. Only what is committed is put in: a version of a transaction that fails would later stand for something else.
 """
 
 from typing import Generic, TypeVar
@@ -11,26 +11,26 @@ T = TypeVar("T")
 
 
 class VersionedCache(Generic[V, T]):
-    """Up to `limit` things by id, each with the version it was read at; the oldest go first."""
+    """Up to `limit` objects by id, each with its version; the one that was put in first goes first."""
 
     def __init__(self, limit: int = 4096) -> None:
         self._limit = limit
-        self._things: dict[str, tuple[V, T]] = {}
+        self._entries: dict[str, tuple[V, T]] = {}
 
     def __contains__(self, id: str) -> bool:
-        return id in self._things
+        return id in self._entries
 
     def __len__(self) -> int:
-        return len(self._things)
+        return len(self._entries)
 
-    def at(self, id: str, version: V) -> T | None:
-        """The thing, if it is kept with this version."""
-        kept = self._things.get(id)
-        return kept[1] if kept is not None and kept[0] == version else None
+    def get(self, id: str, version: V) -> T | None:
+        """The object, if it is cached with this version."""
+        entry = self._entries.get(id)
+        return entry[1] if entry is not None and entry[0] == version else None
 
-    def keep(self, id: str, version: V, thing: T) -> None:
-        """Keep a thing that is committed."""
-        self._things.pop(id, None)
-        if len(self._things) >= self._limit:
-            del self._things[next(iter(self._things))]
-        self._things[id] = (version, thing)
+    def put(self, id: str, version: V, item: T) -> None:
+        """Cache a committed object."""
+        self._entries.pop(id, None)
+        if len(self._entries) >= self._limit:
+            del self._entries[next(iter(self._entries))]
+        self._entries[id] = (version, item)

@@ -1,6 +1,7 @@
 """PostgreSQL as the storage of acmehub: several `serve` and `worker` processes may share one database."""
 
-from acmehub import PluginContext, Register, SqlStore, Store, hookimpl
+from acmehub import PluginContext, Register, Store, hookimpl
+from acmehub.storage_api import SqlStore
 from acmehub_storage_postgres.driver import PostgresDriver
 from acmehub_storage_postgres.settings import Settings
 

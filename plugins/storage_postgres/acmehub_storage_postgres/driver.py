@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from acmehub import Dialect, StoreUnavailable, Unit
+from acmehub import StoreUnavailable
+from acmehub.storage_api import Dialect, SchemaSession, SqlDriver, Unit
 from acmehub_storage_postgres.errors import Errors, translated
 from acmehub_storage_postgres.news import Announcer, Listener, Payload
 from acmehub_storage_postgres.settings import Settings
@@ -18,7 +19,7 @@ T = TypeVar("T")
 MIGRATION_LOCK = 0x61636D65  # "acme": any number, as long as every process takes the same
 
 
-class PostgresDriver:
+class PostgresDriver(SqlDriver):
     """Runs units of work, each in a transaction on one of a few kept connections."""
 
     dialect = Dialect.POSTGRES
@@ -36,7 +37,7 @@ class PostgresDriver:
 
     @asynccontextmanager
     async def schema(self) -> AsyncIterator["PostgresSchema"]:
-        """See `SqlDriver.schema`: an advisory lock on a connection of its own."""
+        """An advisory lock on a connection of its own."""
         arguments = {**self._settings.connect_arguments(), "command_timeout": None}
         try:
             connection = await asyncpg.connect(**arguments)
@@ -49,7 +50,6 @@ class PostgresDriver:
             raise translated(error, self._settings.place) or error from error
 
     async def open(self, *, serve: bool) -> None:  # noqa: ARG002 - any number may serve
-        """See `Store.open`."""
         workers = Workers(self._settings, self._publish)
         await workers.start()
         self._workers = workers
@@ -58,7 +58,6 @@ class PostgresDriver:
             self._listen()
 
     async def close(self) -> None:
-        """See `Store.close`."""
         if self._listener is not None:
             await self._listener.close()
             self._listener = None
@@ -72,18 +71,15 @@ class PostgresDriver:
 
     # ---------------------------------------------------------------------------------------- units of work
 
-    async def point(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
-        """See `SqlDriver.point`."""
+    async def point_read(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
         value: T = await self._open().submit(verb, args, writes=False)
         return value
 
     async def read(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
-        """See `SqlDriver.read`."""
         value: T = await self._open().submit(verb, args, writes=False)
         return value
 
     async def write(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
-        """See `SqlDriver.write`."""
         value: T = await self._open().submit(verb, args, writes=True)
         return value
 
@@ -95,7 +91,6 @@ class PostgresDriver:
     # ---------------------------------------------------------------------------------------- news
 
     def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
-        """See `Store.subscribe`."""
         key = object()
         self._callbacks[key] = callback
         if self._workers is not None:
@@ -123,12 +118,11 @@ class PostgresDriver:
             self._announcer.announce(changed)
 
 
-class PostgresSchema:
-    """See `acmehub.SchemaSession`."""
+class PostgresSchema(SchemaSession):
+    """A connection for migrations."""
 
     def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
         self._connection = connection
 
     async def execute(self, text: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
-        """See `SchemaSession.execute`."""
         return [dict(row) for row in await self._connection.fetch(text, *values)]

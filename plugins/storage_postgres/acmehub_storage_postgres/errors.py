@@ -35,7 +35,7 @@ _CURES = {
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is of no more use: gone, silent, or to a server that is not the one to talk to.
 
-    An `InterfaceError` that is a `ValueError` is about a value of ours.
+    An `InterfaceError` that is a `ValueError` is about a value that the hub passed.
     """
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
@@ -49,7 +49,7 @@ def may_run_again(error: BaseException) -> bool:
 
 
 def translated(error: BaseException, place: str, *, committing: bool = False) -> StoreError | None:
-    """The `StoreError` for an error; None when it is a defect of ours (a wrong statement, a wrong value)."""
+    """The `StoreError` for an error; None for a defect of the hub (a wrong statement, a wrong value)."""
     doubt = "; whether the change was made is not known" if committing else ""
     if isinstance(error, asyncpg.UniqueViolationError):
         field = _field(error)

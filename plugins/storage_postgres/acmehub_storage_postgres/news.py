@@ -2,7 +2,7 @@
 
 A NOTIFY inside a transaction makes all commits of a database wait for each other, so it is sent after it, for all
 orders that changed meanwhile, in a transaction that needs no flush. What is lost when a process dies in between is only
-the wake-up: whoever waits looks again by itself after a while.
+the wake-up: each waiting worker also polls.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from acmehub import Batch, Sql, Unit
+from acmehub.storage_api import Batch, Sql, Unit
 from acmehub_storage_postgres.errors import Errors, translated
 from acmehub_storage_postgres.settings import Settings
 from acmehub_storage_postgres.units import discard
@@ -110,7 +110,7 @@ class Announcer:
 
 
 def _notify(payload: str) -> Unit[None]:
-    yield Batch((_NOTIFY(CHANNEL, payload),), whole=True)
+    yield Batch((_NOTIFY(CHANNEL, payload),), autocommit=True)
 
 
 class Listener:

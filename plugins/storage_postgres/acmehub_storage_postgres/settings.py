@@ -24,7 +24,6 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
     timeout: float = 30.0
 
     def validate(self) -> Self:
-        """See `PluginSettings.validate`."""
         if self.dsn and self.host:
             raise ValueError("dsn and host: give one of them")
         if self.dsn and not self.dsn.reveal().startswith(("postgresql://", "postgres://")):

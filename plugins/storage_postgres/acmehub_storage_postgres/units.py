@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from acmehub import Batch, Statement, Step, Unit
+from acmehub.storage_api import Batch, Statement, Step, Unit
 from acmehub_storage_postgres.errors import Errors
 
 log = logging.getLogger(__name__)
@@ -77,10 +77,10 @@ class Running:
         return step
 
     @property
-    def is_whole(self) -> bool:
+    def is_autocommit(self) -> bool:
         """Whether one statement is all that it does."""
         step = self._step
-        return isinstance(step, Batch) and step.whole and not any(item.many for item in step.statements)
+        return isinstance(step, Batch) and step.autocommit and not any(item.many for item in step.statements)
 
     async def to_end(self, connection: "asyncpg.Connection[Any]", *, committing: bool = False) -> Any:
         """Run it; gives its result. Raises `Failure`, or what it raises itself."""
@@ -101,16 +101,16 @@ class Running:
             group: list[Statement] = []
             for statement in step.statements:
                 if statement.many:
-                    await self._fetch_together(group, connection)
+                    await self._fetch_batch(group, connection)
                     rows = await _fetch(statement, connection)
                     group = []
                 else:
                     group.append(statement)
             if group:
-                rows = await self._fetch_together(group, connection)
+                rows = await self._fetch_batch(group, connection)
         return rows
 
-    async def _fetch_together(self, group: list[Statement], connection: "asyncpg.Connection[Any]") -> list[Any]:
+    async def _fetch_batch(self, group: list[Statement], connection: "asyncpg.Connection[Any]") -> list[Any]:
         if not group:
             return []
         values = [value for statement in group for value in statement.values]

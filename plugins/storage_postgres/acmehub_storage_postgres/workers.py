@@ -1,7 +1,7 @@
 """Connections that each work through a common queue: one unit of work, one transaction at a time.
 
 A caller only waits for a future, so cancelling it never touches a connection, a transaction or its place in a pool; and
-a unit costs no task, no acquiring and no resetting. A connection that is lost is made anew by its next unit.
+a unit costs no task, no acquiring and no resetting. A connection that is lost is replaced by its next unit.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from acmehub import StoreUnavailable, Unit
+from acmehub import StoreUnavailable
+from acmehub.storage_api import Unit
 from acmehub_storage_postgres.errors import Errors, is_lost, may_run_again, translated
 from acmehub_storage_postgres.settings import Settings
 from acmehub_storage_postgres.units import Failure, Joined, Running, cut, discard, execute, roll_back
@@ -151,7 +152,7 @@ class Workers:
         unit = Running(job.verb(*job.args), self._joined)
         if not job.writes:
             return await unit.to_end(connection)
-        if unit.is_whole:
+        if unit.is_autocommit:
             value = await unit.to_end(connection, committing=True)
         else:
             await execute(connection, "BEGIN")
