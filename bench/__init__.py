@@ -1,1 +1,1 @@
-"""What a user can repeat to see the speed: a load generator for any ACME server, and a comparison with Pebble."""
+"""Benchmarks that users can repeat: a load generator for any ACME server, and a comparison with Pebble."""

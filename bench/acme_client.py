@@ -1,4 +1,4 @@
-"""A small ACME client that costs little per request: account key, keep-alive connection and nonce pool of its own."""
+"""An ACME client with little CPU per request; it has its own account key, keep-alive connection and nonce pool."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ def encode(value: object) -> str:
 
 
 def make_key(kind: str) -> PrivateKey:
-    """A fresh key: `ec256` or `rsa2048`."""
+    """A new key: `ec256` or `rsa2048`."""
     return ec.generate_private_key(ec.SECP256R1()) if kind == "ec256" else rsa.generate_private_key(65537, 2048)
 
 
@@ -82,7 +82,7 @@ class Work(NamedTuple):
 
 
 def make_work(identifiers: Identifiers, key: PrivateKey, *, with_cn: bool) -> Work:
-    """An order's CSR, made before the clock starts."""
+    """An order and its CSR, made before the measurement."""
     names: list[x509.GeneralName] = [
         x509.IPAddress(ipaddress.ip_address(value)) if kind == "ip" else x509.DNSName(value)
         for kind, value in identifiers
@@ -98,7 +98,7 @@ def make_work(identifiers: Identifiers, key: PrivateKey, *, with_cn: bool) -> Wo
 
 
 def check_chain(pem: bytes, work: Work) -> dict[str, object]:
-    """The full check of one chain, after the clock has stopped: leaf key, names, each signature by the next one."""
+    """Check a chain after the measurement: key and names of the leaf, and each signature."""
     chain = x509.load_pem_x509_certificates(pem)
     leaf = chain[0]
     key = leaf.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -116,7 +116,7 @@ def check_chain(pem: bytes, work: Work) -> dict[str, object]:
 
 @dataclass
 class Stats:
-    """What the clients of one process counted and timed (seconds by step)."""
+    """Counts and times (seconds by step) of the clients of one process."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     count: Counter[str] = field(default_factory=Counter)
@@ -135,7 +135,7 @@ class Stats:
 
 @dataclass(frozen=True)
 class Target:
-    """Which server, and how patiently: times in seconds; `eab` is (kid, HMAC key in base64url)."""
+    """The server and the timeouts (seconds); `eab` is (kid, HMAC key in base64url)."""
 
     directory: str
     address: tuple[str, int]
@@ -172,7 +172,7 @@ class Client:
         self._nonces: list[str] = []
 
     async def http(self, method: str, url: str, body: bytes = b"", accept: str = "") -> Answer:
-        """One exchange; every connection goes to the directory's own address, whatever host the URL names."""
+        """One exchange; every connection goes to the address of the directory, whatever host the URL has."""
         parts = urlsplit(url)
         head = [f"{method} {parts.path or '/'} HTTP/1.1", f"Host: {parts.netloc}", "User-Agent: acme-load/2"]
         if method == "POST":
@@ -194,7 +194,7 @@ class Client:
             except (OSError, TimeoutError) as error:
                 if connection is not None:
                     connection.abort()
-                # a keep-alive connection that the server had just closed may be tried again; a fresh one if refused
+                # retry once if the server has just closed a keep-alive connection
                 again = (isinstance(error, ConnectionResetError) and reused) or isinstance(
                     error, ConnectionRefusedError
                 )
@@ -213,7 +213,7 @@ class Client:
         return connection
 
     async def timed(self, step: str, work: Awaitable[T]) -> T:
-        """Await `work` and note how long it took."""
+        """Await `work` and record its duration."""
         start = time.perf_counter()
         result = await work
         self.stats.seconds[step].append(time.perf_counter() - start)
@@ -231,7 +231,7 @@ class Client:
     async def post(
         self, step: str, url: str, payload: object = None, *, with_jwk: bool = False, accept: str = ""
     ) -> Answer:
-        """A signed POST (payload None: POST-as-GET); badNonce is tried again with the nonce the error carried."""
+        """A signed POST (payload None: POST-as-GET); after badNonce, it is sent again with the nonce of the error."""
         content = "" if payload is None else encode(payload)
         for attempt in range(self._target.retries + 1):
             signer = {"jwk": self._key.jwk} if with_jwk else {"kid": self.kid}
@@ -297,7 +297,7 @@ class Client:
         raise AssertionError("unreachable")
 
     async def authorize(self, url: str) -> None:
-        """See that an authorization is valid, or make it so by answering its challenge."""
+        """Read an authorization; respond to its challenge unless it is valid."""
         authorization = (await self.post("authz", url)).json()
         if authorization["status"] == "valid":
             return
@@ -321,7 +321,7 @@ class Client:
         return await self.post("newOrder", self._target.urls["newOrder"], payload)
 
     async def order(self, work: Work) -> None:
-        """A whole order, to the certificate, whose key must be the CSR's."""
+        """An order from newOrder to the certificate, whose key must be the CSR's."""
         placed = await self.new_order(work.identifiers)
         url, order = placed.headers["location"], placed.json()
         for authorization in order["authorizations"]:
@@ -341,7 +341,7 @@ class Client:
         if order["status"] != "valid":
             raise LoadError(f"order:became-{order['status']}", str(order.get("error", ""))[:200])
         pem = (await self.post("certificate", order["certificate"], accept="application/pem-certificate-chain")).body
-        # while the clock runs only the cheap check: the leaf's DER holds the CSR's public key; see check_chain
+        # during the measurement only a cheap check: the leaf contains the public key; `check_chain` checks the rest
         leaf = pem.partition(b"-----BEGIN CERTIFICATE-----")[2].partition(b"-----END")[0]
         if work.spki not in base64.b64decode(leaf):
             count = pem.count(b"BEGIN CERT")

@@ -51,7 +51,7 @@ MODES = ("full", "nonce", "account", "order-only")
 
 
 class Http01(asyncio.Protocol):
-    """http-01 answers, for servers that insist."""
+    """http-01 responses, for servers that validate."""
 
     def __init__(self, tokens: dict[str, bytes]) -> None:
         self._tokens = tokens
@@ -73,7 +73,7 @@ class Http01(asyncio.Protocol):
 
 
 async def run_clients(clients: Iterable[Client], jobs: list[Job], stats: Stats, label: str, max_seconds: float) -> None:
-    """All clients take jobs from one list until it is empty or the time is up."""
+    """Run clients, which take jobs from one list until it is empty or the time is over."""
     stats.start = time.monotonic()
     deadline = stats.start + max_seconds
 
@@ -93,7 +93,7 @@ async def run_clients(clients: Iterable[Client], jobs: list[Job], stats: Stats, 
 
 
 def make_jobs(options: argparse.Namespace, process: int, count: int) -> list[Job]:
-    """Everything that a process will do, prepared."""
+    """Make the keys and CSRs of a process."""
     # EC keys are cheap, one for each order; RSA keys come from a small pool (the CSR is still new for each order)
     rsa = options.csr_key_type == "rsa2048"
     pool = [make_key("rsa2048") for _ in range(min(32, count))] if rsa else []
@@ -127,7 +127,7 @@ def make_jobs(options: argparse.Namespace, process: int, count: int) -> list[Job
 def worker(
     barrier: Barrier, options: argparse.Namespace, target: Target, process: int, size: int, pipe: "Pipe[Any, Any]"
 ) -> None:
-    """One generator process: prepare, register and warm up, run; three meetings with the parent at the barrier."""
+    """One generator process: prepare, register and warm up, run; each ends at the barrier with the parent."""
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     tokens: dict[str, bytes] = {}
@@ -180,7 +180,7 @@ async def register(clients: list[Client], stats: Stats, max_seconds: float) -> N
 
 
 def guarded_worker(barrier: Barrier, *arguments: Any) -> None:
-    """A worker whose failure frees the parent at the barrier."""
+    """A worker that aborts the barrier when it fails."""
     finished = False
     try:
         worker(barrier, *arguments)
@@ -262,7 +262,7 @@ def make_target(options: argparse.Namespace) -> Target:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole run; the result is what --json writes."""
+    """The whole run; returns the document for --json."""
     options.csr_key_type = options.csr_key_type or options.key_type
     options.procs = min(options.procs, options.clients)
     options.run_id = base64url(os.urandom(5)).lower().replace("_", "a").replace("-", "b")
@@ -292,7 +292,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def result(
     parts: list[dict[str, Any]], options: argparse.Namespace, before: Any, after: Any, busy: float, wall: float
 ) -> dict[str, Any]:
-    """What all processes saw, as one."""
+    """The results of all processes as one."""
     steps: dict[str, list[float]] = defaultdict(list)
     count: Counter[str] = Counter()
     errors: Counter[str] = Counter()
@@ -368,7 +368,7 @@ def show(found: dict[str, Any]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, report; 0 when something was done and nothing failed."""
+    """Run and report; 0 if there were orders and none failed."""
     options = parser().parse_args(arguments)
     found = measure(options)
     if options.json == "-":

@@ -1,9 +1,9 @@
-"""make bench: one hub and Pebble, one after the other under the same load, and the ratios that are our gates.
+"""make bench: a hub and Pebble under the same load, one after the other, and the ratios with their limits.
 
 The hub: one process, SQLite with synchronous=FULL, `ca_local`, mode `preapproved`, TLS with keep-alive. Pebble: always
 valid, no sleep, no nonce rejection; a current one built by Go when there is a `go`, else Debian's. Both (2.10.1 and
 2.4.0) deadlock under concurrency unless they run with GOMAXPROCS=1.
-Absolute times vary between machines, so the ratio decides: at most 1.2 times Pebble's CPU per order, and at least 0.9
+Absolute times vary between machines, so ratios have limits: at most 1.2 times Pebble's CPU per order, and at least 0.9
 times its orders/s. Rounds alternate; each figure is the median of its rounds. With --stored the hub is measured again
 after so many orders were put into its database; it may then cost at most a tenth more.
 """
@@ -61,7 +61,7 @@ class Server(NamedTuple):
 
 
 class PebbleHangs(Exception):
-    """Pebble has stopped answering."""
+    """Raised when Pebble no longer answers."""
 
 
 class Figures(NamedTuple):
@@ -72,7 +72,7 @@ class Figures(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, report, compare with the gates; 0 when all are met."""
+    """Measure, report, compare with the limits; 0 if all are met."""
     options = _options(arguments)
     with tempfile.TemporaryDirectory(prefix="acmehub-bench-") as name, ExitStack() as running:
         folder = Path(name)
@@ -134,7 +134,7 @@ def _measure(server: Server, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure_pebble(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """A round on a fresh Pebble; Pebble deadlocks under concurrency now and then, and is then begun anew."""
+    """A round on a new Pebble; it sometimes deadlocks under concurrency, and the round is then repeated."""
     for start in range(1, MOST_STARTS + 1):
         with tempfile.TemporaryDirectory(dir=folder) as name, _pebble(Path(name)) as pebble:
             try:
@@ -231,7 +231,7 @@ def _pebble(folder: Path) -> Iterator[Server]:
             asyncio.run(_listening(port))
             yield Server("Pebble", f"https://127.0.0.1:{port}/dir", process.pid)
         finally:
-            process.kill()  # one that hangs does not heed anything else
+            process.kill()  # a Pebble that hangs reacts to nothing else
             process.wait()
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 at little cost: one keep-alive connection, one request at a time."""
+"""HTTP/1.1 with little CPU: one keep-alive connection, one request at a time."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ import httptools
 
 
 class LoadError(Exception):
-    """A problem document, an unexpected status or a transport fault; `kind` is what is counted."""
+    """A problem document, an unexpected status or a transport error; errors are counted by `kind`."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(kind, detail)
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
         self._waiter.set_result(Answer(self._status, self._headers, self._body))
 
     def send(self, data: bytes, *, is_head: bool) -> asyncio.Future[Answer]:
-        """Send a request; the future is its answer."""
+        """Send a request; returns a future of its response."""
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._body = b""

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 _CERTIFICATES = "SELECT id FROM certificate WHERE order_id IN ({orders})"
-# table, and what says which of its rows belong to given orders; `orders` first
+# table, and the condition for rows of given orders; `orders` first
 _TABLES = (
     ("orders", "id IN ({orders})"),
     ("authorization_", "order_id IN ({orders})"),
@@ -13,7 +13,7 @@ _TABLES = (
     ("certificate_name", f"certificate_id IN ({_CERTIFICATES})"),
     ("event", "order_id IN ({orders})"),
 )
-# columns that hold an id of a copied row, or must be unique
+# columns with the id of a copied row, or with unique values
 _RENAMED = frozenset({"order_id", "authorization_id", "certificate_id", "serial", "spki_sha256", "token"})
 _SUFFIX = 8  # hexadecimal digits at the end of a text that number the copy
 

@@ -156,7 +156,7 @@ def _verify(chain_file: Path, root_file: Path) -> Sequence[str]:
 
 
 def _records_left(port: int) -> Sequence[str]:
-    """Complaints about TXT records that are still there; they are withdrawn right after the CA has seen them."""
+    """Complaints about TXT records that are still there; they are removed right after the CA has seen them."""
     left: list[str] = []
     deadline = time.monotonic() + 20
     for name in NAMES:

@@ -3,19 +3,21 @@
 import enum
 from collections.abc import Iterator
 
+from acmehub.storage import hot_statements
 from acmehub.storage.piccolo_engine import BoundEngine
 from acmehub.storage.statements import Sql
 from acmehub.storage.store import SqlStore
 
 WHOLE = {  # what is meant to give all there is, or the newest of it by the table's own key
     "SqlResources._list",
-    "SqlLedger._list",
+    "SqlTxtRecords._list",
     "SqlRecords._latest",
 }
 
 
 def statements(store: SqlStore) -> Iterator[tuple[str, Sql]]:
-    """Every statement with the place where it is kept (`SqlOrders._lock`)."""
+    """Every statement with the place where it is kept (`SqlOrders._row`, `LOCK_ORDER`)."""
+    yield from ((name, item) for name, item in vars(hot_statements).items() if isinstance(item, Sql))
     for noun in vars(store).values():
         yield from _kept_by(noun, set())
 
@@ -28,7 +30,7 @@ def _kept_by(thing: object, seen: set[int]) -> Iterator[tuple[str, Sql]]:
     for name, value in {**vars(type(thing)), **vars(thing)}.items():
         if isinstance(value, Sql):
             yield f"{type(thing).__name__}.{name}", value
-        elif isinstance(value, dict):
-            yield from ((f"{type(thing).__name__}.{name}", item) for item in value.values() if isinstance(item, Sql))
+        elif isinstance(value, tuple):
+            yield from ((f"{type(thing).__name__}.{name}", item) for item in value if isinstance(item, Sql))
         elif type(value).__module__.startswith("acmehub.storage"):
             yield from _kept_by(value, seen)

@@ -9,11 +9,13 @@ import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import acmehub
+from acmehub.cli.snippets import FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "core" / "acmehub"
@@ -50,9 +52,22 @@ def imported(path: Path) -> Iterator[tuple[str, str]]:
             yield from ((node.module or "", alias.name) for alias in node.names)
 
 
+@cache
+def declared_methods() -> frozenset[str]:
+    """The methods that the product's Protocols declare and document."""
+    return frozenset(
+        item.name
+        for path in product()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "Protocol" for base in node.bases)
+        for item in node.body
+        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(item)
+    )
+
+
 def undocumented(path: Path) -> Iterator[str]:
-    """Public modules, classes and functions of a file without a docstring; of methods, those that are verbs of a
-    public class and override nothing (a subclass's `send` is documented where it was declared)."""
+    """Public modules, classes and functions of a file without a docstring; of the methods of public classes, those that
+    override nothing and implement no method of a Protocol (they are documented where they are declared)."""
     tree = ast.parse(path.read_text())
     if not ast.get_docstring(tree) and tree.body:
         yield name_of(path)
@@ -69,6 +84,7 @@ def undocumented(path: Path) -> Iterator[str]:
                 for item in node.body
                 if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
                 and not item.name.startswith(("_", "test_"))  # a test's name is its sentence
+                and item.name not in declared_methods()
                 and not ast.get_docstring(item)
             )
 
@@ -85,7 +101,8 @@ def test_no_module_is_named_utils_or_helpers() -> None:
 
 
 def test_public_names_have_docstrings() -> None:
-    assert [line for path in product() for line in undocumented(path)] == []
+    written = [path for path in product() if "migrations" not in path.parts]  # their tables are those of a day
+    assert [line for path in written for line in undocumented(path)] == []
 
 
 def test_nothing_is_left_to_do_later() -> None:
@@ -161,8 +178,10 @@ def test_release_wheels_carry_versions_and_no_file_url(tmp_path: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             name = next(item for item in archive.namelist() if item.endswith("METADATA"))
             metadata = archive.read(name).decode()
+            shipped = set(archive.namelist())
         assert "file:" not in metadata, wheel.name
         if wheel.name.startswith("acmehub-"):
+            assert {f"acmehub/cli/clients/{item.name}" for item in FOLDER.iterdir()} <= shipped
             assert (
                 f"Requires-Dist: acmehub-dns-cloudflare=={acmehub.__version__}; extra == 'dns-cloudflare'" in metadata
             )

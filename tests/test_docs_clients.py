@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from acmehub.cli.eab import SHOWN
-from acmehub.cli.snippet import Snippet, Values
-from acmehub.cli.snippets import SNIPPETS, snippet
+from acmehub.cli.snippets import FILES, FOLDER, Snippet, Values, snippet, snippets
 from tests.matrix import page
 from tests.matrix.registry import clients
 
@@ -19,7 +18,7 @@ def test_the_page_shows_what_the_command_line_prints() -> None:
 def test_what_is_said_to_be_run_is_what_the_matrix_pastes() -> None:
     modules = (Path(page.__file__).parent).glob("*.py")
     pasted = {name for module in modules for name in re.findall(r'\bpasted\("([^"]+)"', module.read_text())}
-    assert {item.client for item in SNIPPETS if item.run} == pasted
+    assert {item.client for item in snippets() if item.matrix == "runs it"} == pasted
 
 
 @pytest.mark.parametrize("name", [client.name for client in clients()])
@@ -38,7 +37,7 @@ def values(ca: str, secret_directory: str = "") -> Values:
     )
 
 
-@pytest.mark.parametrize("item", SNIPPETS, ids=lambda item: item.client)
+@pytest.mark.parametrize("item", snippets(), ids=lambda item: item.client)
 def test_nothing_is_left_to_be_filled_in(item: Snippet) -> None:
     for ca in ("", "/etc/ca.pem"):
         text = item.filled(values(ca=ca, secret_directory="https://hub.test/acme/s/directory"))
@@ -47,6 +46,16 @@ def test_nothing_is_left_to_be_filled_in(item: Snippet) -> None:
         assert not [name for name in Values.__struct_fields__ if "{" + name + "}" in text]
         assert ("/etc/ca.pem" in text + item.heading(values(ca=ca))) == bool(ca)
         assert ("/acme/s/directory" in text) == item.secret_directory
+
+
+def test_every_file_is_shown() -> None:
+    assert sorted(item.name for item in FOLDER.iterdir()) == sorted(f"{name}.txt" for name in FILES)
+
+
+@pytest.mark.parametrize("item", snippets(), ids=lambda item: item.client)
+def test_the_head_of_a_file_says_what_is_there(item: Snippet) -> None:
+    assert item.needs in ("", "secret directory")
+    assert item.matrix in ("runs it", "no") or (Path(page.__file__).parent / item.matrix).is_dir()
 
 
 def test_a_ca_file_with_a_blank_in_its_name_is_one_word_for_a_shell() -> None:

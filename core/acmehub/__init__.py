@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from acmehub.ports.dns import DnsProviderError as DnsProviderError
     from acmehub.ports.dns import DnsProviderRefused as DnsProviderRefused
     from acmehub.ports.dns import DnsProviderUnavailable as DnsProviderUnavailable
-    from acmehub.ports.dns import ListsZones as ListsZones
     from acmehub.ports.dns import WaitsForPropagation as WaitsForPropagation
     from acmehub.ports.hookspecs import hookimpl as hookimpl
     from acmehub.ports.plugins import AccountCreated as AccountCreated
@@ -102,7 +101,6 @@ _HOMES = {
         "DnsProviderError",
         "DnsProviderRefused",
         "DnsProviderUnavailable",
-        "ListsZones",
         "WaitsForPropagation",
     ),
     "acmehub.ports.plugins": (

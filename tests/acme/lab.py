@@ -13,9 +13,11 @@ from acmehub import hookimpl
 from acmehub.app.asgi import create_app
 from acmehub.app.hub import Hub, build_hub
 from acmehub.config import Acme, Config, TlsMode
+from acmehub.issuance.validated import approve, is_approved
 from acmehub.models import (
     Authority,
     Certificate,
+    Event,
     ManagedChallenge,
     Principal,
     PrincipalType,
@@ -156,6 +158,8 @@ class Lab:
 
     async def upstream_validates(self, url: str) -> None:
         """The upstream's authorizations are valid."""
+        order = (await self.stored(url)).order
+        approved = await is_approved(self.hub.store, order, self.now)
 
         def rule(bundle: OrderBundle) -> Change:
             bundle = OrderBundle(
@@ -163,9 +167,12 @@ class Lab:
                 tuple(replace(item, upstream_status="valid") for item in bundle.authorizations),
             )
             after = orders.settle(bundle, self.now)
-            return Change(order=after.order, authorizations=after.authorizations)
+            events: tuple[Event, ...] = ()
+            if approved:
+                after, events = approve(after, self.now)
+            return Change(order=after.order, authorizations=after.authorizations, events=events)
 
-        await self.hub.store.orders.apply((await self.stored(url)).order.id, rule)
+        await self.hub.store.orders.apply(order.id, rule)
 
     async def upstream_issues(self, url: str, chain: str = CHAIN, alternates: Sequence[str] = ()) -> None:
         """The chain is there."""

@@ -219,10 +219,8 @@ class World:
         """The process is gone, and with it all that it had under way."""
 
         async def cancel() -> None:
-            tasks = [task for _job, task in self.worker._jobs.values()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for loop in (self.worker.orders, self.worker.txt_cleanup):
+                await loop.cancel()
 
         self.run(cancel())
 
@@ -254,7 +252,9 @@ class World:
     def until_due(self) -> bool:
         """Time passes until something is due; False when nothing ever will be."""
         store = self.hub.store
-        due = [at for at in (self.run(store.orders.next_due()), self.run(store.ledger.next_due())) if at is not None]
+        due = [
+            at for at in (self.run(store.orders.next_due()), self.run(store.txt_records.next_due())) if at is not None
+        ]
         if due:
             self.clock.advance(max(0.0, (min(due) - self.clock.now()).total_seconds()) + 0.001)
         return bool(due)

@@ -11,7 +11,9 @@ import pytest
 from acmehub.acme.server import long_poll
 from acmehub.acme.server.long_poll import LongPolls
 from acmehub.config import Acme
-from acmehub.models import AuthorizationMode
+from acmehub.models import AuthorizationMode, OrderStatus
+from acmehub.rules import orders
+from acmehub.rules.orders import OrderBundle
 from acmehub.runtime.order_events import Subscription
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import make_csr
@@ -185,7 +187,7 @@ async def test_a_change_that_is_no_news_for_the_client_does_not_end_the_hold(pat
     placed = await placed_order(patient, client)
     task = await held(patient, client.finalize(placed.json, make_csr(["a.corp.test"])[0]))
     for _ in range(3):
-        patient.hub.order_events.post("")
+        patient.hub.order_events.publish("", 0)
         await asyncio.sleep(0.02)
     assert not task.done()
     await patient.upstream_issues(placed.location)
@@ -251,16 +253,95 @@ async def test_auto_offers_lego_a_challenge_when_the_upstream_is_slow(brief: Lab
     assert (await client.order(placed.location)).json["status"] == "ready"
 
 
+async def test_auto_spares_lego_the_challenge_when_nothing_is_open_while_the_upstream_validates(brief: Lab) -> None:
+    client = await brief.client(LEGO, authorization=AuthorizationMode.AUTO)
+    placed = await client.new_order(["a.corp.test"])
+    assert placed.json["status"] == "pending"
+    await brief.upstream_validates(placed.location)
+    assert (await quick(client.order(placed.location))).json["status"] == "ready"
+    assert (await quick(client.authorization(placed.json["authorizations"][0]))).json["status"] == "valid"
+
+
+async def test_requests_change_nothing_after_their_long_poll(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await patient.client(LEGO, authorization=AuthorizationMode.AUTO)
+    writes: list[str] = []
+    apply = patient.hub.store.orders.apply
+
+    async def counted(order_id: str, *args: Any, **rest: Any) -> OrderBundle:
+        writes.append(order_id)
+        return await apply(order_id, *args, **rest)
+
+    monkeypatch.setattr(patient.hub.store.orders, "apply", counted)
+    task = await held(patient, client.new_order(["a.corp.test"]))
+    (url,) = await orders_of(patient, client)
+    await patient.upstream_validates(url)
+    reply = await soon(task)
+    await client.authorization(reply.json["authorizations"][0])
+    assert len(writes) == 1  # the upstream's
+
+
 async def test_news_that_was_missed_is_found_by_looking_again(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_poll, "_UNWATCHED", 0.5)
     client = await patient.client()
     placed = await placed_order(patient, client)
     task = await held(patient, client.finalize(placed.json, make_csr(["a.corp.test"])[0]))
     with monkeypatch.context() as deaf:
-        deaf.setattr(Subscription, "post", lambda _notice: None)
+        deaf.setattr(Subscription, "publish", lambda _subscription, _version: None)
         await patient.upstream_issues(placed.location)
         await asyncio.sleep(0)
     assert (await soon(task)).json["status"] == "valid"
+
+
+@pytest.mark.parametrize("hold", [LONG, SHORT])
+async def test_a_change_in_the_same_commit_as_the_own_write_is_answered_at_once(patient: Lab, hold: float) -> None:
+    store = patient.hub.store.orders
+    client = await patient.client()
+    placed = await placed_order(patient, client)
+    csr, _ = make_csr(["a.corp.test"])
+    order_id = (await patient.stored(placed.location)).order.id
+    others: list[asyncio.Task[None]] = []
+
+    async def finalize() -> OrderBundle:
+        """The own write, and one of another task in the same commit."""
+        own = asyncio.create_task(store.apply(order_id, lambda stored: orders.finalize(stored, csr, patient.now)))
+        others.append(asyncio.create_task(patient.upstream_issues(placed.location)))
+        return await own
+
+    polls = LongPolls(patient.hub.order_events, patient.hub.stopping, patient.hub.clock, hold)
+    begun = time.monotonic()
+    state = await polls.until(
+        lambda bundle: bundle.order.status is OrderStatus.VALID,
+        await finalize(),
+        lambda: patient.stored(placed.location),
+        seconds=hold,
+        receive=silence,
+    )
+    assert state.order.status is OrderStatus.VALID
+    assert time.monotonic() - begun < SHORT / 2
+    await asyncio.gather(*others)
+
+
+async def test_the_own_write_is_not_read_again(brief: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await brief.client()
+    placed = await client.new_order(["a.corp.test"])
+    reads: list[str] = []
+    get = brief.hub.store.orders.get
+
+    async def counted(order_id: str) -> OrderBundle | None:
+        reads.append(order_id)
+        return await get(order_id)
+
+    monkeypatch.setattr(brief.hub.store.orders, "get", counted)
+    await client.finalize(placed.json, make_csr(["a.corp.test"])[0])
+    assert len(reads) == 2  # before its write, and when its time is up
+    reads.clear()
+    await client.new_order(["b.corp.test"])
+    assert len(reads) == 1  # when its time is up
+
+
+async def silence() -> Any:
+    """`receive` of a client that stays."""
+    await asyncio.Event().wait()
 
 
 # ------------------------------------------------------------------------------------------------- how it ends
@@ -334,7 +415,7 @@ async def test_rule_30_the_sum_of_holds_per_order_has_a_limit(patient: Lab, monk
 
 
 async def test_beyond_the_most_held_answers_nothing_is_held(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_poll, "MOST_HELD", 1)
+    monkeypatch.setattr(long_poll, "MOST_LONG_POLLS", 1)
     first, second = await patient.client(), await patient.client()
     task = await held(patient, first.new_order(["a.corp.test"]))
     assert (await quick(second.new_order(["b.corp.test"]))).json["status"] == "ready"
@@ -346,7 +427,6 @@ async def test_what_is_remembered_of_orders_is_bounded(lab: Lab, monkeypatch: py
     monkeypatch.setattr(long_poll, "_MOST_ORDERS", 5)
     keeper = LongPolls(lab.hub.order_events, lab.hub.stopping, lab.hub.clock, 1.0)
     for number in range(20):
-        assert keeper.first_look(str(number))
-        keeper._note(str(number), 1.0)
-    assert len(keeper._greeted) == len(keeper._spent) == 5
-    assert not keeper.first_look("19")
+        assert keeper.is_first_read(str(number))
+    assert not keeper.is_first_read("19")
+    assert keeper.is_first_read("14")

@@ -232,7 +232,7 @@ class AcmeMachine(RuleBasedStateMachine):
                 assert known.status in ("valid", "invalid"), known
                 assert world.issued_for(known.csr) <= sum(item.csr == known.csr for item in orders)
         assert world.provider.records == {}
-        assert not world.run(world.hub.store.ledger.list())
+        assert not world.run(world.hub.store.txt_records.list())
 
 
 def authorization(known: Known, number: int) -> str:

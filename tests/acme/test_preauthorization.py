@@ -11,11 +11,13 @@ from acmehub.models import AuthorizationMode, AuthorizationStatus, OrderStatus, 
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
+from acmehub.rules.permissions import Acting
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import compact, make_csr
 from tests.acme.lab import BASE, Lab, laboratory
 
 NAME = "a.corp.test"
+ROOT = Acting.machine("test")
 
 
 async def hidden(lab: Lab, reply: Reply) -> OrderBundle:
@@ -212,9 +214,9 @@ async def test_it_is_not_shown_to_another_account(lab: Lab, client: AcmeClient) 
 async def test_the_operator_sees_it_for_what_it_is(lab: Lab, client: AcmeClient) -> None:
     await client.new_authz(NAME)
     placed = await client.new_order(["b.corp.test"])
-    listed = await lab.hub.operations.orders()
+    listed = await lab.hub.admin.orders.list(ROOT)
     assert [(item.names, item.preauthorization) for item in listed] == [(("b.corp.test",), False), ((NAME,), True)]
-    first, second = [(await lab.hub.operations.order(item.id)).timeline[0].kind for item in listed]
+    first, second = [(await lab.hub.admin.orders.show(item.id, ROOT)).timeline[0].kind for item in listed]
     assert (first, second) == ("order opened", "pre-authorization opened")
     assert listed[0].id == (await lab.stored(placed.location)).order.id
 

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from acmehub import Candidate, OrderRequest, Selection, hookimpl
 from acmehub.acme.server.rendering import timestamp
-from acmehub.admin.permissions import Acting
 from acmehub.admin.profiles import NewProfile, ProfilePatch
 from acmehub.config import Acme
 from acmehub.models import Principal
 from acmehub.rules.orders import OrderBundle
+from acmehub.rules.permissions import Acting
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import PrivateKey, b64, make_csr
 from tests.acme.lab import DIRECTORY, Lab, laboratory
@@ -25,7 +25,7 @@ NAMES = ["a.corp.test"]
 
 
 async def profile(lab: Lab, name: str = "short", **fields: Any) -> None:
-    await lab.hub.profiles.add(NewProfile(name=name, **{"description": f"About {name}", **fields}), ROOT)
+    await lab.hub.admin.profiles.add(NewProfile(name=name, **{"description": f"About {name}", **fields}), ROOT)
 
 
 async def limit(lab: Lab, principal: Principal, *profiles: str) -> None:
@@ -48,9 +48,9 @@ async def test_the_directory_has_profiles_when_there_are_any(lab: Lab) -> None:
     await profile(lab)
     await profile(lab, "hidden", enabled=False)
     assert (await meta(lab))["profiles"] == {"short": "About short"}
-    await lab.hub.profiles.set("short", ProfilePatch(description="Changed"), ROOT)
+    await lab.hub.admin.profiles.set("short", ProfilePatch(description="Changed"), ROOT)
     assert (await meta(lab))["profiles"] == {"short": "Changed"}
-    await lab.hub.profiles.remove("short", ROOT)
+    await lab.hub.admin.profiles.remove("short", ROOT)
     assert "profiles" not in await meta(lab)
 
 
@@ -239,14 +239,14 @@ async def test_a_finalize_that_was_taken_is_taken_again_whatever_the_profile_say
     placed = await client.new_order(NAMES, profile="short")
     csr, _ = make_csr(NAMES)
     await client.post(placed.json["finalize"], {"csr": b64(csr)}, status=200)
-    await lab.hub.profiles.set("short", ProfilePatch(key_types=("P-384",)), ROOT)
+    await lab.hub.admin.profiles.set("short", ProfilePatch(key_types=("P-384",)), ROOT)
     await client.post(placed.json["finalize"], {"csr": b64(csr)}, status=200)
 
 
 async def test_an_order_outlives_its_profile(lab: Lab, client: AcmeClient) -> None:
     await profile(lab, key_types=("P-384",))
     placed = await client.new_order(NAMES, profile="short")
-    await lab.hub.profiles.remove("short", ROOT)
+    await lab.hub.admin.profiles.remove("short", ROOT)
     csr, _ = make_csr(NAMES)
     await client.post(placed.json["finalize"], {"csr": b64(csr)}, status=200)
 

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from acmehub.admin.permissions import Acting
 from acmehub.admin.profiles import NewProfile
 from acmehub.admin.tokens import NewToken, TokenPatch
 from acmehub.models import Token
 from acmehub.ports.store import StoreUnavailable
+from acmehub.rules.permissions import Acting
 from acmehub.serving.logs import JsonFormatter
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, b64
@@ -28,7 +28,7 @@ async def secret_token(lab: Lab, title: str = "tiny", **fields: Any) -> tuple[To
     """A token with a secret directory, and the directory's key."""
     owner = await lab.principal(f"owner of {title}")
     new = NewToken(title=title, principal=owner.name, secret_directory=True, **fields)
-    added = await lab.hub.tokens.add(new, ROOT)
+    added = await lab.hub.admin.tokens.add(new, ROOT)
     return await token_of(lab, added.token.id), await key_of(lab, title)
 
 
@@ -39,7 +39,7 @@ async def token_of(lab: Lab, id: str) -> Token:
 
 
 async def key_of(lab: Lab, ref: str) -> str:
-    key = await lab.hub.tokens.directory(ref, ROOT)
+    key = await lab.hub.admin.tokens.directory(ref, ROOT)
     assert key is not None
     return key.reveal()
 
@@ -94,7 +94,7 @@ async def test_it_is_not_to_be_kept_by_caches(lab: Lab) -> None:
 async def test_there_is_none_unless_it_is_asked_for(lab: Lab) -> None:
     token, _ = await lab.token(title="plain")
     assert (token.directory_hash, token.sealed_directory_key) == (b"", b"")
-    assert await lab.hub.tokens.directory("plain", ROOT) is None
+    assert await lab.hub.admin.tokens.directory("plain", ROOT) is None
     for key in ("", "0" * 32, token.id):
         assert (await lab.http.get(url_of(key))).status_code == 404
 
@@ -102,7 +102,7 @@ async def test_there_is_none_unless_it_is_asked_for(lab: Lab) -> None:
 async def test_it_shows_the_profiles_that_are_open_to_its_clients(lab: Lab) -> None:
     token, key = await secret_token(lab)
     for name in ("a", "b"):
-        await lab.hub.profiles.add(NewProfile(name=name, description=name), ROOT)
+        await lab.hub.admin.profiles.add(NewProfile(name=name, description=name), ROOT)
     assert list((await lab.http.get(url_of(key))).json()["meta"]["profiles"]) == ["a", "b"]
     owner = await lab.hub.store.principals.get(token.principal_id)
     assert owner is not None
@@ -227,13 +227,13 @@ async def test_a_new_key_ends_the_old_one_and_accounts_stay(lab: Lab) -> None:
     token, old = await secret_token(lab)
     client = await stranger(lab, old)
     await client.register(status=201)
-    await lab.hub.tokens.set("tiny", TokenPatch(new_directory=True), ROOT)
+    await lab.hub.admin.tokens.set("tiny", TokenPatch(new_directory=True), ROOT)
     new = await key_of(lab, "tiny")
     assert new != old
     assert (await lab.http.get(url_of(old))).status_code == 404
     await client.new_order(NAMES)
     await bind(lab, new)
-    await lab.hub.tokens.set("tiny", TokenPatch(secret_directory=False), ROOT)
+    await lab.hub.admin.tokens.set("tiny", TokenPatch(secret_directory=False), ROOT)
     assert (await lab.http.get(url_of(new))).status_code == 404
     assert (await token_of(lab, token.id)).sealed_directory_key == b""
     await client.new_order(NAMES)
@@ -248,7 +248,7 @@ async def test_a_key_that_is_replaced_while_an_account_is_made_binds_nothing(
 
     async def then_replaced(key: str) -> Token | None:
         found = await find(key)
-        await lab.hub.tokens.set("tiny", TokenPatch(new_directory=True), ROOT)
+        await lab.hub.admin.tokens.set("tiny", TokenPatch(new_directory=True), ROOT)
         return found
 
     monkeypatch.setattr(lab.hub.accounts.directories, "token", then_replaced)
@@ -259,7 +259,7 @@ async def test_a_key_that_is_replaced_while_an_account_is_made_binds_nothing(
 
 async def test_what_has_a_directory_keeps_it_when_it_is_asked_for_again(lab: Lab) -> None:
     _, key = await secret_token(lab)
-    await lab.hub.tokens.set("tiny", TokenPatch(secret_directory=True), ROOT)
+    await lab.hub.admin.tokens.set("tiny", TokenPatch(secret_directory=True), ROOT)
     assert await key_of(lab, "tiny") == key
 
 

@@ -10,30 +10,31 @@ from typing import Any
 import msgspec
 import pytest
 
+from acmehub.admin.accounts import AccountsAdmin
 from acmehub.admin.authorities import AuthorityService
 from acmehub.admin.campaigns import CampaignService
 from acmehub.admin.managed_challenges import ManagedChallengeService
-from acmehub.admin.operations import OperationService
-from acmehub.admin.permissions import Acting
 from acmehub.admin.principals import PrincipalService
 from acmehub.admin.profiles import ProfileService
 from acmehub.admin.resources_file import ResourcesFileService
+from acmehub.admin.services import Admin
 from acmehub.admin.tokens import TokenService
-from acmehub.models import Account, AuditEntry, Role, Token
+from acmehub.app.hub import Hub
+from acmehub.config import Config
+from acmehub.models import Account, AuditEntry, Role, RoleAssignment, Token
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.hookspecs import hookimpl
 from acmehub.ports.plugins import PluginContext, Register
 from acmehub.ports.settings import PluginSettings, Secret, read_settings
 from acmehub.ports.store import Store
-from acmehub.runtime.plugin_objects import PluginObjects
+from acmehub.rules.permissions import Acting
+from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.plugins import Registry, build_registry
-from acmehub.runtime.revocation import RevocationService
-from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 
 ROOT = Acting.machine("cli:root")
-OPERATOR = Acting("olga", frozenset({Role.OPERATOR}))
-AUDITOR = Acting("august", frozenset({Role.AUDITOR}))
+OPERATOR = Acting("olga", frozenset({RoleAssignment(Role.OPERATOR)}))
+AUDITOR = Acting("august", frozenset({RoleAssignment(Role.AUDITOR)}))
 
 
 class DnsSettings(PluginSettings, frozen=True, kw_only=True):
@@ -64,18 +65,44 @@ class CaPlugin:
 
 
 class House(msgspec.Struct):
-    """All services, and what they stand on."""
+    """All services of a hub that serves nobody, and what they stand on."""
 
+    folder: Path
     store: Store
     vault: Vault
-    principals: PrincipalService
-    tokens: TokenService
-    managed_challenges: ManagedChallengeService
-    authorities: AuthorityService
-    profiles: ProfileService
-    files: ResourcesFileService
-    campaigns: CampaignService
-    operations: OperationService
+    admin: Admin
+
+    @property
+    def principals(self) -> PrincipalService:
+        return self.admin.principals
+
+    @property
+    def tokens(self) -> TokenService:
+        return self.admin.tokens
+
+    @property
+    def managed_challenges(self) -> ManagedChallengeService:
+        return self.admin.managed_challenges
+
+    @property
+    def authorities(self) -> AuthorityService:
+        return self.admin.authorities
+
+    @property
+    def profiles(self) -> ProfileService:
+        return self.admin.profiles
+
+    @property
+    def files(self) -> ResourcesFileService:
+        return self.admin.resources_file
+
+    @property
+    def campaigns(self) -> CampaignService:
+        return self.admin.campaigns
+
+    @property
+    def accounts(self) -> AccountsAdmin:
+        return self.admin.accounts
 
     async def audited(self) -> Sequence[AuditEntry]:
         return await self.store.records.audited()
@@ -132,16 +159,8 @@ async def house(registry: Registry, tmp_path: Path, migrated: Path) -> AsyncIter
     store = sqlite_store(registry, tmp_path)
     await store.open()
     vault = Vault([bytes(32)])
-    parts = (store, vault, registry, clock)
-    principals, tokens = PrincipalService(*parts), TokenService(*parts)
-    challenges, authorities = ManagedChallengeService(*parts), AuthorityService(*parts)
-    context = PluginContext(user_agent="test", data_dir=tmp_path, clock=clock)
-    objects = PluginObjects(store, Snapshots(store), registry, vault, context)
-    profiles = ProfileService(*parts, authorities, objects)
-    files = ResourcesFileService(principals, tokens, challenges, authorities, profiles)
-    campaigns = CampaignService(*parts, authorities, principals)
-    operations = OperationService(store, RevocationService(store, objects, clock), clock)
-    yield House(store, vault, principals, tokens, challenges, authorities, profiles, files, campaigns, operations)
+    config = Config(data_dir=tmp_path, public_url="https://hub.test")
+    yield House(tmp_path, store, vault, Hub(config, clock, CrashPoints(), vault, registry, store).admin)
     await store.close()
 
 

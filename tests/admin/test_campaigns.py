@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from acmehub.admin import campaign_progress
 from acmehub.admin.campaigns import CampaignService, NewCampaign
 from acmehub.admin.errors import Invalid, NotFound, Refused, Taken
-from acmehub.admin.permissions import Acting
-from acmehub.models import Certificate, Role
+from acmehub.models import Certificate, Role, RoleAssignment
 from acmehub.rules.orders import Change, OrderBundle
+from acmehub.rules.permissions import Acting, Forbidden
 from acmehub.rules.renewal import cert_id
 from acmehub.runtime.plugins import Registry
 from acmehub.testing.fakes import ManualClock
@@ -173,10 +173,10 @@ async def test_begin_and_end_stand_in_the_audit_with_how_many_it_was(fleet: Flee
 @pytest.mark.parametrize("role", [Role.AUDITOR, Role.MANAGED_ACME_CONSUMER, Role.MANAGED_CHALLENGE_CONSUMER])
 async def test_who_does_not_keep_the_hub_may_neither_begin_nor_end_one(fleet: Fleet, role: Role) -> None:
     await fleet.campaigns.add(fleet.friday(name="incident"), ROOT)
-    who = Acting("mallory", frozenset({role}))
-    with pytest.raises(Refused, match=r"mallory may not do campaign.add"):
+    who = Acting("mallory", frozenset({RoleAssignment(role)}))
+    with pytest.raises(Forbidden, match=r"mallory may not do campaign.add"):
         await fleet.campaigns.add(fleet.friday(name="mine"), who)
-    with pytest.raises(Refused, match=r"mallory may not do campaign.end"):
+    with pytest.raises(Forbidden, match=r"mallory may not do campaign.end"):
         await fleet.campaigns.end("incident", who)
     [item] = await fleet.campaigns.list(ROOT)
     assert (item.name, item.ended) == ("incident", None)

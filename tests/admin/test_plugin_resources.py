@@ -1,6 +1,5 @@
 """Managed challenges and authorities: settings of plugins checked, sealed, shown without secrets; the default."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,7 @@ async def test_a_caller_from_elsewhere_cannot_have_our_files_read(house: House) 
 async def test_one_with_a_record_in_dns_is_not_removed(house: House) -> None:
     made = await house.managed_challenges.add(zone(), ROOT)
 
-    async def ledger() -> list[TxtRecord]:
+    async def txt_records() -> list[TxtRecord]:
         return [
             TxtRecord(
                 order_id="o1",
@@ -169,7 +168,7 @@ async def test_one_with_a_record_in_dns_is_not_removed(house: House) -> None:
             )
         ]
 
-    house.store.ledger.list = ledger  # type: ignore[method-assign]
+    house.store.txt_records.list = txt_records  # type: ignore[method-assign]
     with pytest.raises(InUse, match=r"TXT record _acme-challenge.corp.test of order o1"):
         await house.managed_challenges.remove("zone", ROOT)
 
@@ -301,16 +300,17 @@ async def test_a_removal_is_tried_again_when_the_row_changed_meanwhile(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = await house.managed_challenges.add(zone(), ROOT)
-    users_of = house.managed_challenges.users_of
+    find = house.managed_challenges.rows.find
     asked: list[str] = []
 
-    async def disturbed(item: ManagedChallenge) -> Sequence[str]:
+    async def find_then_change(ref: str) -> ManagedChallenge:
+        item = await find(ref)
         if not asked:
             await house.store.managed_challenges.replace(msgspec.structs.replace(item, tags=("x",)))
         asked.append(item.id)
-        return await users_of(item)
+        return item
 
-    monkeypatch.setattr(house.managed_challenges, "users_of", disturbed)
+    monkeypatch.setattr(house.managed_challenges.rows, "find", find_then_change)
     await house.managed_challenges.remove("zone", ROOT)
     assert asked == [view.id, view.id]
     assert await house.managed_challenges.list(ROOT) == []

@@ -6,6 +6,7 @@ from acmehub.admin.errors import InUse, Invalid, NotFound, Refused, Taken
 from acmehub.admin.principals import NewPrincipal, PrincipalPatch, parse_role, role_text
 from acmehub.admin.tokens import NewToken
 from acmehub.models import PrincipalType, Role, RoleAssignment
+from acmehub.rules.permissions import Forbidden
 from tests.admin.conftest import OPERATOR, ROOT, House
 
 CONSUMER = RoleAssignment(Role.MANAGED_ACME_CONSUMER)
@@ -72,9 +73,9 @@ async def test_the_last_administrator_cannot_be_lost(house: House) -> None:
 
 async def test_an_operator_cannot_raise_rights_nor_touch_those_who_have_more(house: House) -> None:
     made = await house.principals.add(new("app"), OPERATOR)
-    with pytest.raises(Refused, match="because of administrator"):
+    with pytest.raises(Forbidden, match="because of administrator"):
         await house.principals.add(new("evil", ADMINISTRATOR), OPERATOR)
-    with pytest.raises(Refused, match="because of operator"):
+    with pytest.raises(Forbidden, match="because of operator"):
         await house.principals.set(made.id, PrincipalPatch(roles=(RoleAssignment(Role.OPERATOR),)), OPERATOR)
     await house.principals.add(new("root", ADMINISTRATOR), ROOT)
     for attempt in (
@@ -82,7 +83,7 @@ async def test_an_operator_cannot_raise_rights_nor_touch_those_who_have_more(hou
         house.principals.remove("root", OPERATOR),
         house.tokens.add(NewToken(title="t", principal="root", scope=(Role.ADMINISTRATOR,)), OPERATOR),
     ):
-        with pytest.raises(Refused):
+        with pytest.raises(Forbidden):
             await attempt
     assert [item.name for item in await house.principals.list(ROOT)] == ["app", "root"]
 
@@ -109,7 +110,7 @@ async def test_changes_and_refusals_are_audited_reading_is_not(house: House) -> 
     await house.principals.add(new("app"), ROOT)
     await house.principals.show("app", ROOT)
     await house.principals.list(ROOT)
-    with pytest.raises(Refused):
+    with pytest.raises(Forbidden):
         await house.principals.add(new("evil", ADMINISTRATOR), OPERATOR)
     refused, added = await house.audited()
     assert (added.actor, added.action, added.object, added.allowed) == ("cli:root", "principal.add", "app", True)

@@ -6,10 +6,10 @@ import pytest
 
 from acmehub.acme.orders.profiles import advertised, named_profile
 from acmehub.admin.authorities import AuthorityPatch, NewAuthority
-from acmehub.admin.declared_resources import InvalidFile, read_declared
 from acmehub.admin.errors import InUse, Invalid, ServiceError, Taken
 from acmehub.admin.principals import NewPrincipal, PrincipalPatch
 from acmehub.admin.profiles import NewProfile, ProfilePatch, ProfileView
+from acmehub.admin.resources_document import InvalidFile, read_document
 from acmehub.admin.resources_file import Step
 from acmehub.models import Principal, PrincipalType, Profile
 from acmehub.models.problems import Problem
@@ -184,7 +184,7 @@ profiles = ["internal"]
 
 
 async def apply(house: House, text: str) -> list[Step]:
-    applied = await house.files.apply(read_declared(text, "r.toml"), ROOT)
+    applied = await house.files.apply(read_document(text, "r.toml"), ROOT)
     return [change.step for change in applied.changes]
 
 
@@ -200,7 +200,7 @@ async def test_a_file_makes_profiles_and_an_export_gives_them_back(house: House)
 async def test_a_field_of_a_profile_that_a_file_changes_is_named(house: House) -> None:
     await apply(house, FILE)
     changed = FILE.replace('authority = "inside"\nlifetime_days = 14\n', "").replace('"P-256"', '"P-384"')
-    plan = await house.files.apply(read_declared(changed, "r.toml"), ROOT)
+    plan = await house.files.apply(read_document(changed, "r.toml"), ROOT)
     assert [change.fields for change in plan.changes if change.step is Step.CHANGE] == [
         ("key_types", "lifetime_days", "authority")
     ]

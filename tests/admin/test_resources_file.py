@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from acmehub.admin.authorities import NewAuthority
-from acmehub.admin.declared_resources import InvalidFile, read_declared
-from acmehub.admin.export import export
 from acmehub.admin.plugin_resources import Sources
 from acmehub.admin.principals import NewPrincipal
+from acmehub.admin.resources_document import InvalidFile, read_document
 from acmehub.admin.resources_file import Applied, Step
 from acmehub.admin.tokens import NewToken
 from acmehub.models import Role, RoleAssignment, TokenState
@@ -48,13 +47,11 @@ SOURCES = Sources({"TSIG": SECRET}, Path())
 
 
 async def apply(house: House, text: str = FILE, *, dry_run: bool = False, sources: Sources = SOURCES) -> Applied:
-    return await house.files.apply(read_declared(text, "r.toml"), ROOT, sources=sources, dry_run=dry_run)
+    return await house.files.apply(read_document(text, "r.toml"), ROOT, sources=sources, dry_run=dry_run)
 
 
 async def exported(house: House) -> str:
-    return await export(
-        house.principals, house.tokens, house.managed_challenges, house.authorities, house.profiles, ROOT
-    )
+    return await house.files.export(ROOT)
 
 
 def steps(applied: Applied) -> list[Step]:
@@ -225,11 +222,11 @@ async def test_an_export_outlives_a_plugin(house: House) -> None:
 )
 def test_a_file_that_cannot_be_read_names_place_and_cure(text: str, fault: str) -> None:
     with pytest.raises(InvalidFile, match=fault):
-        read_declared(text, "r.toml")
+        read_document(text, "r.toml")
 
 
 def test_one_table_with_single_brackets_is_taken_as_meant() -> None:
-    assert read_declared("[principal]\nname = 'p'", "r.toml").principals == (NewPrincipal(name="p"),)
+    assert read_document("[principal]\nname = 'p'", "r.toml").principals == (NewPrincipal(name="p"),)
 
 
 async def test_all_faults_are_found_before_anything_is_written(house: House) -> None:

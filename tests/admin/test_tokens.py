@@ -13,6 +13,7 @@ from acmehub.admin.tokens import NewToken, TokenPatch
 from acmehub.models import AuthorizationMode, Role, RoleAssignment, TokenState
 from acmehub.rules.eab import parse_binding, verify_binding
 from acmehub.rules.jws import canonical_jwk, decode_base64url
+from acmehub.rules.permissions import Forbidden
 from tests.admin.conftest import AUDITOR, OPERATOR, ROOT, House, stored
 from tests.rules.samples import ACCOUNT_URL, bound, ec_key, public_jwk
 
@@ -73,7 +74,7 @@ async def test_the_eab_view_is_refused_where_it_would_not_work(app: House) -> No
 async def test_an_auditor_sees_tokens_but_not_their_keys(app: House) -> None:
     await app.tokens.add(new(), ROOT)
     assert len(await app.tokens.list(AUDITOR)) == 1
-    with pytest.raises(Refused, match=r"august may not do token.eab"):
+    with pytest.raises(Forbidden, match=r"august may not do token.eab"):
         await app.tokens.eab("EAB", AUDITOR)
 
 
@@ -184,7 +185,7 @@ async def test_an_operator_does_not_handle_tokens_of_an_auditor(app: House) -> N
         app.tokens.revoke("EAB", OPERATOR),
         app.tokens.remove("EAB", OPERATOR),
     ):
-        with pytest.raises(Refused, match="because of auditor"):
+        with pytest.raises(Forbidden, match="because of auditor"):
             await attempt
 
 
@@ -192,7 +193,7 @@ async def test_a_use_that_is_counted_meanwhile_is_not_lost_by_a_change(
     app: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = (await app.tokens.add(new(), ROOT)).token
-    find = app.tokens.find
+    find = app.tokens.rows.find
 
     async def find_then_bind(ref: str):  # type: ignore[no-untyped-def]
         row = await find(ref)
@@ -200,6 +201,6 @@ async def test_a_use_that_is_counted_meanwhile_is_not_lost_by_a_change(
             await app.bind(token.id)
         return row
 
-    monkeypatch.setattr(app.tokens, "find", find_then_bind)
+    monkeypatch.setattr(app.tokens.rows, "find", find_then_bind)
     changed = await app.tokens.set("EAB", TokenPatch(use_limit=5), ROOT)
     assert (changed.uses, changed.use_limit) == (1, 5)

@@ -122,9 +122,9 @@ async def test_a_second_serve_on_one_sqlite_file_is_refused_and_the_first_goes_o
 async def test_an_order_that_changes_wakes_its_listeners(tmp_path: Path) -> None:
     hub = build_hub(config_in(tmp_path))
     async with hub.running():
-        with hub.order_events.listen("an order") as notice:
+        with hub.order_events.subscribe("an order") as subscription:
             hub.stop()
-            assert await notice.wait(1)
+            assert await subscription.wait(0, 1)
     assert hub.stopping.is_set()
 
 

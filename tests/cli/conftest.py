@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from acmehub.cli.exit_status import run
+from acmehub.cli.root import run
 
 COMMAND = Path(sys.executable).with_name("acmehub")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
-from acmehub.cli.exit_status import EXPECTED, MEANINGS, Exit, describe
+from acmehub.cli.errors import EXPECTED, describe
+from acmehub.cli.exit_status import MEANINGS, Exit
 from acmehub.cli.root import VERBS, root
 from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import Problem, ProblemType, subproblem

@@ -11,7 +11,6 @@ import pytest
 
 from acmehub.admin.authorities import NewAuthority
 from acmehub.admin.managed_challenges import NewManagedChallenge
-from acmehub.admin.permissions import Acting
 from acmehub.admin.principals import NewPrincipal, parse_role
 from acmehub.admin.tokens import NewToken
 from acmehub.app.hub import Hub, build_hub
@@ -20,9 +19,9 @@ from acmehub.models import AuditEntry, OrderStatus
 from acmehub.models.identifiers import Identifier
 from acmehub.models.wire import NewAccount, NewOrder
 from acmehub.rules.orders import OrderBundle
+from acmehub.rules.permissions import Acting
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, compact, make_csr
-from acmehub.testing.dns_process import running_in_thread
-from acmehub.testing.dns_server import DnsServer, tsig_key
+from acmehub.testing.dns_server import DnsServer, running_in_thread, tsig_key
 from tests.cli.conftest import Terminal
 
 OPERATOR = Acting.machine("test")
@@ -51,19 +50,19 @@ async def _use(hub: Hub) -> Done:
         valid = await order("www.corp.test")
         csr, _ = make_csr(["www.corp.test"])
         await hub.orders.finalize(actor, valid.order.id, csr)
-        with hub.order_events.listen(valid.order.id) as notice:
+        with hub.order_events.subscribe(valid.order.id) as news:
             async with asyncio.timeout(20):
-                while (await hub.orders.order(actor, valid.order.id)).order.status is not OrderStatus.VALID:
-                    await notice.wait(1)
+                while (found := await hub.orders.order(actor, valid.order.id)).order.status is not OrderStatus.VALID:
+                    await news.wait(found.order.version, 1)
         certificate = (await hub.orders.order(actor, valid.order.id)).order.certificate_id
         waiting = await order("later.corp.test")
-        await hub.authorities.add(
+        await hub.admin.authorities.add(
             NewAuthority(
                 name="away", plugin="ca_acme", settings={"directory": "https://127.0.0.1:9/dir"}, default=True
             ),
             OPERATOR,
         )
-        await hub.managed_challenges.add(
+        await hub.admin.managed_challenges.add(
             NewManagedChallenge(
                 name="corp zone",
                 plugin="dns_rfc2136",
@@ -73,17 +72,17 @@ async def _use(hub: Hub) -> Done:
             OPERATOR,
         )
         stuck = await order("stuck.corp.test")
-        with hub.order_events.listen(stuck.order.id) as notice:
+        with hub.order_events.subscribe(stuck.order.id) as news:
             async with asyncio.timeout(20):
-                while (await hub.orders.order(actor, stuck.order.id)).order.attempts == 0:
-                    await notice.wait(1)
+                while (found := await hub.orders.order(actor, stuck.order.id)).order.attempts == 0:
+                    await news.wait(found.order.version, 1)
     return Done(account_id, valid.order.id, str(certificate), waiting.order.id, stuck.order.id)
 
 
 async def _account(hub: Hub) -> str:
     roles = (parse_role("managed_acme_consumer"),)
-    await hub.principals.add(NewPrincipal(name="firewall-01", roles=roles), OPERATOR)
-    await hub.tokens.add(NewToken(title="Firewall 01", principal="firewall-01", names="*.corp.test"), OPERATOR)
+    await hub.admin.principals.add(NewPrincipal(name="firewall-01", roles=roles), OPERATOR)
+    await hub.admin.tokens.add(NewToken(title="Firewall 01", principal="firewall-01", names="*.corp.test"), OPERATOR)
     (token,) = await hub.store.tokens.list()
     key = hub.vault.open("token.hmac", token.id, token.sealed_hmac_key)
     pair, url = AccountKey.generate(), "https://localhost:8443/acme/new-account"

@@ -1,4 +1,4 @@
-"""What `acmehub token eab` prints works as it is, with real clients; the matrix runs the others of `cli.snippets`."""
+"""What `acmehub token eab` prints works as it is, with real clients; the matrix runs most of the others."""
 
 import os
 import subprocess

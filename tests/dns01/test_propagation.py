@@ -3,7 +3,7 @@
 import pytest
 
 from acmehub.dns01 import Sight, Verdict, View, judge
-from acmehub.dns01.propagation import fair_looks, look_again_in, view_authoritative, view_resolved
+from acmehub.dns01.propagation import fair_looks, next_query_in, view_authoritative, view_resolved
 from acmehub.dns01.resolver import Resolver
 from acmehub.models import Propagation, PropagationMode
 from acmehub.testing.dns_server import DnsServer, FaultKind
@@ -165,7 +165,7 @@ def test_looks_come_quickly_at_first_and_there_are_enough_of_them_within_the_lim
     at, looks = 0.0, 0
     while at < 120.0:
         looks += 1
-        at += look_again_in(looks)
-    assert look_again_in(1) < 1.0
-    assert look_again_in(1000) == 5.0
+        at += next_query_in(looks)
+    assert next_query_in(1) < 1.0
+    assert next_query_in(1000) == 5.0
     assert looks >= fair_looks(120.0)

@@ -53,7 +53,7 @@ async def test_it_removes_by_value_and_forgets_the_row(rig: Rig, txt_cleanup: Tx
     await rig.provider.add_txt("corp.test", record.name, "of another hub")
     assert await txt_cleanup.work_off() == 1
     assert rig.provider.records == {("corp.test", record.name): {"of another hub"}}
-    assert not await rig.store.ledger.list()
+    assert not await rig.store.txt_records.list()
     assert (await rig.whats(record.order_id))[-1] == "TXT record removed"
 
 
@@ -67,7 +67,7 @@ async def test_it_leaves_what_is_not_withdrawn(rig: Rig, txt_cleanup: TxtCleanup
 async def test_it_waits_before_a_record_that_may_still_be_on_its_way(rig: Rig, txt_cleanup: TxtCleanup) -> None:
     record = await stored(rig)
     later = msgspec.structs.replace(record, run_at=rig.clock.now() + timedelta(seconds=90))
-    await rig.store.ledger.replace(later)
+    await rig.store.txt_records.replace(later)
     assert await txt_cleanup.work_off() == 0
     rig.clock.advance(91)
     assert await txt_cleanup.work_off() == 1
@@ -78,7 +78,7 @@ async def test_it_goes_on_with_the_others_when_one_cannot_be_removed(rig: Rig, t
         await stored(rig, f"v{number}")
     rig.provider.fail("remove_txt", DnsProviderRefused("401"))
     await txt_cleanup.work_off()
-    (left,) = await rig.store.ledger.list()
+    (left,) = await rig.store.txt_records.list()
     assert (left.attempts, left.lease_owner) == (1, None)
     assert left.last_error.endswith("401")
     assert left.run_at is not None
@@ -93,7 +93,7 @@ async def test_pauses_grow_to_an_hour_and_never_end(rig: Rig, txt_cleanup: TxtCl
     rig.provider.fail("remove_txt", DnsProviderRefused("401"), times=30)
     begun = rig.clock.now()
     for _ in range(31):
-        due = await rig.store.ledger.next_due()
+        due = await rig.store.txt_records.next_due()
         assert due is not None
         rig.clock.advance(max(0.0, (due - rig.clock.now()).total_seconds()) + 0.001)
         assert await txt_cleanup.work_off() == 1
@@ -109,7 +109,7 @@ async def test_a_managed_challenge_that_is_gone_is_an_error_to_be_seen_not_a_cra
     assert row is not None
     await rig.store.managed_challenges.replace(msgspec.structs.replace(row, plugin="dns_nowhere"))
     await txt_cleanup.work_off()
-    (left,) = await rig.store.ledger.list()
+    (left,) = await rig.store.txt_records.list()
     assert "dns_nowhere" in left.last_error
 
 
@@ -137,7 +137,7 @@ async def test_it_is_woken_and_stops_only_when_its_removals_are_done(rig: Rig, t
 async def test_a_storage_that_is_away_does_not_end_it(
     rig: Rig, txt_cleanup: TxtCleanup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = rig.store.ledger.claim
+    claim = rig.store.txt_records.claim
     failures: list[int] = []
 
     async def away(*args: object) -> object:
@@ -146,12 +146,12 @@ async def test_a_storage_that_is_away_does_not_end_it(
             raise StoreUnavailable("locked")
         return await claim(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(rig.store.ledger, "claim", away)
-    monkeypatch.setattr("acmehub.dns01.txt_cleanup.IDLE", 0.05)
+    monkeypatch.setattr(rig.store.txt_records, "claim", away)
+    monkeypatch.setattr("acmehub.runtime.jobs.back_off", lambda *_args, **_kwargs: 0.05)
     await stored(rig)
     task = asyncio.create_task(txt_cleanup.run())
     for _ in range(100):
-        if not await rig.store.ledger.list():
+        if not await rig.store.txt_records.list():
             break
         await asyncio.sleep(0.02)
     task.cancel()
@@ -162,7 +162,7 @@ async def test_a_storage_that_is_away_does_not_end_it(
 async def test_what_a_dead_janitor_had_claimed_is_removed_after_its_lease(rig: Rig, txt_cleanup: TxtCleanup) -> None:
     await stored(rig)
     now = rig.clock.now()
-    assert await rig.store.ledger.claim(Lease("dead", now + timedelta(seconds=30)), now, 5)
+    assert await rig.store.txt_records.claim(Lease("dead", now + timedelta(seconds=30)), now, 5)
     assert await txt_cleanup.work_off() == 0
     rig.clock.advance(31)
     assert await txt_cleanup.work_off() == 1

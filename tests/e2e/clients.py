@@ -42,12 +42,10 @@ class CertbotClient:
         self._name = ""
 
     def issue(self, *names: str) -> list[Path]:
-        """See `Client`."""
         self._name = names[0].replace("*", "any")
         return self._chain(self._certbot.certonly(names, name=self._name))
 
     def renew(self) -> list[Path]:
-        """See `Client`."""
         return self._chain(self._certbot.renew(name=self._name))
 
     def _chain(self, done: "subprocess.CompletedProcess[str]") -> list[Path]:
@@ -69,12 +67,10 @@ class Lego:
         self._names: tuple[str, ...] = ()
 
     def issue(self, *names: str) -> list[Path]:
-        """See `Client`."""
         self._names = names
         return self._run("run")
 
     def renew(self) -> list[Path]:
-        """See `Client`."""
         return self._run("renew", "--days", "10000", "--no-random-sleep")
 
     def _run(self, *verb: str) -> list[Path]:
@@ -108,7 +104,6 @@ class Caddy:
         self._names: tuple[str, ...] = ()
 
     def issue(self, *names: str) -> list[Path]:
-        """See `Client`."""
         self._names = names
         return self._run({})
 

@@ -148,7 +148,7 @@ class Stack:
         return _ISSUED.findall(self._pebble_log.read_text())
 
     def assert_no_txt_left(self) -> None:
-        """Every TXT record is gone; they are withdrawn soon after the CA has seen them."""
+        """Every TXT record is gone; they are removed soon after the CA has seen them."""
         eventually(lambda: self.bind.txt() == {}, lambda: f"TXT records are left: {self.bind.txt()}")
 
 

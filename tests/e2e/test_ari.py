@@ -17,7 +17,7 @@ from acmehub.rules.jws import decode_base64url
 from acmehub.rules.renewal import cert_id_in
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import ExternalAccount
-from acmehub.testing.fault_proxy import Call, FaultProxy, Forward, Reply
+from acmehub.testing.fault_proxy import Call, FaultProxy, Forward, ProxyReply
 from acmehub.testing.hub_process import HubProcess
 from acmehub.testing.upstream_faults import changed
 from scripts.certbot import FROM_PYPI, Certbot
@@ -120,9 +120,9 @@ async def _issue_twice(hub: HubProcess, stack: Stack) -> tuple[str, str]:
         return first, cert_id_in(chain)
 
 
-def _window(call: Call, forward: Forward) -> Reply:
+def _window(call: Call, forward: Forward) -> ProxyReply:
     body = json.dumps({"suggestedWindow": WINDOW, "explanationURL": "https://ca.test/why"}).encode()
-    return Reply(status=200, headers=(("Content-Type", "application/json"), ("Retry-After", "21600")), body=body)
+    return ProxyReply(status=200, headers=(("Content-Type", "application/json"), ("Retry-After", "21600")), body=body)
 
 
 def _asked(proxy: FaultProxy) -> set[str]:

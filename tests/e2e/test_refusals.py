@@ -1,4 +1,4 @@
-"""What a person sees in certbot's output when the hub refuses: readable words that say what is wrong."""
+"""certbot's output when the hub refuses: readable messages that say what is wrong."""
 
 import pytest
 

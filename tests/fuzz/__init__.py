@@ -1,1 +1,1 @@
-"""Fuzzing of what strangers send: `python -m tests.fuzz --minutes 10 jws|csr|chain|http`."""
+"""Fuzzing of input from clients and CAs: `python -m tests.fuzz --minutes 10 jws|csr|chain|http`."""

@@ -1,4 +1,4 @@
-"""Fuzzing what is read of DER: the client's certificate request, and the chain that a CA hands out."""
+"""Fuzzing of DER: certificate requests of clients, and chains of CAs."""
 
 import functools
 from base64 import b64encode
@@ -62,13 +62,13 @@ def requests() -> tuple[bytes, ...]:
 
 
 def make_csr(chance: Random) -> bytes:
-    """A damaged request; half of those whose body was changed are signed anew, so that they are read to the end."""
+    """A damaged request; half of those whose body was changed are signed again, so that they are read to the end."""
     good = chance.choice(requests())
     data = mutate_der(chance, good) if chance.random() < 0.7 else mutate_bytes(chance, good)
-    return _signed_anew(data) if chance.random() < 0.5 else data
+    return _signed_again(data) if chance.random() < 0.5 else data
 
 
-def _signed_anew(der: bytes) -> bytes:
+def _signed_again(der: bytes) -> bytes:
     """The same body with a signature of the P-256 key that most samples carry."""
     body = next((item for item in elements(der) if item[0] > 0), None)
     if body is None:
@@ -115,7 +115,7 @@ def _pem(der: bytes) -> bytes:
 
 
 def take_chain(data: bytes) -> str:
-    """As the last step of fulfilment does."""
+    """As the last step of issuance does."""
     try:
         leaf = check_leaf(data.decode("latin-1"), requests()[0], NAMES, NOW)
     except ChainMismatch as mismatch:

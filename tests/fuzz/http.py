@@ -1,4 +1,4 @@
-"""Fuzzing the whole server: rightly signed requests, with payloads and URLs that are not what they should be."""
+"""Fuzzing of the whole server: correctly signed requests with invalid payloads and URLs."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Fuzzing the verifier of signed requests: the request itself, the account binding and the key change within it."""
+"""Fuzzing of the verifier of signed requests: requests, account bindings and key changes."""
 
 import functools
 import hmac

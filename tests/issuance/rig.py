@@ -159,6 +159,7 @@ class Rig:
             scope=(Role.MANAGED_ACME_CONSUMER,),
             secret_hash=b"",
             sealed_hmac_key=b"",
+            authorization=AuthorizationMode.ACCEPT,
             created=now,
         )
         await self.store.tokens.add(self.token)
@@ -270,7 +271,7 @@ class Rig:
         while True:
             await worker.work_off()
             await worker.txt_cleanup.work_off()
-            due = [at for at in (await self.store.orders.next_due(), await self.store.ledger.next_due()) if at]
+            due = [at for at in (await self.store.orders.next_due(), await self.store.txt_records.next_due()) if at]
             if not due or min(due) > end or until():
                 return
             self.clock.advance(max(0.0, (min(due) - self.clock.now()).total_seconds()) + 0.001)
@@ -305,8 +306,8 @@ class Rig:
         await self.assert_clean()
 
     async def assert_clean(self) -> None:
-        """No TXT record is left, in the ledger or in DNS."""
-        assert not await self.store.ledger.list()
+        """No TXT record is left, in the storage or in DNS."""
+        assert not await self.store.txt_records.list()
         assert self.provider.records == {}
         assert self.dns.zones.txt() == {}
 

@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from acmehub.models import AuthorizationMode, AuthorizationStatus, OrderStatus, Stage
+from acmehub.models import AuthorizationMode, AuthorizationStatus, EventKind, OrderStatus, Stage
 from tests.issuance.rig import Rig
 
 VERBS = ["register", "new_order", "order", "authorization", "answer"]
@@ -62,7 +63,7 @@ async def test_a_record_that_is_made_while_the_client_gives_up_is_removed_again(
         await rig.deactivate(order_id)
         rig.clock.advance(200.0)
         await rig.worker(owner="other").txt_cleanup.work_off()  # removes what is not there yet, and forgets the row
-        assert not await rig.store.ledger.list()
+        assert not await rig.store.txt_records.list()
         await add(zone, name, value)
 
     monkeypatch.setattr(rig.provider, "add_txt", meanwhile)
@@ -75,6 +76,35 @@ async def test_a_record_that_is_made_while_the_client_gives_up_is_removed_again(
     await rig.go()
     assert any(call[0] == "add_txt" for call in rig.provider.calls)
     await rig.assert_clean()
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["validated now", "validated by an order before"])
+@pytest.mark.parametrize(
+    ("token", "late", "status"),
+    [
+        (AuthorizationMode.AUTO, 0, OrderStatus.READY),
+        (AuthorizationMode.AUTO, 120, OrderStatus.PENDING),
+        (AuthorizationMode.ACCEPT, 0, OrderStatus.PENDING),
+    ],
+    ids=["auto", "auto, but the client had time to respond", "the token says accept"],
+)
+async def test_an_order_whose_mode_accept_was_chosen_by_auto_needs_no_response_within_a_minute(
+    rig: Rig, token: AuthorizationMode, late: int, status: OrderStatus, *, warm: bool
+) -> None:
+    await rig.store.tokens.replace(replace(rig.token, authorization=token))
+    if warm:
+        first = await rig.open("a.corp.test", "b.corp.test")
+        await rig.finalize(first)
+        await rig.go()
+    order_id = await rig.open("a.corp.test", "b.corp.test", mode=AuthorizationMode.ACCEPT)
+    rig.clock.advance(late)
+    await rig.go()
+    bundle = await rig.bundle(order_id)
+    assert (bundle.order.stage, bundle.order.status) == (Stage.AUTHORIZED, status)
+    expected = AuthorizationStatus.VALID if status is OrderStatus.READY else AuthorizationStatus.PENDING
+    assert {item.status for item in bundle.authorizations} == {expected}
+    approvals = [item for item in await rig.store.records.timeline(order_id) if item.kind is EventKind.APPROVED]
+    assert len(approvals) == (status is OrderStatus.READY)
 
 
 async def test_in_mode_accept_an_answered_authorization_turns_valid_with_its_counterpart(rig: Rig) -> None:

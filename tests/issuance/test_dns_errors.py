@@ -183,12 +183,12 @@ async def test_the_janitor_leaves_a_value_that_another_order_still_needs(rig: Ri
     rig.relay.validation_looks = 1000
     first = await rig.open()
     await rig.go(5)
-    (row,) = await rig.store.ledger.list()
+    (row,) = await rig.store.txt_records.list()
     await rig.deactivate(first)
     second = await rig.open(finalize=True)
     await rig.main.work_off()  # the second has planned and made the same value before the janitor comes
-    assert {item.value for item in await rig.store.ledger.list()} == {row.value}
-    assert len(await rig.store.ledger.list()) == 2
+    assert {item.value for item in await rig.store.txt_records.list()} == {row.value}
+    assert len(await rig.store.txt_records.list()) == 2
     await rig.main.txt_cleanup.work_off()
     assert rig.provider.records
     rig.relay.validation_looks = 0

@@ -52,7 +52,7 @@ async def test_a_record_that_a_frozen_worker_makes_late_is_removed_again(
         if len(passages) == 1:
             rig.clock.advance(31.0)
             await rig.go(worker=other)
-            assert not await rig.store.ledger.list()
+            assert not await rig.store.txt_records.list()
         await add(zone, name, value)
 
     monkeypatch.setattr(rig.provider, "add_txt", freeze)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 
 import pytest_asyncio
 from msgspec.structs import replace
@@ -47,7 +48,7 @@ async def nobody(_order: Order) -> None:
 async def test_an_order_that_is_over_is_forgotten_after_the_days_to_keep_it(store: Store) -> None:
     order_id = await failed_order(store)
     clock = ManualClock(NOW)
-    pruner = Pruner(store, clock, nobody, KEEP)
+    pruner = Pruner(store, clock, Random(1), nobody, KEEP)
     clock.advance(89 * DAY)
     await pruner.work_off()
     assert await store.orders.get(order_id) is not None
@@ -58,7 +59,7 @@ async def test_an_order_that_is_over_is_forgotten_after_the_days_to_keep_it(stor
 
 async def test_old_orders_are_looked_for_once_an_hour(store: Store) -> None:
     clock = ManualClock(NOW + timedelta(days=100))
-    pruner = Pruner(store, clock, nobody, KEEP)
+    pruner = Pruner(store, clock, Random(1), nobody, KEEP)
     await pruner.work_off()
     order_id = await failed_order(store)
     clock.advance(FORGET_EVERY - 1)
@@ -71,5 +72,5 @@ async def test_old_orders_are_looked_for_once_an_hour(store: Store) -> None:
 
 async def test_without_a_time_to_keep_them_orders_stay_for_ever(store: Store) -> None:
     order_id = await failed_order(store)
-    await Pruner(store, ManualClock(NOW + timedelta(days=10_000)), nobody).work_off()
+    await Pruner(store, ManualClock(NOW + timedelta(days=10_000)), Random(1), nobody).work_off()
     assert await store.orders.get(order_id) is not None

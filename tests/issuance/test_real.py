@@ -196,7 +196,7 @@ async def context(bind: Bind, pebble: Pebble, tmp_path: Path) -> AsyncIterator[W
     finally:
         task.cancel()
         await asyncio.wait([task])
-        assert not await store.ledger.list()
+        assert not await store.txt_records.list()
         await store.close()
     assert not [name for name in bind.txt() if name.startswith(("_acme-challenge", "alias"))]
 

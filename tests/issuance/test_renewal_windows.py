@@ -103,8 +103,8 @@ async def test_of_two_workers_one_asks(rig: Rig) -> None:
     other = rig.worker(owner="other")
     due = await rig.store.certificates.window_due(rig.clock.now(), 10)
     for certificate in due:  # both have read the same rows
-        await rig.main.windows._look(certificate)
-        await other.windows._look(certificate)
+        await rig.main.windows.work(certificate)
+        await other.windows.work(certificate)
     assert asked(rig) == 4
 
 

@@ -21,11 +21,11 @@ async def test_an_order_is_finished_by_the_process_that_took_its_csr_without_ano
     async def no_claim(*_args: object) -> None:
         raise AssertionError
 
-    for noun, verb in (("orders", "claim"), ("orders", "get"), ("principals", "get"), ("ledger", "of_order")):
+    for noun, verb in (("orders", "claim"), ("orders", "get"), ("principals", "get"), ("txt_records", "of_order")):
         monkeypatch.setattr(getattr(rig.store, noun), verb, no_claim)
     rig.registry._manager.unregister(name="fake")  # nobody listens to news
     rig.main.adopt(bundle)
-    await rig.main._settle_down(None)
+    await rig.main.orders.settle()
     monkeypatch.undo()
     await rig.assert_valid(order_id)
     order = await rig.order(order_id)
@@ -52,7 +52,7 @@ async def test_adopting_twice_signs_once(rig: Rig) -> None:
     bundle = await rig.finalize(order_id, rig.main.lease())
     rig.main.adopt(bundle)
     rig.main.adopt(bundle)
-    await rig.main._settle_down(None)
+    await rig.main.orders.settle()
     await rig.assert_valid(order_id)
     assert len(rig.signer.ca.issued) == 1
 
@@ -62,10 +62,10 @@ async def test_an_order_that_another_process_owns_is_not_adopted(rig: Rig) -> No
     other = rig.worker(owner="other")
     bundle = await rig.finalize(order_id, other.lease())
     rig.main.adopt(bundle)
-    await rig.main._settle_down(None)
+    await rig.main.orders.settle()
     assert (await rig.order(order_id)).status is OrderStatus.PROCESSING
     other.adopt(bundle)
-    await other._settle_down(None)
+    await other.orders.settle()
     await rig.assert_valid(order_id)
 
 
@@ -108,5 +108,5 @@ async def test_many_are_adopted_at_once(rig: Rig) -> None:
     bundles = await asyncio.gather(*(rig.finalize(order_id, rig.main.lease()) for order_id in ids))
     for bundle in bundles:
         rig.main.adopt(bundle)
-    await rig.main._settle_down(None)
+    await rig.main.orders.settle()
     await rig.assert_valid(*ids)

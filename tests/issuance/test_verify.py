@@ -218,14 +218,14 @@ async def test_servers_that_are_slow_do_not_keep_a_worker_for_long(rig: Rig, mon
         server.silent = True
         await rig.answer(order_id, kind=ChallengeType.HTTP_01)
         worker = looking(rig, server.port, timeout=0.05)
-        look = worker._context.validator.look
+        validate = worker._context.validator.validate
 
         async def slow(authorization: Authorization, thumbprint: str) -> str:
             rig.clock.advance(10.0)  # as the machine's clock would have it, with a limit of ten seconds
             await asyncio.sleep(0)
-            return await look(authorization, thumbprint)
+            return await validate(authorization, thumbprint)
 
-        monkeypatch.setattr(worker._context.validator, "look", slow)
+        monkeypatch.setattr(worker._context.validator, "validate", slow)
         await rig.go(worker=worker)
         assert len(server.seen) == 2
     assert (await rig.order(order_id)).status is OrderStatus.INVALID

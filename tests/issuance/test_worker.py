@@ -89,7 +89,7 @@ async def test_a_storage_that_is_away_for_a_while_does_not_end_the_worker(
         return await claim(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(rig.store.orders, "claim", away)
-    monkeypatch.setattr("acmehub.issuance.worker.back_off", lambda *_args, **_kwargs: 0.1)
+    monkeypatch.setattr("acmehub.runtime.jobs.back_off", lambda *_args, **_kwargs: 0.1)
     async with running(rig.worker()):
         order_id = await rig.open(finalize=True)
         await until(finished(rig, order_id))
@@ -110,11 +110,11 @@ async def test_an_unforeseen_error_in_the_loop_does_not_end_the_worker(
         return await claim(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(rig.store.orders, "claim", broken)
-    monkeypatch.setattr("acmehub.issuance.worker.RESTART", 0.05)
+    monkeypatch.setattr("acmehub.runtime.jobs.RESTART", 0.05)
     async with running(rig.worker()):
         order_id = await rig.open(finalize=True)
         await until(finished(rig, order_id))
-    assert "a loop of the worker ended and begins again" in caplog.text
+    assert "issuance: the loop ended and starts again" in caplog.text
 
 
 async def test_a_worker_that_is_told_to_stop_ends_its_step_and_gives_the_lease_back(

@@ -16,12 +16,10 @@ COMMUNITY = HOME / "bin" / "ansible-community"  # comes last
 
 
 def missing() -> str:
-    """See `Client.missing`."""
     return "" if COMMUNITY.exists() else f"pip install {PACKAGE} in {HOME}"
 
 
 def build() -> None:
-    """See `Client.build`."""
     venv = [str(ROOT / "scripts" / "venv"), "python3", str(HOME)]
     install = [str(HOME / "bin" / "python"), "-m", "pip", "install", "--quiet", PACKAGE]
     for command in (venv, install):
@@ -31,7 +29,6 @@ def build() -> None:
 
 
 def version() -> str:
-    """See `Client.version`."""
     return said(str(COMMUNITY), "--version")
 
 

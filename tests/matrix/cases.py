@@ -20,7 +20,7 @@ TROUBLE = (ClientFailed, HubFailed, OSError)
 
 
 class Outcome(enum.StrEnum):
-    """What came of a case; `impossible` is a limit of the client's own, which its setting cures."""
+    """What came of a case; `impossible` is a limit of the client that a setting of the client lifts."""
 
     PASSED = "passed"
     FAILED = "failed"

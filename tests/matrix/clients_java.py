@@ -19,7 +19,6 @@ LIMIT = Limit(
 
 
 def version() -> str:
-    """See `Client.version`."""
     found = re.search(r"acme4j-client</artifactId>\s*<version>([^<]+)", (SOURCES / "pom.xml").read_text())
     return found[1] if found else ""
 

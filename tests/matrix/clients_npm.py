@@ -17,14 +17,12 @@ SCRIPT = Path(__file__).with_name("node") / "client.js"
 
 
 def missing() -> str:
-    """See `Client.missing`."""
     if shutil.which("npm") is None:
         return "apt-get install npm"
     return "" if (HOME / "node_modules" / "acme-client").exists() else f"npm install --prefix {HOME} {PACKAGE}"
 
 
 def build() -> None:
-    """See `Client.build`."""
     HOME.mkdir(parents=True, exist_ok=True)
     command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(HOME), PACKAGE]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -33,7 +31,6 @@ def build() -> None:
 
 
 def version() -> str:
-    """See `Client.version`."""
     package = json.loads((HOME / "node_modules" / "acme-client" / "package.json").read_text())
     return str(package["version"])
 

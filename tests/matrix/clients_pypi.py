@@ -7,12 +7,10 @@ from tests.matrix.device import Device
 
 
 def missing() -> str:
-    """See `Client.missing`."""
     return "" if FROM_PYPI.exists() else "make .run/certbot/bin/certbot"
 
 
 def version() -> str:
-    """See `Client.version`."""
     return said(str(FROM_PYPI), "--version")
 
 

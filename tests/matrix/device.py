@@ -1,4 +1,4 @@
-"""A device with a client on it: a folder, a name, credentials of the hub, and a judge of what the client got."""
+"""A device with a client on it: a folder, a name, credentials of the hub, and checks of the client's certificate."""
 
 import os
 import shlex
@@ -13,8 +13,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.verification import VerificationError
 
-from acmehub.cli.snippet import Values
-from acmehub.cli.snippets import snippet
+from acmehub.cli.snippets import Values, snippet
 from acmehub.testing.hub_process import HubProcess, free_port
 from tests.issued import Issued, verified
 from tests.servers.pebble import Pebble
@@ -38,11 +37,11 @@ class Device:
     """One device: its client may use `directory` with `kid` and `hmac_key`, or `secret_directory` without them.
 
     `name` is a host of its own (names below it are its too), `ca_file` what its client must trust, `folder` where it
-    keeps everything (it is `HOME`), `log` what it prints. `patience` in seconds is when the matrix ends a client.
+    keeps everything (it is `HOME`), `log` what it prints. `timeout` in seconds is when the matrix ends a client.
     """
 
     def __init__(
-        self, around: Around, folder: Path, name: str, credentials: dict[str, str], patience: float, profile: str = ""
+        self, around: Around, folder: Path, name: str, credentials: dict[str, str], timeout: float, profile: str = ""
     ) -> None:
         self.folder = folder
         self.name = name
@@ -57,9 +56,9 @@ class Device:
         self.slowest = 0.0
         self.certificates = 0
         self._around = around
-        self._patience = patience
+        self._timeout = timeout
         self._since = time.monotonic()
-        self._deadline = self._since + patience
+        self._deadline = self._since + timeout
         folder.mkdir(parents=True)
 
     # ------------------------------------------------------------------------------------------ running a client
@@ -83,7 +82,7 @@ class Device:
                 status = process.wait(max(1.0, self._deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 _end(process)
-                raise ClientFailed(f"not done after {self._patience:.0f} s\n{self.last_lines()}") from None
+                raise ClientFailed(f"not done after {self._timeout:.0f} s\n{self.last_lines()}") from None
             log.seek(begin)
             printed = log.read()
         if status:
@@ -113,12 +112,12 @@ class Device:
             _end(process)
 
     def until(self, holds: Callable[[], bool], process: "subprocess.Popen[bytes] | None" = None) -> None:
-        """Wait until `holds`; raises `ClientFailed` when `process` ends before, or the device's patience does."""
+        """Wait until `holds`; raises `ClientFailed` when `process` ends before, or the device's timeout does."""
         while not holds():
             if process is not None and process.poll() is not None:
                 raise ClientFailed(f"ended with {process.returncode}\n{self.last_lines()}")
             if time.monotonic() > self._deadline:
-                raise ClientFailed(f"not done after {self._patience:.0f} s\n{self.last_lines()}")
+                raise ClientFailed(f"not done after {self._timeout:.0f} s\n{self.last_lines()}")
             time.sleep(0.1)
 
     def pasted(self, client: str, *, trusted: bool = False) -> str:
@@ -152,7 +151,7 @@ class Device:
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-LAST_LINES:])
 
-    # ------------------------------------------------------------------------------------- judging what it got
+    # ------------------------------------------------------------------------------------- checks of its certificate
 
     def got(self, chain: Path, *names: str) -> Issued:
         """The client got `chain`: for exactly `names` (`self.name` if none are said), and it leads to Pebble's root."""
@@ -168,7 +167,7 @@ class Device:
         now = time.monotonic()
         self.slowest = max(self.slowest, now - self._since)
         self._since = now
-        self._deadline = now + self._patience
+        self._deadline = now + self._timeout
         self.certificates += 1
         return issued
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from acmehub.cli.snippet import Values
-from acmehub.cli.snippets import SNIPPETS
+from acmehub.cli.snippets import Values
+from acmehub.cli.snippets import snippets as all_snippets
 from tests.matrix import table
 from tests.matrix.cases import Result
 
@@ -32,13 +32,13 @@ def write_snippets() -> None:
 def snippets() -> str:
     """A section per client."""
     sections = []
-    for item in SNIPPETS:
+    for item in all_snippets():
         remark = item.heading(VALUES).removeprefix(item.client).strip().removeprefix("(").removesuffix(")")
         words = [f"{remark[:1].upper()}{remark[1:]}." if remark[:1].isalpha() else f"{remark}."] if remark else []
-        if item.program:
-            words.append(f"What the matrix runs is [a program](../tests/matrix/{item.program}) that says the same.")
-        elif not item.run:
+        if item.matrix == "no":
             words.append("Not run by us as it stands here.")
+        elif item.matrix != "runs it":
+            words.append(f"What the matrix runs is [a program](../tests/matrix/{item.matrix}) that says the same.")
         told = f"{' '.join(words)}\n\n" if words else ""
         sections.append(f"### {item.client}\n\n{told}```{item.language}\n{item.filled(VALUES)}\n```\n")
     return "\n".join(sections)

@@ -1,7 +1,7 @@
-"""What stands around the devices: BIND, Pebble that validates through it, and one hub in mode `auto` between them.
+"""The environment of the devices: BIND, Pebble that validates through it, and one hub in mode `auto` between them.
 
 An upstream is slow by its zone: the hub is told that a record there is seen after 60 or 170 s only, so that the CA
-validates no earlier. Pebble rejects 15 % of the nonces and remembers no authorization: each order begins anew. The
+validates no earlier. Pebble rejects 15 % of the nonces and reuses no authorization: each order needs a validation. The
 hub answers no CSR from an earlier order (`same_csr_seconds`), because here clients renew within the hour, some with the
 key that they have.
 """

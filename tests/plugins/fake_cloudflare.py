@@ -1,6 +1,6 @@
 """Cloudflare's API v4 as its documentation describes it, over real HTTP, strict where the real one is lenient.
 
-Zones and records only: bearer tokens with permissions, pages (short ones, whatever was asked for), zones by name,
+Zones and records only: bearer tokens with permissions, pages (short ones, whatever the request says), zones by name,
 quoted TXT content, duplicates (81058), unknown ids (404), and scripted answers (429, HTML pages).
 """
 

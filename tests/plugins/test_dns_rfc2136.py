@@ -22,7 +22,7 @@ from acmehub.ports.settings import public_settings, secret_fields
 from acmehub.testing.dns_server import DnsServer, FaultKind, tsig_key
 from acmehub.testing.provider_contract import A, RemoteDnsProviderContract
 from acmehub_dns_rfc2136.provider import Rfc2136Provider
-from acmehub_dns_rfc2136.settings import Settings
+from acmehub_dns_rfc2136.settings import Rfc2136Settings
 from tests.journal import Journal
 from tests.servers.bind import Bind, TsigKey, Zone
 
@@ -46,7 +46,7 @@ class Rfc2136Lab:
 
     def provider(self, **settings: str | float) -> Rfc2136Provider:
         raw = {"key_name": "hub.", "key_secret": SECRET, **self._server, **settings}
-        return Rfc2136Provider(read_settings(raw, Settings))
+        return Rfc2136Provider(read_settings(raw, Rfc2136Settings))
 
     def provider_with_wrong_credentials(self) -> Rfc2136Provider:
         return self.provider(key_secret=WRONG)
@@ -109,7 +109,7 @@ def _lab(server: DnsServer) -> Rfc2136Lab:
 
 def _at(bind: Bind, **settings: str | float) -> Rfc2136Provider:
     raw = {"server": bind.primary, "port": bind.port, "key_name": "hub.", "key_secret": SECRET, **settings}
-    return Rfc2136Provider(read_settings(raw, Settings))
+    return Rfc2136Provider(read_settings(raw, Rfc2136Settings))
 
 
 async def test_a_key_that_bind_does_not_know_is_named(bind: Bind) -> None:
@@ -151,7 +151,7 @@ async def test_a_zone_the_server_is_not_primary_for_is_named(bind: Bind) -> None
 
 async def test_a_server_that_is_not_found_is_unavailable() -> None:
     provider = Rfc2136Provider(
-        read_settings({"server": "no-such-host.invalid", "key_name": "hub.", "key_secret": SECRET}, Settings)
+        read_settings({"server": "no-such-host.invalid", "key_name": "hub.", "key_secret": SECRET}, Rfc2136Settings)
     )
     with pytest.raises(DnsProviderUnavailable, match=r"no-such-host\.invalid:53: cannot be reached"):
         await provider.add_txt("corp.test", NAME, A)
@@ -177,14 +177,14 @@ async def test_an_unsigned_refusal_is_believed_and_named(rcode: dns.rcode.Rcode,
 
 async def test_an_unsigned_success_is_not_believed() -> None:
     async with _answering(lambda query: _unsigned(query, dns.rcode.NOERROR)) as port:
-        with pytest.raises(DnsProviderUnavailable, match="no trustworthy answer"):
+        with pytest.raises(DnsProviderUnavailable, match="no verified response"):
             await _provider(port).add_txt("corp.test", NAME, A)
 
 
 async def test_a_success_with_a_foreign_signature_is_not_believed() -> None:
     foreign = tsig_key("hub.", "hmac-sha256", WRONG)
     async with _answering(lambda query: _signed(query, foreign)) as port:
-        with pytest.raises(DnsProviderUnavailable, match="no trustworthy answer"):
+        with pytest.raises(DnsProviderUnavailable, match="no verified response"):
             await _provider(port).add_txt("corp.test", NAME, A)
 
 
@@ -195,13 +195,13 @@ async def test_an_answer_to_another_question_is_not_believed() -> None:
         return response.to_wire()
 
     async with _answering(other_id) as port:
-        with pytest.raises(DnsProviderUnavailable, match="no trustworthy answer"):
+        with pytest.raises(DnsProviderUnavailable, match="no verified response"):
             await _provider(port).add_txt("corp.test", NAME, A)
 
 
 def _provider(port: int) -> Rfc2136Provider:
     raw = {"server": "127.0.0.1", "port": port, "key_name": "hub.", "key_secret": SECRET, "timeout": 5}
-    return Rfc2136Provider(read_settings(raw, Settings))
+    return Rfc2136Provider(read_settings(raw, Rfc2136Settings))
 
 
 def _unsigned(query: dns.message.Message, rcode: dns.rcode.Rcode) -> bytes:
@@ -252,13 +252,13 @@ async def _answering(answer: Callable[[dns.message.Message], bytes]) -> AsyncIte
 def test_settings_that_do_not_fit_name_the_field_and_the_cure(change: dict[str, object], words: str) -> None:
     raw = {"server": "127.0.0.1", "key_name": "hub.", "key_secret": SECRET, **change}
     with pytest.raises(SettingsError, match=words):
-        read_settings(raw, Settings)
+        read_settings(raw, Rfc2136Settings)
 
 
 def test_a_secret_that_is_no_base64_is_not_shown_in_the_error() -> None:
     raw = {"server": "127.0.0.1", "key_name": "hub.", "key_secret": "s3cr3t-no-base64!"}
     with pytest.raises(SettingsError) as caught:
-        read_settings(raw, Settings)
+        read_settings(raw, Rfc2136Settings)
     error: BaseException | None = caught.value
     while error is not None:
         assert "s3cr3t" not in f"{error} {error!r}"
@@ -268,7 +268,7 @@ def test_a_secret_that_is_no_base64_is_not_shown_in_the_error() -> None:
 async def test_the_secret_is_never_shown(server: DnsServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     raw = {"server": "127.0.0.1", "port": server.port, "key_name": "hub.", "key_secret": SECRET}
-    settings = read_settings(raw, Settings)
+    settings = read_settings(raw, Rfc2136Settings)
     provider = Rfc2136Provider(settings)
     await provider.add_txt("corp.test", NAME, A)
     shown = [repr(provider), repr(settings), str(public_settings(settings)), repr(vars(provider)), *caplog.messages]
@@ -278,7 +278,7 @@ async def test_the_secret_is_never_shown(server: DnsServer, caplog: pytest.LogCa
 def test_the_readme_lists_the_settings_with_their_defaults() -> None:
     text = (Path(__file__).parents[2] / "plugins" / "dns_rfc2136" / "README.md").read_text()
     table = dict(re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \|", text, flags=re.MULTILINE))
-    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    fields = {field.name: field for field in msgspec.structs.fields(Rfc2136Settings)}
     assert table.keys() == fields.keys()
     for name, words in table.items():
         if fields[name].default is msgspec.NODEFAULT:
@@ -287,7 +287,7 @@ def test_the_readme_lists_the_settings_with_their_defaults() -> None:
             assert words.strip("`") == format(
                 fields[name].default, "" if isinstance(fields[name].default, str) else "g"
             )
-    assert {name for name, words in table.items() if "secret" in words} == secret_fields(Settings)
+    assert {name for name, words in table.items() if "secret" in words} == secret_fields(Rfc2136Settings)
 
 
 async def test_the_plugin_registers_a_provider_made_from_the_settings_of_the_example(
@@ -300,7 +300,7 @@ async def test_the_plugin_registers_a_provider_made_from_the_settings_of_the_exa
 
     acmehub_dns_rfc2136.register_dns_providers(register)
     factory, kind = offers["dns_rfc2136"]
-    assert kind is Settings
+    assert kind is Rfc2136Settings
     assert callable(factory)
     raw = {"server": "127.0.0.1", "port": server.port, "key_name": "hub.", "key_secret": SECRET}
     settings = read_settings(raw | {"key_algorithm": "hmac-sha256"}, kind)

@@ -22,9 +22,8 @@ import dns.update
 import dns.zone
 import pytest
 
-from acmehub.testing.dns_process import running_in_thread
-from acmehub.testing.dns_server import DnsServer, FaultKind, tsig_key
-from acmehub.testing.dns_zones import NoZone
+from acmehub.testing.dns_server import DnsServer, FaultKind, running_in_thread, tsig_key
+from acmehub.testing.dns_server.zones import NoZone
 
 SECRET = base64.b64encode(b"k" * 32).decode()
 KEY = tsig_key("hub.", "HMAC-SHA256", SECRET)

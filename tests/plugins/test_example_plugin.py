@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from acmehub.testing.dns_process import running_in_thread
-from acmehub.testing.dns_server import DnsServer
+from acmehub.testing.dns_server import DnsServer, running_in_thread
 from acmehub.testing.hub_process import HubProcess
 from tests.e2e.clients import certbot_from_debian
 from tests.journal import Journal

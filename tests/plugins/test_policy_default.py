@@ -39,16 +39,6 @@ OLD, NEW, DEFAULT = candidate("old", -9), candidate("new", -1), candidate("chose
         ([OLD, NEW, DEFAULT], "chosen", "chosen is the default authority"),
         ([NEW, OLD], "old", "old is the oldest authority"),
         ([NEW], "new", "new is the only authority"),
-        (
-            [candidate("chosen", 0, default=True, healthy=False), NEW, OLD],
-            "old",
-            "old is the oldest authority; chosen passed over: last exchanges failed",
-        ),
-        (
-            [candidate("a", -2, healthy=False), candidate("b", -1, healthy=False)],
-            "a",
-            "a is the oldest authority; its last exchanges failed, as did those of all others",
-        ),
     ],
 )
 def test_the_choice_and_its_reason(candidates: list[Candidate], expected: str, reason: str) -> None:

@@ -108,7 +108,7 @@ async def test_the_store_outlives_a_restart_of_the_server(journal: Journal) -> N
         await store.migrate()
         await store.open()
         news: list[str] = []
-        store.subscribe(news.append)
+        store.subscribe(lambda order_id, _version: news.append(order_id))
         try:
             _, bundle = await an_order(store)
             await asyncio.to_thread(server.stop, signal.SIGQUIT)  # a crash
@@ -182,7 +182,7 @@ async def test_another_process_hears_which_orders_changed_and_only_those(
     bundles = [seed.order() for _ in range(300)]  # more than one notification holds
     other = make_store()
     heard: set[str] = set()
-    other.subscribe(heard.add)
+    other.subscribe(lambda order_id, _version: heard.add(order_id))
     await other.open()
     try:
         async with asyncio.timeout(10):
@@ -196,7 +196,7 @@ async def test_another_process_hears_which_orders_changed_and_only_those(
         assert heard == {bundle.order.id for bundle in bundles}
         heard.clear()
         own: list[str] = []
-        store.subscribe(own.append)
+        store.subscribe(lambda order_id, _version: own.append(order_id))
         await store.orders.apply(bundles[0].order.id, counted)
         await store.close()  # a process that ends tells what it did
         async with asyncio.timeout(10):

@@ -1,9 +1,16 @@
 """The schema in PostgreSQL: made safely, by whom it may be, and with an index for every statement."""
 
+import asyncio
 import re
 
 import asyncpg
+import pytest
+from piccolo.conf.apps import MigrationModule
 
+from acmehub.storage.indexes import INDEXES
+from acmehub.storage.migrating import PackageMigrations
+from acmehub.storage.piccolo_engine import speaking
+from acmehub.storage.statements import Dialect
 from acmehub.storage.tables import TABLES
 from acmehub.testing.store_samples import sow
 from tests.plugins.conftest import name_of, store_of
@@ -24,18 +31,36 @@ def test_six_processes_migrate_at_once(postgres: Postgres) -> None:
     assert steps[5] > 0
 
 
-def test_the_migrations_make_the_columns_that_the_tables_have(postgres: Postgres, database: str) -> None:
+TYPES = {"BIGSERIAL": "bigint", "BYTEA": "bytea", "TIMESTAMPTZ": "timestamp with time zone"}
+
+
+def test_the_migrations_make_the_columns_that_the_tables_declare(postgres: Postgres, database: str) -> None:
     text = postgres.sql(
-        "SELECT table_name || ' ' || column_name || ' ' || is_nullable FROM information_schema.columns"
-        " WHERE table_schema = 'public' AND table_name <> 'migration'",
+        "SELECT table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable"
+        " FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'migration'",
         name_of(database),
     )
-    expected = {
-        f"{table._meta.tablename} {column._meta.name} {'YES' if column._meta.null else 'NO'}"
-        for table in TABLES
-        for column in table._meta.columns
+    with speaking(Dialect.POSTGRES):
+        declared = {
+            f"{table._meta.tablename} {column._meta.name}"
+            f" {TYPES.get(column.column_type, column.column_type.lower())} {'YES' if column._meta.null else 'NO'}"
+            for table in TABLES
+            for column in table._meta.columns
+        }
+    assert set(text.splitlines()) == declared
+
+
+def test_the_migrations_make_the_indexes_that_are_declared(postgres: Postgres, database: str) -> None:
+    text = postgres.sql(
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname NOT LIKE '%_pkey'",
+        name_of(database),
+    )
+    made = {line.partition(" WHERE ")[0]: " WHERE " in line for line in text.splitlines()}
+    assert made == {
+        f"CREATE {'UNIQUE ' if index.unique else ''}INDEX {index.name}"
+        f" ON public.{index.table._meta.tablename} USING btree ({index.columns})": bool(index.where)
+        for index in INDEXES
     }
-    assert set(text.splitlines()) == expected
 
 
 async def test_every_statement_but_those_for_all_rows_can_use_an_index(database: str) -> None:
@@ -84,3 +109,47 @@ async def test_a_schema_of_its_own_serves_as_well(postgres: Postgres) -> None:
     await sow(store)
     await store.close()
     assert postgres.sql("SELECT count(*) FROM hub.principal", name_of(dsn)) == "1"
+
+
+OLD_ROWS = """
+INSERT INTO principal VALUES ('p', 1, 'devices', 'application', '[]', true, now(), '[]');
+INSERT INTO token (id, version, title, principal_id, scope, names, "authorization", networks, created)
+    VALUES ('t', 1, 'token', 'p', '[]', '[]', 'preapproved', '[]', now());
+INSERT INTO authority (id, version, name, plugin, tags, account_url, created)
+    VALUES ('a', 1, 'relay', 'ca_acme', '[]', '', now());
+INSERT INTO account (id, version, status, thumbprint, contact, token_id, principal_id, user_agent, created)
+    VALUES ('c', 1, 'valid', 'x', '[]', 't', 'p', '', now());
+INSERT INTO orders (id, version, account_id, token_id, principal_id, status, identifiers, name_set, mode, expires,
+    created, authority_id, stage, give_up_at)
+    VALUES ('o', 1, 'c', 't', 'p', 'pending', '[]', '', 'preapproved', now(), now(), 'a', 'triggering', '2090-01-01Z');
+INSERT INTO authorization_ (id, version, order_id, account_id, "position", identifier, wildcard, status, expires, token,
+    upstream_status, triggered)
+    VALUES ('z', 1, 'o', 'c', 0, '{}', false, 'pending', now(), 'x', 'pending', true);
+INSERT INTO event (order_id, at, what, detail, server) VALUES
+    ('o', now(), 'order opened', '', ''),
+    ('o', now(), 'challenge triggered', '', ''),
+    ('o', now(), 'TXT record cannot be removed, 5 attempts', 'refused', ''),
+    ('o', now(), 'proof of somebody''s', 'words', '');
+"""
+
+
+def test_the_words_of_a_database_from_before_are_renamed(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    dsn = postgres.new_database()
+    modules = PackageMigrations.get_migration_modules
+
+    def until_then(self: PackageMigrations, folder: str) -> dict[str, MigrationModule]:
+        return {id: module for id, module in modules(self, folder).items() if id < "2026-11-27"}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PackageMigrations, "get_migration_modules", until_then)
+        assert asyncio.run(store_of(dsn).migrate()) == 4
+    postgres.sql(OLD_ROWS, name_of(dsn))
+    assert asyncio.run(store_of(dsn).migrate()) > 0
+    assert postgres.sql("SELECT stage, deadline FROM orders", name_of(dsn)) == "responding|2090-01-01 00:00:00+00"
+    assert postgres.sql("SELECT responded FROM authorization_", name_of(dsn)) == "t"
+    assert postgres.sql("SELECT kind || ': ' || detail FROM event ORDER BY id", name_of(dsn)).splitlines() == [
+        "order opened: ",
+        "challenge answered upstream: ",
+        "TXT record cannot be removed: 5 attempts: refused",
+        "noted: proof of somebody's: words",
+    ]

@@ -17,8 +17,8 @@ from acmehub.models import (
     Stage,
     Wish,
 )
-from acmehub.models.acme import FOR_ORDER
 from acmehub.models.identifiers import Identifier
+from acmehub.models.orders import FOR_ORDER
 from acmehub.models.problems import Problem
 from acmehub.rules.order_reuse import (
     ENOUGH_TIME,
@@ -243,7 +243,7 @@ def test_a_reused_certificate_ends_the_order_and_fences_its_worker_off() -> None
     order = change.order
     assert (order.status, order.stage, order.certificate_id) == (OrderStatus.VALID, Stage.DONE, certificate.id)
     assert (order.csr, order.flight, order.run_at, order.lease_owner, order.fence) == (b"csr", None, None, None, 3)
-    assert change.withdraw
+    assert change.schedule_removal
     assert [(event.kind, event.detail) for event in change.events] == [
         ("certificate reused", "the one of order earlier, whose CSR was the same")
     ]

@@ -375,7 +375,7 @@ def test_finalize_takes_the_csr_while_the_upstream_still_validates() -> None:
     bundle = opened(PREAPPROVED)
     change = finalize(bundle, b"csr", LATER, Lease("me", LATER))
     assert (change.order.status, change.order.csr) == (OrderStatus.PROCESSING, b"csr")
-    assert (change.order.run_at, change.order.lease_owner) == (NOW, None)  # whoever works on it goes on
+    assert (change.order.run_at, change.order.lease_owner) == (NOW, None)  # the worker that has the lease continues
     assert [event.kind for event in change.events] == ["finalize requested"]
 
 
@@ -435,7 +435,7 @@ def test_an_issued_order_is_valid_and_its_job_is_done() -> None:
     done = change.order
     assert (done.status, done.stage, done.certificate_id) == (OrderStatus.VALID, Stage.DONE, made.id)
     assert (done.flight, done.run_at, done.lease_owner, done.lease_until) == (None, None, None, None)
-    assert (change.certificate, change.withdraw) == (made, True)
+    assert (change.certificate, change.schedule_removal) == (made, True)
 
 
 def test_a_chain_before_finalize_is_a_defect() -> None:
@@ -451,7 +451,7 @@ def test_a_failed_order_is_invalid_with_its_pending_authorizations() -> None:
     assert (done.order.flight, done.order.run_at, done.order.lease_owner) == (None, None, None)
     assert statuses(done) == ["valid", "invalid"]
     assert [item.error for item in change.authorizations] == [REASON]
-    assert change.withdraw
+    assert change.schedule_removal
 
 
 def test_an_order_that_lapsed_is_invalid() -> None:

@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,18 @@ def test_a_plugin_installed_a_moment_ago_is_found(install: Install) -> None:
         registry.load("dns_x")
     install("dns_x", PROVIDER.format(name="dns_x"))
     registry.load("dns_x")
+
+
+def test_entry_points_are_read_once_for_all_plugins_of_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted() -> list[EntryPoint]:
+        read.append(1)
+        return installed_entry_points()
+
+    monkeypatch.setattr("acmehub.runtime.plugins.installed_entry_points", counted)
+    build_registry(["dns_rfc2136"])
+    assert len(read) == 1
 
 
 def test_a_missing_plugin_of_ours_is_named_with_the_command_that_installs_it(

@@ -1,4 +1,4 @@
-"""A Pebble that validates dns-01 against a DNS server of ours: what the contract of a `RelayAuthority` runs in."""
+"""A Pebble that validates dns-01 against a test DNS server: the environment for the contract of `RelayAuthority`."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from acmehub import AcmeRelay, PluginContext, RelayAuthority, RelaySettings, Ups
 from acmehub.ports.clock import SystemClock
 from acmehub.testing.dns_server import DnsServer
 from acmehub.upstream.exchange import Exchanger
-from acmehub.upstream.keys import AccountKey
+from acmehub.upstream.keys import UpstreamAccountKey
 from tests.servers.pebble import Pebble
 
 ZONE = "corp.test"
@@ -21,12 +21,12 @@ USER_AGENT = "acmehub/test (+https://example.test)"
 
 
 def context(data_dir: Path) -> PluginContext:
-    """What the hub lends to a plugin."""
+    """A context for factories of plugins."""
     return PluginContext(user_agent=USER_AGENT, data_dir=data_dir, clock=SystemClock())
 
 
 def settings_for(pebble: Pebble, **more: object) -> RelaySettings:
-    """Settings with which Pebble takes us."""
+    """Settings that Pebble accepts."""
     given = {"directory": pebble.directory, "ca_file": str(pebble.ca_file), "terms_of_service_agreed": True, **more}
     return RelaySettings(**given)  # type: ignore[arg-type]
 
@@ -45,13 +45,13 @@ def post_as(pebble: Pebble, account: UpstreamAccount, url: str, payload: dict[st
         now=lambda: datetime.now(UTC),
     )
     body = json.dumps(payload).encode()
-    done = exchanger.post(url, body, AccountKey(account.key), kid=account.url, new_nonce=new_nonce)
+    done = exchanger.post(url, body, UpstreamAccountKey(account.key), kid=account.url, new_nonce=new_nonce)
     exchanger.close()
     return done.body
 
 
 class PebbleLab:
-    """See `acmehub.testing.authority_contract.RelayLab`."""
+    """A `RelayLab` with Pebble and a test DNS server."""
 
     zone = ZONE
 

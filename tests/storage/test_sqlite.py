@@ -238,8 +238,8 @@ async def test_a_commit_that_fails_is_told_to_all_of_its_batch_and_leaves_nothin
     bundles = [seed.order() for _ in range(3)]
     await store.orders.add(bundles[0])
     log = path.with_name(path.name + "-wal")
-    news: list[str] = []
-    store.subscribe(news.append)
+    news: list[tuple[str, int]] = []
+    store.subscribe(lambda *item: news.append(item))
     with disk_full_at(log.stat().st_size):
         results = await asyncio.gather(
             store.orders.apply(bundles[0].order.id, counted),
@@ -253,7 +253,7 @@ async def test_a_commit_that_fails_is_told_to_all_of_its_batch_and_leaves_nothin
     assert (await store.orders.apply(bundles[0].order.id, counted)).order.attempts == 1
     await store.orders.add(bundles[1])
     await asyncio.sleep(0)
-    assert news == [bundles[0].order.id, bundles[1].order.id]
+    assert news == [(bundles[0].order.id, 2), (bundles[1].order.id, 1)]
 
 
 async def test_a_commit_that_failed_is_not_remembered(store: SqlStore, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A Pebble that takes every answer for valid, a proxy before it that plays faults, and a relay that talks to both."""
+"""A Pebble that validates every challenge, a fault proxy before it, and an `AcmeRelay` that connects to the proxy."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Steps that several tests of the relay take."""
+"""Steps of several tests of `AcmeRelay`."""
 
 import asyncio
 import secrets
@@ -51,7 +51,7 @@ async def valid_order(relay: AcmeRelay, account: UpstreamAccount) -> UpstreamOrd
 
 
 async def patiently(verb: Callable[[], Awaitable[T]]) -> T:
-    """A verb, tried again as the engine would while the CA is unavailable."""
+    """Call a verb again, as the hub does, while the CA is unavailable."""
     for _ in range(20):
         try:
             return await verb()

@@ -1,4 +1,4 @@
-"""The relay's own business: what it sends, what it asks the operator for, what it keeps to itself."""
+"""`AcmeRelay`: its requests, the settings that it needs, and secrets that it does not show."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ from acmehub.ports.settings import Secret, public_settings, read_settings
 from acmehub.testing.authority_contract import request_for
 from acmehub.testing.fault_proxy import FaultProxy
 from acmehub.testing.upstream_faults import changed
-from acmehub.upstream.keys import AccountKey, new_account_key
+from acmehub.upstream.keys import UpstreamAccountKey, new_account_key
 from acmehub.upstream.settings import hmac_key
 from tests.servers.pebble import Pebble, PebbleOptions, running_pebble
 from tests.servers.pebble_lab import USER_AGENT, context, settings_for
@@ -259,7 +259,7 @@ async def test_nothing_secret_and_nothing_signed_reaches_a_log(
 
 
 def test_a_loaded_account_key_does_not_show_itself() -> None:
-    assert repr(AccountKey(new_account_key("ec256"))) == "AccountKey(…)"
+    assert repr(UpstreamAccountKey(new_account_key("ec256"))) == "UpstreamAccountKey(…)"
 
 
 async def test_settings_hide_the_hmac_key() -> None:

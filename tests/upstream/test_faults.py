@@ -1,4 +1,4 @@
-"""What the relay makes of an upstream's faults (docs/reliability.md, F13 to F28)."""
+"""`AcmeRelay` and faults of an upstream (docs/reliability.md, F13 to F28)."""
 
 import email.utils
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""A CA that means ill, or is broken in ways that no proxy plays: slow octets, endless bodies, arbitrary documents."""
+"""A hostile or broken CA beyond the faults of the proxy: slow octets, endless bodies, arbitrary documents."""
 
 import asyncio
 import json
@@ -14,9 +14,9 @@ from requests.structures import CaseInsensitiveDict
 
 from acmehub import AcmeRelay, RelaySettings, UpstreamError, UpstreamUnavailable
 from acmehub.upstream.documents import read_authorization, read_chain, read_order
-from acmehub.upstream.exchange import Answer
+from acmehub.upstream.exchange import UpstreamResponse
 from acmehub.upstream.failures import failure
-from acmehub.upstream.keys import AccountKey, new_account_key
+from acmehub.upstream.keys import UpstreamAccountKey, new_account_key
 from tests.servers.pebble_lab import context
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -95,7 +95,7 @@ async def test_what_is_not_http_is_unavailable(tmp_path: Path, answer: bytes) ->
             await relay_at(directory, tmp_path).register(new_account_key("ec256"))
 
 
-KEY = AccountKey(new_account_key("ec256"))
+KEY = UpstreamAccountKey(new_account_key("ec256"))
 MEMBERS = [
     "status",
     "identifier",
@@ -122,7 +122,7 @@ JSON = st.recursive(
 
 @given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=200), st.integers(300, 599))
 def test_no_document_makes_a_reader_fail_otherwise_than_as_unavailable(body: bytes, status: int) -> None:
-    answer = Answer("https://ca.test/x", 200, CaseInsensitiveDict(), body, None)
+    answer = UpstreamResponse("https://ca.test/x", 200, CaseInsensitiveDict(), body, None)
     for read in (
         lambda: read_order(answer, "https://ca.test/x", "https://ca.test"),
         lambda: read_authorization(answer, "https://ca.test/x", KEY, "https://ca.test"),

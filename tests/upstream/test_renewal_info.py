@@ -1,4 +1,4 @@
-"""What a CA says of renewals (RFC 9773), read by the relay; Debian's Pebble has no ARI, so the proxy plays it."""
+"""Renewal information of a CA (RFC 9773); Debian's Pebble has no ARI, so the proxy answers in its place."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from acmehub import AcmeRelay, InformsOfRenewal, UpstreamRateLimited, UpstreamRenewalInfo, UpstreamUnavailable
-from acmehub.testing.fault_proxy import Call, Fault, FaultProxy, Forward, Reply
+from acmehub.testing.fault_proxy import Call, Fault, FaultProxy, Forward, ProxyReply
 from acmehub.testing.upstream_faults import changed, html, problem
 from tests.upstream.conftest import MakeRelay
 
@@ -25,12 +25,12 @@ def informing(make_relay: MakeRelay, proxy: FaultProxy) -> AcmeRelay:
 
 
 def says(members: Mapping[str, object], **headers: str) -> Fault:
-    def fault(call: Call, forward: Forward) -> Reply:
+    def fault(call: Call, forward: Forward) -> ProxyReply:
         given = [
             ("Content-Type", "application/json"),
             *((name.replace("_", "-"), text) for name, text in headers.items()),
         ]
-        return Reply(status=200, headers=tuple(given), body=json.dumps(members).encode())
+        return ProxyReply(status=200, headers=tuple(given), body=json.dumps(members).encode())
 
     return fault
 

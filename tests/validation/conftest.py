@@ -1,4 +1,4 @@
-"""A real DNS server whose hosts are on loopback, and a prover that is allowed to go there."""
+"""A real DNS server whose hosts are on loopback, and a validator that may connect there."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
@@ -25,30 +25,30 @@ THUMBPRINT = "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ"
 NAME = "www.corp.test"
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
-MakeProver = Callable[..., Validator]
+Make = Callable[..., Validator]
 
 
 def authorization(name: str = NAME, kind: ChallengeType = ChallengeType.HTTP_01) -> Authorization:
-    """A pending authorization that its client has answered."""
+    """A pending authorization whose client has responded."""
     mode = AuthorizationMode.VERIFY
     bundle = open_order(actor(), [identifier_of(name)], mode=mode, authority_id="ca", signing=True, now=NOW)
     return replace(bundle.authorizations[0], answered=kind)
 
 
 def proof_of(item: Authorization) -> str:
-    """The key authorization that is right for it."""
+    """Its key authorization."""
     return key_authorization(item.token, THUMBPRINT)
 
 
 def path_of(item: Authorization) -> str:
-    """Where http-01 looks."""
+    """Its path for http-01."""
     return f"/.well-known/acme-challenge/{item.token}"
 
 
 async def flaw_of(validator: Validator, item: Authorization) -> ValidationFailed:
-    """Why a proof was not seen; what holds of every such answer is asserted."""
+    """The error of a failed validation, with checks that every such error has to pass."""
     with pytest.raises(ValidationFailed) as caught:
-        await validator.look(item, THUMBPRINT)
+        await validator.validate(item, THUMBPRINT)
     assert caught.value.detail.isascii()
     assert caught.value.detail.isprintable()
     assert 0 < len(caught.value.detail) <= 200
@@ -63,8 +63,8 @@ async def dns() -> AsyncIterator[DnsServer]:
 
 
 @pytest.fixture
-def make_prover(dns: DnsServer) -> MakeProver:
-    """A prover with these settings; loopback is allowed unless they say otherwise."""
+def make_validator(dns: DnsServer) -> Make:
+    """A validator with these settings; loopback is allowed unless they say otherwise."""
 
     def make(**settings: Any) -> Validator:
         asked = Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.4)

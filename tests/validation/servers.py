@@ -1,4 +1,4 @@
-"""Servers that a client may have: HTTP as the test says byte by byte, and TLS with a certificate as the test says."""
+"""Servers of clients: HTTP with responses given byte by byte, and TLS with a given certificate."""
 
 import asyncio
 import ipaddress
@@ -48,7 +48,7 @@ class HttpServer:
             writer.write(self.answers.get(head.split(" ")[1], b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the hub has gone, or asked nothing
+            pass  # the hub has closed the connection, or sent nothing
         finally:
             writer.close()
 
@@ -94,7 +94,7 @@ async def tls_server(
         try:
             await reader.read()
         except OSError:
-            pass  # the hub lets go without ceremony
+            pass  # the hub closes without a TLS shutdown
         finally:
             writer.close()
 

@@ -12,7 +12,7 @@ from acmehub.dns01.resolver import Resolver
 from acmehub.validation.egress import Egress
 
 
-def reach(*networks: str) -> Egress:
+def egress(*networks: str) -> Egress:
     settings = Verify(networks=networks) if networks else Verify()
     return Egress(settings, cast(Resolver, None))
 
@@ -25,7 +25,7 @@ def refusal(made: Egress, address: str) -> str | None:
     "address", ["8.8.8.8", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "2606:4700::1", "fd12:3456::1"]
 )
 def test_public_and_private_hosts_are_asked_by_default(address: str) -> None:
-    assert refusal(reach(), address) is None
+    assert refusal(egress(), address) is None
 
 
 @pytest.mark.parametrize(
@@ -57,16 +57,16 @@ def test_public_and_private_hosts_are_asked_by_default(address: str) -> None:
     ],
 )
 def test_special_addresses_are_closed_until_a_network_names_them(address: str) -> None:
-    assert refusal(reach(), address) is not None
-    assert refusal(reach("0.0.0.0/0", "::/0", "10.0.0.0/8"), address) is not None
-    assert refusal(reach(f"{address}"), address) is None
+    assert refusal(egress(), address) is not None
+    assert refusal(egress("0.0.0.0/0", "::/0", "10.0.0.0/8"), address) is not None
+    assert refusal(egress(f"{address}"), address) is None
 
 
 def test_listed_networks_are_the_only_ones() -> None:
-    made = reach("10.0.0.0/8", "127.0.0.0/8")
+    made = egress("10.0.0.0/8", "127.0.0.0/8")
     assert refusal(made, "10.9.9.9") is None
     assert refusal(made, "127.0.0.1") is None
-    assert refusal(made, "192.0.2.1") == "192.0.2.1 is outside the networks that are asked"
+    assert refusal(made, "192.0.2.1") == "192.0.2.1 is outside the allowed networks"
     assert refusal(made, "2001:db8::1") is not None
     assert refusal(made, "::1") is not None
 
@@ -78,7 +78,7 @@ def test_without_networks_nothing_is_asked() -> None:
 
 @given(st.ip_addresses())
 def test_no_special_address_slips_through(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    if reach().refusal(address) is None:
+    if egress().refusal(address) is None:
         special = (address.is_loopback, address.is_link_local, address.is_multicast, address.is_unspecified)
         assert not any(special)
         if isinstance(address, ipaddress.IPv6Address):

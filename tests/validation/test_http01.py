@@ -10,7 +10,7 @@ import pytest_asyncio
 from acmehub.models.problems import ProblemType
 from acmehub.testing.dns_server import DnsServer, FaultKind
 from acmehub.validation import Validator
-from tests.validation.conftest import NAME, THUMBPRINT, MakeProver, authorization, flaw_of, path_of, proof_of
+from tests.validation.conftest import NAME, THUMBPRINT, Make, authorization, flaw_of, path_of, proof_of
 from tests.validation.servers import HttpServer, http_server, identity, names
 
 ITEM = authorization()
@@ -24,12 +24,12 @@ async def server() -> AsyncIterator[HttpServer]:
 
 
 @pytest.fixture
-def validator(make_prover: MakeProver, server: HttpServer) -> Validator:
-    return make_prover(http_port=server.port)
+def validator(make_validator: Make, server: HttpServer) -> Validator:
+    return make_validator(http_port=server.port)
 
 
 async def look(validator: Validator) -> str:
-    return await validator.look(ITEM, THUMBPRINT)
+    return await validator.validate(ITEM, THUMBPRINT)
 
 
 async def test_the_key_authorization_at_its_place_is_the_proof(validator: Validator, server: HttpServer) -> None:
@@ -99,8 +99,8 @@ async def test_another_answer_is_told_and_proves_nothing(
     assert f"127.0.0.1:{server.port}" in flaw.detail
 
 
-async def test_an_answer_that_is_too_long_is_not_read_to_its_end(make_prover: MakeProver, server: HttpServer) -> None:
-    validator = make_prover(http_port=server.port, response_bytes=200)
+async def test_an_answer_that_is_too_long_is_not_read_to_its_end(make_validator: Make, server: HttpServer) -> None:
+    validator = make_validator(http_port=server.port, response_bytes=200)
     server.serve(PATH, PROOF)
     await look(validator)
     server.serve(PATH, PROOF + " " * 10_000_000)
@@ -130,17 +130,17 @@ async def test_what_is_no_whole_http_answer_is_told(
     assert word in flaw.detail
 
 
-async def test_a_server_that_keeps_silent_is_given_up_and_named(make_prover: MakeProver, server: HttpServer) -> None:
+async def test_a_server_that_keeps_silent_is_given_up_and_named(make_validator: Make, server: HttpServer) -> None:
     server.silent = True
-    validator = make_prover(http_port=server.port, timeout=0.3)
+    validator = make_validator(http_port=server.port, timeout=0.3)
     async with asyncio.timeout(2):
         flaw = await flaw_of(validator, ITEM)
     assert flaw.type is ProblemType.CONNECTION
-    assert f"within 0.3 s (last asked: 127.0.0.1:{server.port})" in flaw.detail
+    assert f"within 0.3 s (last tried: 127.0.0.1:{server.port})" in flaw.detail
 
 
-async def test_a_port_where_nobody_listens_is_named(make_prover: MakeProver, server: HttpServer) -> None:
-    flaw = await flaw_of(make_prover(http_port=1), ITEM)
+async def test_a_port_where_nobody_listens_is_named(make_validator: Make, server: HttpServer) -> None:
+    flaw = await flaw_of(make_validator(http_port=1), ITEM)
     assert flaw.type is ProblemType.CONNECTION
     assert flaw.detail.startswith(f"{NAME} cannot be reached: 127.0.0.1:1: ")
     assert "refused" in flaw.detail
@@ -159,14 +159,12 @@ async def test_redirects_are_followed(validator: Validator, server: HttpServer, 
     assert f"\r\nHost: www.far.test:{server.port}\r\n" in server.seen[-1]
 
 
-async def test_a_redirect_to_https_is_followed_whatever_the_certificate(
-    make_prover: MakeProver, tmp_path: Path
-) -> None:
+async def test_a_redirect_to_https_is_followed_whatever_the_certificate(make_validator: Make, tmp_path: Path) -> None:
     async with (
         http_server() as server,
         http_server(tls=identity(tmp_path, (names("other.test"), False))) as secure,
     ):
-        validator = make_prover(http_port=server.port, tls_port=secure.port)
+        validator = make_validator(http_port=server.port, tls_port=secure.port)
         server.redirect(PATH, f"https://{NAME}:{secure.port}{PATH}")
         secure.serve(PATH, PROOF)
         assert await look(validator) == f"https://{NAME}:{secure.port}{PATH} at 127.0.0.1:{secure.port}"
@@ -235,22 +233,22 @@ async def test_what_a_redirect_leads_to_is_never_told(validator: Validator, serv
 # ------------------------------------------------------------------------------------------ where it may connect to
 
 
-async def test_by_default_loopback_is_not_asked(make_prover: MakeProver, server: HttpServer) -> None:
+async def test_by_default_loopback_is_not_asked(make_validator: Make, server: HttpServer) -> None:
     server.serve(PATH, PROOF)
-    validator = make_prover(http_port=server.port, networks=("0.0.0.0/0", "::/0"))
+    validator = make_validator(http_port=server.port, networks=("0.0.0.0/0", "::/0"))
     flaw = await flaw_of(validator, ITEM)
     assert flaw.type is ProblemType.CONNECTION
-    assert flaw.detail == f"{NAME}: 127.0.0.1 (loopback) is not asked"
+    assert flaw.detail == f"{NAME}: 127.0.0.1 (loopback) is not allowed"
     assert server.seen == []
 
 
 @pytest.mark.parametrize("location", ["http://inner.corp.test:{}/", "http://127.0.1.9:{}/", "http://[::1]:{}/"])
 async def test_a_redirect_to_a_forbidden_network_is_not_followed(
-    make_prover: MakeProver, dns: DnsServer, location: str
+    make_validator: Make, dns: DnsServer, location: str
 ) -> None:
     dns.zones.add("inner.corp.test", "A", "127.0.1.9")
     async with http_server("127.0.0.1", "127.0.1.9", "::1") as server:
-        validator = make_prover(http_port=server.port, networks=("127.0.0.0/24",))
+        validator = make_validator(http_port=server.port, networks=("127.0.0.0/24",))
         server.redirect(PATH, location.format(server.port))
         server.serve("/", PROOF)
         flaw = await flaw_of(validator, ITEM)
@@ -260,12 +258,12 @@ async def test_a_redirect_to_a_forbidden_network_is_not_followed(
 
 
 async def test_addresses_that_are_not_asked_are_passed_over(
-    make_prover: MakeProver, dns: DnsServer, server: HttpServer
+    make_validator: Make, dns: DnsServer, server: HttpServer
 ) -> None:
     dns.zones.add(NAME, "A", "169.254.169.254")
     dns.zones.add(NAME, "AAAA", "fe80::1")
     server.serve(PATH, PROOF)
-    assert "127.0.0.1" in await look(make_prover(http_port=server.port))
+    assert "127.0.0.1" in await look(make_validator(http_port=server.port))
 
 
 async def test_the_address_that_was_checked_is_the_one_that_is_asked(
@@ -280,34 +278,34 @@ async def test_the_address_that_was_checked_is_the_one_that_is_asked(
 # ------------------------------------------------------------------------------------------------------ addresses
 
 
-async def test_ipv6_is_asked_first_and_ipv4_when_it_cannot_be_reached(make_prover: MakeProver, dns: DnsServer) -> None:
+async def test_ipv6_is_asked_first_and_ipv4_when_it_cannot_be_reached(make_validator: Make, dns: DnsServer) -> None:
     dns.zones.add(NAME, "AAAA", "::1")
     async with http_server("127.0.0.1") as server:
-        validator = make_prover(http_port=server.port)
+        validator = make_validator(http_port=server.port)
         server.serve(PATH, PROOF)
         assert (await look(validator)).endswith(f"at 127.0.0.1:{server.port}")
         async with http_server("::1", port=server.port, server=server):
             assert (await look(validator)).endswith(f"at [::1]:{server.port}")
 
 
-async def test_a_wrong_answer_over_ipv6_is_not_mended_by_ipv4(make_prover: MakeProver, dns: DnsServer) -> None:
+async def test_a_wrong_answer_over_ipv6_is_not_mended_by_ipv4(make_validator: Make, dns: DnsServer) -> None:
     dns.zones.add(NAME, "AAAA", "::1")
     wrong = HttpServer()
     async with http_server("127.0.0.1") as server, http_server("::1", port=server.port, server=wrong):
         server.serve(PATH, PROOF)
-        assert "[::1]" in (await flaw_of(make_prover(http_port=server.port), ITEM)).detail
+        assert "[::1]" in (await flaw_of(make_validator(http_port=server.port), ITEM)).detail
         assert server.seen == []
 
 
 @pytest.mark.parametrize(("address", "host"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
 async def test_an_address_is_asked_as_such_without_dns(
-    make_prover: MakeProver, dns: DnsServer, address: str, host: str
+    make_validator: Make, dns: DnsServer, address: str, host: str
 ) -> None:
     """RFC 8738 section 4."""
     item = authorization(address)
     async with http_server(address) as server:
         server.serve(path_of(item), proof_of(item))
-        seen = await make_prover(http_port=server.port).look(item, THUMBPRINT)
+        seen = await make_validator(http_port=server.port).validate(item, THUMBPRINT)
         assert seen == f"http://{host}:{server.port}{path_of(item)} at {host}:{server.port}"
         assert f"\r\nHost: {host}:{server.port}\r\n" in server.seen[0]
         assert dns.seen == []
@@ -324,10 +322,10 @@ async def test_a_name_without_an_address_and_dns_that_fails_are_told_apart(
     assert "SERVFAIL" in flaw.detail
 
 
-async def test_dns_that_keeps_silent_is_told_as_such(make_prover: MakeProver, dns: DnsServer) -> None:
+async def test_dns_that_keeps_silent_is_told_as_such(make_validator: Make, dns: DnsServer) -> None:
     with dns.fault(FaultKind.DROP):
-        flaw = await flaw_of(make_prover(timeout=0.1), ITEM)
-    assert (flaw.type, flaw.detail) == (ProblemType.DNS, f"{NAME}: no answer of DNS within 0.1 s")
+        flaw = await flaw_of(make_validator(timeout=0.1), ITEM)
+    assert (flaw.type, flaw.detail) == (ProblemType.DNS, f"{NAME}: no answer from DNS within 0.1 s")
 
 
 async def test_an_ipv6_answer_that_fails_does_not_hide_the_ipv4_address(
@@ -339,10 +337,10 @@ async def test_an_ipv6_answer_that_fails_does_not_hide_the_ipv4_address(
 
 
 async def test_resolvers_of_its_own_are_asked_instead_of_those_of_dns(
-    make_prover: MakeProver, dns: DnsServer, server: HttpServer
+    make_validator: Make, dns: DnsServer, server: HttpServer
 ) -> None:
     server.serve(PATH, PROOF)
     async with DnsServer(["corp.test"]) as own:
         own.zones.add(NAME, "A", "127.0.0.1")
-        await look(make_prover(http_port=server.port, resolvers=(f"127.0.0.1:{own.port}",)))
+        await look(make_validator(http_port=server.port, resolvers=(f"127.0.0.1:{own.port}",)))
     assert dns.seen == []

@@ -1,1 +1,1 @@
-"""What the hub does for clients and operators; the one place that CLI, API and console call."""
+"""What operators do: the one place that CLI, API and console call."""

@@ -6,15 +6,22 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from acmehub.admin.errors import InUse, Refused
-from acmehub.admin.permissions import Acting
+from acmehub.admin.gate import Passage
 from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources
-from acmehub.admin.resources import checked_name, checked_tags, with_changes
+from acmehub.admin.resources import checked_name, checked_tags
 from acmehub.models import Authority, new_id
 from acmehub.ports.store import Resources
+from acmehub.rules.permissions import Acting
 from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
 from acmehub.runtime.plugins import Offers
+
+INSTEAD = (
+    " by orders, which are kept for the record: disable it (`acmehub authority set … --disabled`), and have its"
+    " certificates renewed elsewhere (`acmehub certificate renew-by DATE --authority …`)"
+)
 
 
 class NewAuthority(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +69,7 @@ class AuthorityView(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class AuthorityService(PluginResourceService[Authority]):
+class AuthorityService(PluginResourceService[Authority, AuthorityView]):
     """Verbs raise `ServiceError`s."""
 
     noun = "authority"
@@ -70,18 +77,13 @@ class AuthorityService(PluginResourceService[Authority]):
     purpose = AUTHORITY_SETTINGS
 
     @property
-    def rows(self) -> Resources[Authority]:
-        """See `ResourceService`."""
-        return self._store.authorities
-
-    @property
     def offers(self) -> Offers:
-        """See `PluginResourceService`."""
+        """The plugins for CAs."""
         return self._registry.authorities
 
-    async def add(self, new: NewAuthority, actor: Acting, *, sources: Sources | None = None) -> AuthorityView:
+    async def add(self, new: NewAuthority, acting: Acting, *, sources: Sources | None = None) -> AuthorityView:
         """Make one. The hub's account there is made at its first use."""
-        async with self.acting(actor, "add", new.name):
+        async with self._gate(acting, "authority.add", new.name) as passage:
             id = new_id()
             default = new.default or not await self.rows.list()
             item = Authority(
@@ -94,32 +96,22 @@ class AuthorityService(PluginResourceService[Authority]):
                 sealed_settings=self.seal(id, self.read(new.plugin, new.settings, sources)),
                 created=self._clock.now(),
             )
-            await self.insert(item)
+            await self.rows.insert(item, passage)
             if default:
-                await self._only_default(item.id)
-            return self._view(item)
-
-    async def list(self, actor: Acting) -> Sequence[AuthorityView]:
-        """All, oldest first."""
-        async with self.acting(actor, "list", ""):
-            return [self._view(item) for item in await self.rows.list()]
-
-    async def show(self, ref: str, actor: Acting) -> AuthorityView:
-        """One, by name or id."""
-        async with self.acting(actor, "show", ref):
-            return self._view(await self.find(ref))
+                await self._only_default(item.id, passage)
+            return await self._view(item)
 
     async def set(
-        self, ref: str, patch: AuthorityPatch, actor: Acting, *, sources: Sources | None = None
+        self, ref: str, patch: AuthorityPatch, acting: Acting, *, sources: Sources | None = None
     ) -> AuthorityView:
         """Change one. With other settings the hub registers there again, with the same key: the same account, unless
         it is another CA now; with another plugin also with another key."""
-        async with self.acting(actor, "set", ref) as note:
+        async with self._gate(acting, "authority.set", ref) as passage:
             changes = _checked_fields(patch)
 
             def rule(item: Authority) -> Authority:
                 if item.default and patch.default is False:
-                    raise Refused(f"{self.describe(item)} is the default: make another one the default instead")
+                    raise Refused(f"{self.rows.describe(item)} is the default: make another one the default instead")
                 plugin = item.plugin if isinstance(patch.plugin, UnsetType) else patch.plugin
                 settings = {} if isinstance(patch.settings, UnsetType) else patch.settings
                 written = self.with_settings(item, plugin, settings, sources)
@@ -127,40 +119,40 @@ class AuthorityService(PluginResourceService[Authority]):
                     written["account_url"] = ""
                 if plugin != item.plugin:
                     written["sealed_account_key"] = b""
-                return with_changes(item, {**changes, **written})
+                return replace(item, **changes, **written)
 
-            item = await self.change(ref, rule, note)
+            item = await self.rows.change(ref, rule, passage)
             if item.default:
-                await self._only_default(item.id)
-            return self._view(item)
+                await self._only_default(item.id, passage)
+            return await self._view(item)
 
-    async def remove(self, ref: str, actor: Acting) -> None:
+    async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that no order went to. The default goes last."""
-        async with self.acting(actor, "remove", ref):
-            item = await self.find(ref)
+        async with self._gate(acting, "authority.remove", ref) as passage:
+            item = await self.rows.find(ref)
             if item.default and len(await self.rows.list()) > 1:
-                raise Refused(f"{self.describe(item)} is the default: make another one the default first")
+                raise Refused(f"{self.rows.describe(item)} is the default: make another one the default first")
             leading = [one.name for one in await self._store.profiles.list() if one.authority_id == item.id]
             if leading:
-                raise InUse(f"{self.describe(item)} is where profile {leading[0]!r} leads: change or remove that first")
-            await self.delete(item.id)
+                what = self.rows.describe(item)
+                raise InUse(f"{what} is where profile {leading[0]!r} leads: change or remove that first")
+            await self.rows.remove(ref, self._users_of, INSTEAD, passage)
 
-    @property
-    def instead(self) -> str:
-        """See `ResourceService`."""
-        return (
-            " by orders, which are kept for the record: disable it (`acmehub authority set … --disabled`), and have its"
-            " certificates renewed elsewhere (`acmehub certificate renew-by DATE --authority …`)"
-        )
+    def _stored(self) -> Resources[Authority]:
+        return self._store.authorities
 
-    async def _only_default(self, id: str) -> None:
-        """Take the mark from all others. It was given first: a crash in between leaves two, never none, and the next
-        change of the default's row makes it good."""
+    async def _users_of(self, item: Authority) -> Sequence[str]:
+        del item  # the storage knows whether orders went there
+        return ()
+
+    async def _only_default(self, id: str, passage: Passage) -> None:
+        """Clear `default` on the others. The new default is set first, so a crash leaves two defaults, never none; the
+        next change repairs that."""
         for other in await self.rows.list():
             if other.default and other.id != id:
-                await self.change(other.id, lambda item: with_changes(item, {"default": False}))
+                await self.rows.change(other.name, lambda item: replace(item, default=False), passage)
 
-    def _view(self, item: Authority) -> AuthorityView:
+    async def _view(self, item: Authority) -> AuthorityView:
         shown = self.shown(item)
         fields = {
             name: getattr(item, name) for name in AuthorityView.__struct_fields__ if name not in ("settings", "problem")

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from acmehub.admin.authorities import AuthorityService
 from acmehub.admin.campaign_progress import Progress, progress_of
-from acmehub.admin.errors import Invalid, NotFound, Refused
-from acmehub.admin.permissions import Acting
+from acmehub.admin.errors import Invalid, Refused
 from acmehub.admin.principals import PrincipalService
-from acmehub.admin.resources import ResourceService, checked_name, with_changes
+from acmehub.admin.resources import ResourceService, checked_name
 from acmehub.models import Campaign, Certificate, Principal
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Resources, Store
+from acmehub.rules.permissions import Acting
 from acmehub.rules.renewal import Advice, Window, advise
 from acmehub.rules.scopes import match_rule
 from acmehub.runtime.plugins import Registry
@@ -79,11 +80,12 @@ class CampaignPlan(msgspec.Struct, frozen=True, kw_only=True):
     first: tuple[Planned, ...]
 
 
-class CampaignService(ResourceService[Campaign]):
+class CampaignService(ResourceService[Campaign, CampaignView]):
     """Verbs raise `ServiceError`s."""
 
     noun = "campaign"
     label = "campaign"
+    listing = "acmehub certificate campaigns"
 
     def __init__(
         self,
@@ -98,63 +100,50 @@ class CampaignService(ResourceService[Campaign]):
         self._authorities = authorities
         self._principals = principals
 
-    @property
-    def rows(self) -> Resources[Campaign]:
-        """See `ResourceService`."""
-        return self._store.campaigns
-
-    async def find(self, ref: str) -> Campaign:
-        """See `ResourceService`."""
-        try:
-            return await super().find(ref)
-        except NotFound:
-            raise NotFound(
-                f"there is no campaign {ref!r}; `acmehub certificate campaigns` shows those there are"
-            ) from None
-
-    async def add(self, new: NewCampaign, actor: Acting) -> CampaignPlan:
+    async def add(self, new: NewCampaign, acting: Acting) -> CampaignPlan:
         """Begin a campaign: from now on clients are told to renew."""
         name = new.name or await self._free_name(new.renew_by)
-        async with self.acting(actor, "add", name) as note:
-            item = await self.insert(await self._made(new, name))
+        async with self._gate(acting, "campaign.add", name) as passage:
+            item = await self._made(new, name)
             plan = await self._plan(item)
-            note.detail = f"{plan.campaign.left} certificates by {item.renew_by:%Y-%m-%dT%H:%MZ}"
+            await self.rows.insert(
+                item, passage, f"{plan.campaign.left} certificates by {item.renew_by:%Y-%m-%dT%H:%MZ}"
+            )
             return plan
 
-    async def plan(self, new: NewCampaign, actor: Acting) -> CampaignPlan:
+    async def plan(self, new: NewCampaign, acting: Acting) -> CampaignPlan:
         """What `add` would do; nothing is stored."""
         name = new.name or await self._free_name(new.renew_by)
-        async with self.acting(actor, "show", name):
+        async with self._gate(acting, "campaign.plan", name):
             return await self._plan(await self._made(new, name))
 
-    async def list(self, actor: Acting) -> Sequence[CampaignView]:
+    async def list(self, acting: Acting) -> Sequence[CampaignView]:
         """All, oldest first, each with how far it is."""
-        async with self.acting(actor, "list", ""):
+        async with self._gate(acting, "campaign.list"):
             found = await progress_of(self._store, await self.rows.list(), self._clock.now())
-            return [await self._view(item) for item in found]
+            return [await self._view_of(item) for item in found]
 
-    async def end(self, ref: str, actor: Acting) -> CampaignView:
+    async def end(self, ref: str, acting: Acting) -> CampaignView:
         """Call a campaign off: clients are told again what they would be told without it."""
-        async with self.acting(actor, "end", ref):
+        async with self._gate(acting, "campaign.end", ref) as passage:
 
             def rule(item: Campaign) -> Campaign:
                 if item.ended is not None:
                     raise Refused(f"campaign {item.name!r} ended on {item.ended:%Y-%m-%d %H:%MZ}")
-                return with_changes(item, {"ended": self._clock.now()})
+                return replace(item, ended=self._clock.now())
 
-            item = await self.change(ref, rule)
-            [progress] = await progress_of(self._store, (item,), self._clock.now())
-            return await self._view(progress)
+            return await self._view(await self.rows.change(ref, rule, passage))
 
-    async def advice(self, certificate: Certificate) -> Advice:
+    async def advice(self, certificate: Certificate, acting: Acting) -> Advice:
         """What clients are told of a certificate now."""
-        return advise(certificate, await self.rows.list(), self._clock.now())
+        async with self._gate(acting, "campaign.advice", f"certificate {certificate.id}"):
+            return advise(certificate, await self.rows.list(), self._clock.now())
 
-    async def in_use(self, authority: str, actor: Acting) -> int:
+    async def in_use(self, authority: str, acting: Acting) -> int:
         """How many certificates of an authority are in use: those that a campaign would have renewed."""
-        async with self.acting(actor, "show", authority):
+        async with self._gate(acting, "campaign.in_use", authority):
             now = self._clock.now()
-            row = await self._authorities.find(authority)
+            row = await self._authorities.rows.find(authority)
             every = Campaign(name="", authority_id=row.id, starts=now, renew_by=now, created=now)
             [progress] = await progress_of(self._store, (every,), now)
             return progress.left
@@ -176,10 +165,10 @@ class CampaignService(ResourceService[Campaign]):
         return Campaign(
             name=checked_name(name),
             reason=new.reason,
-            authority_id=(await self._authorities.find(new.authority)).id if new.authority else "",
+            authority_id=(await self._authorities.rows.find(new.authority)).id if new.authority else "",
             profile=new.profile,
             names=new.names,
-            principal_id=(await self._principals.find(new.principal)).id if new.principal else "",
+            principal_id=(await self._principals.rows.find(new.principal)).id if new.principal else "",
             starts=starts,
             renew_by=new.renew_by,
             explanation_url=new.explanation_url,
@@ -198,7 +187,7 @@ class CampaignService(ResourceService[Campaign]):
         names = await self._names(await self._store.principals.list())
         counts = sorted(progress.left_by_principal.items(), key=lambda pair: -pair[1])
         return CampaignPlan(
-            campaign=await self._view(progress),
+            campaign=await self._view_of(progress),
             principals={names.get(id, id or "unknown"): count for id, count in counts},
             first=tuple(_planned(one, item, names, now) for one in progress.kept),
         )
@@ -206,7 +195,14 @@ class CampaignService(ResourceService[Campaign]):
     async def _names(self, principals: Sequence[Principal]) -> dict[str, str]:
         return {principal.id: principal.name for principal in principals}
 
-    async def _view(self, progress: Progress) -> CampaignView:
+    def _stored(self) -> Resources[Campaign]:
+        return self._store.campaigns
+
+    async def _view(self, item: Campaign) -> CampaignView:
+        [progress] = await progress_of(self._store, (item,), self._clock.now())
+        return await self._view_of(progress)
+
+    async def _view_of(self, progress: Progress) -> CampaignView:
         item = progress.campaign
         authority = await self._store.authorities.get(item.authority_id) if item.authority_id else None
         principal = await self._store.principals.get(item.principal_id) if item.principal_id else None

@@ -1,4 +1,4 @@
-"""What would happen to an order, told beforehand: rule, managed challenge, DNS, authority (`acmehub check`)."""
+"""What an order would meet: rule, managed challenge, DNS, authority (`acmehub check`)."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import msgspec
 
 from acmehub.acme.orders.authority_choice import choose_authority, choose_profile
 from acmehub.admin.errors import Invalid
+from acmehub.admin.gate import Gate
 from acmehub.admin.principals import PrincipalService
 from acmehub.admin.tokens import TokenService
 from acmehub.dns01 import DnsTrouble, Explanation, Rehearsal, Solver
@@ -25,7 +26,9 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.plugins import OrderRequest
 from acmehub.ports.settings import SettingsError
+from acmehub.ports.store import Store
 from acmehub.rules.names import check_identifiers
+from acmehub.rules.permissions import Acting
 from acmehub.rules.scopes import MatchIndex, decide, match_rule
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import PluginError, Registry
@@ -94,10 +97,13 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckService:
-    """Reads and reports; writes nothing but, with `live`, a TXT record that it removes again."""
+    """Answers what an order would meet; writes nothing but, with `live`, a TXT record that it removes again."""
+
+    noun = "check"
 
     def __init__(
         self,
+        store: Store,
         snapshots: Snapshots,
         registry: Registry,
         plugin_objects: PluginObjects,
@@ -113,30 +119,42 @@ class CheckService:
         self._plugin_objects = plugin_objects
         self._solver = solver
         self._clock = clock
+        self._gate = Gate(store, clock)
 
     async def check(
-        self, names: Sequence[str], *, principal: str = "", token: str = "", profile: str = "", live: bool = False
+        self,
+        names: Sequence[str],
+        acting: Acting,
+        *,
+        principal: str = "",
+        token: str = "",
+        profile: str = "",
+        live: bool = False,
     ) -> Check:
         """What would happen to an order for `names`, of this principal or token (by name) and with this profile, where
         they are given.
 
-        Raises `ServiceError`s for principal and token, `Problem` for names that no order can have.
+        Raises `ServiceError`s for principal and token, `Problem` for names that no order can have, `Forbidden`.
         """
-        identifiers = tuple(identifier_of(name) for name in names)
-        check_identifiers(identifiers)
-        asked_by = await self._asker(principal, token)
-        request = OrderRequest(*asked_by, identifiers, profile or None)
-        snapshot = await self._snapshots.current()
-        profile_check, authority = await self._profile_and_authority(snapshot, request)
-        index = (await snapshot.managed_challenges()).match_index
-        needs_challenge = not authority.signing
-        checked = []
-        for identifier in identifiers:
-            found = _scoped(identifier, *asked_by, index, needs_challenge=needs_challenge)
-            if identifier.type == "ip" and not authority.addresses and not authority.error:
-                found = (_unsupported(found[0], authority), None)
-            checked.append(await self._name(*found, needs_challenge=needs_challenge, live=live))
-        return Check(authority=authority, names=tuple(checked), profile=profile_check)
+        action = "check.live" if live else "check"
+        async with self._gate(acting, action, ", ".join(names)) as passage:
+            identifiers = tuple(identifier_of(name) for name in names)
+            check_identifiers(identifiers)
+            asked_by = await self._asker(principal, token)
+            request = OrderRequest(*asked_by, identifiers, profile or None)
+            snapshot = await self._snapshots.current()
+            profile_check, authority = await self._profile_and_authority(snapshot, request)
+            index = (await snapshot.managed_challenges()).match_index
+            needs_challenge = not authority.signing
+            checked = []
+            if live:
+                await passage.note()
+            for identifier in identifiers:
+                found = _scoped(identifier, *asked_by, index, needs_challenge=needs_challenge)
+                if identifier.type == "ip" and not authority.addresses and not authority.error:
+                    found = (_unsupported(found[0], authority), None)
+                checked.append(await self._name(*found, needs_challenge=needs_challenge, live=live))
+            return Check(authority=authority, names=tuple(checked), profile=profile_check)
 
     async def _asker(self, principal: str, token: str) -> tuple[Principal, Token]:
         """Whose order it would be; without a name somebody to whom everything is open."""
@@ -145,10 +163,10 @@ class CheckService:
         who = Principal(name="anybody", type=PrincipalType.APPLICATION, roles=(RoleAssignment(role),), created=now)
         what = Token(title="any", principal_id=who.id, scope=(role,), secret_hash=b"", sealed_hmac_key=b"", created=now)
         if token:
-            what = await self._tokens.find(token)
-            who = await self._principals.find(what.principal_id)
+            what = await self._tokens.rows.find(token)
+            who = await self._principals.rows.find(what.principal_id)
         if principal:
-            named = await self._principals.find(principal)
+            named = await self._principals.rows.find(principal)
             if token and named.id != who.id:
                 raise Invalid("token", f"{token!r} is not one of principal {principal!r}")
             who = named

@@ -1,8 +1,8 @@
-"""What a service answers instead of a result: every text names the place and the cure."""
+"""Errors of the admin services. Every message says what is wrong and how to fix it."""
 
 
 class ServiceError(Exception):
-    """Base of them."""
+    """A verb that was not done; `rules.permissions.Forbidden` is the other one, for want of a right."""
 
 
 class NotFound(ServiceError):
@@ -23,8 +23,8 @@ class Invalid(ServiceError):
 
 
 class InUse(ServiceError):
-    """It cannot be removed while others need it; the text says which."""
+    """The object cannot be removed while others need it; the message says which."""
 
 
 class Refused(ServiceError):
-    """Who acts may not do this, or nobody may in the state that the object is in."""
+    """Nobody may do this in the state that the object is in."""

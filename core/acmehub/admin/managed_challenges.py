@@ -6,16 +6,17 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from acmehub.admin.errors import Invalid
-from acmehub.admin.permissions import Acting
 from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources
-from acmehub.admin.resources import checked_name, checked_tags, with_changes
+from acmehub.admin.resources import INSTEAD_OF_REMOVING, checked_name, checked_tags
 from acmehub.admin.tokens import checked_rule
 from acmehub.models import ManagedChallenge, Propagation, new_id
 from acmehub.models.identifiers import canonical
 from acmehub.ports.store import Resources
 from acmehub.rules.names import syntax_flaw
+from acmehub.rules.permissions import Acting
 from acmehub.rules.scopes import Addresses, match_rule
 from acmehub.runtime.plugins import Offers
 
@@ -69,7 +70,7 @@ class ManagedChallengeView(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class ManagedChallengeService(PluginResourceService[ManagedChallenge]):
+class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedChallengeView]):
     """Verbs raise `ServiceError`s."""
 
     noun = "challenge"
@@ -77,20 +78,15 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge]):
     purpose = "managed_challenge.settings"
 
     @property
-    def rows(self) -> Resources[ManagedChallenge]:
-        """See `ResourceService`."""
-        return self._store.managed_challenges
-
-    @property
     def offers(self) -> Offers:
-        """See `PluginResourceService`."""
+        """The DNS plugins."""
         return self._registry.dns_providers
 
     async def add(
-        self, new: NewManagedChallenge, actor: Acting, *, sources: Sources | None = None
+        self, new: NewManagedChallenge, acting: Acting, *, sources: Sources | None = None
     ) -> ManagedChallengeView:
         """Make one."""
-        async with self.acting(actor, "add", new.name):
+        async with self._gate(acting, "challenge.add", new.name) as passage:
             id = new_id()
             values = checked_fields(_fields(new))
             settings = self.read(new.plugin, new.settings, sources)
@@ -101,45 +97,37 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge]):
                 created=self._clock.now(),
                 **values,
             )
-            return self._view(await self.insert(item))
-
-    async def list(self, actor: Acting) -> Sequence[ManagedChallengeView]:
-        """All, oldest first."""
-        async with self.acting(actor, "list", ""):
-            return [self._view(item) for item in await self.rows.list()]
-
-    async def show(self, ref: str, actor: Acting) -> ManagedChallengeView:
-        """One, by name or id."""
-        async with self.acting(actor, "show", ref):
-            return self._view(await self.find(ref))
+            return await self._view(await self.rows.insert(item, passage))
 
     async def set(
-        self, ref: str, patch: ManagedChallengePatch, actor: Acting, *, sources: Sources | None = None
+        self, ref: str, patch: ManagedChallengePatch, acting: Acting, *, sources: Sources | None = None
     ) -> ManagedChallengeView:
         """Change one; orders under way take the new settings at their next step."""
-        async with self.acting(actor, "set", ref) as note:
+        async with self._gate(acting, "challenge.set", ref) as passage:
             changes = checked_fields(_fields(patch))
 
             def rule(item: ManagedChallenge) -> ManagedChallenge:
                 plugin = item.plugin if isinstance(patch.plugin, UnsetType) else patch.plugin
                 settings = {} if isinstance(patch.settings, UnsetType) else patch.settings
-                return with_changes(item, {**changes, **self.with_settings(item, plugin, settings, sources)})
+                return replace(item, **changes, **self.with_settings(item, plugin, settings, sources))
 
-            return self._view(await self.change(ref, rule, note))
+            return await self._view(await self.rows.change(ref, rule, passage))
 
-    async def remove(self, ref: str, actor: Acting) -> None:
+    async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that has no TXT record in DNS."""
-        async with self.acting(actor, "remove", ref):
-            await self.delete(ref)
+        async with self._gate(acting, "challenge.remove", ref) as passage:
+            await self.rows.remove(ref, self._users_of, INSTEAD_OF_REMOVING.format(noun=self.noun), passage)
 
-    async def users_of(self, item: ManagedChallenge) -> Sequence[str]:
-        """See `ResourceService`."""
-        records = await self._store.ledger.list()
+    def _stored(self) -> Resources[ManagedChallenge]:
+        return self._store.managed_challenges
+
+    async def _users_of(self, item: ManagedChallenge) -> Sequence[str]:
+        records = await self._store.txt_records.list()
         return [
             f"TXT record {row.name} of order {row.order_id}" for row in records if row.managed_challenge_id == item.id
         ]
 
-    def _view(self, item: ManagedChallenge) -> ManagedChallengeView:
+    async def _view(self, item: ManagedChallenge) -> ManagedChallengeView:
         shown = self.shown(item)
         fields = {name: getattr(item, name) for name in ("id", "plugin", "created", *_PLAIN)}
         return ManagedChallengeView(settings=shown.values, problem=shown.problem, **fields)

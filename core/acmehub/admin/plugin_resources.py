@@ -24,6 +24,7 @@ from acmehub.ports.settings import (
 from acmehub.runtime.plugins import Offers, PluginError
 
 R = TypeVar("R", ManagedChallenge, Authority)
+V = TypeVar("V")
 Settings = Mapping[str, Any]
 
 
@@ -42,7 +43,7 @@ class ShownSettings(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-class PluginResourceService(ResourceService[R]):
+class PluginResourceService(ResourceService[R, V]):
     """Base of the two services; `purpose` is what their settings are sealed for."""
 
     purpose: ClassVar[str]
@@ -53,7 +54,7 @@ class PluginResourceService(ResourceService[R]):
         """The plugins that there are of this kind."""
 
     def registration(self, plugin: str) -> Registration:
-        """What the plugin registered; `Invalid` with the cure when it cannot be used."""
+        """What the plugin registered; `Invalid`, with a hint, when it cannot be used."""
         try:
             return self.offers[plugin]
         except PluginError as error:

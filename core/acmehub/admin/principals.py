@@ -5,12 +5,13 @@ from datetime import datetime
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from acmehub.admin.errors import Invalid, Refused
-from acmehub.admin.permissions import Acting, require_over
-from acmehub.admin.resources import ResourceService, checked_name, checked_tags, with_changes
+from acmehub.admin.resources import INSTEAD_OF_REMOVING, ResourceService, checked_name, checked_tags
 from acmehub.models import Principal, PrincipalType, Role, RoleAssignment
 from acmehub.ports.store import Resources
+from acmehub.rules.permissions import Acting, require_over
 
 
 class NewPrincipal(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,22 +47,17 @@ class PrincipalView(msgspec.Struct, frozen=True, kw_only=True):
     created: datetime
 
 
-class PrincipalService(ResourceService[Principal]):
+class PrincipalService(ResourceService[Principal, PrincipalView]):
     """Verbs raise `ServiceError`s."""
 
     noun = "principal"
     label = "principal"
 
-    @property
-    def rows(self) -> Resources[Principal]:
-        """See `ResourceService`."""
-        return self._store.principals
-
-    async def add(self, new: NewPrincipal, actor: Acting) -> PrincipalView:
+    async def add(self, new: NewPrincipal, acting: Acting) -> PrincipalView:
         """Make a principal."""
-        async with self.acting(actor, "add", new.name):
+        async with self._gate(acting, "principal.add", new.name) as passage:
             roles = checked_roles(new.roles)
-            require_over(actor, (item.role for item in roles), f"principal {new.name!r}")
+            require_over(acting, (item.role for item in roles), f"principal {new.name!r}")
             item = Principal(
                 name=checked_name(new.name),
                 type=new.type,
@@ -70,21 +66,11 @@ class PrincipalService(ResourceService[Principal]):
                 profiles=await self._checked_profiles(new.profiles),
                 created=self._clock.now(),
             )
-            return await self._view(await self.insert(item))
+            return await self._view(await self.rows.insert(item, passage))
 
-    async def list(self, actor: Acting) -> Sequence[PrincipalView]:
-        """All, oldest first."""
-        async with self.acting(actor, "list", ""):
-            return [await self._view(item) for item in await self.rows.list()]
-
-    async def show(self, ref: str, actor: Acting) -> PrincipalView:
-        """One, by name or id."""
-        async with self.acting(actor, "show", ref):
-            return await self._view(await self.find(ref))
-
-    async def set(self, ref: str, patch: PrincipalPatch, actor: Acting) -> PrincipalView:
+    async def set(self, ref: str, patch: PrincipalPatch, acting: Acting) -> PrincipalView:
         """Change one; with a role taken away its tokens no longer stand for that role."""
-        async with self.acting(actor, "set", ref) as note:
+        async with self._gate(acting, "principal.set", ref) as passage:
             changes = msgspec.structs.asdict(patch)
             changes = {field: value for field, value in changes.items() if value is not UNSET}
             if not isinstance(patch.name, UnsetType):
@@ -96,22 +82,24 @@ class PrincipalService(ResourceService[Principal]):
             await self._require_administrator_left(ref, patch)
 
             def rule(item: Principal) -> Principal:
-                changed = with_changes(item, changes)
-                require_over(actor, (one.role for one in (*item.roles, *changed.roles)), self.describe(item))
+                changed = replace(item, **changes)
+                require_over(acting, (one.role for one in (*item.roles, *changed.roles)), self.rows.describe(item))
                 return changed
 
-            return await self._view(await self.change(ref, rule, note))
+            return await self._view(await self.rows.change(ref, rule, passage))
 
-    async def remove(self, ref: str, actor: Acting) -> None:
+    async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that has no tokens."""
-        async with self.acting(actor, "remove", ref):
-            item = await self.find(ref)
-            require_over(actor, (one.role for one in item.roles), self.describe(item))
+        async with self._gate(acting, "principal.remove", ref) as passage:
+            item = await self.rows.find(ref)
+            require_over(acting, (one.role for one in item.roles), self.rows.describe(item))
             await self._require_administrator_left(ref, PrincipalPatch(enabled=False))
-            await self.delete(item.id)
+            await self.rows.remove(ref, self._users_of, INSTEAD_OF_REMOVING.format(noun=self.noun), passage)
 
-    async def users_of(self, item: Principal) -> Sequence[str]:
-        """See `ResourceService`."""
+    def _stored(self) -> Resources[Principal]:
+        return self._store.principals
+
+    async def _users_of(self, item: Principal) -> Sequence[str]:
         return [f"token {title!r}" for title in await self._titles(item)]
 
     async def _checked_profiles(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -122,14 +110,14 @@ class PrincipalService(ResourceService[Principal]):
 
     async def _require_administrator_left(self, ref: str, patch: PrincipalPatch) -> None:
         """The last administrator cannot be disabled, removed, or lose the role: nobody could give it back."""
-        item = await self.find(ref)
+        item = await self.rows.find(ref)
         enabled = item.enabled if isinstance(patch.enabled, UnsetType) else patch.enabled
         roles = item.roles if isinstance(patch.roles, UnsetType) else patch.roles
         if not _administers(item.enabled, item.roles) or _administers(enabled, roles):
             return
         others = (one for one in await self.rows.list() if one.id != item.id)
         if not any(_administers(one.enabled, one.roles) for one in others):
-            raise Refused(f"{self.describe(item)} is the last administrator; make another one first")
+            raise Refused(f"{self.rows.describe(item)} is the last administrator; make another one first")
 
     async def _view(self, item: Principal) -> PrincipalView:
         return PrincipalView(

@@ -1,4 +1,4 @@
-"""After a rotation of the master key: seal anew what still stands under an older key, so that the older can go."""
+"""After a rotation of the master key: seal again what is under an older key, so that the older key can be removed."""
 
 from collections.abc import Iterator
 from typing import TypeVar
@@ -6,13 +6,13 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.errors import Invalid, Refused
-from acmehub.admin.permissions import Acting, require
+from acmehub.admin.errors import Invalid
+from acmehub.admin.gate import Gate, Passage
 from acmehub.admin.tokens import DIRECTORY_PURPOSE, HMAC_PURPOSE
 from acmehub.models import Authority, ManagedChallenge, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Resources, Store
-from acmehub.runtime.audit import Audit
+from acmehub.rules.permissions import Acting
 from acmehub.runtime.plugin_objects import AUTHORITY_ACCOUNT_KEY, AUTHORITY_SETTINGS, MANAGED_CHALLENGE_SETTINGS
 from acmehub.runtime.vault import Vault, VaultError
 
@@ -27,58 +27,55 @@ R = TypeVar("R", Token, ManagedChallenge, Authority)
 
 
 class Resealed(msgspec.Struct, frozen=True):
-    """How many rows have sealed values, and how many of those were sealed anew."""
+    """How many rows have sealed values, and how many of those were sealed again."""
 
     rows: int
     resealed: int
 
 
 class ResealingService:
-    """Seals anew under the first of `master_keys`."""
+    """Seals under the first of `master_keys`."""
+
+    noun = "reseal"
 
     def __init__(self, store: Store, vault: Vault, clock: Clock) -> None:
         self._store = store
         self._vault = vault
-        self._clock = clock
+        self._gate = Gate(store, clock)
 
     async def reseal(self, acting: Acting) -> Resealed:
-        """Seal anew every value that is under another key than the current one; safe to run again at any time.
+        """Seal again every value that is under another key than the current one; safe to run again at any time.
 
-        Raises `Invalid` for a value that no key of the ring opens; what was done until then stays done.
+        The audit has an entry for each row and one with the counts. Raises `Invalid` for a value that no key of the
+        ring opens; what was done until then stays done.
         """
-        try:
-            require(acting, "reseal")
-        except Refused as error:
-            await self._audit(acting, str(error), allowed=False)
-            raise
-        counts = [
-            await self._all(self._store.tokens),
-            await self._all(self._store.managed_challenges),
-            await self._all(self._store.authorities),
-        ]
-        total = Resealed(sum(item.rows for item in counts), sum(item.resealed for item in counts))
-        await self._audit(acting, f"{total.resealed} of {total.rows} rows")
-        return total
+        async with self._gate(acting, "reseal", "secrets") as passage:
+            counts = [
+                await self._all(self._store.tokens, passage),
+                await self._all(self._store.managed_challenges, passage),
+                await self._all(self._store.authorities, passage),
+            ]
+            total = Resealed(sum(item.rows for item in counts), sum(item.resealed for item in counts))
+            await passage.note(f"{total.resealed} of {total.rows} rows")
+            return total
 
-    async def _audit(self, acting: Acting, detail: str, *, allowed: bool = True) -> None:
-        await Audit(self._store, self._clock).note(acting.name, "reseal", "secrets", detail, allowed=allowed)
-
-    async def _all(self, resources: Resources[R]) -> Resealed:
+    async def _all(self, resources: Resources[R], passage: Passage) -> Resealed:
         rows = await resources.list()
         resealed = 0
         for row in rows:
-            resealed += await self._one(resources, row)
+            resealed += await self._one(resources, row, passage)
         return Resealed(len(rows), resealed)
 
-    async def _one(self, resources: Resources[R], row: R) -> bool:
-        """Whether the row needed it; one that is changed at this moment is looked at again."""
+    async def _one(self, resources: Resources[R], row: R, passage: Passage) -> bool:
+        """Whether the row needed it; one that changed meanwhile is read again."""
         current: R | None = row
         while current is not None:
             changed = dict(self._stale(current))
             if not changed:
                 return False
             try:
-                await resources.replace(replace(current, **changed))
+                entry = passage.entry(", ".join(changed), object=f"{type(row).__name__} {row.id}")
+                await resources.replace(replace(current, **changed), [entry])
             except Conflict:
                 current = await resources.get(row.id)
             else:

@@ -1,4 +1,4 @@
-"""`acmehub apply`: bring the stored resources to what a file declares, by name, so that a second run changes nothing.
+"""`acmehub apply`: bring the stored resources to what a file says, by name, so that a second run changes nothing.
 
 For a resource that the file names, it is the whole truth: a field that is left out goes back to its default. Three
 things stay as they are: settings of plugins that are left out (secrets are not exported, and plugins fill in some
@@ -13,15 +13,14 @@ from typing import Any
 import msgspec
 
 from acmehub.admin.authorities import AuthorityPatch, AuthorityService, NewAuthority
-from acmehub.admin.declared_resources import Declared, InvalidFile, New, name_of
 from acmehub.admin.errors import Invalid, NotFound, ServiceError
+from acmehub.admin.gate import Gate
 from acmehub.admin.managed_challenges import (
     ManagedChallengePatch,
     ManagedChallengeService,
     NewManagedChallenge,
 )
 from acmehub.admin.managed_challenges import checked_fields as checked_challenge_fields
-from acmehub.admin.permissions import Acting
 from acmehub.admin.plugin_resources import PluginResourceService, Sources
 from acmehub.admin.principals import (
     NewPrincipal,
@@ -31,15 +30,20 @@ from acmehub.admin.principals import (
     checked_roles,
 )
 from acmehub.admin.profiles import NewProfile, ProfilePatch, ProfileService
+from acmehub.admin.resource_rows import ResourceRows
 from acmehub.admin.resources import checked_name, checked_tags
+from acmehub.admin.resources_document import Document, InvalidFile, New, name_of
+from acmehub.admin.resources_export import document_of
 from acmehub.admin.tokens import AddedToken, NewToken, TokenPatch, TokenService
 from acmehub.admin.tokens import checked_fields as checked_token_fields
 from acmehub.models import Authority, ManagedChallenge, Model, Principal, Role, Token
-from acmehub.ports.store import Resources
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Store
+from acmehub.rules.permissions import Acting
 
 
 class Step(enum.StrEnum):
-    """What is to be done for one resource."""
+    """What `apply` does for one resource."""
 
     CREATE = "create"
     CHANGE = "change"
@@ -48,7 +52,7 @@ class Step(enum.StrEnum):
 
 class PlannedChange(msgspec.Struct, frozen=True):
     """One line of a plan; `fields` are those that change, a setting as `settings.NAME` (none with another `plugin`,
-    whose settings all begin anew)."""
+    whose settings start from the defaults)."""
 
     kind: str
     name: str
@@ -70,7 +74,7 @@ class _Planned(msgspec.Struct, frozen=True):
 
 
 class _Owner(msgspec.Struct, frozen=True):
-    """The principal of a declared token; `id` is empty for one that is to be made."""
+    """The principal of a token in the file; `id` is empty for one that is not stored yet."""
 
     name: str
     roles: frozenset[Role]
@@ -80,14 +84,19 @@ class _Owner(msgspec.Struct, frozen=True):
 class ResourcesFileService:
     """Applies files through the services of all kinds, so that their rights, checks and audit hold."""
 
+    noun = "resources_file"
+
     def __init__(
         self,
+        store: Store,
+        clock: Clock,
         principals: PrincipalService,
         tokens: TokenService,
         managed_challenges: ManagedChallengeService,
         authorities: AuthorityService,
         profiles: ProfileService,
     ) -> None:
+        self._gate = Gate(store, clock)
         self._principals = principals
         self._tokens = tokens
         self._managed_challenges = managed_challenges
@@ -95,45 +104,58 @@ class ResourcesFileService:
         self._profiles = profiles
 
     async def apply(
-        self, declared: Declared, actor: Acting, *, sources: Sources | None = None, dry_run: bool = False
+        self, document: Document, acting: Acting, *, sources: Sources | None = None, dry_run: bool = False
     ) -> Applied:
-        """Carry a file out, or with `dry_run` only say what that would do.
+        """Carry a file out, or with `dry_run` only return what that would do.
 
         All of it is checked before the first write; `InvalidFile` has every fault. A failure in the middle (a storage
         that goes away) leaves the first part done: apply the file again.
         """
-        await self._principals.permit(actor, "apply")
-        plan = await self._plan(declared, sources)
-        added: list[AddedToken] = []
-        if not dry_run:
-            for planned in plan:
-                token = await self._carry_out(planned, actor, sources)
-                added += [token] if token else []
-        return Applied(tuple(planned.line for planned in plan), tuple(added))
+        async with self._gate(acting, "apply"):
+            plan = await self._plan(document, sources)
+            added: list[AddedToken] = []
+            if not dry_run:
+                for planned in plan:
+                    token = await self._carry_out(planned, acting, sources)
+                    added += [token] if token else []
+            return Applied(tuple(planned.line for planned in plan), tuple(added))
+
+    async def export(self, acting: Acting) -> str:
+        """All resources as the TOML of such a file, with secrets left out."""
+        async with self._gate(acting, "export"):
+            return document_of(
+                await self._authorities.list(acting),
+                self._authorities.offers,
+                await self._managed_challenges.list(acting),
+                self._managed_challenges.offers,
+                await self._profiles.list(acting),
+                await self._principals.list(acting),
+                await self._tokens.list(acting),
+            )
 
     # --------------------------------------------------------------------------------------------- the plan
 
-    async def _plan(self, declared: Declared, sources: Sources | None) -> Sequence[_Planned]:
+    async def _plan(self, document: Document, sources: Sources | None) -> Sequence[_Planned]:
         plan: list[_Planned] = []
         errors: list[str] = []
         everything: tuple[tuple[str, tuple[New, ...]], ...] = (
-            ("authority", declared.authorities),
-            ("managed_challenge", declared.managed_challenges),
-            ("profile", declared.profiles),
-            ("principal", declared.principals),
-            ("token", declared.tokens),
+            ("authority", document.authorities),
+            ("managed_challenge", document.managed_challenges),
+            ("profile", document.profiles),
+            ("principal", document.principals),
+            ("token", document.tokens),
         )
         for kind, entries in everything:
             for new in entries:
                 try:
-                    plan.append(await self._planned(kind, new, declared, sources))
+                    plan.append(await self._planned(kind, new, document, sources))
                 except ServiceError as error:
                     errors.append(f"[[{kind}]] {name_of(new)!r}: {error}")
         if errors:
             raise InvalidFile(tuple(errors))
         return plan
 
-    async def _planned(self, kind: str, new: New, declared: Declared, sources: Sources | None) -> _Planned:
+    async def _planned(self, kind: str, new: New, document: Document, sources: Sources | None) -> _Planned:
         match new:
             case NewAuthority():
                 authority = await _named(self._authorities.rows, new.name)
@@ -150,17 +172,17 @@ class ResourcesFileService:
                     kind, new, challenge, fields, _settings_diff(self._managed_challenges, challenge, new, sources)
                 )
             case NewProfile():
-                authority = next((item for item in declared.authorities if item.name == new.authority), None)
-                fields = await self._profiles.planned_fields(new, authority, sources)
+                authority = next((item for item in document.authorities if item.name == new.authority), None)
+                fields = await self._profiles.fields.planned(_given(new), authority, sources)
                 return self._compared(kind, new, await _named(self._profiles.rows, new.name), fields)
             case NewPrincipal():
                 known = {item.name for item in await self._profiles.rows.list()}
-                known |= {item.name for item in declared.profiles}
+                known |= {item.name for item in document.profiles}
                 fields = {**_given(new), "name": checked_name(new.name), "roles": checked_roles(new.roles)}
                 fields["profiles"] = checked_profiles(new.profiles, known)
                 return self._compared(kind, new, await _named(self._principals.rows, new.name), fields)
             case NewToken():
-                owner = await self._owner_of(new, declared)
+                owner = await self._owner_of(new, document)
                 fields = checked_token_fields(_given(new, "principal", "secret_directory"), owner.name, owner.roles)
                 token = await self._token_of(new, owner)
                 secret = token is not None and bool(token.directory_hash) is not new.secret_directory
@@ -177,10 +199,10 @@ class ResourcesFileService:
         step = Step.CHANGE if changed else Step.UNCHANGED
         return _Planned(PlannedChange(kind, name, step, changed), new, row.id)
 
-    async def _owner_of(self, new: NewToken, declared: Declared) -> "_Owner":
+    async def _owner_of(self, new: NewToken, document: Document) -> "_Owner":
         """The token's principal as it will be: with the roles that the file gives it."""
         row: Principal | None = await _named(self._principals.rows, new.principal)
-        entry = next((item for item in declared.principals if item.name == new.principal), None)
+        entry = next((item for item in document.principals if item.name == new.principal), None)
         source = entry or row
         if source is None:
             raise NotFound(f"there is no principal {new.principal!r}: declare it in the file, or make it first")
@@ -195,41 +217,41 @@ class ResourcesFileService:
 
     # ------------------------------------------------------------------------------------------ carrying out
 
-    async def _carry_out(self, planned: _Planned, actor: Acting, sources: Sources | None) -> AddedToken | None:
+    async def _carry_out(self, planned: _Planned, acting: Acting, sources: Sources | None) -> AddedToken | None:
         new, step = planned.new, planned.line.step
         if step is Step.UNCHANGED:
             return None
         match new:
             case NewAuthority():
                 if step is Step.CREATE:
-                    await self._authorities.add(new, actor, sources=sources)
+                    await self._authorities.add(new, acting, sources=sources)
                 else:
                     given = _given(new) if new.default else _given(new, "default")
-                    await self._authorities.set(planned.id, AuthorityPatch(**given), actor, sources=sources)
+                    await self._authorities.set(planned.id, AuthorityPatch(**given), acting, sources=sources)
             case NewManagedChallenge():
                 if step is Step.CREATE:
-                    await self._managed_challenges.add(new, actor, sources=sources)
+                    await self._managed_challenges.add(new, acting, sources=sources)
                 else:
                     patch = ManagedChallengePatch(**_given(new))
-                    await self._managed_challenges.set(planned.id, patch, actor, sources=sources)
+                    await self._managed_challenges.set(planned.id, patch, acting, sources=sources)
             case NewProfile():
                 if step is Step.CREATE:
-                    await self._profiles.add(new, actor)
+                    await self._profiles.add(new, acting)
                 else:
-                    await self._profiles.set(planned.id, ProfilePatch(**_given(new)), actor)
+                    await self._profiles.set(planned.id, ProfilePatch(**_given(new)), acting)
             case NewPrincipal():
                 if step is Step.CREATE:
-                    await self._principals.add(new, actor)
+                    await self._principals.add(new, acting)
                 else:
-                    await self._principals.set(planned.id, PrincipalPatch(**_given(new)), actor)
+                    await self._principals.set(planned.id, PrincipalPatch(**_given(new)), acting)
             case NewToken():
                 if step is Step.CREATE:
-                    return await self._tokens.add(new, actor)
-                await self._tokens.set(planned.id, TokenPatch(**_given(new, "principal")), actor)
+                    return await self._tokens.add(new, acting)
+                await self._tokens.set(planned.id, TokenPatch(**_given(new, "principal")), acting)
         return None
 
 
-async def _named(rows: Resources[Any], name: str) -> Any:
+async def _named(rows: ResourceRows[Any], name: str) -> Any:
     return next(iter(await rows.named(name)), None)
 
 
@@ -238,7 +260,7 @@ def _given(new: New, *without: str) -> dict[str, Any]:
 
 
 def _settings_diff(
-    service: PluginResourceService[Any],
+    service: PluginResourceService[Any, Any],
     row: Authority | ManagedChallenge | None,
     new: NewAuthority | NewManagedChallenge,
     sources: Sources | None,

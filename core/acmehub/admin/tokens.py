@@ -9,20 +9,22 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from acmehub.admin.errors import Invalid, NotFound, Refused
-from acmehub.admin.permissions import Acting, require_over
-from acmehub.admin.resources import ResourceService, checked_name, with_changes
+from acmehub.admin.resources import ResourceService, checked_name
 from acmehub.models import AuthorizationMode, Principal, Role, Token, TokenState, new_id
 from acmehub.ports.settings import Secret
 from acmehub.ports.store import Resources
 from acmehub.rules.eab import TOKEN_MOVES, eab_text, may_use, new_hmac_key, token_state
+from acmehub.rules.permissions import Acting, require_over
 from acmehub.rules.scopes import parse_rule
 from acmehub.rules.secret_directories import directory_hash, new_directory_key
 
 HMAC_PURPOSE = "token.hmac"
 DIRECTORY_PURPOSE = "token.directory"
 SECRET_BYTES = 32
+INSTEAD = ": accounts and their orders are kept for the record; `acmehub token revoke` ends them"
 _ACCOUNTS_AT_ONCE = 500
 
 
@@ -101,23 +103,18 @@ class EabView(msgspec.Struct, frozen=True):
     directory_key: Secret | None = None
 
 
-class TokenService(ResourceService[Token]):
+class TokenService(ResourceService[Token, TokenView]):
     """Verbs raise `ServiceError`s; a token is named by its title, or by its id where titles are not unique."""
 
     noun = "token"
     label = "token"
     name_field = "title"
 
-    @property
-    def rows(self) -> Resources[Token]:
-        """See `ResourceService`."""
-        return self._store.tokens
-
-    async def add(self, new: NewToken, actor: Acting) -> AddedToken:
+    async def add(self, new: NewToken, acting: Acting) -> AddedToken:
         """Make a token; its API secret is in the answer and nowhere else."""
-        async with self.acting(actor, "add", new.title):
+        async with self._gate(acting, "token.add", new.title) as passage:
             principal = await self._principal(new.principal)
-            require_over(actor, self._roles(new.scope, principal), f"token {new.title!r}")
+            require_over(acting, self._roles(new.scope, principal), f"token {new.title!r}")
             values = checked_fields(msgspec.structs.asdict(new), principal.name, roles_of(principal))
             del values["principal"]
             id, secret = new_id(), secrets.token_urlsafe(SECRET_BYTES)
@@ -130,88 +127,84 @@ class TokenService(ResourceService[Token]):
                 created=self._clock.now(),
                 **values,
             )
-            return AddedToken(self._view(await self.insert(item), principal), Secret(secret))
+            return AddedToken(self._view_of(await self.rows.insert(item, passage), principal), Secret(secret))
 
-    async def list(self, actor: Acting, *, principal: str = "") -> Sequence[TokenView]:
+    async def list(self, acting: Acting, *, principal: str = "") -> Sequence[TokenView]:
         """All, or those of a principal (name or id), oldest first."""
-        async with self.acting(actor, "list", principal):
+        async with self._gate(acting, "token.list", principal):
             owner = await self._principal(principal) if principal else None
             owners = {item.id: item for item in await self._store.principals.list()}
             rows = await self.rows.list()
             return [
-                self._view(item, owners[item.principal_id])
+                self._view_of(item, owners[item.principal_id])
                 for item in rows
                 if owner is None or item.principal_id == owner.id
             ]
 
-    async def show(self, ref: str, actor: Acting) -> TokenView:
-        """One, by title or id."""
-        async with self.acting(actor, "show", ref):
-            item = await self.find(ref)
-            return self._view(item, await self._owner(item))
-
-    async def set(self, ref: str, patch: TokenPatch, actor: Acting) -> TokenView:
+    async def set(self, ref: str, patch: TokenPatch, acting: Acting) -> TokenView:
         """Change limits, names, mode, title; disable and enable. Nothing changes a revoked token."""
-        async with self.acting(actor, "set", ref) as note:
-            owner = await self._owner(await self.find(ref))
+        async with self._gate(acting, "token.set", ref) as passage:
+            owner = await self._owner(await self.rows.find(ref))
             changes = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not UNSET}
             wanted, another = changes.pop("secret_directory", UNSET), changes.pop("new_directory", False)
             changes = checked_fields(changes, owner.name, roles_of(owner))
 
             def rule(item: Token) -> Token:
-                require_over(actor, self._roles(item.scope, owner), self.describe(item))
-                changed = with_changes(item, changes)
+                require_over(acting, self._roles(item.scope, owner), self.rows.describe(item))
+                changed = replace(item, **changes)
                 if another or (wanted is not UNSET and wanted is not bool(item.directory_hash)):
-                    changed = with_changes(changed, self._directory_of(item.id, bool(another or wanted)))
-                require_over(actor, self._roles(changed.scope, owner), self.describe(item))
+                    changed = replace(changed, **self._directory_of(item.id, bool(another or wanted)))
+                require_over(acting, self._roles(changed.scope, owner), self.rows.describe(item))
                 if changed != item and self._is_final(item, owner):
-                    raise Refused(f"{self.describe(item)} is revoked, for good: make a new one (`acmehub token add`)")
+                    raise self._revoked(item)
                 return changed
 
-            return self._view(await self.change(ref, rule, note), owner)
+            return self._view_of(await self.rows.change(ref, rule, passage), owner)
 
-    async def revoke(self, ref: str, actor: Acting) -> TokenView:
+    async def revoke(self, ref: str, acting: Acting) -> TokenView:
         """End a token and its accounts for good; a second time changes nothing."""
-        async with self.acting(actor, "revoke", ref) as note:
-            owner = await self._owner(await self.find(ref))
+        async with self._gate(acting, "token.revoke", ref) as passage:
+            owner = await self._owner(await self.rows.find(ref))
             now = self._clock.now()
 
             def rule(item: Token) -> Token:
-                require_over(actor, self._roles(item.scope, owner), self.describe(item))
-                return item if self._is_final(item, owner) else with_changes(item, {"revoked": now})
+                require_over(acting, self._roles(item.scope, owner), self.rows.describe(item))
+                return item if self._is_final(item, owner) else replace(item, revoked=now)
 
-            return self._view(await self.change(ref, rule, note), owner)
+            return self._view_of(await self.rows.change(ref, rule, passage), owner)
 
-    async def remove(self, ref: str, actor: Acting) -> None:
+    async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that has bound no account."""
-        async with self.acting(actor, "remove", ref):
-            item = await self.find(ref)
-            require_over(actor, self._roles(item.scope, await self._owner(item)), self.describe(item))
-            await self.delete(item.id)
+        async with self._gate(acting, "token.remove", ref) as passage:
+            item = await self.rows.find(ref)
+            require_over(acting, self._roles(item.scope, await self._owner(item)), self.rows.describe(item))
+            await self.rows.remove(ref, self._users_of, INSTEAD, passage)
 
-    async def eab(self, ref: str, actor: Acting) -> EabView:
+    async def eab(self, ref: str, acting: Acting) -> EabView:
         """The token as EAB credentials; audited. `Refused` when it is not for ACME, or can bind nothing any more."""
-        async with self.acting(actor, "eab", ref):
-            item = await self.find(ref)
+        async with self._gate(acting, "token.eab", ref) as passage:
+            item = await self.rows.find(ref)
             owner = await self._owner(item)
-            require_over(actor, self._roles(item.scope, owner), self.describe(item))
+            require_over(acting, self._roles(item.scope, owner), self.rows.describe(item))
             role = Role.MANAGED_ACME_CONSUMER
             if role not in item.scope:
-                cure = f"make one with --scope {role}"
-                raise Refused(f"{self.describe(item)} is not scoped to {role}, so it is no EAB credential: {cure}")
+                hint = f"make one with --scope {role}"
+                raise Refused(f"{self.rows.describe(item)} is not scoped to {role}, so it is no EAB credential: {hint}")
             if not may_use(item, owner, role):
-                cure = f"`acmehub principal set {owner.name} --role {role}`"
-                raise Refused(f"principal {owner.name!r} has not the role {role} (any more): {cure}")
+                hint = f"`acmehub principal set {owner.name} --role {role}`"
+                raise Refused(f"principal {owner.name!r} has not the role {role} (any more): {hint}")
             if item.revoked is not None:
-                raise Refused(f"{self.describe(item)} is revoked, for good: make a new one (`acmehub token add`)")
+                raise self._revoked(item)
             key = eab_text(self._vault.open(HMAC_PURPOSE, item.id, item.sealed_hmac_key))
+            await passage.note()
             return EabView(item.id, Secret(key), self._directory_key(item))
 
-    async def directory(self, ref: str, actor: Acting) -> Secret | None:
+    async def directory(self, ref: str, acting: Acting) -> Secret | None:
         """The key of a token's secret directory URL (`/acme/<key>/directory`); None when it has none. Audited."""
-        async with self.acting(actor, "directory", ref):
-            item = await self.find(ref)
-            require_over(actor, self._roles(item.scope, await self._owner(item)), self.describe(item))
+        async with self._gate(acting, "token.directory", ref) as passage:
+            item = await self.rows.find(ref)
+            require_over(acting, self._roles(item.scope, await self._owner(item)), self.rows.describe(item))
+            await passage.note()
             return self._directory_key(item)
 
     def _directory_key(self, item: Token) -> Secret | None:
@@ -227,8 +220,10 @@ class TokenService(ResourceService[Token]):
         sealed = self._vault.seal(DIRECTORY_PURPOSE, id, key.encode())
         return {"directory_hash": directory_hash(key), "sealed_directory_key": sealed}
 
-    async def users_of(self, item: Token) -> Sequence[str]:
-        """See `ResourceService`."""
+    def _stored(self) -> Resources[Token]:
+        return self._store.tokens
+
+    async def _users_of(self, item: Token) -> Sequence[str]:
         found: list[str] = []
         after = ""
         while page := await self._store.accounts.list(after=after, limit=_ACCOUNTS_AT_ONCE):
@@ -236,10 +231,8 @@ class TokenService(ResourceService[Token]):
             after = page[-1].id
         return found
 
-    @property
-    def instead(self) -> str:
-        """See `ResourceService`."""
-        return ": accounts and their orders are kept for the record; `acmehub token revoke` ends them"
+    def _revoked(self, item: Token) -> Refused:
+        return Refused(f"{self.rows.describe(item)} is revoked, for good: make a new one (`acmehub token add`)")
 
     def _is_final(self, item: Token, owner: Principal) -> bool:
         return not TOKEN_MOVES[token_state(item, owner, self._clock.now())]
@@ -257,7 +250,10 @@ class TokenService(ResourceService[Token]):
     def _roles(self, scope: Sequence[Role], owner: Principal) -> frozenset[Role]:
         return frozenset(scope) | roles_of(owner)
 
-    def _view(self, item: Token, owner: Principal) -> TokenView:
+    async def _view(self, item: Token) -> TokenView:
+        return self._view_of(item, await self._owner(item))
+
+    def _view_of(self, item: Token, owner: Principal) -> TokenView:
         shown = {
             name: getattr(item, name)
             for name in TokenView.__struct_fields__

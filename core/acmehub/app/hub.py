@@ -19,16 +19,7 @@ from acmehub.acme.orders.new_order import NewOrders
 from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.acme.orders.revocation import ClientRevocations
 from acmehub.acme.orders.service import OrderService
-from acmehub.admin.authorities import AuthorityService
-from acmehub.admin.campaigns import CampaignService
-from acmehub.admin.check import CheckService
-from acmehub.admin.managed_challenges import ManagedChallengeService
-from acmehub.admin.operations import OperationService
-from acmehub.admin.principals import PrincipalService
-from acmehub.admin.profiles import ProfileService
-from acmehub.admin.resealing import ResealingService
-from acmehub.admin.resources_file import ResourcesFileService
-from acmehub.admin.tokens import TokenService
+from acmehub.admin.services import build_admin
 from acmehub.app.bootstrap import found, open_vault, prepare_data_dir
 from acmehub.config import Config
 from acmehub.dns01 import Solver
@@ -89,19 +80,15 @@ class Hub:
         self.revocation = RevocationService(store, self.plugin_objects, clock)
         last_days = max(config.acme.order_days, config.verify.remember_days)
         self.client_revocations = ClientRevocations(store, self.revocation, clock, timedelta(days=last_days))
-        self.principals = PrincipalService(store, vault, registry, clock)
-        self.tokens = TokenService(store, vault, registry, clock)
-        self.managed_challenges = ManagedChallengeService(store, vault, registry, clock)
-        self.authorities = AuthorityService(store, vault, registry, clock)
-        self.campaigns = CampaignService(store, vault, registry, clock, self.authorities, self.principals)
-        self.profiles = ProfileService(store, vault, registry, clock, self.authorities, self.plugin_objects)
-        self.resources_file = ResourcesFileService(
-            self.principals, self.tokens, self.managed_challenges, self.authorities, self.profiles
-        )
-        self.resealing = ResealingService(store, vault, clock)
-        self.operations = OperationService(store, self.revocation, clock)
-        self.checks = CheckService(
-            self.snapshots, registry, self.plugin_objects, self.solver, self.principals, self.tokens, clock
+        self.admin = build_admin(
+            store,
+            vault,
+            registry,
+            clock,
+            plugin_objects=self.plugin_objects,
+            solver=self.solver,
+            snapshots=self.snapshots,
+            revocation=self.revocation,
         )
 
     def _order_service(self) -> OrderService:
@@ -150,7 +137,7 @@ class Hub:
             if serve or worker:
                 for complaint in await self.load_named_plugins():
                     _log.error("%s", complaint)
-            unsubscribe = self.store.subscribe(self.order_events.post)
+            unsubscribe = self.store.subscribe(self.order_events.publish)
             try:
                 async with self._work(worker):
                     yield
@@ -182,7 +169,7 @@ class Hub:
     def stop(self) -> None:
         """End every long poll."""
         self.stopping.set()
-        self.order_events.post("")
+        self.order_events.publish("", 0)
 
     @asynccontextmanager
     async def _work(self, worker: bool) -> AsyncIterator[None]:

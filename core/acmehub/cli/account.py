@@ -2,7 +2,7 @@
 
 import click
 
-from acmehub.admin.operations import AccountSummary
+from acmehub.admin.accounts import AccountSummary
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.models import AuthorizationMode
 
@@ -18,7 +18,7 @@ def account() -> None:
 @hub_verb
 async def list_(session: Session, after: str, limit: int) -> Result:
     """All accounts."""
-    found = await session.hub.operations.accounts(after=after, limit=limit)
+    found = await session.hub.admin.accounts.list(session.acting, after=after, limit=limit)
     rows = [(item.id, item.status, item.principal, item.token, moment(item.created), item.user_agent) for item in found]
     heads = ("ACCOUNT", "STATUS", "PRINCIPAL", "TOKEN", "CREATED", "CLIENT")
     return Result(list(found), table(heads, rows, "no accounts"))
@@ -29,7 +29,7 @@ async def list_(session: Session, after: str, limit: int) -> Result:
 @hub_verb
 async def show(session: Session, account_id: str) -> Result:
     """One account."""
-    found = await session.hub.operations.account(account_id)
+    found = await session.hub.admin.accounts.show(account_id, session.acting)
     return Result(found, _lines(found))
 
 
@@ -48,8 +48,7 @@ async def show(session: Session, account_id: str) -> Result:
 async def set_(session: Session, account_id: str, learned: str) -> Result:
     """Correct what mode `auto` has learned about a client (docs/slow-upstreams.md)."""
     mode = None if learned == "none" else AuthorizationMode(learned)
-    await session.hub.operations.set_learned(account_id, mode, session.acting)
-    found = await session.hub.operations.account(account_id)
+    found = await session.hub.admin.accounts.set(account_id, mode, session.acting)
     return Result(found, _lines(found))
 
 
@@ -58,7 +57,7 @@ async def set_(session: Session, account_id: str, learned: str) -> Result:
 @hub_verb
 async def deactivate(session: Session, account_id: str) -> Result:
     """Refuse an account for good; its device must register anew with EAB credentials."""
-    found = await session.hub.operations.deactivate_account(account_id, session.actor)
+    found = await session.hub.admin.accounts.deactivate(account_id, session.acting)
     return Result(found, [f"account {account_id} is {found.status}"])
 
 

@@ -47,7 +47,7 @@ async def add(
     disabled: bool,
 ) -> Result:
     """Add an authority. The hub registers its account there at the first order."""
-    service = session.hub.authorities
+    service = session.hub.admin.authorities
     settings = read_options(service.registration(plugin).settings, pairs, settings_file)
     new = NewAuthority(name=name, plugin=plugin, settings=settings, default=default, enabled=not disabled, tags=tags)
     return _shown(await service.add(new, session.acting, sources=session.sources))
@@ -57,7 +57,7 @@ async def add(
 @hub_verb
 async def list_(session: Session) -> Result:
     """All authorities."""
-    found = await session.hub.authorities.list(session.acting)
+    found = await session.hub.admin.authorities.list(session.acting)
     rows = [(item.name, item.plugin, _state(item), item.account_url or "-", ", ".join(item.tags)) for item in found]
     return Result(found, table(("NAME", "PLUGIN", "STATE", "ACCOUNT", "TAGS"), rows, "no authorities"))
 
@@ -67,7 +67,7 @@ async def list_(session: Session) -> Result:
 @hub_verb
 async def show(session: Session, name: str) -> Result:
     """One authority, its secrets left out."""
-    return _shown(await session.hub.authorities.show(name, session.acting))
+    return _shown(await session.hub.admin.authorities.show(name, session.acting))
 
 
 @authority.command(name="set", epilog=SET)
@@ -93,7 +93,7 @@ async def set_(
     enabled: bool | None,
 ) -> Result:
     """Change an authority; what is not named stays."""
-    service = session.hub.authorities
+    service = session.hub.admin.authorities
     kind = plugin or (await service.show(name, session.acting)).plugin
     settings = read_options(service.registration(kind).settings, pairs, settings_file) if pairs or settings_file else {}
     patch = AuthorityPatch(
@@ -105,7 +105,7 @@ async def set_(
         enabled=UNSET if enabled is None else enabled,
     )
     item = await service.set(name, patch, session.acting, sources=session.sources)
-    if enabled is False and (count := await session.hub.campaigns.in_use(item.id, session.acting)):
+    if enabled is False and (count := await session.hub.admin.campaigns.in_use(item.id, session.acting)):
         command = f"acmehub certificate renew-by DATE --authority {shlex.quote(item.name)}"
         return _shown(item, f"{count} certificates of it are in use; to have them renewed elsewhere: {command}")
     return _shown(item)
@@ -116,7 +116,7 @@ async def set_(
 @hub_verb
 async def remove(session: Session, name: str) -> Result:
     """Remove an authority that no order went to; one that is in use can be disabled."""
-    await session.hub.authorities.remove(name, session.acting)
+    await session.hub.admin.authorities.remove(name, session.acting)
     return Result({"removed": name}, [f"removed authority {name}"])
 
 

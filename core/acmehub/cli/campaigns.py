@@ -73,7 +73,7 @@ async def renew_by(
         starts=starts,
         explanation_url=explanation_url,
     )
-    service = session.hub.campaigns
+    service = session.hub.admin.campaigns
     plan = await (service.plan if dry_run else service.add)(new, session.acting)
     return Result({**_data(plan), "dry_run": dry_run}, _told(plan, dry_run))
 
@@ -82,7 +82,7 @@ async def renew_by(
 @hub_verb
 async def campaigns(session: Session) -> Result:
     """Campaigns, oldest first, and how many certificates are still to be renewed."""
-    found = await session.hub.campaigns.list(session.acting)
+    found = await session.hub.admin.campaigns.list(session.acting)
     rows = [
         (item.name, item.state, f"{item.left} of {item.total}", moment(item.renew_by), _for(item)) for item in found
     ]
@@ -94,7 +94,7 @@ async def campaigns(session: Session) -> Result:
 @hub_verb
 async def end_campaign(session: Session, name: str) -> Result:
     """Call a campaign off: clients that have not renewed yet are told their ordinary time again."""
-    item = await session.hub.campaigns.end(name, session.acting)
+    item = await session.hub.admin.campaigns.end(name, session.acting)
     return Result(item, [f"ended campaign {item.name}; {item.left} of {item.total} certificates were not renewed"])
 
 

@@ -3,7 +3,7 @@
 import click
 import msgspec
 
-from acmehub.admin.operations import REASONS, CertificateSummary
+from acmehub.admin.certificates import REASONS, CertificateSummary
 from acmehub.cli.campaigns import campaigns, end_campaign, renew_by
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.rules.renewal import Origin
@@ -32,7 +32,7 @@ for command in (renew_by, campaigns, end_campaign):
 @hub_verb
 async def list_(session: Session, name: str, after: str, limit: int) -> Result:
     """Certificates, newest first."""
-    found = await session.hub.operations.certificates(name=name, after=after, limit=limit)
+    found = await session.hub.admin.certificates.list(session.acting, name=name, after=after, limit=limit)
     rows = [
         (
             item.id,
@@ -52,8 +52,8 @@ async def list_(session: Session, name: str, after: str, limit: int) -> Result:
 @hub_verb
 async def show(session: Session, certificate_id: str, pem: bool) -> Result:
     """One certificate, by id or serial number."""
-    line, stored = await session.hub.operations.certificate(certificate_id)
-    advice = await session.hub.campaigns.advice(stored)
+    line, stored = await session.hub.admin.certificates.show(certificate_id, session.acting)
+    advice = await session.hub.admin.campaigns.advice(stored, session.acting)
     data = {
         **msgspec.structs.asdict(line),
         "order": stored.order_id,
@@ -89,7 +89,7 @@ async def show(session: Session, certificate_id: str, pem: bool) -> Result:
 @hub_verb
 async def revoke(session: Session, certificate_id: str, reason: str) -> Result:
     """Revoke a certificate at the authority that issued it."""
-    found = await session.hub.operations.revoke(certificate_id, reason, session.actor)
+    found = await session.hub.admin.certificates.revoke(certificate_id, reason, session.acting)
     return Result(found, [f"certificate {found.id} is revoked"])
 
 

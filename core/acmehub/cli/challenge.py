@@ -73,7 +73,7 @@ async def add(
     **propagation: Any,
 ) -> Result:
     """Add a managed challenge."""
-    service = session.hub.managed_challenges
+    service = session.hub.admin.managed_challenges
     new = NewManagedChallenge(
         name=name,
         plugin=plugin,
@@ -91,7 +91,7 @@ async def add(
 @hub_verb
 async def list_(session: Session) -> Result:
     """All managed challenges."""
-    found = await session.hub.managed_challenges.list(session.acting)
+    found = await session.hub.admin.managed_challenges.list(session.acting)
     rows = [
         (item.name, item.plugin, "enabled" if item.enabled else "disabled", item.match, ", ".join(item.tags))
         for item in found
@@ -104,7 +104,7 @@ async def list_(session: Session) -> Result:
 @hub_verb
 async def show(session: Session, name: str) -> Result:
     """One managed challenge, its secrets left out."""
-    return _shown(await session.hub.managed_challenges.show(name, session.acting))
+    return _shown(await session.hub.admin.managed_challenges.show(name, session.acting))
 
 
 @challenge.command(name="set", epilog=SET)
@@ -138,7 +138,7 @@ async def set_(
     **propagation: Any,
 ) -> Result:
     """Change a managed challenge; what is not named stays. Orders under way take it at their next step."""
-    service = session.hub.managed_challenges
+    service = session.hub.admin.managed_challenges
     before = await service.show(name, session.acting)
     kind = plugin or before.plugin
     settings = read_options(service.registration(kind).settings, pairs, settings_file) if pairs or settings_file else {}
@@ -160,7 +160,7 @@ async def set_(
 @hub_verb
 async def remove(session: Session, name: str) -> Result:
     """Remove a managed challenge that has no record in DNS."""
-    await session.hub.managed_challenges.remove(name, session.acting)
+    await session.hub.admin.managed_challenges.remove(name, session.acting)
     return Result({"removed": name}, [f"removed managed challenge {name}"])
 
 

@@ -35,7 +35,9 @@ async def check(
     """
     if live:
         click.echo("writing a TXT record for each name, and looking for it …", err=True)
-    found = await session.hub.checks.check(names, principal=principal, token=token, profile=profile, live=live)
+    found = await session.hub.admin.check.check(
+        names, session.acting, principal=principal, token=token, profile=profile, live=live
+    )
     return Result({"good": found.good, **msgspec.structs.asdict(found)}, _lines(found), _status(found))
 
 

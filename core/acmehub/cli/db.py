@@ -5,12 +5,8 @@ from pathlib import Path
 
 import click
 
-from acmehub.app.bootstrap import prepare_data_dir
-from acmehub.app.hub import open_store
 from acmehub.cli.session import Result, Session, config_options, hub_verb, json_option, read_config, show
 from acmehub.config import Config
-from acmehub.ports.clock import SystemClock
-from acmehub.runtime.plugins import build_registry
 
 
 @click.group()
@@ -30,11 +26,17 @@ def upgrade(config_file: Path | None, data_dir: Path | None, as_json: bool) -> N
 @db.command(epilog="\b\nExample, after another key was put first in master_keys:\n  acmehub db reseal")
 @hub_verb
 async def reseal(session: Session) -> Result:
-    """Seal every secret anew under the first of master_keys, so that the older keys can be taken out."""
-    done = await session.hub.resealing.reseal(session.acting)
-    return Result(done, [f"{done.resealed} of {done.rows} rows were sealed anew; older master keys are not needed now"])
+    """Seal every secret again, under the first of master_keys, so that the older keys can be taken out."""
+    done = await session.hub.admin.resealing.reseal(session.acting)
+    text = f"{done.resealed} of {done.rows} rows sealed again under the first master key; older keys are not needed now"
+    return Result(done, [text])
 
 
 async def _migrate(config: Config) -> int:
+    from acmehub.app.bootstrap import prepare_data_dir  # as in `hub_verb`
+    from acmehub.app.hub import open_store
+    from acmehub.ports.clock import SystemClock
+    from acmehub.runtime.plugins import build_registry
+
     prepare_data_dir(config.data_dir)
     return await open_store(config, build_registry((), built_ins=()), SystemClock()).migrate()

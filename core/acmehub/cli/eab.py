@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from acmehub.cli.snippet import Snippet, Values
-from acmehub.cli.snippets import SNIPPETS, snippet
+from acmehub.cli.snippets import Snippet, Values, snippet, snippets
 from acmehub.rules.scopes import Addresses, match_rule
 
 SHOWN = ("certbot", "lego", "Caddy", "acme.sh")
@@ -15,7 +14,7 @@ def commands(values: Values, asked: Sequence[str] = ()) -> list[str]:
     usual = (*SHOWN, "acme-tiny") if values.secret_directory else SHOWN
     chosen = [snippet(client) for client in asked or usual]
     lines = [line for item in chosen for line in ("", f"# {item.heading(values)}", *_text(item, values))]
-    others = [item.client for item in SNIPPETS if item not in chosen]
+    others = [item.client for item in snippets() if item not in chosen]
     return lines if asked else [*lines, "", f"# with --client: {', '.join(others)}"]
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import click
 import msgspec
 
-from acmehub.admin.operations import OrderDetail
+from acmehub.admin.orders import OrderDetail
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.models import Event, Order, OrderStatus
 
@@ -25,8 +25,12 @@ def order() -> None:
 @hub_verb
 async def list_(session: Session, status: str | None, account_id: str, after: str, limit: int) -> Result:
     """Orders, newest first."""
-    found = await session.hub.operations.orders(
-        status=OrderStatus(status) if status else None, account_id=account_id, after=after, limit=limit
+    found = await session.hub.admin.orders.list(
+        session.acting,
+        status=OrderStatus(status) if status else None,
+        account_id=account_id,
+        after=after,
+        limit=limit,
     )
     rows = [
         (
@@ -47,7 +51,7 @@ async def list_(session: Session, status: str | None, account_id: str, after: st
 @hub_verb
 async def show(session: Session, order_id: str) -> Result:
     """One order and its timeline: what happened, when, how long it took, which server said what."""
-    story = await session.hub.operations.order(order_id)
+    story = await session.hub.admin.orders.show(order_id, session.acting)
     return Result(_data(story), [*_head(story), "", *timeline(story.timeline)])
 
 
@@ -59,7 +63,7 @@ async def retry(session: Session, order_id: str) -> Result:
 
     An invalid order stays invalid (RFC 8555 section 7.1.6): its client must order again.
     """
-    changed = await session.hub.operations.retry(order_id, session.actor)
+    changed = await session.hub.admin.orders.retry(order_id, session.acting)
     return Result(_changed(changed), [f"order {order_id} is due now, at stage {changed.stage}"])
 
 
@@ -68,7 +72,7 @@ async def retry(session: Session, order_id: str) -> Result:
 @hub_verb
 async def cancel(session: Session, order_id: str) -> Result:
     """End an unfinished order: its client sees it invalid, its TXT records are removed."""
-    changed = await session.hub.operations.cancel(order_id, session.actor)
+    changed = await session.hub.admin.orders.cancel(order_id, session.acting)
     return Result(_changed(changed), [f"order {order_id} is {changed.status}"])
 
 

@@ -45,14 +45,14 @@ async def add(
         enabled=not disabled,
         profiles=profiles,
     )
-    return _shown(await session.hub.principals.add(new, session.acting))
+    return _shown(await session.hub.admin.principals.add(new, session.acting))
 
 
 @principal.command(name="list", epilog="\b\nExample:\n  acmehub principal list --json")
 @hub_verb
 async def list_(session: Session) -> Result:
     """All principals."""
-    found = await session.hub.principals.list(session.acting)
+    found = await session.hub.admin.principals.list(session.acting)
     rows = [
         (item.name, item.type, "enabled" if item.enabled else "disabled", _roles(item), ", ".join(item.tokens))
         for item in found
@@ -65,7 +65,7 @@ async def list_(session: Session) -> Result:
 @hub_verb
 async def show(session: Session, name: str) -> Result:
     """One principal, with its tokens."""
-    return _shown(await session.hub.principals.show(name, session.acting))
+    return _shown(await session.hub.admin.principals.show(name, session.acting))
 
 
 @principal.command(name="set", epilog="\b\nExample:\n  acmehub principal set firewall-01 --disable")
@@ -97,7 +97,7 @@ async def set_(
         enabled=UNSET if enabled is None else enabled,
         profiles=profiles if profiles or no_profiles else UNSET,
     )
-    return _shown(await session.hub.principals.set(name, patch, session.acting))
+    return _shown(await session.hub.admin.principals.set(name, patch, session.acting))
 
 
 @principal.command(epilog="\b\nExample:\n  acmehub principal remove firewall-01")
@@ -105,7 +105,7 @@ async def set_(
 @hub_verb
 async def remove(session: Session, name: str) -> Result:
     """Remove a principal that has no tokens."""
-    await session.hub.principals.remove(name, session.acting)
+    await session.hub.admin.principals.remove(name, session.acting)
     return Result({"removed": name}, [f"removed principal {name}"])
 
 

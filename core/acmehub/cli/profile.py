@@ -56,14 +56,14 @@ async def add(
         lifetime_days=lifetime_days,
         enabled=not disabled,
     )
-    return _shown(await session.hub.profiles.add(new, session.acting))
+    return _shown(await session.hub.admin.profiles.add(new, session.acting))
 
 
 @profile.command(name="list", epilog="\b\nExample:\n  acmehub profile list --json")
 @hub_verb
 async def list_(session: Session) -> Result:
     """All profiles."""
-    found = await session.hub.profiles.list(session.acting)
+    found = await session.hub.admin.profiles.list(session.acting)
     rows = [
         (item.name, item.authority or "(policy)", item.upstream_profile or "-", _state(item), item.description)
         for item in found
@@ -76,7 +76,7 @@ async def list_(session: Session) -> Result:
 @hub_verb
 async def show(session: Session, name: str) -> Result:
     """One profile."""
-    return _shown(await session.hub.profiles.show(name, session.acting))
+    return _shown(await session.hub.admin.profiles.show(name, session.acting))
 
 
 @profile.command(name="set", epilog=SET)
@@ -114,7 +114,7 @@ async def set_(
         lifetime_days=None if no_lifetime else lifetime_days or UNSET,
         enabled=UNSET if enabled is None else enabled,
     )
-    return _shown(await session.hub.profiles.set(name, patch, session.acting))
+    return _shown(await session.hub.admin.profiles.set(name, patch, session.acting))
 
 
 @profile.command(epilog="\b\nExample:\n  acmehub profile remove short")
@@ -122,7 +122,7 @@ async def set_(
 @hub_verb
 async def remove(session: Session, name: str) -> Result:
     """Remove a profile. Orders that named it are finished nonetheless; renewals that name it are refused."""
-    await session.hub.profiles.remove(name, session.acting)
+    await session.hub.admin.profiles.remove(name, session.acting)
     return Result({"removed": name}, [f"removed profile {name}"])
 
 

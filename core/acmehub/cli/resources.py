@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from acmehub.admin.declared_resources import read_declared
-from acmehub.admin.export import export as export_resources
 from acmehub.admin.plugin_resources import Sources
+from acmehub.admin.resources_document import read_document
 from acmehub.admin.resources_file import Applied, PlannedChange, Step
 from acmehub.cli.exit_status import Exit, Failed
 from acmehub.cli.session import Result, Session, hub_verb
@@ -32,9 +31,9 @@ async def apply(session: Session, file: Path, dry_run: bool) -> Result:
 
     Secrets may be env:NAME or file:PATH, relative to the file. Resources that it does not name stay as they are.
     """
-    declared = read_declared(_text(file), "standard input" if str(file) == "-" else str(file))
+    document = read_document(_text(file), "standard input" if str(file) == "-" else str(file))
     sources = Sources(os.environ, Path.cwd() if str(file) == "-" else file.parent)
-    applied = await session.hub.resources_file.apply(declared, session.acting, sources=sources, dry_run=dry_run)
+    applied = await session.hub.admin.resources_file.apply(document, session.acting, sources=sources, dry_run=dry_run)
     return Result(_data(applied, dry_run), _lines(applied, dry_run))
 
 
@@ -42,10 +41,7 @@ async def apply(session: Session, file: Path, dry_run: bool) -> Result:
 @hub_verb
 async def export(session: Session) -> Result:
     """Print the resources as a file for `acmehub apply`, with secrets left out."""
-    hub = session.hub
-    text = await export_resources(
-        hub.principals, hub.tokens, hub.managed_challenges, hub.authorities, hub.profiles, session.acting
-    )
+    text = await session.hub.admin.resources_file.export(session.acting)
     return Result({"toml": text}, text.splitlines())
 
 

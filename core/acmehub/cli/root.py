@@ -2,14 +2,14 @@
 
 import importlib
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from acmehub import __version__
-from acmehub.cli.exit_status import MEANINGS
-from acmehub.config import ConfigError, find_config, load_config
-from acmehub.runtime.plugins import PluginError, build_registry
+from acmehub.cli.exit_status import MEANINGS, Exit, Failed
 
 VERBS = {
     "serve": "acmehub.cli.serve",
@@ -38,7 +38,7 @@ class Root(click.Group):
         """The built-in verbs in their own order, then those of plugins."""
         try:
             self._ask_plugins()
-        except (ConfigError, PluginError) as error:  # help is wanted most when the configuration is wrong
+        except _expected() as error:  # help is wanted most when the configuration is wrong
             click.echo(f"acmehub: verbs of plugins are not shown: {error}", err=True)
         return [*VERBS, *sorted(set(super().list_commands(ctx)) - set(VERBS))]
 
@@ -52,9 +52,13 @@ class Root(click.Group):
 
     def _ask_plugins(self) -> None:
         """Let the plugins of the configuration add verbs; there is none without `plugins = […]`."""
+        from acmehub.config import find_config, load_config
+
         path = find_config(None, os.environ, Path.cwd())
         plugins = load_config(path, environ=os.environ).plugins
         if plugins and not self.commands:
+            from acmehub.runtime.plugins import build_registry
+
             build_registry(plugins, built_ins=()).hook.register_commands(cli=self)
 
 
@@ -82,3 +86,41 @@ def root() -> None:
 
     Every verb takes --config FILE and --data-dir DIR; verbs that show something take --json.
     """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    try:
+        status = root.main(arguments, prog_name="acmehub", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return Exit.INTERRUPTED
+    except click.UsageError as error:
+        error.show()
+        return Exit.USAGE
+    except Failed as error:
+        _say(error.message)
+        return error.status
+    except click.ClickException as error:
+        _say(error.format_message())
+        return Exit.FAILED
+    except BrokenPipeError:  # the reader of the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+    except _expected() as error:
+        from acmehub.cli.errors import describe, exit_of
+
+        _say(*describe(error))
+        return exit_of(error)
+    return status if isinstance(status, int) else Exit.DONE
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """The errors that end a verb with one line; imported when there is an error, as they need most of the hub."""
+    from acmehub.cli.errors import EXPECTED
+
+    return EXPECTED
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        click.echo(f"acmehub: {line}" if not line.startswith(" ") else line, err=True)

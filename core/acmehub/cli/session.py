@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from acmehub.admin.permissions import Acting
 from acmehub.admin.plugin_resources import Sources
 from acmehub.config import Config, find_config, load_config
-from acmehub.serving.last_url import last_url
+from acmehub.rules.permissions import Acting
+from acmehub.serving.data_dir import last_url
 from acmehub.serving.logs import set_up_logs
 
 if TYPE_CHECKING:
@@ -35,11 +35,6 @@ class Session(msgspec.Struct, frozen=True):
 
     hub: "Hub"
     acting: Acting
-
-    @property
-    def actor(self) -> str:
-        """How the audit names who acts."""
-        return self.acting.name
 
     @property
     def sources(self) -> Sources:

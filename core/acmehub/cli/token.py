@@ -14,11 +14,10 @@ from acmehub.admin.principals import NewPrincipal
 from acmehub.admin.tokens import NewToken, TokenPatch, TokenView
 from acmehub.cli.eab import commands, example_name
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.cli.snippet import Values
-from acmehub.cli.snippets import SNIPPETS
+from acmehub.cli.snippets import Values, snippets
 from acmehub.models import AuthorizationMode, Role, RoleAssignment
 from acmehub.ports.settings import Secret
-from acmehub.serving.certificates import ROOT_FILE
+from acmehub.serving.data_dir import ROOT_FILE
 
 ROLES = click.Choice([item.value for item in Role])
 MODES = click.Choice([item.value for item in AuthorizationMode])
@@ -108,7 +107,7 @@ async def add(
         secret_directory=secret_directory,
         **limits,
     )
-    added = await session.hub.tokens.add(new, session.acting)
+    added = await session.hub.admin.tokens.add(new, session.acting)
     secret = added.secret.reveal()
     shown = await _shown(session, added.token)
     lines = [*shown.lines, f"API secret (shown once): {secret}"]
@@ -120,10 +119,10 @@ async def add(
 async def _make_application(session: Session, name: str, roles: tuple[Role, ...]) -> None:
     """The application that a token without `--principal` belongs to."""
     try:
-        await session.hub.principals.show(name, session.acting)
+        await session.hub.admin.principals.show(name, session.acting)
     except NotFound:
         new = NewPrincipal(name=name, roles=tuple(RoleAssignment(role) for role in roles))
-        await session.hub.principals.add(new, session.acting)
+        await session.hub.admin.principals.add(new, session.acting)
 
 
 @token.command(name="list", epilog="\b\nExample:\n  acmehub token list --principal firewall-01")
@@ -131,7 +130,7 @@ async def _make_application(session: Session, name: str, roles: tuple[Role, ...]
 @hub_verb
 async def list_(session: Session, principal: str) -> Result:
     """All tokens."""
-    found = await session.hub.tokens.list(session.acting, principal=principal)
+    found = await session.hub.admin.tokens.list(session.acting, principal=principal)
     rows = [(item.title, item.principal, item.state, _uses(item), item.names or "-", item.id) for item in found]
     return Result(found, table(("TITLE", "PRINCIPAL", "STATE", "USES", "NAMES", "ID"), rows, "no tokens"))
 
@@ -141,7 +140,7 @@ async def list_(session: Session, principal: str) -> Result:
 @hub_verb
 async def show(session: Session, title: str) -> Result:
     """One token, without its secrets but the URL of its secret directory, which is audited."""
-    return await _shown(session, await session.hub.tokens.show(title, session.acting))
+    return await _shown(session, await session.hub.admin.tokens.show(title, session.acting))
 
 
 @token.command(name="set", epilog=SET)
@@ -168,9 +167,11 @@ async def show(session: Session, title: str) -> Result:
 async def set_(session: Session, title: str, end: bool, **options: Any) -> Result:
     """Change a token; what is not named stays. A disabled or revoked one is refused at its next request."""
     patch = _patch(**options)
-    changed = await session.hub.tokens.set(title, patch, session.acting) if patch != TokenPatch() or not end else None
+    changed = (
+        await session.hub.admin.tokens.set(title, patch, session.acting) if patch != TokenPatch() or not end else None
+    )
     if end:
-        changed = await session.hub.tokens.revoke(changed.id if changed else title, session.acting)
+        changed = await session.hub.admin.tokens.revoke(changed.id if changed else title, session.acting)
     assert changed is not None
     return await _shown(session, changed)
 
@@ -208,7 +209,7 @@ def _patch(
 @hub_verb
 async def revoke(session: Session, title: str) -> Result:
     """End a token and its accounts, for good; the same as `token set --revoke`."""
-    changed = await session.hub.tokens.revoke(title, session.acting)
+    changed = await session.hub.admin.tokens.revoke(title, session.acting)
     return Result(changed, _lines(changed))
 
 
@@ -217,7 +218,7 @@ async def revoke(session: Session, title: str) -> Result:
 @hub_verb
 async def remove(session: Session, title: str) -> Result:
     """Remove a token that has bound no account; one that has can be revoked."""
-    await session.hub.tokens.remove(title, session.acting)
+    await session.hub.admin.tokens.remove(title, session.acting)
     return Result({"removed": title}, [f"removed token {title}"])
 
 
@@ -228,8 +229,8 @@ async def remove(session: Session, title: str) -> Result:
 async def eab(session: Session, title: str, clients: tuple[str, ...]) -> Result:
     """Show a token as EAB credentials, and what to paste into ACME clients. Audited."""
     hub = session.hub
-    found = await hub.tokens.eab(title, session.acting)
-    shown = await hub.tokens.show(found.kid, session.acting)
+    found = await hub.admin.tokens.eab(title, session.acting)
+    shown = await hub.admin.tokens.show(found.kid, session.acting)
     directory = f"{hub.config.public_url}/acme/directory"
     key = found.hmac_key.reveal()
     root = (hub.config.data_dir / ROOT_FILE).absolute() if hub.config.tls.mode == "auto" else None
@@ -261,7 +262,7 @@ def _pasted(values: Values, clients: tuple[str, ...]) -> list[str]:
     try:
         return commands(values, clients)
     except KeyError as unknown:
-        known = ", ".join(item.client for item in SNIPPETS)
+        known = ", ".join(item.client for item in snippets())
         raise click.UsageError(f"no client {unknown.args[0]!r}; there are: {known}") from None
 
 
@@ -269,7 +270,7 @@ async def _shown(session: Session, item: TokenView) -> Result:
     """A token, with the URL of its secret directory for those who may see it."""
     if not item.secret_directory:
         return Result(msgspec.structs.asdict(item), _lines(item))
-    key = await session.hub.tokens.directory(item.id, session.acting)
+    key = await session.hub.admin.tokens.directory(item.id, session.acting)
     assert key is not None
     url = directory_url(session, key)
     data = {**msgspec.structs.asdict(item), "secret_directory_url": url}

@@ -1,4 +1,4 @@
-"""What a process needs to start: `acmehub.toml`, overridden by `ACMEHUB_…`; defaults are safe and complete."""
+"""`acmehub.toml`, overridden by `ACMEHUB_…` variables; every key has a safe default."""
 
 from acmehub.config.errors import ConfigError
 from acmehub.config.loading import FILE_NAME, find_config, load_config

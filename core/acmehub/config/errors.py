@@ -1,5 +1,5 @@
-"""The one error of the configuration."""
+"""The error of the configuration."""
 
 
 class ConfigError(Exception):
-    """The configuration is wrong; the text names the place (file, line, key, or variable) and the cure."""
+    """The configuration is not valid; the message names the place (file, line, key or variable) and what to do."""

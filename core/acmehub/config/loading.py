@@ -1,7 +1,7 @@
-"""Finding and reading `acmehub.toml`.
+"""Finds and reads `acmehub.toml`.
 
-The file is `--config`, else `$ACMEHUB_CONFIG`, else `./acmehub.toml` when there is one. Relative paths in it are
-relative to its folder.
+The file is `--config`, else `$ACMEHUB_CONFIG`, else `./acmehub.toml` if it exists. Relative paths in it are relative to
+its folder.
 """
 
 import re
@@ -12,17 +12,17 @@ from typing import Any
 
 import msgspec
 
-from acmehub.config.environment import PREFIX, cure, from_environment, section_at, variable_of
+from acmehub.config.environment import PREFIX, from_environment, hint, section_at, variable_of
 from acmehub.config.errors import ConfigError
 from acmehub.config.secret_sources import reason, with_secrets
-from acmehub.config.sections import Config, Section, complaints
+from acmehub.config.sections import Config, Section, errors_of
 from acmehub.ports.settings import Secret
 
 FILE_NAME = "acmehub.toml"
 
 
 def find_config(named: Path | None, environ: Mapping[str, str], folder: Path) -> Path | None:
-    """The file to read: the one `named`, else `$ACMEHUB_CONFIG`, else `acmehub.toml` in `folder`, else none."""
+    """The file to read: `named`, else `$ACMEHUB_CONFIG`, else `acmehub.toml` in `folder`; None if there is none."""
     from_environment = environ.get(f"{PREFIX}CONFIG")
     if named is None and not from_environment:
         default = folder / FILE_NAME
@@ -36,7 +36,7 @@ def find_config(named: Path | None, environ: Mapping[str, str], folder: Path) ->
 def load_config(
     path: Path | None = None, *, environ: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Config:
-    """The configuration: file, then environment, then `overrides` (keys as in the file); raises `ConfigError`."""
+    """The configuration: file, then environment, then `overrides` (keys as in the file). Raises `ConfigError`."""
     text = ""
     raw: dict[str, Any] = {}
     if path is not None:
@@ -63,7 +63,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"{path}: cannot be read: {reason(error)}") from None
     try:
         return text, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:  # its text has line and column
+    except tomllib.TOMLDecodeError as error:  # its message has line and column
         raise ConfigError(f"{path}: not TOML: {error}") from None
 
 
@@ -92,14 +92,14 @@ def _refuse_unknown(
         path = (*at, key)
         if key not in kind.__struct_fields__:
             line = f"{file}:{_line_of(text, path)}" if text else file
-            raise ConfigError(f"{line}: $.{'.'.join(path)}: unknown key{cure(key, kind)}")
+            raise ConfigError(f"{line}: $.{'.'.join(path)}: unknown key{hint(key, kind)}")
         inner = section_at(kind, key)
         if inner is not None and isinstance(value, Mapping):
             _refuse_unknown(value, inner, file, text, path)
 
 
 def _line_of(text: str, path: Sequence[str]) -> int:
-    """The line where a key stands; its table's when the key is written in another way."""
+    """The line of a key, or else the line of its table."""
     found = 1
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
@@ -134,6 +134,6 @@ def _with_folder(config: Config, folder: Path, overrides: Mapping[str, Any]) -> 
 
 
 def _checked(config: Config) -> Config:
-    for complaint in complaints(config):
-        raise ConfigError(complaint)
+    for error in errors_of(config):
+        raise ConfigError(error)
     return config

@@ -1,4 +1,4 @@
-"""Secrets that the configuration only points to: `env:NAME` and `file:PATH`."""
+"""Secrets of the configuration that are kept elsewhere: `env:NAME` and `file:PATH`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from acmehub.ports.settings import Secret
 
 
 def with_secrets(config: Config, environ: Mapping[str, str], folder: Path) -> Config:
-    """The configuration with its secrets looked up; raises `ConfigError`."""
+    """The configuration with its secrets resolved. Raises `ConfigError`."""
     for index, key in enumerate(config.master_keys):
         _refuse_readable_by_anybody(key, folder, f"$.master_keys[{index}]")
     keys = tuple(
@@ -30,23 +30,22 @@ def with_secrets(config: Config, environ: Mapping[str, str], folder: Path) -> Co
 
 
 def _refuse_readable_by_anybody(key: Secret, folder: Path, place: str) -> None:
-    """Group rights are allowed: mounted secrets are often made readable that way."""
+    """Group rights are allowed: mounted secrets often have them."""
     path = folder / key.reveal().removeprefix("file:")
     if key.reveal().startswith("file:") and path.exists() and path.stat().st_mode & 0o007:
         raise ConfigError(f"{place}: {path}: anybody may read this key: chmod 640 {path} (or 600)")
 
 
 def resolve_secret(secret: Secret, environ: Mapping[str, str], folder: Path, place: str) -> Secret:
-    """What `env:NAME` or `file:PATH` (relative to `folder`) stands for; any other secret is as it is written.
+    """The secret of `env:NAME` or `file:PATH` (relative to `folder`, without its last line end); any other is literal.
 
-    Raises `ConfigError` naming `place` when the variable or the file is missing. A file's last line end is no part of
-    the secret.
+    Raises `ConfigError` that names `place` when the variable or the file is missing.
     """
     return Secret(resolve_text(secret.reveal(), environ, folder, place))
 
 
 def resolve_text(text: str, environ: Mapping[str, str], folder: Path, place: str) -> str:
-    """As `resolve_secret`, for text."""
+    """`resolve_secret` for text."""
     if text.startswith("env:"):
         name = text.removeprefix("env:")
         if name not in environ:
@@ -62,7 +61,7 @@ def resolve_text(text: str, environ: Mapping[str, str], folder: Path, place: str
 
 
 def _resolve(value: Any, environ: Mapping[str, str], folder: Path, place: str) -> Any:
-    """A value of a plugin's settings, when the plugin is not known yet, with `env:` and `file:` resolved."""
+    """A value of a plugin's settings with `env:` and `file:` resolved; the plugin is not loaded yet."""
     if isinstance(value, str):
         return resolve_text(value, environ, folder, place)
     if isinstance(value, Mapping):

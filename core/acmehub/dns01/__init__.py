@@ -1,4 +1,4 @@
-"""The solver for dns-01: zone finding, CNAMEs, propagation, the TXT ledger and its janitor."""
+"""The solver for dns-01: zone finding, CNAMEs, propagation, TXT records and their cleanup."""
 
 from acmehub.dns01.errors import DnsTrouble, DnsUnclear, DnsWrong
 from acmehub.dns01.explanation import Explanation, Rehearsal

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from acmehub.dns01.errors import DnsTrouble
-from acmehub.dns01.propagation import Sight, Verdict, judge, look_again_in
+from acmehub.dns01.propagation import Sight, Verdict, judge, next_query_in
 from acmehub.dns01.resolver import Caa, NameServer, Resolver
 from acmehub.dns01.zones import Place, find_place
 from acmehub.models import ManagedChallenge, TxtRecord
@@ -113,4 +113,4 @@ async def _watched(solver: WritesRecords, place: Place, record: TxtRecord, start
                 seconds=seconds,
                 words=judgement.words,
             )
-        await asyncio.sleep(look_again_in(looks))
+        await asyncio.sleep(next_query_in(looks))

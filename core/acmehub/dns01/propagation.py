@@ -9,6 +9,7 @@ import msgspec
 from acmehub.dns01.errors import DnsUnclear
 from acmehub.dns01.resolver import Address, Resolver
 from acmehub.models import Propagation, PropagationMode
+from acmehub.runtime.backoff import poll_in
 
 SERVERS_AT_ONCE = 16
 
@@ -84,9 +85,9 @@ def judge(sight: Sight, elapsed: float, looks: int) -> Judgement:
     return Judgement(Verdict.WAIT, words)
 
 
-def look_again_in(looks: int) -> float:
-    """Seconds until the next look: quick at first, every 5 s in the end."""
-    return min(5.0, 0.5 * 1.5**looks)
+def next_query_in(queries: int) -> float:
+    """Seconds until the query after number `queries` (from 1): 0.75 s at first, 5 s in the end."""
+    return poll_in(queries, first=0.75, factor=1.5)
 
 
 def fair_looks(limit: float) -> int:

@@ -59,7 +59,7 @@ class Solver:
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def plan(self, order: Order, wanted: Sequence[Wanted]) -> tuple[TxtRecord, ...]:
-        """The ledger rows for what a CA wants to see, to be stored before `publish`.
+        """The TXT record rows for what a CA wants to see, to be stored before `publish`.
 
         The managed challenge is that of the asked name among those open to the order's principal. Raises `Problem`
         when there is none (any more), `DnsWrong` for a CNAME that leads where it may not.
@@ -87,14 +87,16 @@ class Solver:
             await provider.add_txt(record.zone, record.name, record.value)
 
     async def mark_present(self, record: TxtRecord) -> None:
-        """Note that `publish` was done (once more, maybe). A row that was withdrawn meanwhile, or is gone, comes back
-        to be removed."""
+        """Note that `publish` was done (once more, maybe).
+
+        A row that turned to `remove` meanwhile, or is gone, comes back to be removed.
+        """
         now = self._clock.now()
         since = record.run_at if record.state is TxtState.PRESENT else now
         try:
-            await self._store.ledger.replace(replace(record, state=TxtState.PRESENT, run_at=since))
+            await self._store.txt_records.replace(replace(record, state=TxtState.PRESENT, run_at=since))
         except (Conflict, Missing):
-            rows = {row.id: row for row in await self._store.ledger.of_order(record.order_id)}
+            rows = {row.id: row for row in await self._store.txt_records.of_order(record.order_id)}
             if record.id in rows and rows[record.id].state is not TxtState.REMOVE:
                 return  # another worker has taken the order over, and answers for the row
             again = replace(record, id=new_id(), version=1, state=TxtState.REMOVE, run_at=now)

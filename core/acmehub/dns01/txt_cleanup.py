@@ -1,15 +1,15 @@
-"""The janitor of the TXT ledger: removes what is to go, by value, with back-off, for ever.
+"""TXT cleanup: removes TXT records that are no longer needed, by value, with back-off, for ever.
 
 docs/reliability.md 2.10.
 """
 
 import asyncio
-import functools
 import logging
 import random
-from collections.abc import Collection
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 from msgspec.structs import replace
 
 from acmehub.dns01.solver import Solver
@@ -19,125 +19,113 @@ from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Conflict, Missing, Store, StoreUnavailable
 from acmehub.rules.orders import Lease
-from acmehub.runtime.concurrency import gather_limited
+from acmehub.runtime.backoff import back_off, jittered
+from acmehub.runtime.jobs import Loop
 from acmehub.runtime.plugins import PluginError
 from acmehub.runtime.vault import VaultError
 
-ROWS_AT_ONCE = 8
+REMOVALS_AT_ONCE = 8
 BATCH = 32
+FIRST_PAUSE = 10.0
 LONGEST_PAUSE = 3600.0
-IDLE = 15.0  # looks at least so often, for rows that another process has withdrawn
+IDLE = 15.0  # seconds between claims at the latest: another process may have scheduled removals
 LOUD_AFTER = 5
 GRACE = 5.0
 
 _log = logging.getLogger(__name__)
 
 
-class TxtCleanup:
-    """Removes records that are no longer needed; one per worker process.
+class Removal(msgspec.Struct, frozen=True):
+    """A row that this process has claimed; `shared` when another order still needs the same record."""
 
-    A removal may take longer than `lease` and then be made twice, which does no harm: it is by value.
+    row: TxtRecord
+    shared: bool
+
+
+class TxtCleanup(Loop[Removal]):
+    """Removes records whose removal is scheduled; one per worker process.
+
+    A removal that outlasts its `lease` may be made twice, which does no harm: it is by value.
     """
 
     def __init__(
         self, store: Store, solver: Solver, clock: Clock, *, owner: str, lease: timedelta, rng: random.Random
     ) -> None:
+        super().__init__("TXT cleanup", clock, rng, places=BATCH, refill=BATCH // 2, idle=IDLE, grace=GRACE)
         self._store = store
         self._solver = solver
-        self._clock = clock
         self._owner = owner
         self._lease = lease
-        self._rng = rng
-        self._woken = asyncio.Event()
-
-    def wake(self) -> None:
-        """Records have been withdrawn."""
-        self._woken.set()
-
-    async def run(self) -> None:
-        """Work until cancelled; removals that are under way may end then."""
-        while True:
-            self._woken.clear()
-            seconds = IDLE
-            try:
-                await self._work_off_unbroken()
-                due = await self._store.ledger.next_due()
-                if due is not None:
-                    seconds = min(IDLE, max(0.1, (due - self._clock.now()).total_seconds()))
-            except StoreUnavailable as error:
-                _log.warning("the TXT ledger cannot be read now: %s", error)
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
+        self._gate = asyncio.Semaphore(REMOVALS_AT_ONCE)
 
     async def finish(self) -> None:
-        """Remove what is due once more, before the process ends, within the grace."""
+        """Remove what is due once more before the process ends, within the grace."""
         try:
             async with asyncio.timeout(GRACE):
                 await self.work_off()
         except (TimeoutError, StoreUnavailable) as error:
-            _log.info("records are left to the next process: %s", str(error) or "no time left")
+            _log.info("TXT records are left to the next process: %s", str(error) or "no time left")
 
-    async def _work_off_unbroken(self) -> None:
-        task = asyncio.create_task(self.work_off())
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait([task], timeout=GRACE)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            raise
+    async def claim(self, limit: int) -> Sequence[Removal]:
+        """Rows in state `remove` that are due, each with whether another order needs its record."""
+        now = self._clock.now()
+        rows = await self._store.txt_records.claim(Lease(self._owner, now + self._lease), now, limit)
+        if not rows:
+            return ()
+        needed = {_place(row) for row in await self._store.txt_records.list() if row.state is not TxtState.REMOVE}
+        return [Removal(row, _place(row) in needed) for row in rows]
 
-    async def work_off(self) -> int:
-        """Remove what is due now; how many rows were tried."""
-        tried = 0
-        while True:
-            now = self._clock.now()
-            rows = await self._store.ledger.claim(Lease(self._owner, now + self._lease), now, BATCH)
-            if not rows:
-                return tried
-            tried += len(rows)
-            needed = {_place(row) for row in await self._store.ledger.list() if row.state is not TxtState.REMOVE}
-            await gather_limited(functools.partial(self._remove, needed), rows, ROWS_AT_ONCE)
+    async def next_due(self) -> datetime | None:
+        """When the next removal is due."""
+        return await self._store.txt_records.next_due()
 
-    async def _remove(self, needed: Collection[tuple[str, str, str]], row: TxtRecord) -> None:
-        if _place(row) in needed:  # another order has the same value (the CA gave it the same challenge): its row holds
-            await self._store.ledger.remove(row)
+    def key(self, job: Removal) -> str:
+        """The row's id."""
+        return job.row.id
+
+    async def work(self, job: Removal) -> None:
+        """Remove the record from DNS, then forget the row; a failure reschedules it."""
+        row = job.row
+        if job.shared:  # the CA gave another order the same challenge: the record stays for that order's row
+            await self._store.txt_records.remove(row)
             return
         started = self._clock.monotonic()
         try:
-            await self._solver.withdraw(row)
+            async with self._gate:
+                await self._solver.withdraw(row)
         except (DnsProviderError, Missing, PluginError, SettingsError, VaultError) as error:
-            await self._put_off(row, error)
+            await self._reschedule(row, error)
             return
-        await self._store.ledger.remove(row)
+        await self._store.txt_records.remove(row)
         await self._store.records.note(
             [_event(row, self._clock.now(), EventKind.TXT_REMOVED, row.name, self._clock.monotonic() - started)]
         )
 
-    async def _put_off(self, row: TxtRecord, error: Exception) -> None:
+    async def handle_unexpected(self, job: Removal, error: Exception) -> None:
+        """A defect of a provider: the removal is tried again later, like any that fails."""
+        await self._reschedule(job.row, error)
+
+    async def _reschedule(self, row: TxtRecord, error: Exception) -> None:
         attempts = row.attempts + 1
-        seconds = min(LONGEST_PAUSE, 5.0 * 2 ** min(attempts, 12)) * self._rng.uniform(0.8, 1.2)
         asked = error.retry_after if isinstance(error, DnsProviderError) else None
+        pause = jittered(back_off(attempts, asked, first=FIRST_PAUSE, longest=LONGEST_PAUSE), self._rng)
         now = self._clock.now()
-        words = f"{row.name}: {error}"
         later = replace(
             row,
             attempts=attempts,
-            last_error=str(error),
-            run_at=now + timedelta(seconds=max(seconds, min(asked or 0.0, LONGEST_PAUSE))),
+            last_error=str(error) or type(error).__name__,
+            run_at=now + timedelta(seconds=pause),
             lease_owner=None,
             lease_until=None,
         )
         try:
-            await self._store.ledger.replace(later)
+            await self._store.txt_records.replace(later)
         except Conflict:
-            return  # somebody else has the row now
+            return  # another process has claimed the row meanwhile
         if attempts % LOUD_AFTER == 0:
-            _log.error("TXT record of order %s cannot be removed (%d attempts): %s", row.order_id, attempts, words)
-            detail = f"{attempts} attempts: {words}"
+            message = f"{row.name}: {later.last_error}"
+            _log.error("TXT record of order %s cannot be removed (%d attempts): %s", row.order_id, attempts, message)
+            detail = f"{attempts} attempts: {message}"
             await self._store.records.note([_event(row, now, EventKind.TXT_NOT_REMOVED, detail)])
 
 

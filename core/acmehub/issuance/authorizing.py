@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from acmehub.dns01 import Wanted
 from acmehub.issuance.job import Job, changed
 from acmehub.issuance.upstream_order import restart_upstream_order
-from acmehub.issuance.validated import authorized
+from acmehub.issuance.validated import authorized, is_approved
 from acmehub.models import Authorization, EventKind, Order, Stage, TxtRecord
 from acmehub.models.identifiers import canonical
 from acmehub.models.problems import Problem, ProblemDocument, ProblemType, Subproblem, gathered
@@ -229,10 +229,11 @@ async def _keep_watching(job: Job, upstream: UpstreamOrder, seen: Mapping[str, U
 
 
 async def move_to_authorized(job: Job, upstream: UpstreamOrder) -> None:
-    """The upstream has all proofs: records are withdrawn, clients may finalize, and one that did goes on at once."""
+    """The upstream has all proofs: records go, clients may finalize, and one that did goes on at once."""
     event = job.event(EventKind.UPSTREAM_ORDER_READY, upstream.status)
     now, issuance_timeout = job.now, job.context.issuance_timeout
-    await job.commit(lambda current: authorized(current, upstream, now, issuance_timeout, event))
+    approved = await is_approved(job.context.store, job.order, now)
+    await job.commit(lambda current: authorized(current, upstream, now, issuance_timeout, event, approved=approved))
     job.remember(upstream)
 
 
@@ -244,7 +245,7 @@ async def _move_to_downloading(job: Job, upstream: UpstreamOrder) -> None:
         order = replace(
             orders.with_stage(current.order, Stage.DOWNLOADING), upstream_certificate=upstream.certificate, run_at=now
         )
-        return Change(order=order, events=(event,), withdraw=True)
+        return Change(order=order, events=(event,), schedule_removal=True)
 
     await job.commit(rule)
 

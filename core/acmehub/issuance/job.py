@@ -26,9 +26,9 @@ from acmehub.ports.store import Store, StoreUnavailable
 from acmehub.rules import orders
 from acmehub.rules.chains import Issuers
 from acmehub.rules.csr import CheckedCsr
-from acmehub.rules.orders import Change, OrderBundle
+from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.runtime.announcements import announce
-from acmehub.runtime.backoff import PollCounts, SteadyClock, jittered
+from acmehub.runtime.backoff import PollCounts, SteadyClock, back_off, jittered
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
@@ -64,6 +64,10 @@ class WorkerContext(msgspec.Struct, kw_only=True):
     stopping: bool = False
     signing: dict[type, bool] = {}
 
+    def new_lease(self) -> Lease:
+        """A lease of this process from now on."""
+        return Lease(self.owner, self.clock.now() + self.lease)
+
     def signs(self, authority: CertificateAuthority) -> TypeGuard[SigningAuthority]:
         """Whether an authority signs by itself; asked once per type, as the answer takes a while."""
         kind = type(authority)
@@ -92,7 +96,7 @@ class Job:
         self.account_url = ""
         self.noted: list[Event] = []
         self.told_replaces = False
-        self._withdrew = False
+        self._removal_scheduled = False
         self._seen: UpstreamOrder | None = None
 
     @property
@@ -178,11 +182,11 @@ class Job:
         fails is tried again while the lease holds.
         """
         before = self.bundle
-        self._withdrew = False
+        self._removal_scheduled = False
         self.bundle = await self._write(before.order.stage, rule)
         self.renewed = self.context.clock.monotonic()
         after = self.bundle.order
-        if self._withdrew:
+        if self._removal_scheduled:
             self.context.txt_cleanup.wake()
         if after.status in FINISHED and before.order.status not in FINISHED:
             await self.context.announce(after)
@@ -195,7 +199,7 @@ class Job:
             if current.order.stage is not stage:
                 return Change(order=current.order)
             change = rule(current)
-            self._withdrew = change.withdraw
+            self._removal_scheduled = change.schedule_removal
             return replace(change, order=self._with_lease(change.order, now), events=(*noted, *change.events))
 
         for attempt in range(WRITE_TRIES):
@@ -204,7 +208,7 @@ class Job:
             except StoreUnavailable:
                 if attempt == WRITE_TRIES - 1:
                     raise
-            await asyncio.sleep(jittered(0.25 * 2**attempt, self.context.rng))
+            await asyncio.sleep(jittered(back_off(attempt + 1, first=0.25), self.context.rng))
         raise AssertionError  # pragma: no cover
 
     def _with_lease(self, order: Order, now: datetime) -> Order:

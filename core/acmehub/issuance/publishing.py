@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from acmehub.dns01 import Verdict, judge
-from acmehub.dns01.propagation import look_again_in
+from acmehub.dns01.propagation import next_query_in
 from acmehub.issuance.job import Job
 from acmehub.models import Event, EventKind, Stage, TxtRecord, TxtState
 from acmehub.models.problems import Problem, ProblemType
@@ -19,7 +19,7 @@ WRITE_AGAIN_EVERY = 6  # looks: somebody else may have taken the record away, or
 
 
 async def publish(job: Job) -> None:
-    """Stage `publishing`: make each record that is in the ledger and not yet in DNS."""
+    """Stage `publishing`: make each record that is stored and not yet in DNS."""
     rows = await _rows(job)
     planned = [row for row in rows if row.state is TxtState.PLANNED]
     await gather_limited(lambda row: _publish(job, row), planned, RECORDS_AT_ONCE)
@@ -79,7 +79,7 @@ async def _wait(job: Job, rows: Sequence[TxtRecord], looks: int, words: str) -> 
     events = [job.event(EventKind.WAITS_FOR_TXT, words)] if looks == 1 or looks % WRITE_AGAIN_EVERY == 0 else []
     if looks % WRITE_AGAIN_EVERY == 0:
         await gather_limited(lambda row: _publish_again(job, row), rows, RECORDS_AT_ONCE)
-    await job.put_off(look_again_in(looks), *events, attempts=0)
+    await job.put_off(next_query_in(looks), *events, attempts=0)
 
 
 async def _publish_again(job: Job, row: TxtRecord) -> None:
@@ -88,5 +88,5 @@ async def _publish_again(job: Job, row: TxtRecord) -> None:
 
 
 async def _rows(job: Job) -> Sequence[TxtRecord]:
-    rows = await job.context.store.ledger.of_order(job.order.id)
+    rows = await job.context.store.txt_records.of_order(job.order.id)
     return [row for row in rows if row.state is not TxtState.REMOVE]

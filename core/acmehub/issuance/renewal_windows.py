@@ -1,12 +1,13 @@
-"""When CAs want their certificates renewed: asked in the background, so that clients are answered from what is stored.
+"""Renewal windows: the hub asks CAs in the background, so that clients are answered from what is stored.
 
-Every certificate of a CA that informs of renewals (RFC 9773) is asked for once it is issued, and again when the CA
-said; not any more once it has expired, was revoked or replaced.
+The hub asks for each certificate of a CA that informs of renewals (RFC 9773) once it is issued, and again when the CA
+said, until it expires, is revoked or replaced.
 """
 
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
@@ -20,77 +21,67 @@ from acmehub.ports.authority import (
     UpstreamRenewalInfo,
 )
 from acmehub.ports.clock import Clock
-from acmehub.ports.store import Conflict, Store, StoreUnavailable
+from acmehub.ports.store import Conflict, Store
 from acmehub.rules.renewal import LATEST_RETRY, clamped
 from acmehub.runtime.backoff import jittered
-from acmehub.runtime.concurrency import gather_limited
+from acmehub.runtime.jobs import Loop
 from acmehub.runtime.plugin_objects import PluginObjects
 
-BATCH = 50
-SIDE_BY_SIDE = 4
+ASKED_AT_ONCE = 4
 INTERVAL = 60.0
-USUAL = 6 * 3600.0  # seconds, when the CA does not say
+USUAL = 6 * 3600.0  # seconds between two questions, when the CA does not say
 AFTER_FAILURE = 3600.0
-PAUSE = 600.0  # of a whole CA, when one answer was none
-CLAIM = timedelta(minutes=5)  # so long other workers leave a certificate alone that is being asked for
+PAUSE = 600.0  # seconds in which a CA that failed once is asked nothing
+CLAIM = timedelta(minutes=5)  # in which other processes do not ask for the same certificate
 _EXCHANGE_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
 
 def watched(certificate: Certificate, authority: object, now: datetime) -> Certificate:
-    """A new certificate, to be asked for at once where its authority informs of renewals."""
+    """A new certificate, due at once where its authority informs of renewals."""
     if not certificate.cert_id or not isinstance(authority, InformsOfRenewal):
         return certificate
     return replace(certificate, window_until=now)
 
 
-class WindowWatch:
-    """Keeps the CAs' windows up to date; one per worker process. Of several, the one that is first to mark a
-    certificate asks for it."""
+class WindowWatch(Loop[Certificate]):
+    """Asks CAs when to renew their certificates; one per worker process.
+
+    Several processes may see the same certificate due: the first that writes its next date asks the CA.
+    """
 
     def __init__(self, store: Store, plugin_objects: PluginObjects, clock: Clock, rng: random.Random) -> None:
+        super().__init__("renewal windows", clock, rng, places=ASKED_AT_ONCE, idle=INTERVAL)
         self._store = store
         self._plugin_objects = plugin_objects
-        self._clock = clock
-        self._rng = rng
         self._paused: dict[str, datetime] = {}
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            try:
-                await self.work_off()
-            except StoreUnavailable as error:
-                _log.warning("no CA can be asked for renewals now: %s", error)
-            await asyncio.sleep(INTERVAL)
+    async def claim(self, limit: int) -> Sequence[Certificate]:
+        """Certificates whose next date has come; `work` makes sure that one process alone asks."""
+        return await self._store.certificates.window_due(self._clock.now(), limit)
 
-    async def work_off(self) -> int:
-        """Ask for all that are due; how many certificates were looked at."""
-        count = 0
-        while True:
-            due = await self._store.certificates.window_due(self._clock.now(), BATCH)
-            await gather_limited(self._look, due, SIDE_BY_SIDE)
-            count += len(due)
-            if len(due) < BATCH:
-                return count
+    def key(self, job: Certificate) -> str:
+        """The certificate's id."""
+        return job.id
 
-    async def _look(self, certificate: Certificate) -> None:
+    async def work(self, job: Certificate) -> None:
+        """Ask for one certificate, unless it needs no renewal, its CA is paused, or another process was first."""
         now = self._clock.now()
-        if certificate.revoked or certificate.replaced_by or certificate.not_after <= now:
-            await self._write(replace(certificate, window_until=None))
+        if job.revoked or job.replaced_by or job.not_after <= now:
+            await self._write(replace(job, window_until=None))
             return
-        pause_ends = self._paused.get(certificate.authority_id, now)
+        pause_ends = self._paused.get(job.authority_id, now)
         if pause_ends > now:
-            later = pause_ends + timedelta(seconds=self._rng.uniform(0, PAUSE))
-            await self._write(replace(certificate, window_until=later))
+            pause = jittered((pause_ends - now).total_seconds(), self._rng, spread=PAUSE)
+            await self._write(replace(job, window_until=now + timedelta(seconds=pause)))
             return
-        claimed = await self._write(replace(certificate, window_until=now + CLAIM))
+        claimed = await self._write(replace(job, window_until=now + CLAIM))
         if claimed is not None:
             await self._write(await self._asked(claimed))
 
     async def _write(self, certificate: Certificate) -> Certificate | None:
-        """What is stored; None when another worker was quicker, or the certificate has changed."""
+        """What is stored; None when another process was first, or the certificate has changed."""
         try:
             return await self._store.certificates.replace(certificate)
         except Conflict:

@@ -38,6 +38,6 @@ async def sign(job: Job, authority: SigningAuthority, name: str) -> None:
     def rule(current: OrderBundle) -> Change:
         change = orders.issued(current.order, certificate, now)
         event = replace(change.events[0], server=name, seconds=seconds)
-        return replace(change, events=(event,), withdraw=False)
+        return replace(change, events=(event,), schedule_removal=False)
 
     await job.commit(rule)

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from acmehub.issuance.job import Job
 from acmehub.issuance.replacement import upstream_request
-from acmehub.issuance.validated import authorized
+from acmehub.issuance.validated import authorized, is_approved
 from acmehub.models import Event, EventKind, Order, Stage
 from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamRateLimited
 from acmehub.ports.store import Conflict
@@ -52,13 +52,16 @@ async def order_upstream(job: Job, relay: RelayAuthority) -> None:
             return
 
     now, issuance_timeout = job.now, context.issuance_timeout
+    is_ready = upstream.status == "ready"  # all of its authorizations are valid since an earlier order
+    approved = is_ready and await is_approved(context.store, order, now)
 
     def rule(current: OrderBundle) -> Change:
         order = replace(
             current.order, upstream_url=upstream.url, upstream_finalize=upstream.finalize, upstream_certificate=None
         )
-        if upstream.status == "ready":  # all of its authorizations are valid since an earlier order
-            return authorized(OrderBundle(order, current.authorizations), upstream, now, issuance_timeout, event, ready)
+        if is_ready:
+            before = OrderBundle(order, current.authorizations)
+            return authorized(before, upstream, now, issuance_timeout, event, ready, approved=approved)
         return Change(order=orders.with_stage(order, Stage.AUTHORIZING), events=(event,))
 
     await job.commit(rule)
@@ -186,6 +189,6 @@ async def restart_upstream_order(
             replace(item, upstream_url=None, upstream_challenge=None, upstream_status="", responded=False)
             for item in current.authorizations
         )
-        return Change(order=order, authorizations=authorizations, events=(event,), withdraw=True)
+        return Change(order=order, authorizations=authorizations, events=(event,), schedule_removal=True)
 
     await job.commit(rule)

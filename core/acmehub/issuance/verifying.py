@@ -105,7 +105,7 @@ async def wait_for_proofs(job: Job) -> None:
 
 async def _look(job: Job, authorization: Authorization, thumbprint: str) -> Look:
     try:
-        words = await job.context.validator.look(authorization, thumbprint)
+        words = await job.context.validator.validate(authorization, thumbprint)
     except ValidationFailed as error:
         flaw = subproblem(error.type, error.detail, authorization.identifier)
         return Look(authorization, flaw, error.detail)

@@ -1,29 +1,22 @@
 """What is stored: frozen Structs with a version, changed by `msgspec.structs.replace`.
 
-Times are aware UTC datetimes; ids are made by `new_id` unless said otherwise; `version` starts at 1 and is moved by
-the store alone, which refuses an update of a version that is no longer the current one. A field named `sealed_…`
-holds bytes from `vault`, never clear text.
+Times are aware datetimes in UTC. Ids come from `new_id` unless a docstring says otherwise. `version` starts at 1; only
+the store increases it, and it refuses to update a row whose version is no longer the current one. A field named
+`sealed_…` holds bytes sealed by `runtime/vault.py`, never clear text.
 """
 
-from acmehub.models.access import AuthorizationMode, Principal, PrincipalType, Role, RoleAssignment, Token, TokenState
-from acmehub.models.acme import (
-    Account,
-    AccountStatus,
-    Actor,
-    Authorization,
-    AuthorizationStatus,
-    Certificate,
-    ChallengeType,
-    Order,
-    OrderStatus,
-    Stage,
-    TxtRecord,
-    TxtState,
-    Wish,
-)
+from acmehub.models.accounts import Account, AccountStatus, Actor
+from acmehub.models.audit import AuditEntry
+from acmehub.models.authorities import Authority, Profile
 from acmehub.models.base import Model, made_at, new_id
-from acmehub.models.records import AuditEntry, Event, EventKind
-from acmehub.models.resources import Authority, Campaign, ManagedChallenge, Profile, Propagation, PropagationMode
+from acmehub.models.campaigns import Campaign
+from acmehub.models.certificates import Certificate
+from acmehub.models.events import Event, EventKind
+from acmehub.models.managed_challenges import ManagedChallenge, Propagation, PropagationMode
+from acmehub.models.orders import Authorization, AuthorizationStatus, ChallengeType, Order, OrderStatus, Stage, Wish
+from acmehub.models.principals import Principal, PrincipalType, Role, RoleAssignment
+from acmehub.models.tokens import AuthorizationMode, Token, TokenState
+from acmehub.models.txt_records import TxtRecord, TxtState
 
 __all__ = [
     "Account",

@@ -1,6 +1,6 @@
-"""Identifiers: the names a certificate is for, as RFC 8555 section 9.7.7 has them.
+"""Identifiers: the names of a certificate (RFC 8555 section 9.7.7).
 
-A name is kept as its owner wrote it on the wire (`Identifier.value`); every comparison goes through `canonical`.
+`Identifier.value` keeps a name as the client wrote it; every comparison goes through `canonical`.
 """
 
 import msgspec
@@ -14,33 +14,33 @@ class Identifier(msgspec.Struct, frozen=True, order=True):
 
 
 def canonical(name: str) -> str:
-    """The form in which names are compared: lower case, no trailing dot."""
+    """The form for comparisons: lower case, no trailing dot."""
     return name.rstrip(".").lower()
 
 
 def is_wildcard(name: str) -> bool:
-    """Whether `name` is a wildcard, that is its whole first label is `*`."""
+    """Whether `name` is a wildcard: its first label is `*`."""
     return name.startswith("*.")
 
 
 def base_name(name: str) -> str:
-    """`name` without the wildcard label: what an authorization is for (RFC 8555 section 7.1.4)."""
+    """`name` without the wildcard label, as authorizations have it (RFC 8555 section 7.1.4)."""
     return name[2:] if is_wildcard(name) else name
 
 
 def is_address(name: str) -> bool:
-    """Whether a name that may stand in an order is an address: no DNS name has a colon, or a number as last label."""
+    """Whether a valid name of an order is an IP address: no DNS name has a colon, or a number as its last label."""
     return ":" in name or name.rpartition(".")[2].isdecimal()
 
 
 def identifier_of(name: str) -> Identifier:
-    """The identifier that a person means by `name`: an address, or a DNS name."""
+    """The identifier for a name that a person typed: an address, or a DNS name."""
     value = canonical(name)
     return Identifier("ip" if is_address(value) else "dns", value)
 
 
 def name_set(identifiers: tuple[Identifier, ...]) -> str:
-    """A canonical text for a set of identifiers, equal for equal sets: what single-flight and reuse compare."""
+    """A canonical text, equal for equal sets of identifiers; the single-flight lock and order reuse compare it."""
     return " ".join(sorted({_key(item) for item in identifiers}))
 
 

@@ -1,6 +1,6 @@
-"""ACME problem documents (RFC 7807, RFC 8555 section 6.7): one row per error type.
+"""ACME errors: `Problem` is raised anywhere, `ProblemDocument` is stored and sent (RFC 7807, RFC 8555 section 6.7).
 
-Rules and services raise `Problem`; only `http/` renders one. The stored and sent form is `ProblemDocument`.
+Only `acme/server/rendering.py` makes a response of a `Problem`.
 """
 
 import enum
@@ -50,7 +50,7 @@ class ProblemType(enum.Enum):
 
     @property
     def status(self) -> int:
-        """The HTTP status that goes with it unless a `Problem` says otherwise."""
+        """The HTTP status of this type, which a `Problem` may override."""
         return self.value[1]
 
 
@@ -63,7 +63,7 @@ class Subproblem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The JSON form of a problem: what is sent, and what an order or an authorization keeps as its error."""
+    """The JSON form of a problem, as sent to clients and stored as the error of an order or an authorization."""
 
     type: str
     detail: str
@@ -76,11 +76,11 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Problem(Exception):
-    """A refusal that the client is to read.
+    """An error that the client receives.
 
-    `retry_after` is in seconds; `status` overrides the type's own (404, 405, 413, 415, 503 …); `location` is sent
-    as the header of that name (RFC 8555 section 7.3.5); `instance` is the URL of the terms of service that a person has
-    to agree to (section 7.3.3).
+    `retry_after`: seconds. `status`: overrides the type's own (404, 405, 413, 415, 503 …). `location`: sent as the
+    header of that name (RFC 8555 section 7.3.5). `instance`: the URL of the terms of service that a person has to agree
+    to (section 7.3.3).
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Problem(Exception):
         self.instance = instance
 
     def document(self) -> ProblemDocument:
-        """The document that says the same."""
+        """This problem as a document."""
         return ProblemDocument(
             type=self.type.urn,
             detail=self.detail,
@@ -126,7 +126,7 @@ def subproblem(type: ProblemType, detail: str, identifier: Identifier) -> Subpro
 
 
 def gathered(detail: str, parts: Sequence[Subproblem]) -> Problem:
-    """One problem from one or more subproblems: their common type, or `compound` where they differ."""
+    """Combine subproblems (at least one) into a problem of their common type, or of type `compound`."""
     urns = {part.type for part in parts}
     common = next((item for item in ProblemType if {item.urn} == urns), ProblemType.COMPOUND)
     if len(parts) == 1:
@@ -135,5 +135,5 @@ def gathered(detail: str, parts: Sequence[Subproblem]) -> Problem:
 
 
 def not_found() -> Problem:
-    """The one answer for an object that does not exist and for an object of another account."""
+    """The problem for an object that does not exist; an object of another account gets the same one."""
     return Problem(ProblemType.MALFORMED, "there is no such resource", status=404)

@@ -1,8 +1,8 @@
-"""What goes over the wire: the objects of RFC 8555 and its neighbours, as msgspec Structs with camel-case names.
+"""What the server sends and receives: the objects of RFC 8555, RFC 9773 and the profiles draft, as msgspec Structs.
 
-Nothing here is stored (see `models`); `http/rendering` translates. Required members have no default, so that
-`omit_defaults` never drops them; absent members are omitted, never null (docs/client-rules.md rule 17).
-Payloads tolerate unknown members (RFC 8555 section 6.2 and docs/client-rules.md rule 16).
+These objects are not stored; `acme/server/rendering.py` makes them of stored ones. Required members have no default, so
+that `omit_defaults` never drops them; absent members are omitted, never null (docs/client-rules.md rule 17).
+Payloads may have unknown members (RFC 8555 section 6.2 and docs/client-rules.md rule 16).
 """
 
 import msgspec
@@ -12,7 +12,7 @@ from acmehub.models.problems import ProblemDocument
 
 
 class Wire(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """Base of every object that is sent or received."""
+    """Base of every object that is sent or received; JSON names are in camel case."""
 
 
 class DirectoryMeta(Wire, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ class DirectoryMeta(Wire, frozen=True, kw_only=True):
 
 
 class Directory(Wire, frozen=True, kw_only=True):
-    """RFC 8555 section 7.1.1: only what is honoured is advertised."""
+    """RFC 8555 section 7.1.1; the hub lists only what it supports."""
 
     new_nonce: str
     new_account: str
@@ -39,7 +39,7 @@ class Directory(Wire, frozen=True, kw_only=True):
 
 
 class NewAccount(Wire, frozen=True, kw_only=True):
-    """The payload of newAccount (RFC 8555 section 7.3); the binding is a flattened JWS, checked by `eab`."""
+    """The payload of newAccount (RFC 8555 section 7.3); the binding is a flattened JWS."""
 
     contact: tuple[str, ...] = ()
     terms_of_service_agreed: bool = False
@@ -97,7 +97,7 @@ class OrderObject(Wire, frozen=True, kw_only=True):
 
 
 class ChallengeObject(Wire, frozen=True, kw_only=True):
-    """RFC 8555 section 8, flat."""
+    """RFC 8555 section 8, for all challenge types."""
 
     type: str
     url: str
@@ -108,7 +108,7 @@ class ChallengeObject(Wire, frozen=True, kw_only=True):
 
 
 class AuthorizationObject(Wire, frozen=True, kw_only=True):
-    """RFC 8555 section 7.1.4; `wildcard` is only ever present as true."""
+    """RFC 8555 section 7.1.4; `wildcard` is present only when true."""
 
     identifier: Identifier
     status: str

@@ -1,1 +1,1 @@
-"""The plugins that come with the core: they enter by the same door as any other and import only its public names."""
+"""The built-in plugins; like all plugins, they are found by entry points and import only public names."""

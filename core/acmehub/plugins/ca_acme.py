@@ -1,10 +1,10 @@
-"""`ca_acme`: any CA that speaks ACME (RFC 8555)."""
+"""`ca_acme`: any CA with an ACME server (RFC 8555)."""
 
 from acmehub import PluginContext, Register, RelayAuthority, RelaySettings, hookimpl
 
 
 def _make(settings: RelaySettings, context: PluginContext) -> RelayAuthority:
-    from acmehub import AcmeRelay  # its libraries are loaded when a CA is used, not when the plugin is
+    from acmehub import AcmeRelay  # imported here, so that its libraries are loaded only when a CA is used
 
     return AcmeRelay(settings, context)
 

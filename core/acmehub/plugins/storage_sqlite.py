@@ -5,13 +5,13 @@ from pathlib import Path
 from acmehub import PluginContext, PluginSettings, Register, SqliteDriver, SqlStore, Store, hookimpl
 
 
-class Settings(PluginSettings, frozen=True, kw_only=True):
-    """`path`: the database file; relative paths, and the default, are in the data directory."""
+class SqliteSettings(PluginSettings, frozen=True, kw_only=True):
+    """`path`: the database file, relative to the data directory."""
 
     path: str = "acmehub.db"
 
 
-def make_store(settings: Settings, context: PluginContext) -> Store:
+def make_store(settings: SqliteSettings, context: PluginContext) -> Store:
     """The store on the file that `settings` name."""
     return SqlStore(SqliteDriver(context.data_dir / Path(settings.path)), context.clock)
 
@@ -19,4 +19,4 @@ def make_store(settings: Settings, context: PluginContext) -> Store:
 @hookimpl
 def register_storages(register: Register) -> None:
     """Offer `storage_sqlite`."""
-    register("storage_sqlite", make_store, Settings, "one SQLite file in the data directory")
+    register("storage_sqlite", make_store, SqliteSettings, "one SQLite file in the data directory")

@@ -1,1 +1,1 @@
-"""The contract between the engine and what can be exchanged: storage, authorities, DNS providers, notifiers."""
+"""The contracts of exchangeable parts: storage, authorities, DNS providers, notifiers; and the hooks of plugins."""

@@ -1,8 +1,8 @@
-"""What an upstream CA looks like to the engine: single-step verbs, each one exchange with the upstream.
+"""The port for authorities: verbs that make one exchange with the upstream each.
 
-An authority is either a `RelayAuthority` (it runs an ACME server that challenges us) or a `SigningAuthority` (it signs
-by itself). The engine stores progress between any two verbs, so none of them may wait, poll or retry (a rejected nonce
-excepted).
+An authority is either a `RelayAuthority` (an ACME server, which sends the hub challenges) or a `SigningAuthority` (it
+signs by itself). Issuance stores its progress after each verb, so a verb does not wait, poll or retry (except after a
+rejected nonce).
 """
 
 from datetime import datetime
@@ -16,7 +16,7 @@ from acmehub.ports.settings import PluginSettings
 
 
 class UpstreamError(Exception):
-    """Base of what an exchange with an upstream can end in; `server` names it, `detail` has its words."""
+    """Base of the errors of an exchange with an upstream; `server` names it, `detail` is the message."""
 
     def __init__(self, detail: str, *, server: str = "", retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -26,23 +26,23 @@ class UpstreamError(Exception):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """No answer, or one that says nothing (connection, timeout, 5xx, not ACME): try again later."""
+    """No usable response (connection, timeout, 5xx, not ACME): the hub tries again later."""
 
 
 class UpstreamRateLimited(UpstreamError):
-    """`rateLimited`: not before `retry_after` seconds from now."""
+    """`rateLimited`: the hub tries again after `retry_after` seconds at the earliest."""
 
 
 class UpstreamAccountLost(UpstreamError):
-    """The CA does not know our account, or has deactivated it: register anew."""
+    """The CA does not know the hub's account or has deactivated it: the hub registers again."""
 
 
 class UpstreamObjectLost(UpstreamError):
-    """The CA answers 404 for an object of ours: the upstream order is dead."""
+    """The CA answers 404 for an object of the hub: the upstream order is lost."""
 
 
 class UpstreamRefused(UpstreamError):
-    """A refusal that trying again will not change; `problem` is the CA's document, subproblems included."""
+    """A refusal that a retry does not change; `problem` is the CA's document with its subproblems."""
 
     def __init__(self, problem: ProblemDocument, *, server: str = "") -> None:
         super().__init__(problem.detail, server=server)
@@ -75,8 +75,8 @@ class UpstreamOrder(msgspec.Struct, frozen=True):
 class UpstreamAuthorization(msgspec.Struct, frozen=True):
     """An authorization at the CA, reduced to its dns-01 challenge.
 
-    `dns01_url` is None when the CA offers no dns-01; `txt_value` is what must stand at `_acme-challenge.<name>`.
-    `error` is the challenge's, or the authorization's own.
+    `dns01_url` is None when the CA offers no dns-01; `txt_value` is the TXT value for `_acme-challenge.<name>`.
+    `error` is that of the challenge or of the authorization.
     """
 
     url: str
@@ -91,14 +91,14 @@ class UpstreamAuthorization(msgspec.Struct, frozen=True):
 
 
 class IssuedChain(msgspec.Struct, frozen=True):
-    """A downloaded chain (PEM, leaf first) and the URLs of the alternates that were offered with it."""
+    """A downloaded chain (PEM, leaf first) and the URLs of its alternates."""
 
     chain: str
     alternates: tuple[str, ...] = ()
 
 
 class IssueRequest(msgspec.Struct, frozen=True):
-    """What is asked of an authority; times only where the client gave them."""
+    """An order for an authority; it has times only if the client gave them."""
 
     identifiers: tuple[Identifier, ...]
     profile: str | None = None
@@ -109,23 +109,23 @@ class IssueRequest(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class RelayAuthority(Protocol):
-    """A CA that speaks ACME to us. Every verb raises one of the `UpstreamError`s."""
+    """A CA with an ACME server. Every verb raises `UpstreamError`s."""
 
     @property
     def server(self) -> str:
-        """The directory URL: names the CA in timelines, and in the key of single-flight."""
+        """The directory URL: it names the CA in timelines and in the key of the single-flight lock."""
         ...
 
     def new_account_key(self) -> bytes:
-        """A fresh account key as PKCS #8 PEM; the engine stores it before it is used."""
+        """Make an account key (PKCS #8 PEM); the hub stores it before its first use."""
         ...
 
     async def register(self, key: bytes) -> UpstreamAccount:
-        """newAccount with `key` (RFC 8555 section 7.3); an account that exists already is as good as a new one."""
+        """newAccount with `key` (RFC 8555 section 7.3); returns the existing account if there is one."""
         ...
 
     async def new_order(self, account: UpstreamAccount, request: IssueRequest) -> UpstreamOrder:
-        """newOrder (section 7.4). The answer may be an order that exists already."""
+        """newOrder (section 7.4). The CA may return an existing order."""
         ...
 
     async def order(self, account: UpstreamAccount, url: str) -> UpstreamOrder:
@@ -153,39 +153,39 @@ class RelayAuthority(Protocol):
         ...
 
     def choose(self, chains: tuple[str, ...]) -> int:
-        """Which of the chains (PEM, the default first) is preferred by the settings: its index."""
+        """The index of the chain (PEM, the default first) that the settings prefer."""
         ...
 
 
 @runtime_checkable
 class SigningAuthority(Protocol):
-    """A CA inside the hub: asks for no challenge, signs at once."""
+    """A CA inside the hub: it needs no challenge and signs at once."""
 
     async def sign(self, csr: bytes, request: IssueRequest) -> str:
-        """The chain (PEM, leaf first, without the root) for a checked CSR in DER; raises `UpstreamRefused`."""
+        """Sign a checked CSR (DER); returns the chain (PEM, leaf first, without the root). Raises `UpstreamRefused`."""
         ...
 
     async def revoke_signed(self, certificate: bytes, reason: int | None) -> None:
-        """Note that a leaf (DER) is revoked."""
+        """Record that a leaf (DER) is revoked."""
         ...
 
     @property
     def root(self) -> str:
-        """The root certificate (PEM) that clients must trust."""
+        """The root certificate (PEM) that clients have to trust."""
         ...
 
 
 @runtime_checkable
 class CompletesSettings(Protocol):
-    """An authority that fills in its own settings once: makes a key, fetches EAB credentials."""
+    """An authority that completes its own settings once: it makes a key or fetches EAB credentials."""
 
     async def complete(self) -> PluginSettings | None:
-        """The completed settings to be sealed and stored, or None when nothing was missing."""
+        """The completed settings, which the hub seals and stores; None when nothing was missing."""
         ...
 
 
 class UpstreamRenewalInfo(msgspec.Struct, frozen=True):
-    """When the CA wants a certificate renewed (RFC 9773); `retry_after` in seconds from now."""
+    """When a certificate should be renewed, according to its CA (RFC 9773); `retry_after` in seconds from now."""
 
     start: datetime
     end: datetime
@@ -195,10 +195,10 @@ class UpstreamRenewalInfo(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class InformsOfRenewal(Protocol):
-    """A relay authority whose CA may have ARI (RFC 9773)."""
+    """A relay authority whose CA may support ARI (RFC 9773)."""
 
     async def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
-        """What the CA says of a certificate; None when it has no ARI or does not know the certificate."""
+        """Ask about a certificate; None when the CA has no ARI or does not know the certificate."""
         ...
 
 
@@ -214,7 +214,7 @@ class IssuesForAddresses(Protocol):
 
 @runtime_checkable
 class GrantsLifetimes(Protocol):
-    """An authority that grants the `not_after` that it is asked for."""
+    """An authority that grants the `not_after` of an order."""
 
     @property
     def longest_days(self) -> float:
@@ -226,7 +226,7 @@ CertificateAuthority = RelayAuthority | SigningAuthority
 
 
 def lifetime_flaw(days: int, authority: object) -> str | None:
-    """Why an authority's object cannot be asked for certificates of so many days, to follow its name."""
+    """Why an authority does not issue for that many days, as text that follows its name; None when it does."""
     if not isinstance(authority, GrantsLifetimes):
         return "sets lifetimes itself: it cannot be asked for another one"
     if days > authority.longest_days:

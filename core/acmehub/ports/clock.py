@@ -1,4 +1,4 @@
-"""Time as an argument: wall clock for what is stored, monotonic for durations."""
+"""Clocks: the wall clock for stored times, the monotonic clock for durations."""
 
 import time
 from datetime import UTC, datetime
@@ -6,24 +6,22 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where time comes from."""
+    """The port for clocks."""
 
     def now(self) -> datetime:
-        """The wall clock, aware, UTC."""
+        """The current time, aware, UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
+        """Monotonic time in seconds."""
         ...
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The clocks of the machine."""
 
     def now(self) -> datetime:
-        """See `Clock.now`."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """See `Clock.monotonic`."""
         return time.monotonic()

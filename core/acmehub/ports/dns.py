@@ -1,14 +1,13 @@
-"""What a provider of DNS records looks like: two verbs; optional powers are separate Protocols.
+"""The port for providers of DNS records: two verbs; an optional capability is a Protocol of its own.
 
 Names and zones are lower case A-labels without a trailing dot.
 """
 
-from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 
 class DnsProviderError(Exception):
-    """Base of a provider's failures; `server` is who said it, `retry_after` seconds when it gave a time."""
+    """Base of a provider's errors; `server` names the server, `retry_after` is in seconds if the server gave a time."""
 
     def __init__(self, detail: str, *, server: str = "", retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -18,38 +17,29 @@ class DnsProviderError(Exception):
 
 
 class DnsProviderUnavailable(DnsProviderError):
-    """No answer, a timeout, 5xx, 429: try again."""
+    """No answer, a timeout, 5xx, 429: the hub tries again."""
 
 
 class DnsProviderRefused(DnsProviderError):
-    """Wrong credentials, no such zone, not allowed: trying again will not help before somebody acts."""
+    """Wrong credentials, no such zone, not allowed: a retry fails until an operator changes something."""
 
 
 @runtime_checkable
 class DnsProvider(Protocol):
-    """Writes TXT records of a zone. Both verbs are idempotent and touch no value but their own."""
+    """Adds and removes TXT records of a zone. Both verbs are idempotent and leave all other values as they are."""
 
     async def add_txt(self, zone: str, name: str, value: str) -> None:
-        """Make `value` stand at `name`, beside what is there already."""
+        """Add `value` at `name` and keep the values that are there already."""
         ...
 
     async def remove_txt(self, zone: str, name: str, value: str) -> None:
-        """Take `value` away from `name`; fine when it is not there."""
-        ...
-
-
-@runtime_checkable
-class ListsZones(Protocol):
-    """A provider that can say which zones it serves."""
-
-    async def zones(self) -> Sequence[str]:
-        """The zones that these credentials may write to."""
+        """Remove `value` from `name`; succeeds when it is not there."""
         ...
 
 
 @runtime_checkable
 class WaitsForPropagation(Protocol):
-    """A provider that knows itself when its servers have a change."""
+    """A provider that can tell when its servers have a change."""
 
     async def propagated(self, zone: str, name: str, value: str) -> bool:
         """Whether every server of the provider has `value` at `name` now."""

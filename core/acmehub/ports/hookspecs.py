@@ -1,4 +1,4 @@
-"""Every hook there is, one sentence each. Hooks are synchronous; whatever awaits is a method of a registered object."""
+"""All hooks. Hooks are synchronous; only methods of registered objects may await."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

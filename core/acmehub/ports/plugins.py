@@ -1,4 +1,4 @@
-"""What a plugin is given, and what it registers: factories with their Settings, notifiers, policy requests."""
+"""Objects that hooks take and return, and the ports for notifiers and for objects that need closing."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -14,7 +14,7 @@ from acmehub.ports.settings import PluginSettings
 
 
 class PluginContext(msgspec.Struct, frozen=True):
-    """What the hub lends to a plugin's factory: how to name itself to others, where it may keep files, time."""
+    """What a factory gets from the hub: the User-Agent for its requests, a folder for its files, the clock."""
 
     user_agent: str
     data_dir: Path
@@ -22,7 +22,7 @@ class PluginContext(msgspec.Struct, frozen=True):
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """A named factory: `factory(settings, context)` gives the object; `settings` is its PluginSettings type."""
+    """A named factory: `factory(settings, context)` makes the object; `settings` is its PluginSettings type."""
 
     name: str
     factory: Callable[[Any, PluginContext], Any]
@@ -31,7 +31,7 @@ class Registration(msgspec.Struct, frozen=True):
 
 
 class Register(Protocol):
-    """What the `register_…` hooks are handed."""
+    """The argument of the `register_…` hooks."""
 
     def __call__(
         self,
@@ -40,12 +40,12 @@ class Register(Protocol):
         settings: type[PluginSettings],
         summary: str = "",
     ) -> None:
-        """Offer `factory` under `name`; a name that is taken is an error."""
+        """Offer `factory` under `name`, which must not be taken."""
         ...
 
 
 class OrderRequest(msgspec.Struct, frozen=True):
-    """What a policy decides about: who asks for which names, with which profile."""
+    """An order that a policy decides about: its principal and token, its names and its profile."""
 
     principal: Principal
     token: Token
@@ -54,7 +54,7 @@ class OrderRequest(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An authority that could fulfil a request; `healthy` is false while its last exchanges failed."""
+    """An authority that could issue for an order."""
 
     id: str
     name: str
@@ -63,11 +63,10 @@ class Candidate(msgspec.Struct, frozen=True):
     created: datetime
     tags: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
-    healthy: bool = True
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """A policy's choice of an authority, and why: the reason stands in the order's timeline."""
+    """A policy's choice of an authority; the reason is shown in the order's timeline."""
 
     authority_id: str
     reason: str
@@ -75,7 +74,7 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 class OrderFinished(msgspec.Struct, frozen=True):
-    """News: an order became valid, or invalid (`error` says why)."""
+    """An order became valid, or invalid (`error` says why)."""
 
     order_id: str
     principal: str
@@ -87,7 +86,7 @@ class OrderFinished(msgspec.Struct, frozen=True):
 
 
 class AccountCreated(msgspec.Struct, frozen=True):
-    """News: an ACME account was bound by a token."""
+    """A client created an ACME account with a token."""
 
     account_id: str
     principal: str
@@ -96,17 +95,17 @@ class AccountCreated(msgspec.Struct, frozen=True):
 
 
 class Notifier(Protocol):
-    """Carries news to people: mail, chat, a webhook."""
+    """Sends notifications to people: mail, chat, a webhook."""
 
     async def notify(self, news: OrderFinished | AccountCreated) -> None:
-        """Deliver one piece of news; a failure is logged and does not touch the order."""
+        """Send one notification; the hub logs a failure, which does not affect the order."""
         ...
 
 
 @runtime_checkable
 class Closes(Protocol):
-    """A plugin's object that holds connections or files: let go of when the hub ends."""
+    """A plugin's object that holds connections or files; the hub closes it when it stops."""
 
     async def aclose(self) -> None:
-        """Let go; nothing is asked of the object after that."""
+        """Close connections and files; the hub does not use the object afterwards."""
         ...

@@ -1,7 +1,7 @@
-"""Settings of plugins: msgspec Structs whose secrets are of a type that never prints itself.
+"""Settings of plugins: msgspec Structs whose secrets have a type that does not print its value.
 
-A plugin declares `class Settings(PluginSettings): token: Secret`. `read_settings` and `dump_settings` are the only
-ways in and out.
+A plugin declares `class Settings(PluginSettings): token: Secret`. `read_settings` makes an object of it from a mapping,
+`dump_settings` the JSON for the vault.
 """
 
 import hmac
@@ -12,7 +12,7 @@ import msgspec
 
 
 class Secret:
-    """A string that must not be seen: `reveal()` is the only way to it; compared in constant time."""
+    """A secret string: only `reveal()` returns it; comparison takes constant time."""
 
     __slots__ = ("_value",)
 
@@ -40,7 +40,7 @@ class PluginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Base of a plugin's settings: unknown fields are errors."""
 
     def validate(self) -> Self:
-        """Check what types cannot say; raise `ValueError` naming the field and the cure."""
+        """Check what types cannot express; raise `ValueError` that names the field and what is expected."""
         return self
 
 
@@ -48,7 +48,7 @@ S = TypeVar("S", bound=PluginSettings)
 
 
 class SettingsError(ValueError):
-    """Settings that do not fit; the text names the field (`$.port`) and what was expected there."""
+    """Raised for settings that are not valid; the message names the field (`$.port`) and what is expected."""
 
 
 def _decode(kind: type, value: Any) -> Any:
@@ -80,12 +80,12 @@ def read_settings(raw: Mapping[str, Any], kind: type[S]) -> S:
 
 
 def dump_settings(settings: PluginSettings) -> bytes:
-    """All of it as JSON, **secrets in clear**: only ever given to `vault`."""
+    """All settings as JSON, **with secrets in clear text**; only for the vault."""
     return msgspec.json.encode(settings, enc_hook=_encode)
 
 
 def public_settings(settings: PluginSettings) -> dict[str, Any]:
-    """What may be shown: secrets left out, a secret that is set being `"(secret)"`."""
+    """The settings for display: a secret that is set is `"(secret)"`, one that is not set is left out."""
     shown: dict[str, Any] = {}
     for name in settings.__struct_fields__:
         value = getattr(settings, name)

@@ -212,7 +212,7 @@ class Orders(Protocol):
         ...
 
 
-class Ledger(Protocol):
+class TxtRecords(Protocol):
     """TXT records that the hub created, or is about to."""
 
     async def of_order(self, order_id: str) -> Sequence[TxtRecord]:
@@ -307,7 +307,7 @@ class Store(Protocol):
     campaigns: Resources[Campaign]
     accounts: Accounts
     orders: Orders
-    ledger: Ledger
+    txt_records: TxtRecords
     certificates: Certificates
     records: Records
     nonces: UsedNonces
@@ -337,8 +337,9 @@ class Store(Protocol):
         """The revisions of all kinds of resources, in one read of a few rows: asked for on every newOrder."""
         ...
 
-    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """Call `callback(order_id)` in the event loop after each commit that changed an order, by this process or
-        (as far as the engine can tell) another; with `""` when something changed but it is not known what. Returns
-        the function that ends the subscription."""
+    def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
+        """Call `callback(order_id, version)` in the event loop after each commit that changed an order, by this
+        process or (as far as the engine can tell) another; `version` is the order's new one, which moves with its
+        authorizations, too. With `("", 0)` something changed, it is not known what. Returns the function that ends the
+        subscription."""
         ...

@@ -1,1 +1,1 @@
-"""Pure decisions: no I/O, no clock, all of it covered by tests."""
+"""Decisions as pure functions: no I/O, no clock; tests cover every line and branch."""

@@ -1,4 +1,4 @@
-"""Issued chains: is the certificate for the CSR's key and the order's names, and does its chain link up?"""
+"""Checks of an issued chain: the CSR's key, the order's names, signatures and dates."""
 
 import hashlib
 import itertools
@@ -15,8 +15,8 @@ from acmehub.models.identifiers import Identifier
 from acmehub.rules.csr import (
     UNREADABLE,
     CheckedCsr,
-    Names,
     OtherName,
+    SubjectNames,
     alternative_names,
     common_names,
     listed,
@@ -34,8 +34,8 @@ _MOST_ISSUERS = 64
 
 
 class Leaf(msgspec.Struct, frozen=True):
-    """What the checked chain's first certificate says, as `models.Certificate` keeps it; `chain` is the chain as clean
-    PEM, leaf first."""
+    """The first certificate of a checked chain, as `models.Certificate` stores it; `chain`: the chain as PEM, leaf
+    first, without other text."""
 
     serial: str
     issuer: str
@@ -48,7 +48,7 @@ class Leaf(msgspec.Struct, frozen=True):
 
 
 class ChainMismatch(Exception):
-    """A chain that is not what was ordered; `detail` says in which way."""
+    """Raised for a chain that does not match the order; `detail` says why."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -56,20 +56,20 @@ class ChainMismatch(Exception):
 
 
 class _Above(msgspec.Struct, frozen=True):
-    """What stands above a leaf: certificates of CAs, each issued by the next, and the same as clean PEM."""
+    """The CA certificates of a chain, each issued by the next, and the same as PEM without other text."""
 
     certificates: Sequence[x509.Certificate] = ()
     pem: str = ""
 
 
 class Issuers:
-    """What stood above leaves, read and checked once: a CA hands out the same with every leaf. Keeps the latest 64."""
+    """Cache of checked CA certificates, which are the same in all chains of a CA; keeps the 64 used last."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _Above] = OrderedDict()
 
     def above(self, pem: str) -> _Above:
-        """The certificates of `pem`, text around them dropped; raises `ChainMismatch`."""
+        """The certificates in `pem`, without text around them. Raises `ChainMismatch`."""
         kept = self._kept.get(pem)
         if kept is None:
             kept = self._kept[pem] = _read_above(pem)
@@ -90,12 +90,11 @@ def check_leaf(
     allow_leaf_only: bool = False,
     issuers: Issuers | None = None,
 ) -> Leaf:
-    """Check an issued chain (PEM, leaf first; text around it is dropped) before an order turns valid.
+    """Check an issued chain (PEM, leaf first, text around it ignored) before an order turns valid.
 
-    The leaf has the key of `csr` (checked, or DER) and exactly the order's names, each certificate is signed by the
-    next, and all are valid now, `skew` granted (docs/reliability.md 2.7). `issuers` remembers what stood above
-    other leaves.
-    Raises `ChainMismatch`.
+    The leaf must have the key of `csr` (checked, or DER) and exactly the order's names; each certificate must be signed
+    by the next, and all must be valid now, give or take `skew` (docs/reliability.md 2.7). `issuers` caches the
+    certificates above the leaf. Raises `ChainMismatch`.
     """
     try:
         leaf, above = _read_chain(chain_pem, issuers or Issuers())
@@ -126,7 +125,7 @@ def check_leaf(
 
 
 def serial_text(number: int) -> str:
-    """A serial number as it is stored and looked up: lower-case hexadecimal, whole bytes."""
+    """A serial number as stored: lower-case hexadecimal, whole bytes."""
     text = f"{number:x}"
     return text.zfill(len(text) + len(text) % 2)
 
@@ -162,22 +161,22 @@ def _load(pem: str) -> Sequence[x509.Certificate]:
         raise ChainMismatch(f"no chain of certificates: {ascii(str(error))[1:-1][:150]}") from error
 
 
-def _leaf_names(leaf: x509.Certificate) -> Names:
-    names = Names()
+def _leaf_names(leaf: x509.Certificate) -> SubjectNames:
+    names = SubjectNames()
     for extension in leaf.extensions:
         value = extension.value
         if isinstance(value, x509.SubjectAlternativeName):
             try:
                 names = alternative_names(value)
             except OtherName as error:
-                words = f"the certificate has other alternative names than DNS names and addresses ({error})"
-                raise ChainMismatch(words) from None
+                message = f"the certificate has other alternative names than DNS names and addresses ({error})"
+                raise ChainMismatch(message) from None
         elif isinstance(value, x509.BasicConstraints) and value.ca:
             raise ChainMismatch("the first certificate is a CA's")
     return names.with_common(common_names(leaf.subject))
 
 
-def _compare_leaf_names(names: Names, wanted: Names) -> None:
+def _compare_leaf_names(names: SubjectNames, wanted: SubjectNames) -> None:
     if names != wanted:
         found, ordered = names.names | names.addresses, wanted.names | wanted.addresses
         kinds = " (DNS names and addresses are mixed up)" if found == ordered else ""

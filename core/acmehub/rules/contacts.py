@@ -15,7 +15,8 @@ _ADDRESS = re.compile(
 
 
 def check_contacts(contacts: Sequence[str]) -> None:
-    """Raise `unsupportedContact` for another scheme than `mailto`, `invalidContact` for what is not one address."""
+    """Raise `unsupportedContact` for a scheme other than `mailto`, `invalidContact` if it is not exactly one
+    address."""
     if len(contacts) > _MOST:
         raise _invalid(f"{len(contacts)} contacts; at most {_MOST} are kept")
     for contact in contacts:

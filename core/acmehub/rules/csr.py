@@ -1,6 +1,6 @@
-"""Certificate requests: does the CSR fit its order (RFC 8555 section 7.4)?
+"""Checks of a CSR against its order (RFC 8555 section 7.4).
 
-A CSR is forwarded unchanged, so everything in it that a CA could act on is either checked here or harmless.
+The hub forwards a CSR unchanged, so these checks cover everything in it that a CA may act on, unless it is harmless.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from acmehub.rules.keys import PublicKey, key_flaw, spki_of, weakness
 from acmehub.rules.names import shown
 
 _HASHES = frozenset({"sha256", "sha384", "sha512"})
-_HARMLESS = frozenset(  # extensions that may be critical: what a CA makes of them is its own affair
+_HARMLESS = frozenset(  # extensions that may be critical; the CA decides about them
     {ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE, ExtensionOID.TLS_FEATURE}
 )
 _ECDSA = {
@@ -31,8 +31,8 @@ _ECDSA = {
 _MICROSOFT_EXTENSION_REQUEST = x509.ObjectIdentifier("1.3.6.1.4.1.311.2.1.14")
 _EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")
 _MAX_COMMON_NAME = 64  # X.520, ub-common-name
-# What cryptography raises for input that is not what it should be (UserWarning: where warnings are errors; KeyError and
-# TypeError: a TLS feature that it does not know, a directory name whose text is a bit string).
+# What cryptography raises for invalid input (UserWarning: where warnings are errors; KeyError and TypeError: an unknown
+# TLS feature, a directory name whose text is a bit string).
 UNREADABLE = (
     KeyError,
     TypeError,
@@ -46,23 +46,23 @@ UNREADABLE = (
 
 
 class OtherName(Exception):
-    """An alternative name that is neither a DNS name nor an address; the text is its kind."""
+    """An alternative name that is neither a DNS name nor an address; the message is its type."""
 
 
-class Names(msgspec.Struct, frozen=True):
-    """What an order or a certificate is for, lower case: a DNS name and an address are never taken for one another."""
+class SubjectNames(msgspec.Struct, frozen=True):
+    """The names of an order or a certificate in lower case; DNS names and addresses are kept apart."""
 
     names: frozenset[str] = frozenset()
     addresses: frozenset[str] = frozenset()
 
-    def with_common(self, common: set[str]) -> "Names":
-        """With the common names of the same subject; one that repeats an address is no name of its own."""
-        return Names(self.names | (common - self.addresses), self.addresses) if common else self
+    def with_common(self, common: set[str]) -> "SubjectNames":
+        """These names with the common names of the subject; a common name that repeats an address is dropped."""
+        return SubjectNames(self.names | (common - self.addresses), self.addresses) if common else self
 
 
 class CheckedCsr(msgspec.Struct, frozen=True):
-    """A CSR that fits its order. `der` are the very bytes that came, `spki_sha256` the SHA-256 of its public key's
-    SubjectPublicKeyInfo, hexadecimal."""
+    """A CSR that fits its order. `der`: the bytes as received; `spki_sha256`: the SHA-256 of the public key's
+    SubjectPublicKeyInfo in hexadecimal."""
 
     der: bytes
     names: tuple[str, ...]
@@ -71,7 +71,7 @@ class CheckedCsr(msgspec.Struct, frozen=True):
 
 
 def check_csr(der: bytes, identifiers: Iterable[Identifier], account_jwk: bytes) -> CheckedCsr:
-    """Check a CSR (DER) against its order and the canonical JWK of the account that sends it; raises `badCSR`."""
+    """Check a CSR (DER) against its order and the canonical JWK of its account. Raises `badCSR`."""
     try:
         csr = x509.load_der_x509_csr(der)
         key, names = _read_csr(csr)
@@ -96,14 +96,14 @@ def _is_self_signed(csr: x509.CertificateSigningRequest, key: PublicKey) -> bool
     scheme = _ECDSA.get(csr.signature_algorithm_oid)
     if scheme is None or not isinstance(key, EllipticCurvePublicKey):
         return csr.is_signature_valid
-    try:  # what `is_signature_valid` does, without reading the key a second time
+    try:  # as `is_signature_valid`, but without reading the key again
         key.verify(csr.signature, csr.tbs_certrequest_bytes, scheme)
     except InvalidSignature:
         return False
     return True
 
 
-def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, Names]:
+def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, SubjectNames]:
     """The key and the names of a CSR."""
     hash_algorithm = csr.signature_hash_algorithm
     if hash_algorithm is None or hash_algorithm.name not in _HASHES:
@@ -121,7 +121,7 @@ def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, Names]:
     requests = [item for item in csr.attributes if item.oid in (_EXTENSION_REQUEST, _MICROSOFT_EXTENSION_REQUEST)]
     if len(requests) > 1:
         raise _bad_csr("it has more than one list of extensions")
-    asked = Names()
+    asked = SubjectNames()
     for extension in csr.extensions:
         if isinstance(extension.value, x509.SubjectAlternativeName):
             try:
@@ -134,7 +134,7 @@ def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, Names]:
 
 
 def _check_extension(extension: x509.Extension[x509.ExtensionType]) -> None:
-    """Raises `badCSR` for what must not be asked."""
+    """Raises `badCSR` for an extension that is not allowed."""
     value = extension.value
     if isinstance(value, x509.BasicConstraints):
         if value.ca:
@@ -149,17 +149,17 @@ def common_names(subject: x509.Name) -> set[str]:
     return {str(item.value).lower() for item in found}
 
 
-def wanted_names(identifiers: Iterable[Identifier]) -> Names:
+def wanted_names(identifiers: Iterable[Identifier]) -> SubjectNames:
     """The names of an order."""
     names: list[str] = []
     addresses: list[str] = []
     for item in identifiers:
         (addresses if item.type == "ip" else names).append(item.value.lower())
-    return Names(frozenset(names), frozenset(addresses))
+    return SubjectNames(frozenset(names), frozenset(addresses))
 
 
-def alternative_names(alternatives: x509.SubjectAlternativeName) -> Names:
-    """The names of the extension; `OtherName` for one of a kind that no order can have."""
+def alternative_names(alternatives: x509.SubjectAlternativeName) -> SubjectNames:
+    """The names of the extension. Raises `OtherName` for a type that no order can have."""
     names = alternatives.get_values_for_type(x509.DNSName)
     addresses: list[str] = []
     if len(names) != len(alternatives):
@@ -168,10 +168,10 @@ def alternative_names(alternatives: x509.SubjectAlternativeName) -> Names:
                 addresses.append(str(item.value))
             elif not isinstance(item, x509.DNSName):
                 raise OtherName(type(item).__name__)
-    return Names(frozenset(name.lower() for name in names), frozenset(addresses))
+    return SubjectNames(frozenset(name.lower() for name in names), frozenset(addresses))
 
 
-def _differs(found: Names, wanted: Names) -> Problem:
+def _differs(found: SubjectNames, wanted: SubjectNames) -> Problem:
     more = {f"{name} as a DNS name" if is_address(name) else name for name in found.names - wanted.names}
     more |= found.addresses - wanted.addresses
     less = (wanted.names - found.names) | (wanted.addresses - found.addresses)
@@ -181,7 +181,7 @@ def _differs(found: Names, wanted: Names) -> Problem:
 
 
 def listed(names: Collection[str]) -> str:
-    """Names for a sentence: the first five, and how many more."""
+    """Names for a message: the first five, and how many more."""
     first = [shown(name) for name in sorted(names)[:5]]
     return ", ".join(first) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if first else "no name"
 

@@ -1,7 +1,6 @@
-"""External account binding (RFC 8555 section 7.3.4), and the states of the token that stands behind it.
+"""External account binding (RFC 8555 section 7.3.4), and the states of its token.
 
-`token_state` is what a token is at a moment; `TOKEN_MOVES` are the moves between these states, with the words that the
-CLI has for them.
+`token_state` computes a token's state; `TOKEN_MOVES` lists the moves between states, named as in the command line.
 """
 
 import enum
@@ -23,11 +22,11 @@ HMAC_KEY_BYTES = 32
 
 
 class TokenMove(enum.StrEnum):
-    """What can happen to a token; an operator's moves are the CLI's words (`acmehub token set …`)."""
+    """What changes a token's state; moves by operators are named as in `acmehub token set …`."""
 
-    USE = "use"  # a client binds an account, and may do so again
-    USE_LAST = "use_last"  # the same, and it was the last time that the limit allows
-    LAPSE = "lapse"  # its time is over
+    USE = "use"  # a client binds an account; the limit allows more
+    USE_LAST = "use_last"  # a client binds the last account that the limit allows
+    LAPSE = "lapse"  # the token expires
     DISABLE = "disable"
     ENABLE = "enable"
     EXTEND = "extend"  # a later expiry, or a higher limit of uses
@@ -36,8 +35,8 @@ class TokenMove(enum.StrEnum):
 
 ACTIVE, USED_UP, EXPIRED, DISABLED, REVOKED = TokenState  # in the order of their declaration
 
-# Rows are states, moves lead to the states named; what is not here cannot happen. Where a token is several things at
-# once the state later in this table wins, so that `enable` and `extend` may show what lay beneath.
+# For each state, its moves and the states that they lead to; no other moves exist. If several states apply to a token,
+# it has the one that is last in this table, so `enable` and `extend` may lead to any earlier one.
 TOKEN_MOVES: dict[TokenState, dict[TokenMove, frozenset[TokenState]]] = {
     ACTIVE: {
         TokenMove.USE: frozenset({ACTIVE}),
@@ -76,7 +75,7 @@ _WHY = {
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """An external account binding that fits its request; the MAC is not checked yet. `kid` is the token's id."""
+    """An external account binding that matches its request; its MAC is not verified yet. `kid` is the token's id."""
 
     kid: str
     alg: str
@@ -85,7 +84,7 @@ class Binding(msgspec.Struct, frozen=True):
 
 
 def token_state(token: Token, principal: Principal, now: datetime) -> TokenState:
-    """What a token is now; a disabled principal disables its tokens."""
+    """The state of a token; a disabled principal disables its tokens."""
     if token.revoked is not None:
         return TokenState.REVOKED
     if not (token.enabled and principal.enabled):
@@ -98,7 +97,7 @@ def token_state(token: Token, principal: Principal, now: datetime) -> TokenState
 
 
 def parse_binding(raw: bytes, *, account_jwk: bytes, new_account_url: str) -> Binding:
-    """Read a binding and check all but its MAC: algorithm, URL, and that it is for this very account key.
+    """Read a binding and check algorithm, URL and account key, but not the MAC.
 
     `account_jwk` is the canonical JWK of the outer JWS. Raises `malformed`, `badSignatureAlgorithm`.
     """
@@ -120,10 +119,10 @@ def parse_binding(raw: bytes, *, account_jwk: bytes, new_account_url: str) -> Bi
 
 
 def verify_binding(binding: Binding, hmac_key: bytes | None) -> None:
-    """Check the MAC, in constant time, with a key of any length; `unauthorized`.
+    """Verify the MAC in constant time, with a key of any length. Raises `unauthorized`.
 
-    `hmac_key` is None for a key id that is not known: the same work and the same answer as for a wrong MAC, so that
-    nobody learns which ids exist.
+    `hmac_key` is None for an unknown key id. Time and error are the same as for a wrong MAC, so that a client cannot
+    find out which ids exist.
     """
     key = hmac_key if hmac_key is not None else secrets.token_bytes(HMAC_KEY_BYTES)
     right = hmac.digest(key, binding.signing_input, MAC_ALGORITHMS[binding.alg])
@@ -135,9 +134,9 @@ def verify_binding(binding: Binding, hmac_key: bytes | None) -> None:
 
 
 def use_token(token: Token, principal: Principal, *, address: str, now: datetime) -> Token:
-    """The token after it bound one more account; the rule of `Accounts.bind`, so counted in its transaction.
+    """The token after it has bound one more account; `Accounts.bind` applies it in its transaction.
 
-    `address` is the client's IP address. Raises `unauthorized`, with the reason.
+    `address` is the client's IP address. Raises `unauthorized` with the reason.
     """
     state = token_state(token, principal, now)
     if state is not TokenState.ACTIVE:
@@ -150,12 +149,12 @@ def use_token(token: Token, principal: Principal, *, address: str, now: datetime
 
 
 def require_active(actor: Actor, now: datetime) -> None:
-    """Refuse a request unless its account is valid, and token and principal may still be used; `unauthorized`.
+    """Raise `unauthorized` unless the account is valid and its token and principal may be used.
 
-    Expiry and the limit of uses end binding, not the accounts already bound: a device goes on renewing with the account
-    it has. Disabling or revoking a token, disabling a principal or taking its role away ends both at once.
+    An expired or used-up token binds no more accounts, but accounts that it has bound keep working, so that devices can
+    renew. A disabled or revoked token, a disabled principal and a removed role end both at once.
     """
-    if actor.account.status is not AccountStatus.VALID:  # RFC 8555 section 7.3.6 wants a 401 for it
+    if actor.account.status is not AccountStatus.VALID:  # 401: RFC 8555 section 7.3.6
         raise Problem(ProblemType.UNAUTHORIZED, f"the account is {actor.account.status.value}", status=401)
     state = token_state(actor.token, actor.principal, now)
     if state in (TokenState.DISABLED, TokenState.REVOKED):
@@ -165,12 +164,12 @@ def require_active(actor: Actor, now: datetime) -> None:
 
 
 def may_use(token: Token, principal: Principal, role: Role) -> bool:
-    """Whether the token stands for `role`: in its scope, and (still) one of its principal's roles."""
+    """Whether `role` is in the token's scope and a role of its principal."""
     return role in token.scope and bool(principal.assignments(role))
 
 
 def new_hmac_key() -> bytes:
-    """A fresh key whose text begins alphanumeric, as command lines need it (docs/client-rules.md rule 26)."""
+    """A new key whose text starts alphanumeric, as command lines need it (docs/client-rules.md rule 26)."""
     while True:
         key = secrets.token_bytes(HMAC_KEY_BYTES)
         if eab_text(key)[0].isalnum():
@@ -178,7 +177,7 @@ def new_hmac_key() -> bytes:
 
 
 def eab_text(key: bytes) -> str:
-    """An HMAC key as clients take it: base64url without padding."""
+    """An HMAC key for clients: base64url without padding."""
     return encode_base64url(key)
 
 

@@ -1,7 +1,7 @@
-"""A strict verifier for signed requests: flattened JWS with an asymmetric key (RFC 7515, RFC 8555 section 6.2).
+"""Strict verification of signed requests: flattened JWS with an asymmetric key (RFC 7515, RFC 8555 section 6.2).
 
-What a request must not be able to do: name its algorithm freely, carry two keys or none, say a thing twice, or be read
-in two ways. Every refusal is a `Problem`. Nothing here knows nonces, URLs or accounts; the caller compares those.
+A request cannot choose an algorithm that does not belong to its key, have two keys or none, repeat a member, or be read
+in two ways. Every refusal is a `Problem`. The caller compares nonce, URL and account.
 """
 
 import base64
@@ -40,11 +40,11 @@ _PKCS1 = padding.PKCS1v15()
 _SHA256 = hashes.SHA256()
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _TO_PLAIN_BASE64 = bytes.maketrans(b"-_+/", b"+/!!")
-_QUOTES = 3 * 4  # protected, payload, signature: a name and a string each, and no quote can stand in base64url
+_QUOTES = 3 * 4  # protected, payload, signature: a name and a string each; base64url has no quotes
 
 
 class Jws(msgspec.Struct, frozen=True):
-    """A signed request, not verified yet. `jwk` is the canonical JSON (RFC 7638) of the key it carries, if it does."""
+    """A signed request, not verified yet. `jwk`: canonical JSON (RFC 7638) of the key that it contains, if any."""
 
     alg: str
     nonce: str
@@ -65,7 +65,7 @@ class _Flattened(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Flattened(msgspec.Struct, frozen=True):
-    """A flattened JWS taken apart; `header` is its protected header, with whatever members it has."""
+    """The parts of a flattened JWS; `header` is its protected header with all members."""
 
     header: dict[str, Any]
     payload: bytes
@@ -77,7 +77,7 @@ _FLATTENED = msgspec.json.Decoder(_Flattened)
 
 
 def parse(body: bytes) -> Jws:
-    """A signed request from the body of a POST; `malformed`, `badNonce`, `badSignatureAlgorithm`, `badPublicKey`."""
+    """Read the body of a signed POST. Raises `malformed`, `badNonce`, `badSignatureAlgorithm`, `badPublicKey`."""
     parts = read_flattened(body)
     header = parts.header
     alg = _algorithm(header)
@@ -90,7 +90,7 @@ def parse(body: bytes) -> Jws:
 
 
 def parse_without_nonce(body: bytes) -> Jws:
-    """A JWS within a signed request, which must have no nonce of its own (RFC 8555 section 7.3.5); else as `parse`."""
+    """Like `parse`, for a JWS within a signed request, which must not have a nonce (RFC 8555 section 7.3.5)."""
     parts = read_flattened(body)
     alg = _algorithm(parts.header)
     if "nonce" in parts.header:
@@ -122,14 +122,14 @@ def _jws(parts: Flattened, alg: str, nonce: str) -> Jws:
 
 
 def read_flattened(body: bytes) -> Flattened:
-    """Take a flattened JWS apart, strictly: three members and each once, canonical base64url, a header without
-    `crit` and `b64`; raises `malformed`."""
+    """Read a flattened JWS strictly: three members, each once, in canonical base64url, and a header without `crit` and
+    `b64`. Raises `malformed`."""
     if len(body) > MAX_BODY:
         raise Problem(ProblemType.MALFORMED, f"the request is larger than {MAX_BODY} bytes", status=413)
     try:
         outer = _FLATTENED.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed(f"the body is not a flattened JWS: {_words(error)}") from error
+        raise malformed(f"the body is not a flattened JWS: {_message(error)}") from error
     if body.count(b'"') != _QUOTES:
         raise malformed("the body is not a flattened JWS: a member stands there twice")
     header = _read_header(_member_bytes("protected", outer.protected))
@@ -142,7 +142,7 @@ def read_flattened(body: bytes) -> Flattened:
 
 
 def load_key(jwk: bytes) -> AccountKey:
-    """The key of a canonical JWK, fit for verifying; `badPublicKey` for a wrong size, exponent or point."""
+    """The key of a canonical JWK. Raises `badPublicKey` for a wrong size, exponent or point."""
     members = json.loads(jwk)
     if members["kty"] == "OKP":
         return _load_ed25519(decode_base64url(members["x"]))
@@ -168,7 +168,7 @@ def _load_ed25519(octets: bytes) -> Ed25519PublicKey:
 
 
 def verify(jws: Jws, key: AccountKey) -> None:
-    """Check the signature; the algorithm must be the one for the key's kind and curve."""
+    """Verify the signature; the algorithm must belong to the key's type and curve."""
     signature = jws.signature
     try:
         if isinstance(key, RSAPublicKey):
@@ -200,7 +200,7 @@ def thumbprint(jwk: bytes) -> str:
 
 
 def canonical_jwk(jwk: object) -> bytes:
-    """The canonical JSON of a public JWK (RFC 7638 section 3): required members only; `badPublicKey`."""
+    """The canonical JSON of a public JWK (RFC 7638 section 3): required members only. Raises `badPublicKey`."""
     if not isinstance(jwk, Mapping):
         raise bad_key("it is not a JSON object")
     if not _PRIVATE_MEMBERS.isdisjoint(jwk):
@@ -224,9 +224,9 @@ def canonical_jwk(jwk: object) -> bytes:
 
 
 def jwk_of(key: PublicKey, spki: bytes = b"") -> bytes:
-    """The canonical JWK of a key: what `canonical_jwk` makes of the one its owner would send.
+    """The canonical JWK of a key.
 
-    `spki` is the key's SubjectPublicKeyInfo (DER), for callers that have it already.
+    `spki`: the key's SubjectPublicKeyInfo (DER), if the caller has it already.
     """
     if isinstance(key, RSAPublicKey):
         numbers = key.public_numbers()
@@ -240,7 +240,7 @@ def jwk_of(key: PublicKey, spki: bytes = b"") -> bytes:
 
 
 def decode_base64url(text: str | bytes) -> bytes:
-    """The bytes of canonical base64url without padding; `ValueError` for anything else, stray bits included."""
+    """Decode canonical base64url without padding. Raises `ValueError` for anything else, also for stray bits."""
     data = text.encode("ascii") if isinstance(text, str) else text
     plain = data.translate(_TO_PLAIN_BASE64)
     clear = binascii.a2b_base64(plain + b"==")
@@ -255,7 +255,7 @@ def encode_base64url(clear: bytes) -> str:
 
 
 def text_member(header: Mapping[str, Any], name: str) -> str:
-    """A member of a JWS header that must be there and be a string; raises `malformed`."""
+    """A required string member of a JWS header. Raises `malformed`."""
     value = header.get(name)
     if not isinstance(value, str):
         raise malformed(f"the JWS header needs {name!r}, a string")
@@ -263,17 +263,17 @@ def text_member(header: Mapping[str, Any], name: str) -> str:
 
 
 def malformed(detail: str) -> Problem:
-    """The request cannot be read."""
+    """The problem for a request that cannot be read."""
     return Problem(ProblemType.MALFORMED, detail)
 
 
 def bad_key(detail: str) -> Problem:
-    """The key is not taken."""
+    """The problem for a key that is not accepted."""
     return Problem(ProblemType.BAD_PUBLIC_KEY, f"the public key is not accepted: {detail}")
 
 
 def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object each of whose members is named once; for `json.loads(object_pairs_hook=…)`."""
+    """A JSON object without repeated members; for `json.loads(object_pairs_hook=…)`."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a member stands there twice")
@@ -287,7 +287,7 @@ def _read_header(text: bytes) -> dict[str, Any]:
     try:
         header = _HEADER.decode(text.decode())
     except (ValueError, RecursionError) as error:
-        raise malformed(f"the JWS header is not readable: {_words(error)}") from error
+        raise malformed(f"the JWS header is not readable: {_message(error)}") from error
     if not isinstance(header, dict):
         raise malformed("the JWS header is not a JSON object")
     for name in ("crit", "b64"):
@@ -339,7 +339,7 @@ def _wrong_algorithm(alg: str, *fitting: str) -> Problem:
     )
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, binascii.Error | UnicodeDecodeError):

@@ -1,6 +1,6 @@
-"""Account key roll-over (RFC 8555 section 7.3.5): the inner JWS, by which the new key asks for the account.
+"""Account key rollover (RFC 8555 section 7.3.5): checks of the inner JWS, which the new key signs.
 
-The outer JWS, by which the old key agrees, is checked as every request is; what is here is what the two say together.
+The outer JWS, which the old key signs, is checked as every request is.
 """
 
 import json
@@ -24,17 +24,17 @@ _KEY_CHANGE = msgspec.json.Decoder(KeyChange)
 
 
 class NewKey(msgspec.Struct, frozen=True):
-    """The key that an account is to have from now on, as `models.Account` keeps it."""
+    """An account's new key, as `models.Account` stores it."""
 
     jwk: bytes
     thumbprint: str
 
 
 def check_key_change(inner: bytes, *, url: str, account_url: str, account_jwk: bytes) -> NewKey:
-    """The new key, of an inner JWS that fits the outer one and is signed by it.
+    """Check that an inner JWS matches the outer one and is signed by the new key; returns that key.
 
-    `url` is the outer JWS's, `account_url` its `kid`, `account_jwk` the canonical JWK that it was verified with.
-    Whether another account has the new key is for the caller to see. Raises `malformed`, `badPublicKey`,
+    `url` and `account_url` are `url` and `kid` of the outer JWS, `account_jwk` is the canonical JWK that verified it.
+    The caller checks whether another account has the new key. Raises `malformed`, `badPublicKey`,
     `badSignatureAlgorithm`.
     """
     try:

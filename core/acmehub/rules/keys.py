@@ -1,6 +1,6 @@
-"""Public keys: which kinds and sizes are taken, and known weaknesses (docs/reliability.md section 5, "CSR").
+"""Public keys: accepted types and sizes, and known weaknesses (docs/reliability.md section 5, "CSR").
 
-The checks for weak RSA keys are the ones the CA/Browser Forum's Baseline Requirements ask of a CA (6.1.1.3).
+The checks for weak RSA keys are those of the CA/Browser Forum's Baseline Requirements (6.1.1.3).
 """
 
 import functools
@@ -21,9 +21,9 @@ AccountKey = PublicKey | Ed25519PublicKey
 RSA_BITS = (2048, 4096)
 CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
-_MAX_EXPONENT = 2**256  # NIST SP 800-89 section 5.3.3; a larger one only serves to waste our time
+_MAX_EXPONENT = 2**256  # NIST SP 800-89 section 5.3.3; larger ones only cost time
 _FERMAT_ROUNDS = 100
-_SQUARES_MOD_64 = frozenset(n * n % 64 for n in range(64))  # spares most of the square roots
+_SQUARES_MOD_64 = frozenset(n * n % 64 for n in range(64))  # avoids most of the square roots
 _ROCA_GENERATOR = 65537
 _ROCA_MAX_PRIME = 167  # the primes that go into the generator's modulus for every key size (CVE-2017-15361)
 _SMALL_PRIMES_BELOW = 753  # the bound of BR 6.1.1.3: no factor smaller than 752
@@ -35,7 +35,7 @@ _SMALL_ORDER = frozenset({0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8})  # y o
 
 
 def key_flaw(key: object) -> str | None:
-    """Why a public key is not taken (kind, curve, size, exponent), None when it is; costs next to nothing."""
+    """Why a public key is not accepted (type, curve, size, exponent); None if it is. Cheap."""
     if isinstance(key, EllipticCurvePublicKey):
         if key.curve.name not in CURVES:
             return f"the curve {key.curve.name} is not supported, only {', '.join(CURVES.values())}"
@@ -54,15 +54,15 @@ def key_flaw(key: object) -> str | None:
 
 
 def ed25519_flaw(octets: bytes) -> str | None:
-    """Why the 32 octets of an Ed25519 key are not taken; None when they are. Costs about 0.1 ms.
+    """Why the 32 octets of an Ed25519 key are not accepted; None if they are. Takes about 0.1 ms.
 
-    A point of small order is nobody's key: signatures that hold for any text can be made without a private key.
+    A point of small order is refused: signatures that are valid for any text can be made without its private key.
     """
     y = int.from_bytes(octets, "little") & (2**255 - 1)
     if y >= _FIELD:
         return "'x' is not in its canonical form (RFC 8032 section 5.1.3)"
     above, below = (y * y - 1) % _FIELD, (_EDWARDS_D * y * y + 1) % _FIELD
-    if pow(above * below, (_FIELD - 1) // 2, _FIELD) == _FIELD - 1:  # no square: there is no such point
+    if pow(above * below, (_FIELD - 1) // 2, _FIELD) == _FIELD - 1:  # not a square: there is no such point
         return "'x' is not a point of the curve"
     if y in _SMALL_ORDER:
         return "'x' is a point of small order"
@@ -70,7 +70,7 @@ def ed25519_flaw(octets: bytes) -> str | None:
 
 
 def weakness(key: PublicKey) -> str | None:
-    """What makes a key of an allowed kind breakable, None when nothing known does. Costs about 0.1 ms for RSA."""
+    """A known weakness of a key of an accepted type; None if there is none. Takes about 0.1 ms for RSA."""
     if isinstance(key, EllipticCurvePublicKey):
         return None
     modulus = key.public_numbers().n
@@ -84,14 +84,14 @@ def weakness(key: PublicKey) -> str | None:
 
 
 def kind(key: PublicKey) -> str:
-    """What people call a key's kind: `P-256`, `RSA-2048`."""
+    """The name of a key's type and size: `P-256`, `RSA-2048`."""
     if isinstance(key, EllipticCurvePublicKey):
         return CURVES.get(key.curve.name, key.curve.name)
     return f"RSA-{key.key_size}"
 
 
 def fits(key: PublicKey, kinds: Collection[str]) -> bool:
-    """Whether a key is of one of these kinds; `RSA` stands for every size."""
+    """Whether a key is one of these kinds; `RSA` means any size."""
     return kind(key) in kinds or ("RSA" in kinds and isinstance(key, RSAPublicKey))
 
 
@@ -122,7 +122,7 @@ def _small_primes_product() -> int:
 
 @functools.cache
 def _roca_residues() -> list[tuple[int, frozenset[int]]]:
-    """For each prime, what the moduli of the broken generator can leave: powers of 65537, both factors being such."""
+    """For each prime, the residues of moduli from the broken generator, whose factors are powers of 65537."""
     return [
         (prime, frozenset(pow(_ROCA_GENERATOR, power, prime) for power in range(prime)))
         for prime in _primes(_ROCA_MAX_PRIME + 1)

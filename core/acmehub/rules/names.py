@@ -1,8 +1,7 @@
-"""Which names may stand in an order at all: syntax, and what no policy can allow (docs/reliability.md section 5).
+"""Names that any order may have: their syntax, and names that no policy can allow (docs/reliability.md section 5).
 
-Names are DNS names as RFC 8555 section 7.1.4 wants them: ASCII, IDN in A-label form, a wildcard only as the whole first
-label; or addresses as RFC 8738 section 3 wants them, in their one canonical text. Whether a principal may have a name
-is not decided here but in `scopes`.
+A name is a DNS name as in RFC 8555 section 7.1.4 (ASCII, IDN as A-labels, a wildcard only as the whole first label), or
+an address as in RFC 8738 section 3 (in its canonical form). `scopes.py` decides who may have which name.
 """
 
 import functools
@@ -21,21 +20,21 @@ MAX_IDENTIFIERS = 100
 MAX_NAME = 253  # RFC 1035 section 2.3.4, without the root label
 
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")  # what the last label of an IPv4 address can look like
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")  # the last label of an IPv4 address
 
 
 class Flaw(msgspec.Struct, frozen=True):
-    """Why a name cannot be ordered: the problem type that says so, and the words."""
+    """Why a name cannot be ordered: problem type and message."""
 
     type: ProblemType
     detail: str
 
 
 def check_identifiers(identifiers: Sequence[Identifier]) -> None:
-    """Raise one gathered Problem unless all identifiers of an order can be ordered.
+    """Check the identifiers of an order; raises one Problem with a subproblem for each that cannot be ordered.
 
-    `malformed` for syntax, `unsupportedIdentifier` for another type than `dns` and `ip`, `rejectedIdentifier` for what
-    no CA may issue; one subproblem per identifier.
+    `malformed` for syntax, `unsupportedIdentifier` for a type other than `dns` and `ip`, `rejectedIdentifier` for names
+    that no CA may issue for.
     """
     if not identifiers:
         raise Problem(ProblemType.MALFORMED, "an order needs at least one identifier")
@@ -50,7 +49,7 @@ def check_identifiers(identifiers: Sequence[Identifier]) -> None:
 
 
 def identifier_flaw(identifier: Identifier) -> Flaw | None:
-    """What is wrong with one identifier, None when nothing is."""
+    """What is wrong with an identifier; None if nothing."""
     if identifier.type == "dns":
         return name_flaw(identifier.value)
     if identifier.type == "ip":
@@ -62,7 +61,7 @@ def identifier_flaw(identifier: Identifier) -> Flaw | None:
 
 
 def name_flaw(name: str) -> Flaw | None:
-    """What is wrong with a DNS name or wildcard, None when nothing is."""
+    """What is wrong with a DNS name or a wildcard; None if nothing."""
     text = syntax_flaw(base_name(name))
     if text is not None:
         return Flaw(ProblemType.MALFORMED, f"{shown(name)}: {text}")
@@ -76,7 +75,7 @@ def name_flaw(name: str) -> Flaw | None:
 
 
 def address_flaw(text: str) -> Flaw | None:
-    """What is wrong with an address, None when nothing is: RFC 1123 for IPv4, RFC 5952 section 4 for IPv6."""
+    """What is wrong with an address (RFC 1123 for IPv4, RFC 5952 section 4 for IPv6); None if nothing."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -93,7 +92,7 @@ def address_flaw(text: str) -> Flaw | None:
 
 
 def syntax_flaw(name: str) -> str | None:
-    """What is wrong with the syntax of a DNS name without a wildcard label, None when nothing is."""
+    """What is wrong with the syntax of a DNS name without a wildcard label; None if nothing."""
     if not name:
         return "the name is empty"
     if len(name) > MAX_NAME:
@@ -111,19 +110,19 @@ def syntax_flaw(name: str) -> str | None:
 
 
 def is_public_suffix(name: str) -> bool:
-    """Whether registrations are made directly below `name`, by the ICANN part of the Public Suffix List; an unknown
-    top-level label counts as such."""
+    """Whether domains are registered directly below `name`, according to the ICANN part of the Public Suffix List; true
+    for an unknown top-level label."""
     return _suffixes().is_public(name.lower())
 
 
 def shown(name: str) -> str:
-    """A name from outside as it may stand in a message: ASCII, not too long."""
+    """A name from a client, made safe for messages: ASCII, limited in length."""
     return ascii(name if len(name) <= MAX_NAME else name[:60] + "...")[1:-1]
 
 
 @functools.cache
 def _suffixes() -> PublicSuffixList:
-    return PublicSuffixList(only_icann=True)  # read once, at the first wildcard: a constant of the installed package
+    return PublicSuffixList(only_icann=True)  # read once, at the first wildcard; constant per installed package
 
 
 def _label_flaw(label: str) -> str:

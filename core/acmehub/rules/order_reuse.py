@@ -121,4 +121,4 @@ def reuse_certificate(bundle: OrderBundle, csr: bytes, certificate: Certificate,
     )
     detail = f"the one of order {certificate.order_id}, whose CSR was the same"
     event = Event(order_id=order.id, at=now, kind=EventKind.CERTIFICATE_REUSED, detail=detail)
-    return Change(order=done, events=(event,), withdraw=True)
+    return Change(order=done, events=(event,), schedule_removal=True)

@@ -75,6 +75,10 @@ UPSTREAM_VALIDATED = frozenset(
 )
 
 
+TIME_TO_ANSWER = timedelta(seconds=60)
+"""What a client of mode `accept` has, since its order, to respond to a challenge before its silence counts."""
+
+
 class IllegalMove(Exception):
     """A move that the tables do not have: a defect of ours, never the client's."""
 
@@ -104,9 +108,9 @@ class OrderBundle(msgspec.Struct, frozen=True):
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What a rule wants written in one transaction.
 
-    `authorizations` are those that changed, `records` new ledger rows, `certificate` the issued one;
-    `withdraw` turns every ledger row of the order to `remove`, its `run_at` as it is; `audit` are entries for the
-    audit.
+    `authorizations` are those that changed, `records` new TXT records, `certificate` the issued one;
+    `schedule_removal` turns every TXT record of the order to `remove`, its `run_at` as it is; `audit` are entries
+    for the audit.
     """
 
     order: Order
@@ -114,7 +118,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[TxtRecord, ...] = ()
     certificate: Certificate | None = None
     events: tuple[Event, ...] = ()
-    withdraw: bool = False
+    schedule_removal: bool = False
     audit: tuple[AuditEntry, ...] = ()
 
 
@@ -228,10 +232,10 @@ def settle(bundle: OrderBundle, now: datetime) -> OrderBundle:
 
 
 def approve(bundle: OrderBundle, now: datetime) -> Change:
-    """The upstream has validated before the client answered: what was offered in mode `accept` turns valid as it is.
+    """The upstream has validated before the client responded: authorizations of mode `accept` turn valid without a
+    response, and the client may finalize at once.
 
-    Only where `accept` was our own choice (`auto`): the client may then finalize at once (docs/client-rules.md
-    section 4.4).
+    Only where mode `auto` chose `accept` (docs/client-rules.md section 4.4).
     """
     order = bundle.order
     if (
@@ -323,7 +327,7 @@ def _why_not_ready(order: Order, now: datetime) -> str:
 
 
 def issued(order: Order, certificate: Certificate, now: datetime) -> Change:
-    """The chain is here: order valid, job done, lease given back, records to be withdrawn; all in one write."""
+    """The chain is here: order valid, job done, lease given back, TXT records to remove; all in one write."""
     done = replace(
         with_stage(with_status(order, OrderStatus.VALID), Stage.DONE),
         certificate_id=certificate.id,
@@ -333,7 +337,7 @@ def issued(order: Order, certificate: Certificate, now: datetime) -> Change:
         lease_until=None,
     )
     event = Event(order_id=order.id, at=now, kind=EventKind.CERTIFICATE_ISSUED, detail=f"serial {certificate.serial}")
-    return Change(order=done, certificate=certificate, events=(event,), withdraw=True)
+    return Change(order=done, certificate=certificate, events=(event,), schedule_removal=True)
 
 
 def failed(bundle: OrderBundle, problem: ProblemDocument, now: datetime) -> Change:
@@ -355,7 +359,7 @@ def failed(bundle: OrderBundle, problem: ProblemDocument, now: datetime) -> Chan
         if item.status is AuthorizationStatus.PENDING
     )
     event = Event(order_id=order.id, at=now, kind=EventKind.ORDER_FAILED, detail=problem.detail)
-    return Change(order=order, authorizations=authorizations, events=(event,), withdraw=True)
+    return Change(order=order, authorizations=authorizations, events=(event,), schedule_removal=True)
 
 
 def deactivate(bundle: OrderBundle, authorization_id: str, now: datetime) -> Change:

@@ -1,7 +1,7 @@
-"""When a certificate should be renewed (RFC 9773): its identifier, and the window that clients are told.
+"""Renewal information (RFC 9773): a certificate's identifier, and the window in which clients should renew it.
 
-A window comes, first that applies: from the certificate's revocation, from an operator's campaign, from the CA that
-issued it, from its dates.
+The window comes from the first of these that applies: revocation, an operator's campaign, the CA, the certificate's
+dates.
 """
 
 import enum
@@ -19,17 +19,17 @@ from acmehub.rules.scopes import match_rule
 
 MOST_SERIAL_OCTETS = 21  # RFC 5280 section 4.1.2.2: 20, and one for the sign
 SHORT_LIVED = timedelta(days=10)
-SLICES = 12  # of a campaign's time, one of which is a certificate's
-STALE = timedelta(days=1)  # what the CA said may be so much overdue
-SOONEST_RETRY = 60  # seconds, and one day: what clients are to keep to (RFC 9773 section 4.3.2)
+SLICES = 12  # the window of a certificate is a twelfth of its campaign
+STALE = timedelta(days=1)  # how long the CA's window is used after the time for the next request
+SOONEST_RETRY = 60  # seconds; this and one day are the limits of RFC 9773 section 4.3.2
 LATEST_RETRY = 86_400
 CAMPAIGN_RETRY = 3600
-NEWS_RETRY = 900  # not sooner, for the sake of what the CA may say next
+NEWS_RETRY = 900  # the least, when a client waits for the CA's next window
 _SECOND = timedelta(seconds=1)
 
 
 class Origin(enum.StrEnum):
-    """Where a window comes from."""
+    """The origin of a window."""
 
     REVOCATION = "revocation"
     CAMPAIGN = "campaign"
@@ -38,14 +38,14 @@ class Origin(enum.StrEnum):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """From `start` to `end`, whole seconds, `end` behind `start`."""
+    """A renewal window in whole seconds; `end` is after `start`."""
 
     start: datetime
     end: datetime
 
 
 class Advice(msgspec.Struct, frozen=True):
-    """When to renew a certificate, why then, and the page that says more (or empty)."""
+    """When to renew a certificate, the reason, and the URL of an explanation (or empty)."""
 
     window: Window
     origin: Origin
@@ -56,7 +56,7 @@ class Advice(msgspec.Struct, frozen=True):
 
 
 def cert_id_of(leaf: x509.Certificate) -> str:
-    """The identifier of a certificate (RFC 9773 section 4.1); empty when it does not name its issuer's key."""
+    """The identifier of a certificate (RFC 9773 section 4.1); empty if it has no authority key identifier."""
     for extension in leaf.extensions:
         value = extension.value
         if type(value) is x509.AuthorityKeyIdentifier:  # isinstance of an abstract class is slow
@@ -65,10 +65,10 @@ def cert_id_of(leaf: x509.Certificate) -> str:
 
 
 def cert_id(key_identifier: bytes, serial: int) -> str:
-    """The identifier made of the issuer's key identifier and the serial number; empty without the former."""
+    """The identifier for an authority key identifier and a serial number; empty without the former."""
     if not key_identifier:
         return ""
-    octets = serial.to_bytes(serial.bit_length() // 8 + 1, "big")  # as DER has it: a high first bit takes one more
+    octets = serial.to_bytes(serial.bit_length() // 8 + 1, "big")  # as in DER: a high first bit needs another octet
     return f"{encode_base64url(key_identifier)}.{encode_base64url(octets)}"
 
 
@@ -82,7 +82,7 @@ def cert_id_in(chain: str) -> str:
 
 
 def serial_in(text: str) -> str:
-    """The serial number in an identifier, as `Certificate.serial` has it; `ValueError` for what is no identifier."""
+    """The serial number in an identifier, as in `Certificate.serial`. Raises `ValueError` for an invalid identifier."""
     issuer, _, serial = text.partition(".")
     octets = decode_base64url(serial)
     if not decode_base64url(issuer) or not octets:
@@ -93,7 +93,7 @@ def serial_in(text: str) -> str:
 
 
 def serial_or_none(text: str) -> str | None:
-    """As `serial_in`, but None for what is no identifier."""
+    """`serial_in`, but None for an invalid identifier."""
     try:
         return serial_in(text)
     except ValueError:
@@ -101,7 +101,7 @@ def serial_or_none(text: str) -> str | None:
 
 
 def identifier(certificate: Certificate) -> str:
-    """A stored certificate's identifier, also of one that was stored before the hub kept them."""
+    """A stored certificate's identifier, read from its chain if it was stored without."""
     return certificate.cert_id or cert_id_in(certificate.chain)
 
 
@@ -109,7 +109,7 @@ def identifier(certificate: Certificate) -> str:
 
 
 def advise(certificate: Certificate, campaigns: Iterable[Campaign], now: datetime) -> Advice:
-    """When to renew a certificate; of several campaigns the one that is earliest for it counts."""
+    """When to renew a certificate; of several campaigns, the one with the earliest window for it."""
     if certificate.revoked is not None:
         end = min(certificate.revoked, now)
         return Advice(_window(end - timedelta(hours=1), end - _SECOND), Origin.REVOCATION)
@@ -126,7 +126,7 @@ def advise(certificate: Certificate, campaigns: Iterable[Campaign], now: datetim
 
 
 def concerns(campaign: Campaign, certificate: Certificate) -> bool:
-    """Whether a campaign is on and asks for the certificate's renewal."""
+    """Whether a campaign has not ended and covers the certificate."""
     return (
         campaign.ended is None
         and certificate.created < campaign.created
@@ -138,9 +138,9 @@ def concerns(campaign: Campaign, certificate: Certificate) -> bool:
 
 
 def campaign_window(campaign: Campaign, certificate_id: str, ordinary: Window) -> Window | None:
-    """The slice of a campaign's time that is a certificate's, by its id, and so spread evenly over all.
+    """A certificate's window in a campaign; ids spread the windows evenly over the campaign.
 
-    It never ends behind the ordinary window; None when that one has ended before the campaign starts.
+    It does not end after the ordinary window. None when the ordinary window ends before the campaign starts.
     """
     end = min(campaign.renew_by, ordinary.end)
     length = end - campaign.starts
@@ -152,7 +152,7 @@ def campaign_window(campaign: Campaign, certificate_id: str, ordinary: Window) -
 
 
 def share(certificate_id: str) -> float:
-    """A certificate's place among all others: evenly distributed from 0 to 1, always the same for the same id."""
+    """A number from 0 to 1 that depends only on the id; evenly distributed over ids."""
     return int.from_bytes(hashlib.sha256(certificate_id.encode()).digest()[:6], "big") / 2**48
 
 
@@ -164,7 +164,8 @@ def _ordinary(certificate: Certificate, now: datetime) -> Advice:
 
 
 def default_window(not_before: datetime, not_after: datetime) -> Window:
-    """Where the last third of a certificate's life begins, of a short-lived one's the second half; 3 % of it wide."""
+    """The window without other information: it starts after two thirds of the validity (half, if that is short) and is
+    3 % of the validity long."""
     life = not_after - not_before
     left = life / 2 if life < SHORT_LIVED else life / 3
     start = not_after - left
@@ -172,13 +173,13 @@ def default_window(not_before: datetime, not_after: datetime) -> Window:
 
 
 def _window(start: datetime, end: datetime) -> Window:
-    """Whole seconds; never empty, for that is invalid (RFC 9773 section 4.2)."""
+    """A window in whole seconds that is not empty (RFC 9773 section 4.2)."""
     end = end.replace(microsecond=0)
     return Window(min(start.replace(microsecond=0), end - _SECOND), end)
 
 
 def retry_after(certificate: Certificate, advice: Advice, usual: int, now: datetime) -> int:
-    """Seconds until a client should ask again: sooner than usual in a campaign, and when the CA is to be asked."""
+    """Retry-After for a client in seconds: less than `usual` in a campaign, or when the hub asks the CA sooner."""
     seconds = usual
     if advice.origin is Origin.CAMPAIGN:
         seconds = min(seconds, CAMPAIGN_RETRY)
@@ -189,5 +190,5 @@ def retry_after(certificate: Certificate, advice: Advice, usual: int, now: datet
 
 
 def clamped(retry: float | None, usual: float) -> float:
-    """Seconds until the CA is asked again, within what RFC 9773 section 4.3.2 says; `usual` when it does not say."""
+    """Seconds until the hub asks the CA again: its Retry-After or else `usual`, within RFC 9773 section 4.3.2."""
     return min(max(retry if retry is not None else usual, SOONEST_RETRY), LATEST_RETRY)

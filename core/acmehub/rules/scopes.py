@@ -1,7 +1,7 @@
-"""Who may have which name: domain match rules, and the scope of a token (docs/vocabulary.md, "Scope").
+"""Domain match rules, and the scope of a token: who may have which name (docs/vocabulary.md, "Scope").
 
-Rules work on labels, never on text: `evilcorp.test` is not below `corp.test`. A rule may have addresses and networks,
-too, which cover `ip` identifiers and nothing else.
+Rules compare labels, not text: `evilcorp.test` is not below `corp.test`. A rule may also have addresses and networks,
+which cover only `ip` identifiers.
 """
 
 import functools
@@ -20,7 +20,7 @@ Labels = tuple[str, ...]
 
 
 class Pattern(msgspec.Struct, frozen=True):
-    """One part of a rule: `labels` from the right; `below` for `*.name`, which is every name under it at any depth,
+    """A name in a rule: `labels` from the right. With `below` (`*.name`), it covers every name under it at any depth
     and the wildcards there, but not the name itself."""
 
     labels: Labels
@@ -28,11 +28,11 @@ class Pattern(msgspec.Struct, frozen=True):
 
     @property
     def rank(self) -> tuple[bool, int]:
-        """How specific it is: an exact name before `*.`, then the longer one."""
+        """How specific it is: an exact name before `*.`, then the longer name."""
         return (not self.below, len(self.labels))
 
     def matches(self, name: Labels) -> bool:
-        """Whether it covers a name, given as labels from the right."""
+        """Whether it covers a name (its labels from the right)."""
         if self.below:
             return len(name) > len(self.labels) and name[: len(self.labels)] == self.labels
         return name == self.labels
@@ -42,13 +42,13 @@ class Pattern(msgspec.Struct, frozen=True):
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """One part of a rule: an address, or a network in CIDR notation, as `ip` identifiers have them."""
+    """An address or a network (CIDR) in a rule, for `ip` identifiers."""
 
     network: ipaddress.IPv4Network | ipaddress.IPv6Network
 
     @property
     def rank(self) -> tuple[bool, int]:
-        """As `Pattern.rank`: an address before a network, then the smaller one."""
+        """How specific it is: an address before a network, then the smaller network."""
         return (self.network.prefixlen == self.network.max_prefixlen, self.network.prefixlen)
 
     @property
@@ -65,7 +65,7 @@ class Addresses(msgspec.Struct, frozen=True):
 
 
 class MatchRule(msgspec.Struct, frozen=True):
-    """A domain match rule: the patterns that stand in it, comma separated."""
+    """A domain match rule: its comma-separated patterns."""
 
     patterns: tuple[Pattern | Addresses, ...]
 
@@ -88,13 +88,13 @@ class MatchRule(msgspec.Struct, frozen=True):
 
 
 def parse_rule(text: str) -> tuple[Pattern | Addresses, ...]:
-    """The patterns of a rule, duplicates removed; `ValueError` naming the part that is wrong and why."""
+    """The patterns of a rule without duplicates. Raises `ValueError` that names the wrong part and why."""
     return tuple(dict.fromkeys(_parse_pattern(part.strip()) for part in text.split(",")))
 
 
 @functools.lru_cache(maxsize=1024)
 def match_rule(text: str) -> MatchRule:
-    """A rule from its text, as tokens and managed challenges have it; `ValueError`."""
+    """The rule of a token or a managed challenge. Raises `ValueError`."""
     return MatchRule(parse_rule(text))
 
 
@@ -116,10 +116,10 @@ def _parse_pattern(part: str) -> Pattern | Addresses:
 
 
 class MatchIndex:
-    """Managed challenges by their patterns. A look-up costs one step per label, however many rules there are.
+    """Managed challenges by their patterns. A lookup takes one step per label, independent of the number of rules.
 
-    The most specific match wins (an exact name before `*.`), then the longest, then the oldest. Disabled ones are left
-    out. Raises `ValueError` for a rule that cannot be read.
+    The most specific match wins (an exact name before `*.`), then the longest, then the oldest. Disabled managed
+    challenges do not match. Raises `ValueError` for an invalid rule.
     """
 
     def __init__(self, managed_challenges: Sequence[ManagedChallenge]) -> None:
@@ -128,12 +128,12 @@ class MatchIndex:
         for item in sorted(managed_challenges, key=lambda item: (item.created, item.id)):
             if item.enabled:
                 for pattern in parse_rule(item.match):
-                    if isinstance(pattern, Addresses):  # dns-01 proves no address; services refuse such a rule
+                    if isinstance(pattern, Addresses):  # dns-01 cannot prove an address; `admin` refuses such a rule
                         continue
                     (self._below if pattern.below else self._exact).setdefault(pattern.labels, []).append(item)
 
     def matching(self, name: str) -> list[ManagedChallenge]:
-        """All that cover a name, the best first; none for an address."""
+        """The managed challenges that cover a name, best first; none for an address."""
         if is_address(name):
             return []
         parts = labels(name)
@@ -143,12 +143,12 @@ class MatchIndex:
         return found
 
     def best(self, name: str) -> ManagedChallenge | None:
-        """The one that serves a name, if any."""
+        """The managed challenge for a name, if any."""
         return next(iter(self.matching(name)), None)
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """What an order may have: which managed challenge (if one is needed) serves each of its names."""
+    """The managed challenge of each name of an order, where one is needed."""
 
     challenges: Mapping[str, ManagedChallenge]
 
@@ -158,7 +158,7 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 def opened_by(managed_challenge: ManagedChallenge, assignments: Sequence[RoleAssignment]) -> bool:
-    """Whether one of a principal's role assignments opens a managed challenge: one without tags opens all."""
+    """Whether one of the role assignments covers a managed challenge; an assignment without tags covers all."""
     return any(not item.tags or not set(item.tags).isdisjoint(managed_challenge.tags) for item in assignments)
 
 
@@ -170,12 +170,12 @@ def decide(
     *,
     needs_challenge: bool,
 ) -> Scope:
-    """The scope that a token has over the names of an order, or a Problem with one subproblem per name it has not.
+    """Check that a token may order the names; returns the managed challenge of each.
 
-    A name must be covered by the token's `names`, where it has them. Where the authority asks for a challenge, the best
-    managed challenge **of those that the principal's role opens** must cover it as well; where it does not, a token
-    without `names` still has only what those managed challenges cover.
-    Raises `unauthorized` when the token is not for ACME at all, else `rejectedIdentifier`.
+    If the token has `names`, they must cover each name. If the authority needs challenges, a managed challenge that the
+    principal's role covers must match as well. If it needs none, a token without `names` may have only names that those
+    managed challenges match.
+    Raises `unauthorized` when the token is not for ACME, or `rejectedIdentifier` with a subproblem per refused name.
     """
     if not may_use(token, principal, Role.MANAGED_ACME_CONSUMER):
         raise Problem(
@@ -215,7 +215,7 @@ def _rejected(identifier: Identifier, why: str) -> Subproblem:
 
 
 def _needed(name: str) -> str:
-    """Which rule would cover a name: itself, or the name above with `*.`."""
+    """The rules that would cover a name: the name itself, or `*.` with its parent."""
     if is_address(name):
         return f"a rule with {shown(name)}, or a network it is in, would be needed"
     parent = name.partition(".")[2]

@@ -1,7 +1,8 @@
 """The keys of secret directory URLs, `/acme/<key>/directory`, for clients without external account binding.
 
-Whoever knows a key can bind accounts with its token, so it is a secret like an HMAC key: looked up by its hash, sealed
-in the storage, in no log, problem or URL but those of its own directory (docs/adr/0009-secret-directories.md).
+A client that knows a key can bind accounts with its token, so a key is a secret like an HMAC key: it is looked up by
+its hash, sealed in the storage, and appears in no log, no problem and no URL except those of its own directory
+(docs/adr/0009-secret-directories.md).
 """
 
 import hashlib
@@ -13,10 +14,10 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 def new_directory_key() -> str:
-    """A fresh key: letters and digits, as paths and command lines take them."""
+    """A new key of letters and digits, which need no quoting in paths and command lines."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(KEY_LENGTH))
 
 
 def directory_hash(key: str) -> bytes:
-    """What a key is looked up by: it has 190 random bits, so a plain SHA-256 is enough."""
+    """The hash for looking up a key; a plain SHA-256 is enough for 190 random bits."""
     return hashlib.sha256(key.encode()).digest()

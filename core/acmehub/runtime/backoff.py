@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 from acmehub.ports.clock import Clock
 
 KEPT_COUNTS = 8192
-LONGEST_PAUSE = 3600.0  # what is believed of a Retry-After (docs/reliability.md 2.12)
+LONGEST_RETRY_AFTER = 3600.0  # seconds of a Retry-After that are followed (docs/reliability.md 2.12)
+LONGEST_BACK_OFF = 300.0
+SHORTEST_POLL = 0.25
 
 
 class SteadyClock:
@@ -47,19 +49,33 @@ class PollCounts:
         return count
 
 
-def jittered(seconds: float, rng: random.Random) -> float:
-    """`seconds` and up to a fifth more: never earlier than asked."""
-    return seconds * rng.uniform(1.0, 1.2)
+def jittered(seconds: float, rng: random.Random, *, spread: float | None = None) -> float:
+    """`seconds`, and up to `spread` more (by default a fifth of them): never earlier than asked."""
+    return seconds + rng.uniform(0.0, seconds / 5 if spread is None else spread)
 
 
-def back_off(attempts: int, retry_after: float | None = None, *, longest: float = 300.0) -> float:
+def growing(number: int, *, first: float, factor: float, longest: float) -> float:
+    """Pause number `number` (from 1): `first`, then `factor` times the one before, `longest` at most; in seconds."""
+    return min(longest, first * factor ** min(number - 1, 64))
+
+
+def back_off(
+    attempts: int, retry_after: float | None = None, *, first: float = 2.0, longest: float = LONGEST_BACK_OFF
+) -> float:
     """Seconds until the next attempt after failure number `attempts` (from 1), not before the other side asked for."""
-    pause = min(longest, float(2 ** min(attempts, 16)))
-    return max(pause, min(retry_after or 0.0, LONGEST_PAUSE))
+    pause = growing(attempts, first=first, factor=2.0, longest=longest)
+    return max(pause, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
 
 
-def poll_in(looks: int, retry_after: float | None = None) -> float:
-    """Seconds until look number `looks` (from 1) at something the other side works on: as asked, else 0.25 s to 5 s."""
+def poll_in(
+    polls: int,
+    retry_after: float | None = None,
+    *,
+    first: float = SHORTEST_POLL,
+    factor: float = 1.6,
+    longest: float = 5.0,
+) -> float:
+    """Seconds until the poll after number `polls` (from 1): as the other side asked, else growing."""
     if retry_after is not None:
-        return min(max(retry_after, 0.25), LONGEST_PAUSE)
-    return min(5.0, 0.25 * 1.6 ** min(looks - 1, 16))
+        return min(max(retry_after, SHORTEST_POLL), LONGEST_RETRY_AFTER)
+    return growing(polls, first=first, factor=factor, longest=longest)

@@ -1,7 +1,7 @@
 """Finds, loads and registers plugins: stevedore finds, pluggy speaks (docs/adr/0003-which-plugins-load.md).
 
-A plugin is an entry point of the group `acmehub` and is loaded only when somebody responsible named it: built-ins,
-`plugins = […]` of the configuration, and whatever a stored authority, a managed challenge or `[storage]` asks for.
+A plugin is an entry point of the group `acmehub`. It is loaded only when it is named: built-ins, `plugins = […]` of the
+configuration, and what a stored authority, a managed challenge or `[storage]` names.
 """
 
 import difflib
@@ -46,16 +46,6 @@ class InstalledPlugin(msgspec.Struct, frozen=True, kw_only=True):
     built_in: bool
     offers: tuple[str, ...] = ()
     reason: str = ""
-
-
-class _Finder(NamedExtensionManager[Any]):
-    """stevedore's manager without its caches.
-
-    They outlive an installation by minutes and forget which distribution an entry point is from.
-    """
-
-    def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
-        return installed_entry_points()
 
 
 def installed_entry_points() -> list[importlib.metadata.EntryPoint]:
@@ -112,6 +102,7 @@ class Registry:
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
+        self._points: Sequence[importlib.metadata.EntryPoint] = ()
         self._broken: dict[str, str] = {}
         self.authorities = Offers("authority", self.load)
         self.dns_providers = Offers("DNS provider", self.load)
@@ -160,7 +151,7 @@ class Registry:
             name = implementation.plugin_name
             try:
                 self._only(name, hook_name)(event=event)
-            except Exception:  # noqa: BLE001  a stranger's code: whatever it raises must not stop the order or the others
+            except Exception:  # noqa: BLE001  third-party code: no failure of it stops the order or other plugins
                 _log.exception("plugin %s failed in %s", name, hook_name)
 
     def installed(self) -> Sequence[InstalledPlugin]:
@@ -197,7 +188,7 @@ class Registry:
         return self._manager.subset_hook_caller(hook_name, others)
 
     def _find(self, name: str) -> object:
-        points = [point for point in installed_entry_points() if point.name == name]
+        points = self._named(name)
         if not points:
             raise PluginMissing(_missing(name))
         if len(points) > 1:
@@ -206,7 +197,9 @@ class Registry:
         if name in BUILT_INS and (points[0].dist is None or points[0].dist.name != _DISTRIBUTION):
             raise PluginBroken(f"plugin {name!r}: the name is reserved for the one built into {_DISTRIBUTION}")
         failures: list[BaseException] = []
-        finder = _Finder(
+        # Else stevedore reads its cache on disk, which misses what was installed in the last two minutes.
+        NamedExtensionManager.ENTRY_POINT_CACHE[GROUP] = points
+        found = NamedExtensionManager[Any](
             GROUP,
             [name],
             on_load_failure_callback=lambda _manager, _point, error: failures.append(error),
@@ -215,8 +208,16 @@ class Registry:
         if failures:
             self._broken[name] = f"{type(failures[0]).__name__}: {failures[0]}"
             raise PluginBroken(f"plugin {name!r} does not load: {self._broken[name]}") from failures[0]
-        plugin: object = finder[name].plugin
+        plugin: object = found[name].plugin
         return plugin
+
+    def _named(self, name: str) -> list[importlib.metadata.EntryPoint]:
+        """The entry points of that name; they are read again when none is known, as one may have been installed."""
+        found = [point for point in self._points if point.name == name]
+        if not found:
+            self._points = installed_entry_points()
+            found = [point for point in self._points if point.name == name]
+        return found
 
 
 def _plugin_of(name: str) -> str:

@@ -28,9 +28,9 @@ from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import StoreError
 from acmehub.runtime.plugins import PluginError
 from acmehub.runtime.vault import VaultError, write_private
+from acmehub.serving.data_dir import ROOT_FILE
 
 RELOAD_INTERVAL = 60.0
-ROOT_FILE = "ca.pem"
 OWN_FILE = "tls.pem"
 _RETRY = timedelta(hours=1)
 _log = logging.getLogger(__name__)

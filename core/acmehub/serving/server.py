@@ -18,7 +18,7 @@ from acmehub.app.hub import Hub, build_hub
 from acmehub.config import Config
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.serving.certificates import OwnCertificate, ServingCertificate, keep_fresh, serving_certificate
-from acmehub.serving.last_url import note_url
+from acmehub.serving.data_dir import note_url
 from acmehub.serving.protocol import limited_protocol
 from acmehub.serving.sockets import bind
 

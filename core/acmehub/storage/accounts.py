@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 
 from acmehub.models import Account, Actor, AuditEntry, Principal, Token
 from acmehub.ports.store import Conflict, Missing
+from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.hot_statements import BUMP
+from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.records import AuditRows
-from acmehub.storage.resources import BUMP, replace_row
-from acmehub.storage.statements import Batch, Sql, Unit
+from acmehub.storage.resources import replace_row
+from acmehub.storage.statements import Batch, Dialect, Unit
 from acmehub.storage.versioned_cache import VersionedCache
 
 Versions = tuple[int, int, int]
@@ -24,31 +27,20 @@ class SqlAccounts:
         self._driver = driver
         self._audit = audit
         dialect = driver.dialect
-        self._account = Codec(Account, "account", dialect)
-        self._token = Codec(Token, "token", dialect)
-        self._principal = Codec(Principal, "principal", dialect)
+        self._account = Codec(Account, tables.Account, dialect)
+        self._token = Codec(Token, tables.Token, dialect)
+        self._principal = Codec(Principal, tables.Principal, dialect)
         self._actors: VersionedCache[Versions, Actor] = VersionedCache()
         account, token, principal = self._account, self._token, self._principal
         self._fields = tuple(name for name in account.fields if name not in ("id", "version"))
-        joined = (
-            "FROM account AS a JOIN token AS t ON t.id = a.token_id JOIN principal AS p ON p.id = t.principal_id"
-            " WHERE a.id = $1"
-        )
-        self._versions = Sql("SELECT a.version, t.version, p.version {joined}", joined=joined)
-        self._actor = Sql(
-            "SELECT {account}, {token}, {principal} {joined}",
-            account=account.prefixed("a"),
-            token=token.prefixed("t"),
-            principal=principal.prefixed("p"),
-            joined=joined,
-        )
-        self._by_thumbprint = Sql("SELECT {columns} FROM account WHERE thumbprint = $1", columns=account.columns)
-        self._list = Sql(
-            "SELECT {columns} FROM account WHERE id > $1 ORDER BY id LIMIT $2",
-            columns=account.columns,
-        )
-        self._lock_token = Sql("SELECT {columns} FROM token WHERE id = $1 {lock}", columns=token.columns)
-        self._one_principal = Sql("SELECT {columns} FROM principal WHERE id = $1", columns=principal.columns)
+        self._versions = hot_statements.ACTOR_VERSIONS
+        self._actor = hot_statements.actor(account.prefixed("a"), token.prefixed("t"), principal.prefixed("p"))
+        self._by_thumbprint = prepared(account.select().where(account.column("thumbprint") == Parameter(1)), dialect)
+        page = account.select().where(account.column("id") > Parameter(1)).order_by(account.column("id"))
+        self._list = prepared(page.limit(Parameter(2)), dialect)
+        one_token = token.select().where(token.column("id") == Parameter(1))
+        self._lock_token = prepared(one_token.lock_rows() if dialect is Dialect.POSTGRES else one_token, dialect)
+        self._one_principal = prepared(principal.select().where(principal.column("id") == Parameter(1)), dialect)
 
     async def actor(self, account_id: str) -> Actor | None:
         """See `Accounts.actor`."""

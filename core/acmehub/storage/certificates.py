@@ -5,8 +5,11 @@ from datetime import datetime
 
 from acmehub.models import AuditEntry, Certificate
 from acmehub.rules.renewal import serial_or_none
+from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.paging import newest_first
+from acmehub.storage.piccolo_engine import Parameter, built, prepared, speaking
 from acmehub.storage.records import AuditRows
 from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Batch, Sql, Statement, Unit
@@ -16,12 +19,13 @@ class CertificateRows:
     """How a certificate is written together with the order that it makes valid."""
 
     def __init__(self, driver: SqlDriver) -> None:
-        self.codec = Codec(Certificate, "certificate", driver.dialect)
-        self._insert_name = Sql("INSERT INTO certificate_name (certificate_id, name) VALUES ($1, $2)")
-        self._replaced = Sql(
-            "UPDATE certificate SET replaced_by = $1, version = version + 1"
-            " WHERE serial = $2 AND cert_id IN ($3, '') AND replaced_by IS NULL"
+        self.codec = Codec(Certificate, tables.Certificate, driver.dialect)
+        table = tables.Certificate
+        self._insert_name = hot_statements.insert("certificate_name", ("certificate_id", "name"))
+        replaced = table.update({table.replaced_by: Parameter(1), table.version: table.version + 1}).where(
+            table.serial == Parameter(2), table.cert_id.is_in([Parameter(3), ""]), table.replaced_by.is_null()
         )
+        self._replaced = prepared(replaced, driver.dialect)
 
     def insert(self, certificate: Certificate, replaces: str | None = None) -> list[Statement]:
         """The certificate and its names; `replaces` is the ARI identifier of the one that it replaces."""
@@ -41,37 +45,12 @@ class SqlCertificates:
         self._audit = audit
         self._codec = codec = rows.codec
         self._fields = tuple(name for name in codec.fields if name not in ("id", "version", "names"))
-        self._get = Sql("SELECT {columns} FROM certificate WHERE id = $1", columns=codec.columns)
-        self._by_serial = Sql(
-            "SELECT {columns} FROM certificate WHERE serial = $1 ORDER BY created, id", columns=codec.columns
-        )
-        self._window_due = Sql(
-            "SELECT {columns} FROM certificate WHERE window_until <= $1 ORDER BY window_until LIMIT $2",
-            columns=codec.columns,
-        )
-        newest = "ORDER BY c.created DESC, c.id DESC LIMIT"
-        beyond = "(c.created, c.id) < (SELECT created, id FROM certificate WHERE id = {number})"
-        named = "JOIN certificate_name AS n ON n.certificate_id = c.id WHERE n.name = $2"
-        columns = codec.prefixed("c")
-        self._pages = {
-            (False, False): Sql("SELECT {c} FROM certificate AS c {newest} $1", c=columns, newest=newest),
-            (False, True): Sql(
-                "SELECT {c} FROM certificate AS c WHERE {beyond} {newest} $1",
-                c=columns,
-                beyond=beyond.format(number="$2"),
-                newest=newest,
-            ),
-            (True, False): Sql(
-                "SELECT {c} FROM certificate AS c {named} {newest} $1", c=columns, named=named, newest=newest
-            ),
-            (True, True): Sql(
-                "SELECT {c} FROM certificate AS c {named} AND {beyond} {newest} $1",
-                c=columns,
-                named=named,
-                beyond=beyond.format(number="$3"),
-                newest=newest,
-            ),
-        }
+        table, dialect = tables.Certificate, driver.dialect
+        self._get = prepared(codec.select().where(table.id == Parameter(1)), dialect)
+        by_serial = codec.select().where(table.serial == Parameter(1)).order_by(table.created, table.id)
+        self._by_serial = prepared(by_serial, dialect)
+        due = codec.select().where(table.window_until <= Parameter(1)).order_by(table.window_until).limit(Parameter(2))
+        self._window_due = prepared(due, dialect)
 
     async def get(self, certificate_id: str) -> Certificate | None:
         """See `Certificates.get`."""
@@ -98,8 +77,18 @@ class SqlCertificates:
 
     async def list(self, *, name: str = "", after: str = "", limit: int = 100) -> Sequence[Certificate]:
         """See `Certificates.list`."""
-        given = [value for value in (name, after) if value]
-        return await self._driver.read(self._select, self._pages[bool(name), bool(after)], limit, *given)
+        return await self._driver.read(self._page, name, after, limit)
+
+    def _page(self, name: str, after: str, limit: int) -> Unit[tuple[Certificate, ...]]:
+        query, dialect = self._codec.select(), self._driver.dialect
+        if name:
+            named = tables.CertificateName
+            with speaking(dialect):
+                query = query.where(
+                    tables.Certificate.id.is_in(named.select(named.certificate_id).where(named.name == name))
+                )
+        rows = yield built(newest_first(query, tables.Certificate, dialect, limit, after), dialect)
+        return tuple(map(self._codec.read, rows))
 
     def _select(self, sql: Sql, *values: object) -> Unit[tuple[Certificate, ...]]:
         rows = yield sql(*values)

@@ -1,7 +1,7 @@
-"""Rows and models: built once per kind of model from its fields, so that the hot verbs only run through short lists.
+"""Rows and models: derived once per kind of model from its table, so that the hot verbs only run through short lists.
 
-A column has the field's name. Enums are kept as their value, times as timestamptz (in SQLite as text of one width, so
-that its order is time's), nested values as JSON.
+A column has the field's name. Enums are stored as their value, times as timestamptz (in SQLite as text of one width, so
+that its order is time's), nested values as JSON. A model that does not fit its table is refused when the store is made.
 """
 
 import enum
@@ -13,12 +13,34 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_
 
 import msgspec
 from msgspec.structs import astuple
+from piccolo.columns import (
+    BigInt,
+    BigSerial,
+    Boolean,
+    Bytea,
+    Column,
+    DoublePrecision,
+    ForeignKey,
+    Integer,
+    Text,
+    Timestamptz,
+)
+from piccolo.query.methods.select import Select
+from piccolo.table import Table
 
+from acmehub.storage import hot_statements
 from acmehub.storage.statements import Dialect, Sql
 
 M = TypeVar("M", bound=msgspec.Struct)
 
-_PLAIN = (str, int, float, bytes)
+_TYPES: dict[type[Column], type] = {  # of fields whose columns are not text
+    BigInt: int,
+    Boolean: bool,
+    Bytea: bytes,
+    DoublePrecision: float,
+    Integer: int,
+    Timestamptz: datetime,
+}
 _enum_value = attrgetter("_value_")
 
 
@@ -48,26 +70,37 @@ def _json_text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _inner(hint: Any) -> Any:
-    """`X` for `X | None`."""
+def _parts(hint: Any) -> tuple[Any, bool]:
+    """`X` and whether it may be None, for `X` or `X | None`."""
     if get_origin(hint) in (Union, types.UnionType):
         rest = [item for item in get_args(hint) if item is not type(None)]
-        return rest[0] if len(rest) == 1 else hint
-    return hint
+        return (rest[0] if len(rest) == 1 else hint), len(rest) < len(get_args(hint))
+    return hint, False
 
 
 class Codec(Generic[M]):
     """How one kind of model is written to, and read from, one table."""
 
-    def __init__(self, model: type[M], table: str, dialect: Dialect) -> None:
+    def __init__(self, model: type[M], table: type[Table], dialect: Dialect) -> None:
         self.model = model
-        self.table = table
+        self.table: str = table._meta.tablename
         self.fields: tuple[str, ...] = model.__struct_fields__
+        self._rows = table
+        columns = {column._meta.name: column for column in table._meta.columns if not isinstance(column, BigSerial)}
+        if columns.keys() != set(self.fields):
+            odd = ", ".join(sorted(columns.keys() ^ set(self.fields)))
+            raise TypeError(f"table {self.table} and {model.__name__} differ in {odd}: add the column, or the field")
+        self._columns = columns
         self._encoders: list[tuple[int, Callable[[Any], Any]]] = []
         self._decoders: list[tuple[int, Callable[[Any], Any]]] = []
         hints = get_type_hints(model)
         for index, name in enumerate(self.fields):
-            encode, decode = _coders(_inner(hints[name]), dialect)
+            hint, optional = _parts(hints[name])
+            column = columns[name]
+            if column._meta.null is not optional or not _fits(hint, column):
+                kind = f"{type(column).__name__}(null={column._meta.null})"
+                raise TypeError(f"{self.table}.{name}: the column {kind} does not fit the field's type {hints[name]}")
+            encode, decode = _coders(hint, column, dialect)
             if encode is not None:
                 self._encoders.append((index, encode))
             if decode is not None:
@@ -75,12 +108,15 @@ class Codec(Generic[M]):
         self._encode_field = {self.fields[index]: encode for index, encode in self._encoders}
         self._updates: dict[tuple[bool, tuple[str, ...]], Sql] = {}
         self.columns = ", ".join(f'"{name}"' for name in self.fields)
-        self.insert = Sql(
-            "INSERT INTO {table} ({columns}) VALUES ({values})",
-            table=table,
-            columns=self.columns,
-            values=", ".join(f"${number}" for number in range(1, len(self.fields) + 1)),
-        )
+        self.insert = hot_statements.insert(self.table, self.fields)
+
+    def column(self, name: str) -> Column:
+        """A column, for conditions."""
+        return self._columns[name]
+
+    def select(self) -> Select[Any]:
+        """A query for rows that `read` takes."""
+        return self._rows.select(*[self._columns[name] for name in self.fields])
 
     def prefixed(self, alias: str) -> str:
         """The columns for a SELECT from a table with an alias."""
@@ -120,23 +156,10 @@ class Codec(Generic[M]):
         )
 
     def update(self, names: tuple[str, ...], *, locked: bool = False) -> Sql:
-        """UPDATE of these columns with version + 1: values are the columns', then id and the version that was read.
-
-        Gives the id back when the version still held. A row that this transaction has locked and read cannot have
-        changed: `locked` saves the answer, which costs SQLite a third of the statement.
-        """
+        """UPDATE of these columns with version + 1, see `hot_statements.update`."""
         sql = self._updates.get((locked, names))
         if sql is None:
-            count = len(names)
-            sets = [f'"{name}" = ${number}' for number, name in enumerate(names, 1)]
-            sql = self._updates[locked, names] = Sql(
-                "UPDATE {table} SET {sets} WHERE id = ${id} AND version = ${version}{returning}",
-                returning="" if locked else " RETURNING id",
-                table=self.table,
-                sets=", ".join([*sets, "version = version + 1"]),
-                id=str(count + 1),
-                version=str(count + 2),
-            )
+            sql = self._updates[locked, names] = hot_statements.update(self.table, names, locked=locked)
         return sql
 
     def values(self, names: tuple[str, ...], item: M) -> list[Any]:
@@ -144,14 +167,24 @@ class Codec(Generic[M]):
         return [self.value(name, getattr(item, name)) for name in names]
 
 
-def _coders(hint: Any, dialect: Dialect) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
-    """How a field of this type is written and read; None where the driver takes and gives it as it is."""
-    if hint is bool:
-        return None, bool if dialect is Dialect.SQLITE else None
-    if hint in _PLAIN:
+def _fits(hint: Any, column: Column) -> bool:
+    """Whether a column holds the values of a field of this type; text holds strings, enums and what is nested."""
+    if isinstance(column, Text | ForeignKey):
+        return hint not in _TYPES.values()
+    return _TYPES.get(type(column)) is hint
+
+
+def _coders(
+    hint: Any, column: Column, dialect: Dialect
+) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
+    """How a value of this type is written and read; None where the driver takes and gives it as it is."""
+    sqlite = dialect is Dialect.SQLITE
+    if isinstance(column, Boolean):
+        return None, bool if sqlite else None
+    if isinstance(column, Timestamptz):
+        return (time_text, datetime.fromisoformat) if sqlite else (None, None)
+    if not isinstance(column, Text | ForeignKey) or hint is str:
         return None, None
-    if hint is datetime:
-        return (time_text, datetime.fromisoformat) if dialect is Dialect.SQLITE else (None, None)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return _enum_value, {item.value: item for item in hint}.__getitem__
     return _json_text, msgspec.json.Decoder(hint).decode

@@ -57,6 +57,6 @@ class SqlDriver(Protocol):
         """
         ...
 
-    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         """See `ports.store.Store.subscribe`."""
         ...

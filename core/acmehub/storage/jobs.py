@@ -4,8 +4,10 @@ from datetime import datetime
 
 from acmehub.models import Authorization, Order
 from acmehub.rules.orders import Lease, OrderBundle
+from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, read_time, time_value
-from acmehub.storage.statements import Batch, Dialect, Sql, Unit
+from acmehub.storage.piccolo_engine import Parameter, prepared
+from acmehub.storage.statements import Batch, Dialect, Unit
 
 _GROUP = 16
 
@@ -17,27 +19,10 @@ class JobRows:
         self._dialect = dialect
         self._order = order
         self._authorization = authorization
-        self._claim = Sql(
-            "UPDATE orders SET lease_owner = $1, lease_until = $2, fence = fence + 1, version = version + 1"
-            " WHERE id IN (SELECT id FROM orders WHERE run_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)"
-            " ORDER BY run_at LIMIT $4 {skip}) RETURNING {columns}",
-            columns=order.columns,
-        )
-        self._authorizations = Sql(
-            "SELECT {columns} FROM authorization_ WHERE order_id IN ({ids})",
-            columns=authorization.columns,
-            ids=", ".join(f"${number}" for number in range(1, _GROUP + 1)),
-        )
-        self._renew = Sql(
-            "UPDATE orders SET lease_until = $1, version = version + 1"
-            " WHERE id = $2 AND fence = $3 AND lease_owner IS NOT NULL RETURNING id"
-        )
-        self._next_due = Sql(
-            "SELECT min(due) FROM (SELECT due FROM (SELECT run_at AS due FROM orders"
-            " WHERE run_at IS NOT NULL AND lease_until IS NULL ORDER BY run_at LIMIT 1) AS free"
-            " UNION ALL SELECT CASE WHEN lease_until > run_at THEN lease_until ELSE run_at END AS due FROM orders"
-            " WHERE run_at IS NOT NULL AND lease_until IS NOT NULL) AS both_halves"
-        )
+        table = tables.Authorization
+        self._claim = hot_statements.claim_orders(order.columns)
+        of_orders = authorization.select().where(table.order_id.is_in([Parameter(n) for n in range(1, _GROUP + 1)]))
+        self._authorizations = prepared(of_orders, dialect)
 
     def claim(self, lease: Lease, now: datetime, limit: int) -> Unit[tuple[OrderBundle, ...]]:
         """Up to `limit` orders, most overdue first, now owned by `lease`."""
@@ -59,10 +44,10 @@ class JobRows:
 
     def renew(self, order_id: str, fence: int, until: datetime) -> Unit[bool]:
         """Whether the lease was still held with this fence, and is now until `until`."""
-        rows = yield Batch((self._renew(time_value(self._dialect, until), order_id, fence),), whole=True)
+        rows = yield Batch((hot_statements.RENEW_LEASE(time_value(self._dialect, until), order_id, fence),), whole=True)
         return bool(rows)
 
     def next_due(self) -> Unit[datetime | None]:
         """The earliest moment at which a claim would find something: the head of an index, and the few leased rows."""
-        rows = yield self._next_due()
+        rows = yield hot_statements.NEXT_DUE_ORDER()
         return read_time(self._dialect, rows[0][0])

@@ -1,18 +1,14 @@
-"""Lists of orders, a page at a time, by Piccolo's query builder where the filters vary."""
+"""Lists of orders, and the look-ups of newOrder and finalize."""
 
 from datetime import datetime
-from typing import Any
-
-from piccolo.query.methods.select import Select
 
 from acmehub.models import Authorization, AuthorizationMode, Order, OrderStatus
 from acmehub.models.identifiers import canonical
 from acmehub.storage import tables
 from acmehub.storage.codec import Codec, time_value
-from acmehub.storage.piccolo_engine import built
-from acmehub.storage.statements import Dialect, Sql, Unit
-
-_OPEN = "stage NOT IN ('done', 'failed')"
+from acmehub.storage.paging import newest_first
+from acmehub.storage.piccolo_engine import Parameter, built, prepared
+from acmehub.storage.statements import Dialect, Unit
 
 
 class OrderLists:
@@ -22,41 +18,41 @@ class OrderLists:
         self._dialect = dialect
         self._order = order
         self._authorization = authorization
-        newest = "ORDER BY created DESC, id DESC LIMIT"
-        beyond = "AND (created, id) < (SELECT created, id FROM orders WHERE id = $3)"
-        mine = "SELECT id FROM orders WHERE account_id = $1 AND status <> 'invalid' AND NOT preauthorization"
-        self._of_account = Sql("{mine} {newest} $2", mine=mine, newest=newest)
-        self._of_account_beyond = Sql("{mine} {beyond} {newest} $2", mine=mine, beyond=beyond, newest=newest)
-        self._lapsed = Sql(
-            "SELECT id FROM orders WHERE status IN ('pending', 'ready') AND expires <= $1 ORDER BY expires LIMIT $2"
+        table, granted = tables.Order, tables.Authorization
+        mine = (table.account_id == Parameter(1)) & (table.status != "invalid") & table.preauthorization.eq(False)
+        first = newest_first(table.select(table.id).where(mine), table, dialect, Parameter(2))
+        self._of_account = prepared(first, dialect)
+        beyond = newest_first(table.select(table.id).where(mine), table, dialect, Parameter(2), Parameter(3))
+        self._of_account_beyond = prepared(beyond, dialect)
+        unfinished = table.stage.not_in(["done", "failed"]) & (table.id != Parameter(2))
+        self._of_flight = prepared(order.select().where(table.flight == Parameter(1), unfinished), dialect)
+        of_upstream = order.select().where(table.upstream_url == Parameter(1), unfinished)
+        self._of_upstream = prepared(of_upstream.order_by(table.created, table.id), dialect)
+        is_open = table.status.is_in(["pending", "ready"])
+        lapsed = table.select(table.id).where(is_open, table.expires <= Parameter(1))
+        self._lapsed = prepared(lapsed.order_by(table.expires).limit(Parameter(2)), dialect)
+        # unsorted: else SQLite goes through all orders of the account, which are sorted already
+        open_of = table.select(table.created, table.id).where(
+            table.account_id == Parameter(1), table.name_set == Parameter(2), is_open
         )
-        self._of_flight = Sql(
-            "SELECT {columns} FROM orders WHERE flight = $1 AND id <> $2 AND {open}", columns=order.columns, open=_OPEN
+        self._open_of = prepared(open_of, dialect)
+        latest = table.select(table.id, table.name_set).where(
+            table.account_id == Parameter(1), table.preauthorization.eq(False)
         )
-        self._of_upstream = Sql(
-            "SELECT {columns} FROM orders WHERE upstream_url = $1 AND id <> $2 AND {open} ORDER BY created, id",
-            columns=order.columns,
-            open=_OPEN,
+        self._latest = prepared(latest.order_by(table.created, table.id, ascending=False).limit(32), dialect)
+        self._one = prepared(order.select().where(table.id == Parameter(1)), dialect)
+        same_csr = order.select().where(
+            table.account_id == Parameter(1),
+            table.created >= Parameter(2),
+            table.status == "valid",
+            table.csr == Parameter(3),
         )
-        self._open_of = Sql(  # unsorted: else SQLite goes through all orders of the account, which are sorted already
-            "SELECT created, id FROM orders WHERE account_id = $1 AND name_set = $2 AND status IN ('pending', 'ready')"
+        self._same_csr = prepared(same_csr.order_by(table.created, table.id, ascending=False).limit(1), dialect)
+        its = granted.order_id
+        held = granted.select(*[authorization.column(name) for name in authorization.fields], its.mode).where(
+            its.account_id == Parameter(1), its.created >= Parameter(2), granted.status == "valid"
         )
-        self._latest = Sql(
-            "SELECT id, name_set FROM orders WHERE account_id = $1 AND NOT preauthorization {newest} 32", newest=newest
-        )
-        self._one = Sql("SELECT {columns} FROM orders WHERE id = $1", columns=order.columns)
-        self._same_csr = Sql(
-            "SELECT {columns} FROM orders WHERE account_id = $1 AND created >= $2 AND status = 'valid' AND csr = $3"
-            " ORDER BY created DESC, id DESC LIMIT 1",
-            columns=order.columns,
-        )
-        self._held = Sql(
-            "SELECT {columns}, o.mode FROM authorization_ AS a JOIN orders AS o ON o.id = a.order_id"
-            " WHERE o.account_id = $1 AND o.created >= $2 AND a.status = 'valid' ORDER BY o.created DESC, o.id DESC",
-            columns=authorization.prefixed("a"),
-        )
-        self._columns = [tables.Order._meta.get_column_by_name(name) for name in order.fields]
-        self._place = Sql("SELECT created FROM orders WHERE id = $1")
+        self._held = prepared(held.order_by(its.created, its.id, ascending=False), dialect)
 
     def rivals(self, order_id: str, flight: str, upstream_url: str) -> Unit[tuple[Order, ...]]:
         """See `Orders.rivals`; an order that is both appears once."""
@@ -110,17 +106,10 @@ class OrderLists:
     def page(self, status: OrderStatus | None, account_id: str, after: str, limit: int) -> Unit[tuple[Order, ...]]:
         """See `Orders.list`."""
         order = tables.Order
-        query: Select[Any] = order.select(*self._columns).order_by(order.created, order.id, ascending=False)
+        query = self._order.select()
         if status is not None:
             query = query.where(order.status == status.value)
         if account_id:
             query = query.where(order.account_id == account_id)
-        if after:
-            place = yield self._place(after)
-            if not place:
-                return ()
-            created = place[0][0]
-            beyond = (order.created < created) | ((order.created == created) & (order.id < after))
-            query = query.where(order.created <= created).where(beyond)  # the first is what an index can use
-        rows = yield built(query.limit(limit), self._dialect)
+        rows = yield built(newest_first(query, order, self._dialect, limit, after), self._dialect)
         return tuple(map(self._order.read, rows))

@@ -30,7 +30,7 @@ _HAS_TABLE = {  # wherever the search path leads (Piccolo only looks into `publi
 }
 
 
-class _Forwards(ForwardsMigrationManager):
+class PackageMigrations(ForwardsMigrationManager):
     """Piccolo's runner, with the migrations imported as the modules of a package that they are."""
 
     def get_migration_modules(self, folder_path: str) -> dict[str, MigrationModule]:  # noqa: ARG002
@@ -49,7 +49,7 @@ async def _run(driver: SqlDriver) -> int:
     os.environ["PICCOLO_CONF"] = "acmehub.storage.piccolo_conf"
     async with driver.schema() as session:
         with bound(session, driver.dialect), contextlib.redirect_stdout(io.StringIO()):
-            runner = _Forwards(APP)
+            runner = PackageMigrations(APP)
             async with transaction(session):
                 if not await session.execute(_HAS_TABLE[driver.dialect]):
                     await Migration.create_table()

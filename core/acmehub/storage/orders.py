@@ -12,14 +12,16 @@ from acmehub.models import Authorization, AuthorizationMode, Event, Order, Order
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Fenced, Missing
 from acmehub.rules.orders import Change, Lease, OrderBundle
+from acmehub.storage import hot_statements, tables
 from acmehub.storage.certificates import CertificateRows
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.jobs import JobRows
 from acmehub.storage.listing import OrderLists
+from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.records import AuditRows, EventRows
 from acmehub.storage.retention import Retention
-from acmehub.storage.statements import Batch, Changed, Sql, Statement, Unit
+from acmehub.storage.statements import Batch, Changed, Statement, Unit
 from acmehub.storage.versioned_cache import VersionedCache
 
 Rule = Callable[[OrderBundle], Change]
@@ -36,36 +38,20 @@ class SqlOrders:
         self._events = events
         self._audit = audit
         self._certificates = certificates
-        self._order = Codec(Order, "orders", driver.dialect)
-        self._authorization = Codec(Authorization, "authorization_", driver.dialect)
-        self._record = Codec(TxtRecord, "txt_record", driver.dialect)
+        self._order = Codec(Order, tables.Order, driver.dialect)
+        self._authorization = Codec(Authorization, tables.Authorization, driver.dialect)
+        self._record = Codec(TxtRecord, tables.TxtRecord, driver.dialect)
         self._jobs = JobRows(driver.dialect, self._order, self._authorization)
         self._retention = Retention(driver.dialect)
         self._lists = OrderLists(driver.dialect, self._order, self._authorization)
-        order, authorization = self._order, self._authorization
+        order, authorization, dialect = self._order, self._authorization, driver.dialect
         self._kept: VersionedCache[int, OrderBundle] = VersionedCache()
-        self._version = Sql("SELECT version FROM orders WHERE id = $1")
-        self._lock = Sql("SELECT version FROM orders WHERE id = $1 {lock}")
-        self._row = Sql("SELECT {columns} FROM orders WHERE id = $1", columns=order.columns)
-        self._authorizations = Sql(
-            "SELECT {columns} FROM authorization_ WHERE order_id = $1", columns=authorization.columns
-        )
-        self._bundle = Sql(
-            "SELECT {order}, {authorization} FROM orders AS o LEFT JOIN authorization_ AS a ON a.order_id = o.id"
-            " WHERE o.id = $1",
-            order=order.prefixed("o"),
-            authorization=authorization.prefixed("a"),
-        )
-        self._one = Sql("SELECT {columns} FROM authorization_ WHERE id = $1", columns=authorization.columns)
-        self._withdraw = Sql(
-            "UPDATE txt_record SET state = 'remove', run_at = coalesce(run_at, created), attempts = 0,"
-            " version = version + 1 WHERE order_id = $1 AND state <> 'remove'"
-        )
-        self._wake = Sql(
-            "UPDATE orders SET run_at = $1, version = version + 1 WHERE id IN (SELECT id FROM orders"
-            " WHERE name_set = $2 AND authority_id = $3 AND stage = 'ordering' AND run_at > $1 AND id <> $4 {skip})"
-            " RETURNING id"
-        )
+        order_table, table = tables.Order, tables.Authorization
+        self._version = prepared(order_table.select(order_table.version).where(order_table.id == Parameter(1)), dialect)
+        self._row = prepared(order.select().where(order_table.id == Parameter(1)), dialect)
+        self._authorizations = prepared(authorization.select().where(table.order_id == Parameter(1)), dialect)
+        self._bundle = hot_statements.bundle(order.prefixed("o"), authorization.prefixed("a"))
+        self._one = prepared(authorization.select().where(table.id == Parameter(1)), dialect)
 
     async def add(self, bundle: OrderBundle, events: Sequence[Event] = ()) -> None:
         """See `Orders.add`."""
@@ -77,7 +63,7 @@ class SqlOrders:
         return bundle
 
     def _add(self, bundle: OrderBundle, events: Sequence[Event]) -> Unit[None]:
-        yield Changed((bundle.order.id,))
+        yield Changed(((bundle.order.id, bundle.order.version),))
         steps = [self._order.insert(*self._order.row(bundle.order))]
         if bundle.authorizations:
             rows = [self._authorization.row(item) for item in bundle.authorizations]
@@ -120,7 +106,7 @@ class SqlOrders:
         return self._keep(await self._driver.write(self._apply, order_id, rule, fence))
 
     def _apply(self, order_id: str, rule: Rule, fence: int | None) -> Unit[OrderBundle]:
-        rows = yield self._lock(order_id)
+        rows = yield hot_statements.LOCK_ORDER(order_id)
         if not rows:
             raise Missing(f"no order {order_id}")
         before = self._kept.at(order_id, rows[0][0])
@@ -144,17 +130,17 @@ class SqlOrders:
             )
             new = structs.replace(new, version=order.version + 1)
         steps += self._additions(change)
-        if not steps and not change.withdraw:
+        if not steps and not change.schedule_removal:
             return before
-        woken: tuple[str, ...] = ()
+        woken: tuple[tuple[str, int], ...] = ()
         if "flight" in names and order.flight is not None:
             woken = yield from self._wake_waiting(order)
-        if change.withdraw and not change.records:
-            steps.append(self._withdraw(order.id))
+        if change.schedule_removal and not change.records:
+            steps.append(hot_statements.SCHEDULE_REMOVAL(order.id))
         yield Batch(tuple(steps))
-        if change.withdraw and change.records:
-            yield self._withdraw(order.id)
-        yield Changed((order.id, *woken))
+        if change.schedule_removal and change.records:
+            yield hot_statements.SCHEDULE_REMOVAL(order.id)
+        yield Changed(((order.id, new.version), *woken))
         return OrderBundle(new, authorizations)
 
     def _changes(
@@ -185,10 +171,10 @@ class SqlOrders:
         steps += self._audit.insert(change.audit)
         return steps
 
-    def _wake_waiting(self, order: Order) -> Unit[tuple[str, ...]]:
+    def _wake_waiting(self, order: Order) -> Unit[tuple[tuple[str, int], ...]]:
         now = time_value(self._driver.dialect, self._clock.now())
-        rows = yield self._wake(now, order.name_set, order.authority_id, order.id)
-        return tuple(row[0] for row in rows)
+        rows = yield hot_statements.WAKE_WAITING(now, order.name_set, order.authority_id, order.id)
+        return tuple((row[0], row[1]) for row in rows)
 
     async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[OrderBundle]:
         """See `Orders.claim`. Subscribers do not hear of a claim or of a renewal: nothing they wait for changed."""

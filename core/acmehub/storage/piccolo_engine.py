@@ -4,6 +4,7 @@ What it is bound to is a context variable, so threads and tasks do not disturb e
 engines (connections, pools, transactions) is used.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -16,6 +17,8 @@ from piccolo.querystring import QueryString
 from acmehub.storage.driver import SchemaSession
 from acmehub.storage.statements import Dialect, Sql, Statement
 
+_PLACEHOLDER = re.compile(r"\?|\$\d+")
+_PARAMETER = re.compile(r"@(\d+)")
 _dialect: ContextVar[Dialect] = ContextVar("acmehub_dialect")
 _session: ContextVar[SchemaSession] = ContextVar("acmehub_schema_session")
 
@@ -108,9 +111,52 @@ def bound(session: SchemaSession, dialect: Dialect) -> Iterator[None]:
         _session.reset(token)
 
 
+class Parameter(int):
+    """The n-th value (from 1) of a `prepared` query, where the builder takes a value or a limit."""
+
+    def __format__(self, format_spec: str) -> str:
+        return f"@{int(self)}"  # how the builder writes a limit
+
+
+def prepared(query: Query[Any, Any], dialect: Dialect) -> Sql:
+    """The text of a Piccolo query with `Parameter`s, to be built once and called with their values.
+
+    Other values are written into the text: a partial index is used only for a condition that stands there.
+    """
+    text, values = _compiled(query, dialect)
+    found = iter(values)
+    text = _PLACEHOLDER.sub(lambda _match: _written(next(found)), text)
+    mark = "?" if dialect is Dialect.SQLITE else "$"
+    return Sql.ready(_PARAMETER.sub(rf"{mark}\1", text))
+
+
 def built(query: Query[Any, Any], dialect: Dialect) -> Statement:
     """The statement that a Piccolo query stands for; its values must be in the dialect's form already."""
+    text, values = _compiled(query, dialect)
+    return Statement(Sql.ready(text), values)
+
+
+def scalar(query: Query[Any, Any], dialect: Dialect) -> QueryString:
+    """A query for one value, as a value in another query."""
     with speaking(dialect):
         (querystring,) = query.querystrings
-        text, values = querystring.compile_string(engine_type=dialect.value)
-    return Statement(Sql.ready(text), values)
+    return QueryString("({})", querystring)
+
+
+def _compiled(query: Query[Any, Any], dialect: Dialect) -> tuple[str, list[Any]]:
+    with speaking(dialect):
+        (querystring,) = query.querystrings
+        return querystring.compile_string(engine_type=dialect.value)
+
+
+def _written(value: object) -> str:
+    """A value as it stands in a text; the code's own words and numbers only."""
+    if isinstance(value, Parameter):
+        return f"{value}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if value == "" or (isinstance(value, str) and value.isalnum()):
+        return f"'{value}'"
+    raise TypeError(f"{value!r} is not written into a query: use a Parameter")

@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import AuditEntry, Event
+from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.statements import Batch, Sql, Statement, Unit
+from acmehub.storage.piccolo_engine import Parameter, prepared
+from acmehub.storage.statements import Batch, Statement, Unit
 
 
 class EventRows:
     """Timelines as rows: shared by the verbs of orders, whose changes carry events."""
 
     def __init__(self, driver: SqlDriver) -> None:
-        self._codec = Codec(Event, "event", driver.dialect)
-        self.timeline = Sql("SELECT {columns} FROM event WHERE order_id = $1 ORDER BY id", columns=self._codec.columns)
+        self._codec = Codec(Event, tables.Event, driver.dialect)
+        table = tables.Event
+        of_order = self._codec.select().where(table.order_id == Parameter(1)).order_by(table.id)
+        self.timeline = prepared(of_order, driver.dialect)
 
     def insert(self, events: Sequence[Event]) -> Statement:
         """Append `events` (at least one)."""
@@ -42,7 +46,7 @@ class AuditRows:
     """The audit as rows: shared by every verb that writes a change together with its entries."""
 
     def __init__(self, driver: SqlDriver) -> None:
-        self.codec = Codec(AuditEntry, "audit", driver.dialect)
+        self.codec = Codec(AuditEntry, tables.Audit, driver.dialect)
 
     def insert(self, entries: Sequence[AuditEntry]) -> tuple[Statement, ...]:
         """The statement that appends `entries`; none when there are none."""
@@ -58,7 +62,8 @@ class SqlRecords:
         self._driver = driver
         self._events = events
         self._audit = audit
-        self._latest = Sql("SELECT {columns} FROM audit ORDER BY id DESC LIMIT $1", columns=audit.codec.columns)
+        newest = audit.codec.select().order_by(tables.Audit.id, ascending=False).limit(Parameter(1))
+        self._latest = prepared(newest, driver.dialect)
 
     async def note(self, events: Sequence[Event]) -> None:
         """See `Records.note`."""
@@ -92,18 +97,17 @@ class SqlRecords:
 class SqlUsedNonces:
     """See `ports.store.UsedNonces`."""
 
-    _USE = Sql("INSERT INTO used_nonce (nonce, expires) VALUES ($1, $2) ON CONFLICT (nonce) DO NOTHING RETURNING nonce")
-    _PRUNE = Sql("DELETE FROM used_nonce WHERE expires <= $1")
-
     def __init__(self, driver: SqlDriver) -> None:
         self._driver = driver
+        table = tables.UsedNonce
+        self._expired = prepared(table.delete().where(table.expires <= Parameter(1)), driver.dialect)
 
     async def use(self, nonce: str, expires: datetime) -> bool:
         """See `UsedNonces.use`."""
         return await self._driver.write(self._use, nonce, expires)
 
     def _use(self, nonce: str, expires: datetime) -> Unit[bool]:
-        rows = yield Batch((self._USE(nonce, time_value(self._driver.dialect, expires)),), whole=True)
+        rows = yield Batch((hot_statements.USE_NONCE(nonce, time_value(self._driver.dialect, expires)),), whole=True)
         return bool(rows)
 
     async def prune(self, now: datetime) -> None:
@@ -111,4 +115,4 @@ class SqlUsedNonces:
         await self._driver.write(self._prune, now)
 
     def _prune(self, now: datetime) -> Unit[None]:
-        yield Batch((self._PRUNE(time_value(self._driver.dialect, now)),), whole=True)
+        yield Batch((self._expired(time_value(self._driver.dialect, now)),), whole=True)

@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from msgspec import structs
+from piccolo.table import Table
 
 from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Model, Principal, Profile, Token
 from acmehub.ports.store import Conflict, Revisions
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.hot_statements import BUMP, READ_REVISIONS
+from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.records import AuditRows
 from acmehub.storage.statements import Batch, Sql, Unit
 
 R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
 N = TypeVar("N", bound=Model)
 
-BUMP = Sql(
-    "INSERT INTO revision (name, value) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET value = revision.value + 1"
-)
-READ_REVISIONS = Sql("SELECT name, value FROM revision")
 _KINDS = {
     "principal": "principals",
     "token": "tokens",
@@ -33,24 +32,23 @@ class SqlResources(Generic[R]):
     """See `ports.store.Resources`. A write moves the kind's revision in the same transaction."""
 
     def __init__(
-        self, driver: SqlDriver, audit: AuditRows, model: type[R], table: str, name_field: str = "name"
+        self, driver: SqlDriver, audit: AuditRows, model: type[R], table: type[Table], name_field: str = "name"
     ) -> None:
         self._driver = driver
         self._audit = audit
         self._codec: Codec[R] = Codec(model, table, driver.dialect)
-        self._table = table
         codec = self._codec
+        self._table = codec.table
         everything = tuple(name for name in codec.fields if name not in ("id", "version"))
         self._fields = everything
-        self._get = Sql("SELECT {columns} FROM {table} WHERE id = $1", columns=codec.columns, table=table)
-        self._named = Sql(
-            'SELECT {columns} FROM {table} WHERE "{field}" = $1 ORDER BY created, id',
-            columns=codec.columns,
-            table=table,
-            field=name_field,
-        )
-        self._list = Sql("SELECT {columns} FROM {table} ORDER BY created, id", columns=codec.columns, table=table)
-        self._delete = Sql("DELETE FROM {table} WHERE id = $1 AND version = $2 RETURNING id", table=table)
+        dialect, id = driver.dialect, codec.column("id")
+        self._get = prepared(codec.select().where(id == Parameter(1)), dialect)
+        oldest = codec.column("created"), id
+        named = codec.select().where(codec.column(name_field) == Parameter(1))
+        self._named = prepared(named.order_by(*oldest), dialect)
+        self._list = prepared(codec.select().order_by(*oldest), dialect)
+        removed = table.delete().where(id == Parameter(1), codec.column("version") == Parameter(2))
+        self._delete = prepared(removed.returning(id), dialect)
 
     async def get(self, id: str) -> R | None:
         """See `Resources.get`."""

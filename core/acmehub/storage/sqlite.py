@@ -31,7 +31,7 @@ class SqliteDriver:
         self._busy_timeout = busy_timeout
         self._poll = poll
         self._serving = FileLock(path.with_name(path.name + ".serve.lock"))
-        self._callbacks: dict[object, Callable[[str], None]] = {}
+        self._callbacks: dict[object, Callable[[str, int], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._writer: Writer | None = None
         self._near: sqlite3.Connection | None = None  # for reads on the event loop
@@ -154,7 +154,7 @@ class SqliteDriver:
 
     # ---------------------------------------------------------------------------------------- news
 
-    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         """See `Store.subscribe`."""
         key = object()
         self._callbacks[key] = callback
@@ -166,10 +166,10 @@ class SqliteDriver:
 
         return end
 
-    def _publish(self, order_id: str) -> None:
+    def _publish(self, order_id: str, version: int) -> None:
         loop = asyncio.get_running_loop()
         for callback in self._callbacks.values():
-            loop.call_soon(callback, order_id)
+            loop.call_soon(callback, order_id, version)
 
     def _schedule(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._poll, self._look)

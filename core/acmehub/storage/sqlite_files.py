@@ -69,8 +69,8 @@ def patient(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
         connection.execute("PRAGMA busy_timeout = 0")
 
 
-def run(connection: sqlite3.Connection, unit: Unit[T], changed: list[str]) -> T:
-    """Run a unit's statements, one after the other; adds the orders it changes to `changed`."""
+def run(connection: sqlite3.Connection, unit: Unit[T], changed: list[tuple[str, int]]) -> T:
+    """Run a unit's statements, one after the other; adds the orders it changes to `changed` (id, new version)."""
     try:
         step = next(unit)
         while True:
@@ -81,7 +81,7 @@ def run(connection: sqlite3.Connection, unit: Unit[T], changed: list[str]) -> T:
                 for statement in step.statements:
                     rows = _execute(connection, statement)
             elif type(step) is Changed:
-                changed.extend(step.order_ids)
+                changed.extend(step.orders)
             step = unit.send(rows)
     except StopIteration as stop:
         value: T = stop.value

@@ -43,10 +43,10 @@ class _Done(msgspec.Struct):
 
 
 class Writer:
-    """Owns the writing connection. `published` hears, after each commit, which orders it changed."""
+    """Owns the writing connection. `published` is called after each commit with each order that it changed."""
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path, busy_timeout: float, published: Callable[[str], None]
+        self, connection: sqlite3.Connection, path: Path, busy_timeout: float, published: Callable[[str, int], None]
     ):
         self.connection = self._connection = connection
         self._path = path
@@ -101,7 +101,7 @@ class Writer:
         seen = self._data_version()
         if seen != self._seen:
             self._seen = seen
-            self._published("")
+            self._published("", 0)
 
     def _data_version(self) -> int:
         try:
@@ -146,7 +146,7 @@ class Writer:
         before = self._connection.total_changes
         careful, self._careful = self._careful, False
         batch: list[_Done] = []
-        changed: list[str] = []
+        changed: list[tuple[str, int]] = []
         while self._pending and len(batch) < _LARGEST_BATCH:
             job = self._pending.popleft()
             if job.future.done():  # cancelled before it began
@@ -166,8 +166,8 @@ class Writer:
         else:
             self._lend(lambda: self._commit(batch, changed))
 
-    def _run_one(self, job: _Job, changed: list[str]) -> _Done:
-        mine: list[str] = []
+    def _run_one(self, job: _Job, changed: list[tuple[str, int]]) -> _Done:
+        mine: list[tuple[str, int]] = []
         before = self._connection.total_changes
         try:
             value = run(self._connection, job.verb(*job.args), mine)
@@ -179,7 +179,7 @@ class Writer:
         changed.extend(mine)
         return _Done(job.future, value)
 
-    def _run_carefully(self, job: _Job, changed: list[str]) -> _Done:
+    def _run_carefully(self, job: _Job, changed: list[tuple[str, int]]) -> _Done:
         """Run a unit in a savepoint of its own."""
         self._connection.execute("SAVEPOINT unit")
         done = self._run_one(job, changed)
@@ -200,7 +200,7 @@ class Writer:
         self._pending.extendleft(reversed(jobs))
         self._begin()
 
-    def _finish(self, batch: list[_Done], changed: list[str], lost: StoreUnavailable | None) -> None:
+    def _finish(self, batch: list[_Done], changed: list[tuple[str, int]], lost: StoreUnavailable | None) -> None:
         self._lent = False
         for done in batch:
             error = lost or done.error
@@ -211,8 +211,8 @@ class Writer:
             else:
                 done.future.set_result(done.value)
         if lost is None:
-            for order_id in dict.fromkeys(changed):
-                self._published(order_id)
+            for order_id, version in dict(changed).items():
+                self._published(order_id, version)
         self._go_on()
 
     def _give_up(self, count: int, error: sqlite3.Error) -> None:
@@ -246,7 +246,7 @@ class Writer:
             return
         self._tell(self._run_batch)
 
-    def _commit(self, batch: list[_Done], changed: list[str]) -> None:
+    def _commit(self, batch: list[_Done], changed: list[tuple[str, int]]) -> None:
         lost = None
         try:
             self._connection.execute("COMMIT")

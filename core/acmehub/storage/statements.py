@@ -73,9 +73,9 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """The orders that this transaction changes: who subscribed hears of them after the commit."""
+    """The orders that this transaction changes, each as (id, new version): published after the commit."""
 
-    order_ids: tuple[str, ...]
+    orders: tuple[tuple[str, int], ...]
 
 
 Rows = Sequence[Any]

@@ -4,19 +4,17 @@ from collections.abc import Callable
 
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
-from acmehub.ports.store import Accounts, Certificates, Ledger, Orders, Records, Resources, Revisions, UsedNonces
+from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, Revisions, TxtRecords, UsedNonces
+from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.hot_statements import BUMP
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import SqlResources, read_revisions
-from acmehub.storage.statements import Batch, Sql, Unit
-from acmehub.storage.txt_records import SqlLedger
-
-_PING = Sql(
-    "INSERT INTO revision (name, value) VALUES ('ping', 1) ON CONFLICT (name) DO UPDATE SET value = revision.value + 1"
-)
+from acmehub.storage.statements import Batch, Unit
+from acmehub.storage.txt_records import SqlTxtRecords
 
 
 class SqlStore:
@@ -27,17 +25,17 @@ class SqlStore:
         events = EventRows(driver)
         audit = AuditRows(driver)
         certificates = CertificateRows(driver)
-        self.principals: Resources[Principal] = SqlResources(driver, audit, Principal, "principal")
-        self.tokens: Resources[Token] = SqlResources(driver, audit, Token, "token", name_field="title")
+        self.principals: Resources[Principal] = SqlResources(driver, audit, Principal, tables.Principal)
+        self.tokens: Resources[Token] = SqlResources(driver, audit, Token, tables.Token, name_field="title")
         self.managed_challenges: Resources[ManagedChallenge] = SqlResources(
-            driver, audit, ManagedChallenge, "managed_challenge"
+            driver, audit, ManagedChallenge, tables.ManagedChallenge
         )
-        self.authorities: Resources[Authority] = SqlResources(driver, audit, Authority, "authority")
-        self.profiles: Resources[Profile] = SqlResources(driver, audit, Profile, "profile")
-        self.campaigns: Resources[Campaign] = SqlResources(driver, audit, Campaign, "campaign")
+        self.authorities: Resources[Authority] = SqlResources(driver, audit, Authority, tables.Authority)
+        self.profiles: Resources[Profile] = SqlResources(driver, audit, Profile, tables.Profile)
+        self.campaigns: Resources[Campaign] = SqlResources(driver, audit, Campaign, tables.Campaign)
         self.accounts: Accounts = SqlAccounts(driver, audit)
         self.orders: Orders = SqlOrders(driver, clock or SystemClock(), events, certificates, audit)
-        self.ledger: Ledger = SqlLedger(driver)
+        self.txt_records: TxtRecords = SqlTxtRecords(driver)
         self.certificates: Certificates = SqlCertificates(driver, certificates, audit)
         self.records: Records = SqlRecords(driver, events, audit)
         self.nonces: UsedNonces = SqlUsedNonces(driver)
@@ -66,13 +64,12 @@ class SqlStore:
         await self._driver.write(_ping)
 
     async def revisions(self) -> Revisions:
-        """See `Store.revisions`."""
         return await self._driver.point(read_revisions)
 
-    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         """See `Store.subscribe`."""
         return self._driver.subscribe(callback)
 
 
 def _ping() -> Unit[None]:
-    yield Batch((_PING(),), whole=True)
+    yield Batch((BUMP("ping"),), whole=True)

@@ -1,7 +1,7 @@
-"""The schema as Piccolo tables: columns are the fields of `models`, by the same names.
+"""The schema: tables with their columns, which are the fields of `models` by the same names (indexes: `indexes`).
 
-What a model nests (tuples, structs) is JSON in a text column: only we read it, and JSONB would refuse U+0000. Indexes
-are in `migrations`, because most are partial or composite.
+What a model nests (tuples, structs) is JSON in a text column: only the hub reads it, and JSONB would refuse U+0000.
+Codecs derive from the columns; the migrations must lead to exactly this schema, which tests compare.
 """
 
 from typing import Any
@@ -28,8 +28,8 @@ def _key() -> Text:
     return Text(primary_key=True, default=None)
 
 
-def _text(*, null: bool = False) -> Text:
-    return Text(default=None, null=null)
+def _text(default: str | None = None, *, null: bool = False) -> Text:
+    return Text(default=default, null=null)
 
 
 def _time(*, null: bool = False) -> Timestamptz:
@@ -50,7 +50,7 @@ class Principal(Table, tablename="principal", db=DB):
     roles = _text()
     enabled = Boolean()
     created = _time()
-    profiles = _text()
+    profiles = _text("[]")
 
 
 class Token(Table, tablename="token", db=DB):
@@ -156,7 +156,7 @@ class Account(Table, tablename="account", db=DB):
     user_agent = _text()
     created = _time()
     learned = _text(null=True)
-    learned_why = _text()
+    learned_why = _text("")
 
 
 class Order(Table, tablename="orders", db=DB):
@@ -256,14 +256,14 @@ class Certificate(Table, tablename="certificate", db=DB):
     alternates = _text()
     revoked = _time(null=True)
     created = _time()
-    principal_id = _text()
+    principal_id = _text("")
     profile = _text(null=True)
-    account_url = _text()
-    cert_id = _text()
+    account_url = _text("")
+    cert_id = _text("")
     window_start = _time(null=True)
     window_end = _time(null=True)
     window_until = _time(null=True)
-    explanation_url = _text()
+    explanation_url = _text("")
     replaced_by = _text(null=True)
     revocation_reason = Integer(default=None, null=True)
 

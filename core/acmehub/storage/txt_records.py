@@ -1,49 +1,38 @@
-"""The TXT ledger."""
+"""TXT records: what stands in DNS, and the claims of their removals."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import TxtRecord
 from acmehub.rules.orders import Lease
+from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Batch, Sql, Unit
 
-_DUE = "coalesce(run_at, created)"
 
-
-class SqlLedger:
-    """See `ports.store.Ledger`."""
+class SqlTxtRecords:
+    """See `ports.store.TxtRecords`."""
 
     def __init__(self, driver: SqlDriver) -> None:
         self._driver = driver
-        self._codec = codec = Codec(TxtRecord, "txt_record", driver.dialect)
+        self._codec = codec = Codec(TxtRecord, tables.TxtRecord, driver.dialect)
         self._fields = tuple(name for name in codec.fields if name not in ("id", "version"))
-        self._of_order = Sql(
-            "SELECT {columns} FROM txt_record WHERE order_id = $1 ORDER BY created, id", columns=codec.columns
-        )
-        self._list = Sql("SELECT {columns} FROM txt_record ORDER BY created, id", columns=codec.columns)
-        self._delete = Sql("DELETE FROM txt_record WHERE id = $1")
-        self._claim = Sql(
-            "UPDATE txt_record SET lease_owner = $1, lease_until = $2, version = version + 1 WHERE id IN"
-            " (SELECT id FROM txt_record WHERE state = 'remove' AND {due} <= $3"
-            " AND (lease_until IS NULL OR lease_until <= $3) ORDER BY {due} LIMIT $4 {skip}) RETURNING {columns}",
-            columns=codec.columns,
-            due=_DUE,
-        )
-        self._next_due = Sql(
-            "SELECT min(CASE WHEN lease_until > {due} THEN lease_until ELSE {due} END) FROM txt_record"
-            " WHERE state = 'remove'",
-            due=_DUE,
-        )
+        table, dialect = tables.TxtRecord, driver.dialect
+        of_order = codec.select().where(table.order_id == Parameter(1)).order_by(table.created, table.id)
+        self._of_order = prepared(of_order, dialect)
+        self._list = prepared(codec.select().order_by(table.created, table.id), dialect)
+        self._delete = prepared(table.delete().where(table.id == Parameter(1)), dialect)
+        self._claim = hot_statements.claim_removals(codec.columns)
 
     async def of_order(self, order_id: str) -> Sequence[TxtRecord]:
-        """See `Ledger.of_order`."""
+        """See `TxtRecords.of_order`."""
         return await self._driver.point(self._select, self._of_order, order_id)
 
     async def list(self) -> Sequence[TxtRecord]:
-        """See `Ledger.list`."""
+        """See `TxtRecords.list`."""
         return await self._driver.read(self._select, self._list)
 
     def _select(self, sql: Sql, *values: str) -> Unit[tuple[TxtRecord, ...]]:
@@ -51,18 +40,18 @@ class SqlLedger:
         return tuple(map(self._codec.read, rows))
 
     async def replace(self, record: TxtRecord) -> TxtRecord:
-        """See `Ledger.replace`."""
+        """See `TxtRecords.replace`."""
         return await self._driver.write(replace_row, self._codec, self._fields, record)
 
     async def remove(self, record: TxtRecord) -> None:
-        """See `Ledger.remove`."""
+        """See `TxtRecords.remove`."""
         await self._driver.write(self._remove, record.id)
 
     def _remove(self, record_id: str) -> Unit[None]:
         yield Batch((self._delete(record_id),), whole=True)
 
     async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[TxtRecord]:
-        """See `Ledger.claim`; most overdue first."""
+        """See `TxtRecords.claim`; most overdue first."""
         return await self._driver.write(self._claim_due, lease, now, limit)
 
     def _claim_due(self, lease: Lease, now: datetime, limit: int) -> Unit[tuple[TxtRecord, ...]]:
@@ -74,9 +63,9 @@ class SqlLedger:
         return tuple(records)
 
     async def next_due(self) -> datetime | None:
-        """See `Ledger.next_due`; a row that is leased is due when its lease is over."""
+        """See `TxtRecords.next_due`; a row that is leased is due when its lease is over."""
         return await self._driver.point(self._due)
 
     def _due(self) -> Unit[datetime | None]:
-        rows = yield self._next_due()
+        rows = yield hot_statements.NEXT_DUE_REMOVAL()
         return read_time(self._driver.dialect, rows[0][0])

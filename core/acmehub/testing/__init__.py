@@ -1,1 +1,1 @@
-"""For plugin authors' tests and ours: contract suites, fakes, test servers, and a proxy that plays faults."""
+"""Contract suites, fakes, test servers and a fault proxy, for the tests of the hub and of plugins."""

@@ -1,4 +1,4 @@
-"""A small, strict ACME client for tests: it asserts of every answer what RFC 8555 and docs/client-rules.md demand.
+"""A small, strict ACME client for tests: it checks every response against RFC 8555 and docs/client-rules.md.
 
 async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
     client = await AcmeClient.discover(http, "https://hub.test/acme/directory")
@@ -28,7 +28,7 @@ class AcmeRefused(AssertionError):
 
 
 class Reply:
-    """A checked answer to a POST."""
+    """A checked response to a POST."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
@@ -38,19 +38,19 @@ class Reply:
 
     @property
     def json(self) -> Any:
-        """The body's object."""
+        """The JSON object in the body."""
         return json.loads(self.body)
 
     @property
     def location(self) -> str:
-        """The `Location`; must be there."""
+        """The `Location` header, which must exist."""
         values = self.headers.get_list("location")
         assert len(values) == 1, f"Location: {values}"
         return str(values[0])
 
     @property
     def problem(self) -> str:
-        """The problem's type without the prefix; empty when it is none."""
+        """The problem's type without the prefix; empty when the response is no problem."""
         if self.headers.get("content-type") != "application/problem+json":
             return ""
         return str(self.json["type"]).removeprefix(_ACME)
@@ -62,13 +62,13 @@ class Reply:
         return None if value is None else int(value)
 
     def links(self, relation: str) -> list[str]:
-        """URLs of that relation, in the order of the header lines."""
+        """The URLs of a link relation, in the order of the header lines."""
         found = [_LINK.fullmatch(line) for line in self.headers.get_list("link")]
         return [match[1] for match in found if match and match[2] == relation]
 
 
 class AcmeClient:
-    """One account of one client, which holds one nonce at a time."""
+    """A client with one account, which keeps one nonce at a time."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class AcmeClient:
     async def discover(
         cls, http: httpx.AsyncClient, url: str, *, key: AccountKey | None = None, user_agent: str = "strict-client/1"
     ) -> Self:
-        """A client of the server with this directory URL; without an account yet."""
+        """A client without an account for the server with this directory URL."""
         response = await http.get(url)
         assert response.status_code == 200
         assert response.headers["content-type"] == "application/json"
@@ -96,7 +96,7 @@ class AcmeClient:
         return cls(http, response.json(), key or AccountKey.generate(), user_agent)
 
     async def nonce(self) -> str:
-        """A nonce that was not used yet."""
+        """An unused nonce."""
         if self._nonces:
             return self._nonces.pop()
         response = await self.http.head(self.directory["newNonce"])
@@ -104,14 +104,14 @@ class AcmeClient:
         return check_nonce(response)
 
     async def sign(self, url: str, payload: bytes, **header: Any) -> bytes:
-        """A signed request body; members of `header` replace the right ones, None leaves one out."""
+        """A signed request body; members of `header` replace the correct ones, None removes one."""
         full: dict[str, Any] = {"nonce": await self.nonce() if "nonce" not in header else "", "url": url}
         full |= {"kid": self.kid} if self.kid else {"jwk": self.key.jwk}
         full |= header
         return self.key.jws({name: value for name, value in full.items() if value is not None}, payload)
 
     async def send(self, url: str, body: bytes, *, content_type: str = "application/jose+json") -> Reply:
-        """POST a body as it is; what every answer must fulfil is asserted."""
+        """POST a body as it is, and check the response."""
         headers = {"content-type": content_type, "user-agent": self.user_agent}
         response = await self.http.post(url, content=body, headers=headers)
         check_answer(response)
@@ -119,7 +119,7 @@ class AcmeClient:
         return Reply(response)
 
     async def post(self, url: str, payload: object = None, *, status: int | None = None, **header: Any) -> Reply:
-        """A signed POST; `payload` None is POST-as-GET. With `status` it must be the answer's, else any 2xx."""
+        """A signed POST; `payload` None is POST-as-GET. The response must have `status`, or any 2xx without it."""
         body = await self.sign(url, b"" if payload is None else compact(payload), **header)
         reply = await self.send(url, body)
         if status is None and reply.status >= 400:
@@ -132,7 +132,7 @@ class AcmeClient:
     async def register(
         self, external: ExternalAccount | None = None, *, status: int | None = None, **members: Any
     ) -> Reply:
-        """newAccount; the account is used from then on."""
+        """newAccount; later requests use the account."""
         url = self.directory["newAccount"]
         if external is not None:
             members["externalAccountBinding"] = external.binding(self.key, url)
@@ -192,8 +192,8 @@ class AcmeClient:
         return reply.body.decode("ascii")
 
     async def key_change(self, new: AccountKey, *, status: int | None = None, **header: Any) -> Reply:
-        """keyChange to `new`, which signs from then on. Members of `header` replace the inner JWS's right ones, None
-        leaves one out; `account` and `oldKey` replace those of its payload."""
+        """keyChange to `new`, which signs later requests. Members of `header` replace those of the inner JWS, None
+        removes one; `account` and `oldKey` replace those of its payload."""
         url = self.directory["keyChange"]
         inner = {"account": self.kid, "oldKey": self.key.jwk}
         inner |= {name: header.pop(name) for name in ("account", "oldKey") if name in header}
@@ -208,7 +208,7 @@ class AcmeClient:
     async def revoke(
         self, certificate: bytes, reason: int | None = None, *, key: AccountKey | None = None, status: int | None = None
     ) -> Reply:
-        """revokeCert for a leaf (DER), signed by the account, or with `key` by the certificate's."""
+        """revokeCert for a leaf (DER), signed by the account or by `key`, the certificate's key."""
         payload: dict[str, Any] = {"certificate": b64(certificate)}
         if reason is not None:
             payload["reason"] = reason
@@ -230,7 +230,7 @@ class AcmeClient:
         return reply
 
     async def issue(self, names: Sequence[str], *, seconds: float = 30.0, **members: Any) -> tuple[str, PrivateKey]:
-        """A whole order, with more `members` of newOrder: the chain, and the key that it is for."""
+        """An order from newOrder (with more `members`) to the chain; returns the chain and its key."""
         placed = await self.new_order(names, **members)
         csr, key = make_csr(names)
         async with asyncio.timeout(seconds):
@@ -249,11 +249,11 @@ class AcmeClient:
         return await self.certificate(reply.json["certificate"]), key
 
 
-# ---------------------------------------------------------------------------------------- what must always hold
+# ---------------------------------------------------------------------------------------- checks of every response
 
 
 def check_nonce(response: httpx.Response) -> str:
-    """Exactly one `Replay-Nonce`, of base64url characters and a possible length (docs/client-rules.md rule 12)."""
+    """Check that there is one `Replay-Nonce`, in base64url of a possible length (docs/client-rules.md rule 12)."""
     found = response.headers.get_list("replay-nonce")
     assert len(found) == 1, f"Replay-Nonce: {found}"
     assert re.fullmatch(r"[A-Za-z0-9_-]+", found[0]), found
@@ -262,7 +262,7 @@ def check_nonce(response: httpx.Response) -> str:
 
 
 def check_answer(response: httpx.Response) -> None:
-    """What holds of every answer to a POST: nonce, content type, compact JSON, links, problem documents."""
+    """Check a response to a POST: nonce, content type, compact JSON, links, problem documents."""
     check_nonce(response)
     for line in response.headers.get_list("link"):
         assert _LINK.fullmatch(line), line
@@ -313,7 +313,7 @@ def check_order(reply: Reply) -> None:
 
 
 def check_authorization(reply: Reply, *, located: bool = False) -> None:
-    """RFC 8555 section 7.1.4; docs/client-rules.md rules 6, 8, 9, 14, 22. `located`: the answer to newAuthz."""
+    """RFC 8555 section 7.1.4; docs/client-rules.md rules 6, 8, 9, 14, 22. `located`: a response to newAuthz."""
     authorization = reply.json
     assert ("location" in reply.headers) == located
     assert TIMESTAMP.fullmatch(authorization["expires"])

@@ -31,7 +31,7 @@ def b64(data: bytes) -> str:
 
 
 def compact(item: object) -> bytes:
-    """JSON as it is signed."""
+    """Compact JSON."""
     return json.dumps(item, separators=(",", ":")).encode()
 
 
@@ -61,7 +61,7 @@ class AccountKey:
 
     @classmethod
     def generate(cls, kind: str = "P-256") -> Self:
-        """A fresh key."""
+        """A new key."""
         if kind == "RSA":
             return cls(rsa.generate_private_key(65537, 2048))
         if kind == "Ed25519":
@@ -84,7 +84,7 @@ class AccountKey:
         return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 
     def jws(self, header: dict[str, Any], payload: bytes) -> bytes:
-        """A flattened JWS; `alg` is put first unless `header` has one."""
+        """A flattened JWS; `alg` is added to `header` unless it has one."""
         return _flattened({"alg": self.alg, **header}, payload, self.sign)
 
 

@@ -1,10 +1,10 @@
-"""What every authority must do: suites to run against your own. Needs pytest with pytest-asyncio.
+"""Contract suites for authorities. They need pytest with pytest-asyncio.
 
     class TestMine(RelayAuthorityContract):
         @pytest.fixture
         async def lab(self): ...        # an object with the members of `RelayLab`
 
-`SigningAuthorityContract` is for an authority that signs by itself.
+`SigningAuthorityContract` is for authorities that sign by themselves.
 """
 
 import asyncio
@@ -37,17 +37,17 @@ from acmehub import (
     UpstreamUnavailable,
 )
 
-PATIENCE = 200  # readings of an object before the suite gives up
+MOST_READS = 200  # how often the suite reads an object before it gives up
 PAUSE = 0.05
 
 
 class RelayLab(Protocol):
-    """What the suite needs for an authority with a CA behind it that validates dns-01; `zone` is one it may use."""
+    """The environment of the suite: an authority whose CA validates dns-01, and a `zone` for its names."""
 
     zone: str
 
     def authority(self) -> RelayAuthority:
-        """An authority with the right settings."""
+        """An authority with valid settings."""
         ...
 
     def authority_without_server(self) -> RelayAuthority:
@@ -55,11 +55,11 @@ class RelayLab(Protocol):
         ...
 
     async def publish(self, name: str, value: str) -> None:
-        """Make a TXT value stand at a name, for the CA to see."""
+        """Add a TXT value at a name, where the CA looks it up."""
         ...
 
     async def deactivate(self, account: UpstreamAccount) -> None:
-        """Have the CA deactivate an account."""
+        """Deactivate an account at the CA."""
         ...
 
 
@@ -86,7 +86,7 @@ def names_of(certificate: x509.Certificate) -> set[str]:
 
 
 class RelayAuthorityContract:
-    """Verbs of one exchange each, from an account key to a chain."""
+    """The contract of `RelayAuthority`: from an account key to a chain."""
 
     async def test_an_account_key_is_pkcs8_pem_and_new_each_time(self, lab: RelayLab) -> None:
         authority = lab.authority()
@@ -270,7 +270,7 @@ async def _issue(
 async def _settled_authorization(
     authority: RelayAuthority, account: UpstreamAccount, url: str
 ) -> UpstreamAuthorization:
-    for _ in range(PATIENCE):
+    for _ in range(MOST_READS):
         found = await authority.authorization(account, url)
         if found.status != "pending":
             return found
@@ -279,7 +279,7 @@ async def _settled_authorization(
 
 
 async def _settled_order(authority: RelayAuthority, account: UpstreamAccount, url: str) -> UpstreamOrder:
-    for _ in range(PATIENCE):
+    for _ in range(MOST_READS):
         order = await authority.order(account, url)
         if order.status in ("valid", "invalid"):
             return order
@@ -288,7 +288,7 @@ async def _settled_order(authority: RelayAuthority, account: UpstreamAccount, ur
 
 
 class SigningLab(Protocol):
-    """What the suite needs for an authority that signs by itself; `longest` is how long its certificates may last."""
+    """The environment of the suite: an authority that signs, and the longest validity of its certificates."""
 
     longest: timedelta
 
@@ -298,7 +298,7 @@ class SigningLab(Protocol):
 
 
 class SigningAuthorityContract:
-    """Signs a checked CSR for the names of the request."""
+    """The contract of `SigningAuthority`."""
 
     @pytest.mark.parametrize("size", [256, 384, 2048])
     async def test_a_chain_is_for_the_key_and_the_names_and_leads_to_the_root(self, lab: SigningLab, size: int) -> None:

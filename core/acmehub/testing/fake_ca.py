@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 
 class FakeCa:
-    """A root, two intermediates with the same key (so that there is an alternate chain), and leaves on demand."""
+    """A root, two intermediates with one key (for an alternate chain), and leaves on demand."""
 
     def __init__(self, now: datetime, name: str = "Fake CA") -> None:
         self.name = name
@@ -74,7 +74,7 @@ class FakeCa:
 
 
 def make_csr(names: Sequence[str]) -> bytes:
-    """A CSR (DER) with a fresh key for these names."""
+    """A CSR (DER) with a new key for these names."""
     return (
         x509.CertificateSigningRequestBuilder()
         .subject_name(_subject(names[0]))

@@ -1,4 +1,4 @@
-"""A CA that speaks ACME, in memory: keeps orders as RFC 8555 has them, fails by script, counts what it issued."""
+"""An ACME CA in memory: orders as in RFC 8555, scripted errors, a count of issued certificates."""
 
 import itertools
 from collections import defaultdict
@@ -57,10 +57,10 @@ class FakeOrder(msgspec.Struct, kw_only=True):
 class FakeRelay:
     """A `RelayAuthority`.
 
-    `sees(name, value)` says whether the CA's validation finds a TXT value (by default always). `validation_looks` and
-    `processing_looks` are how many reads it takes until a result is there. `reuse_orders` gives an open order of the
-    same account and names again, `reuse_authorizations` makes names valid that were validated before. `refused` has
-    names the CA never validates, each with its problem. `calls` lists the verbs that came.
+    `sees(name, value)`: whether the CA's validation finds a TXT value (default: always). `validation_looks` and
+    `processing_looks`: how many reads it takes until there is a result. `reuse_orders`: newOrder returns an open order
+    of the same account and names. `reuse_authorizations`: names that were validated before are valid. `refused`: names
+    that fail validation, with their problems. `calls`: the verbs that were called.
     """
 
     def __init__(self, clock: Clock, sees: Callable[[str, str], bool] = lambda _name, _value: True) -> None:
@@ -87,33 +87,31 @@ class FakeRelay:
 
     @property
     def server(self) -> str:
-        """See `RelayAuthority.server`."""
         return "https://ca.test/directory"
 
     def fail(self, verb: str, error: BaseException, *, times: int = 1, when: When = "before") -> None:
-        """Have the next `times` calls of `verb` end in `error`: before it happens, or after (the answer is lost)."""
+        """Let the next `times` calls of `verb` raise `error`, before the verb has an effect or after (response
+        lost)."""
         self._script[verb] += [(when, error)] * times
 
     def issued_for(self, *names: str) -> int:
-        """How many certificates there are for exactly these names."""
+        """How many certificates were issued for exactly these names."""
         wanted = name_set(tuple(Identifier("dns", name) for name in names))
         return sum(bool(order.chains) for order in self.orders.values() if _names_of(order) == wanted)
 
     # ------------------------------------------------------------------------------------------- RelayAuthority
 
     def new_account_key(self) -> bytes:
-        """See `RelayAuthority.new_account_key`; no real key, as nothing is signed."""
+        """A text that stands for a key; nothing is signed with it."""
         return f"key {next(self._numbers)}".encode()
 
     async def register(self, key: bytes) -> UpstreamAccount:
-        """See `RelayAuthority.register`."""
         after = self._begin("register")
         url = self.accounts.setdefault(key, f"https://ca.test/account/{next(self._numbers)}")
         _end(after)
         return UpstreamAccount(url, key)
 
     async def new_order(self, account: UpstreamAccount, request: IssueRequest) -> UpstreamOrder:
-        """See `RelayAuthority.new_order`."""
         after = self._begin("new_order", account)
         order = self._same_as(account, request) if self.reuse_orders else None
         if order is None:
@@ -129,7 +127,6 @@ class FakeRelay:
         return self._shown(order)
 
     async def order(self, account: UpstreamAccount, url: str) -> UpstreamOrder:
-        """See `RelayAuthority.order`."""
         after = self._begin("order", account)
         order = self._order(url, account)
         order.looks += 1
@@ -138,7 +135,6 @@ class FakeRelay:
         return self._shown(order)
 
     async def authorization(self, account: UpstreamAccount, url: str) -> UpstreamAuthorization:
-        """See `RelayAuthority.authorization`."""
         after = self._begin("authorization", account)
         own = [order for order in self.orders.values() if order.account == account.url]
         found = next((item for order in own for item in order.authorizations if item.url == url), None)
@@ -159,7 +155,6 @@ class FakeRelay:
         )
 
     async def answer(self, account: UpstreamAccount, challenge_url: str) -> None:
-        """See `RelayAuthority.answer`."""
         after = self._begin("answer", account)
         url = challenge_url.removesuffix("/dns-01")
         found = next(item for order in self.orders.values() for item in order.authorizations if item.url == url)
@@ -172,7 +167,6 @@ class FakeRelay:
         _end(after)
 
     async def finalize(self, account: UpstreamAccount, finalize_url: str, order_url: str, csr: bytes) -> UpstreamOrder:
-        """See `RelayAuthority.finalize`."""
         after = self._begin("finalize", account)
         order = self._order(order_url, account)
         self._update(order)
@@ -187,35 +181,33 @@ class FakeRelay:
         return self._shown(order)
 
     async def certificate(self, account: UpstreamAccount, url: str) -> IssuedChain:
-        """See `RelayAuthority.certificate`."""
         after = self._begin("certificate", account)
         base, _, number = url.partition("/certificate/")
-        order = self.orders[base]  # a certificate is no secret: any account may have it
+        order = self.orders[base]  # a certificate is no secret: any account may download it
         _end(after)
         chain = self.substitute(order.chains[int(number)])
         others = tuple(f"{base}/certificate/{index}" for index in range(1, len(order.chains)))
         return IssuedChain(chain, others if self.alternates and number == "0" else ())
 
     async def revoke(self, account: UpstreamAccount, certificate: bytes, reason: int | None) -> None:
-        """See `RelayAuthority.revoke`."""
         after = self._begin("revoke", account)
         self.revoked.append((certificate, reason))
         _end(after)
 
     async def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
-        """See `InformsOfRenewal.renewal_info`: what the test has put into `renewals`."""
+        """The window that the test has set in `renewals`."""
         after = self._begin("renewal_info")
         _end(after)
         return self.renewals.get(cert_id)
 
     def choose(self, chains: tuple[str, ...]) -> int:
-        """See `RelayAuthority.choose`: the one that the test prefers, by `preferred`."""
+        """The chain that the test has chosen in `preferred`."""
         return min(self.preferred, len(chains) - 1)
 
     # ----------------------------------------------------------------------------------------------- inside
 
     def _begin(self, verb: str, account: UpstreamAccount | None = None) -> BaseException | None:
-        """Note a call; raises what is to come before it, returns what is to come after it."""
+        """Record a call; raises an error set for before the verb, returns one set for after it."""
         self.calls.append(verb)
         script = self._script[verb]
         when, error = script.pop(0) if script else ("after", None)
@@ -308,5 +300,5 @@ def _names_of(order: FakeOrder) -> str:
 
 
 def lost_answer(server: str = "https://ca.test/directory") -> UpstreamUnavailable:
-    """What a verb raises when the connection broke."""
+    """The error of a verb whose connection broke."""
     return UpstreamUnavailable("connection reset by peer", server=server)

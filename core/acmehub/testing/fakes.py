@@ -1,6 +1,6 @@
-"""Stand-ins for the outside, for tests of the hub and of plugins: time, DNS providers, authorities.
+"""Fakes for tests of the hub and of plugins: clock, DNS provider, authorities.
 
-`FakeRelay` (a CA that challenges) and `FakeCa` have modules of their own and are offered here as well.
+`FakeRelay` (an ACME CA) and `FakeCa` have modules of their own and can be imported from here as well.
 """
 
 from collections import defaultdict
@@ -16,18 +16,17 @@ from acmehub.testing.fake_relay import lost_answer as lost_answer
 
 
 class ManualClock:
-    """A clock that moves when told to. It begins at the machine's time, so that certificates made now are valid."""
+    """A clock that only moves by `advance` and `jump`. It starts at the machine's time, so that new certificates are
+    valid."""
 
     def __init__(self, start: datetime | None = None) -> None:
         self._wall = start or datetime.now(UTC)
         self._elapsed = 1000.0
 
     def now(self) -> datetime:
-        """See `Clock.now`."""
         return self._wall
 
     def monotonic(self) -> float:
-        """See `Clock.monotonic`."""
         return self._elapsed
 
     def advance(self, seconds: float) -> None:
@@ -36,15 +35,15 @@ class ManualClock:
         self._elapsed += seconds
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock forward or back; no time passes."""
+        """Set the wall clock forward or back; the monotonic clock stays."""
         self._wall += timedelta(seconds=seconds)
 
 
 class FakeDnsProvider:
-    """A `DnsProvider` that keeps its records in memory: `records` has the values by (zone, name).
+    """A `DnsProvider` in memory: `records` has the values by (zone, name).
 
-    `on_add` and `on_remove` are told of each change, for a DNS server that is to show it. `fail` has the next calls of
-    a verb end in an error. `calls` lists what came.
+    `on_add` and `on_remove` are called with each change, for instance to update a DNS server. `fail` sets errors for
+    the next calls of a verb. `calls` lists the calls.
     """
 
     def __init__(self) -> None:
@@ -56,22 +55,20 @@ class FakeDnsProvider:
         self._script: defaultdict[str, list[BaseException]] = defaultdict(list)
 
     def fail(self, verb: str, error: BaseException, *, times: int = 1) -> None:
-        """Have the next `times` calls of `verb` (`add_txt`, `remove_txt`) end in `error`."""
+        """Let the next `times` calls of `verb` (`add_txt`, `remove_txt`) raise `error`."""
         self._script[verb] += [error] * times
 
     def has(self, name: str, value: str) -> bool:
-        """Whether a value stands at a name, in whatever zone."""
+        """Whether a name has a value, in any zone."""
         return any(value in values for (_zone, at), values in self.records.items() if at == name)
 
     async def add_txt(self, zone: str, name: str, value: str) -> None:
-        """See `DnsProvider.add_txt`."""
         self._begin("add_txt", zone, name, value)
         if not self.without_effect:
             self.records.setdefault((zone, name), set()).add(value)
             self.on_add(name, value)
 
     async def remove_txt(self, zone: str, name: str, value: str) -> None:
-        """See `DnsProvider.remove_txt`."""
         self._begin("remove_txt", zone, name, value)
         values = self.records.get((zone, name), set())
         if value in values:
@@ -87,7 +84,7 @@ class FakeDnsProvider:
 
 
 class FakeSigner:
-    """A `SigningAuthority` with a `FakeCa` behind it."""
+    """A `SigningAuthority` that signs with a `FakeCa`."""
 
     def __init__(self, clock: Clock) -> None:
         self.ca = FakeCa(clock.now(), "Fake Signer")
@@ -97,17 +94,15 @@ class FakeSigner:
         self._clock = clock
 
     async def sign(self, csr: bytes, request: IssueRequest) -> str:
-        """See `SigningAuthority.sign`; raises the next of `errors` first."""
+        """Raise the next of `errors`, or sign."""
         if self.errors:
             raise self.errors.pop(0)
         names = [item.value for item in request.identifiers]
         return self.substitute(self.ca.chains(csr, names, self._clock.now())[0])
 
     async def revoke_signed(self, certificate: bytes, reason: int | None) -> None:
-        """See `SigningAuthority.revoke_signed`."""
         self.revoked.append((certificate, reason))
 
     @property
     def root(self) -> str:
-        """See `SigningAuthority.root`."""
         return self.ca.root

@@ -1,11 +1,11 @@
-"""A reverse proxy that plays faults by script: between the hub and a CA, or a DNS provider's API.
+"""A reverse proxy with scripted faults, between the hub and a CA or a DNS provider's API.
 
     with FaultProxy("https://127.0.0.1:14000", target_ca="pebble.pem", folder=tmp_path) as proxy:
         authority = AcmeRelay(RelaySettings(directory=proxy.url + "/dir", ca_file=str(proxy.ca_file)), context)
         proxy.play(cut_after_request, path="/order-plz")        # faults: `acmehub.testing.upstream_faults`
 
-The Host header goes through as it came, so a CA that takes its URLs from it (as Pebble does) names the proxy in them.
-It keeps count of what the CA issued: `certificates_of` a key.
+The proxy does not change the Host header, so a CA that makes its URLs from it (as Pebble does) refers to the proxy.
+It counts the certificates that the CA has issued: `certificates_of` a key.
 """
 
 import base64
@@ -32,7 +32,7 @@ _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "conte
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as it came."""
+    """A received request."""
 
     method: str
     path: str
@@ -48,8 +48,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             return None
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer; with `cut`, the connection ends after that many octets of the body (below zero: before the head)."""
+class ProxyReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A response; with `cut`, the connection ends after that many octets of the body (negative: before the header)."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
@@ -60,14 +60,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         """The first header of that name, or an empty text."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), "")
 
-    def with_header(self, name: str, value: str) -> "Reply":
-        """The same answer with a header set."""
+    def with_header(self, name: str, value: str) -> "ProxyReply":
+        """The same response with a header set."""
         kept = tuple(item for item in self.headers if item[0].lower() != name.lower())
         return msgspec.structs.replace(self, headers=(*kept, (name, value)))
 
 
-Forward = Callable[[Call], Reply]
-Fault = Callable[[Call, Forward], Reply]
+Forward = Callable[[Call], ProxyReply]
+Fault = Callable[[Call, Forward], ProxyReply]
 
 
 class _Rule:
@@ -96,7 +96,7 @@ class _Rule:
 
 
 class FaultProxy:
-    """Listens on a free port of 127.0.0.1; TLS unless the target has none. `calls` are all that came, in order."""
+    """Listens on a free port of 127.0.0.1, with TLS if the target has it. `calls` lists all requests in order."""
 
     def __init__(self, target: str, *, folder: Path, target_ca: Path | str | None = None) -> None:
         parts = urlsplit(target)
@@ -117,7 +117,7 @@ class FaultProxy:
 
     @property
     def url(self) -> str:
-        """Where the proxy is, without a path."""
+        """The URL of the proxy, without a path."""
         return f"{'https' if self._secure else 'http'}://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
@@ -137,26 +137,26 @@ class FaultProxy:
         every: int = 1,
         skip: int = 0,
     ) -> None:
-        """Have `fault` answer calls whose path has `path` (a regular expression) in it.
+        """Let `fault` answer calls whose path matches `path` (a regular expression).
 
-        The first `skip` such calls go through, then each `every`th is answered, until `times` were (None: for ever).
-        Of several faults for one call, the one given first is played.
+        The first `skip` such calls go through; then every `every`th is answered, up to `times` in all (None: no limit).
+        If several faults match a call, the first one is played.
         """
         with self._lock:
             self._rules.append(_Rule(fault, path, method, times=times, every=every, skip=skip))
 
     def heal(self) -> None:
-        """Play no fault any more."""
+        """Stop playing faults."""
         with self._lock:
             self._rules.clear()
 
     def played(self) -> int:
-        """How many calls were answered by faults that are still in the script."""
+        """How many calls the present faults have answered."""
         return sum(rule.played for rule in self._rules)
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Refuse connections, and end those there are, until the block ends."""
+        """End all connections and refuse new ones during the context."""
         self._silence()
         try:
             yield
@@ -164,24 +164,24 @@ class FaultProxy:
             self._listen()
 
     def certificates_of(self, spki_sha256: str) -> int:
-        """How many certificates the CA was brought to issue for a public key (SHA-256 of its SPKI, hexadecimal)."""
+        """How many certificates the CA has issued for a public key (SHA-256 of its SPKI, hexadecimal)."""
         return self.issued.of(spki_sha256)
 
     def nonce(self) -> str:
-        """A fresh nonce of the CA's; empty before its directory was seen."""
+        """A new nonce from the CA; empty before the proxy has seen the directory."""
         if not self._new_nonce:
             return ""
         return self.forward(Call(method="HEAD", path=self._new_nonce, headers={})).header("Replay-Nonce")
 
-    def answer(self, call: Call) -> Reply:
-        """What the script has for `call`."""
+    def answer(self, call: Call) -> ProxyReply:
+        """Answer `call` with a fault, or forward it."""
         with self._lock:
             self.calls.append(call)
             rule = next((rule for rule in self._rules if rule.takes(call)), None)
         return rule.fault(call, self.forward) if rule else self.forward(call)
 
-    def forward(self, call: Call) -> Reply:
-        """Ask the target."""
+    def forward(self, call: Call) -> ProxyReply:
+        """Forward a call to the target."""
         connection: http.client.HTTPConnection
         if self._target_tls is not None:
             connection = http.client.HTTPSConnection(self._target, timeout=_UPSTREAM_TIMEOUT, context=self._target_tls)
@@ -192,13 +192,13 @@ class FaultProxy:
             connection.request(call.method, call.path, body=call.body or None, headers=headers)
             answer = connection.getresponse()
             kept = tuple((name, value) for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP)
-            reply = Reply(status=answer.status, headers=kept, body=answer.read())
+            reply = ProxyReply(status=answer.status, headers=kept, body=answer.read())
         finally:
             connection.close()
         self._learn(call, reply)
         return reply
 
-    def _learn(self, call: Call, reply: Reply) -> None:
+    def _learn(self, call: Call, reply: ProxyReply) -> None:
         with self._lock:
             self.issued.note(call.path, call.payload(), reply.status, reply.header("Content-Type"), reply.body)
             if b'"newNonce"' in reply.body:
@@ -231,7 +231,7 @@ class _Server(ThreadingHTTPServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         accepted, address = super().get_request()
-        if self._tls is not None:  # the handshake is made by the connection's own thread
+        if self._tls is not None:  # the thread of the connection makes the handshake
             accepted = self._tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
         with self._open_lock:
             self._open.add(accepted)
@@ -248,10 +248,10 @@ class _Server(ThreadingHTTPServer):
                 try:
                     accepted.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    continue  # gone already
+                    continue  # closed already
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that vanish are no news."""
+        """Ignore clients that close the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -281,4 +281,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  names of http.server
 
     def log_message(self, format: str, *args: Any) -> None:
-        """`calls` is the log."""
+        """Log nothing; `calls` has all requests."""

@@ -1,4 +1,4 @@
-"""A hub as a process of its own, in a folder of its own: for end-to-end tests, the demo and the benchmark.
+"""A hub in a process and a folder of its own, for end-to-end tests, the demo and the benchmark.
 
 with HubProcess(folder, config="[acme]\\nhold = 5") as hub:
     hub.apply(RESOURCES)
@@ -26,7 +26,7 @@ STOP_SECONDS = 20.0
 
 
 class HubFailed(Exception):
-    """The process ended, or a command failed; the text has its last words."""
+    """The process ended, or a command failed; the message has the end of its output."""
 
 
 def free_port(address: str = "127.0.0.1") -> int:
@@ -38,9 +38,9 @@ def free_port(address: str = "127.0.0.1") -> int:
 
 
 class HubProcess:
-    """`acmehub serve` (or, with `command="worker"`, another command that stays) with `acmehub.toml` in `folder`.
+    """`acmehub serve`, or another long-running `command` (`worker`), with `acmehub.toml` in `folder`.
 
-    `config` is TOML put at the end of that file; `environment` is added to this process's; output goes to `log`.
+    `config`: TOML for the end of that file; `environment`: additional variables. The output goes to `log`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class HubProcess:
 
     @property
     def directory(self) -> str:
-        """The URL that clients are pointed at."""
+        """The directory URL for clients."""
         return f"https://localhost:{self.port}/acme/directory"
 
     @property
@@ -81,7 +81,7 @@ class HubProcess:
 
     @property
     def exit_status(self) -> int | None:
-        """What the process ended with (negative: by that signal); None while it runs."""
+        """The exit status (negative: ended by that signal); None while the process runs."""
         return self._process.poll() if self._process is not None else None
 
     def __enter__(self) -> Self:
@@ -98,7 +98,7 @@ class HubProcess:
         (self.folder / "acmehub.toml").write_text(text)
 
     def launch(self, **environment: str) -> None:
-        """Start the process, with more `environment`, and do not wait."""
+        """Start the process with more `environment`, without waiting."""
         self.configure()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -112,7 +112,7 @@ class HubProcess:
             self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        """Return when `/readyz` says 200; raises `HubFailed` when the process ends before, or within a minute."""
+        """Wait until `/readyz` answers 200. Raises `HubFailed` when the process ends, or after a minute."""
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():
             if self.ended(0.05):
@@ -121,7 +121,7 @@ class HubProcess:
                 raise HubFailed(f"{self._command} is not ready after {START_SECONDS} s:\n{self.last_words()}")
 
     def ended(self, seconds: float) -> bool:
-        """Whether the process is over, or ends within `seconds`."""
+        """Whether the process has ended, or ends within `seconds`."""
         if self._process is None:
             return True
         try:
@@ -131,7 +131,7 @@ class HubProcess:
         return True
 
     def stop(self) -> None:
-        """SIGTERM, and wait; SIGKILL when it does not end within 20 seconds, which is an error."""
+        """Send SIGTERM and wait. If the process does not end within 20 seconds, send SIGKILL and raise `HubFailed`."""
         if self.ended(0):
             return
         assert self._process is not None
@@ -141,13 +141,13 @@ class HubProcess:
             raise HubFailed(f"{self._command} did not stop:\n{self.last_words()}")
 
     def kill(self) -> None:
-        """SIGKILL, and wait."""
+        """Send SIGKILL and wait."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
     def run(self, *arguments: str, **environment: str) -> str:
-        """Run an `acmehub` command with this hub's configuration; its standard output. Raises `HubFailed`."""
+        """Run an `acmehub` command with this hub's configuration; returns its standard output. Raises `HubFailed`."""
         done = subprocess.run(
             [_executable(), *arguments],
             env=self._env(environment),
@@ -161,7 +161,7 @@ class HubProcess:
         return done.stdout
 
     def json(self, *arguments: str) -> Any:
-        """As `run`, of a command with `--json`."""
+        """Run a command with `--json`; returns the decoded output."""
         return json.loads(self.run(*arguments, "--json"))
 
     def apply(self, resources: str, **environment: str) -> str:
@@ -177,7 +177,7 @@ class HubProcess:
         return {name: found[name] for name in ("kid", "hmac_key", "directory")}
 
     def last_words(self) -> str:
-        """The end of the log."""
+        """The last lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 
     def _env(self, more: Mapping[str, str]) -> dict[str, str]:
@@ -186,7 +186,7 @@ class HubProcess:
         return {**inherited, **self._environment, **config, **more}
 
     def _ready(self) -> bool:
-        unchecked = ssl.create_default_context()  # is it up? Who it is, clients check
+        unchecked = ssl.create_default_context()  # only whether it is up; clients verify the certificate
         unchecked.check_hostname = False
         unchecked.verify_mode = ssl.CERT_NONE
         scheme = "http" if 'mode = "off"' in self._config else "https"

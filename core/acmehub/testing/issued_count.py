@@ -1,4 +1,4 @@
-"""Counts what a CA was brought to issue, by public key, from the ACME traffic that passes."""
+"""Counts the certificates that a CA issues by public key, from ACME traffic."""
 
 import base64
 import hashlib
@@ -10,20 +10,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 
 def spki_sha256(item: x509.Certificate | x509.CertificateSigningRequest) -> str:
-    """SHA-256 of a public key's SPKI in hexadecimal, as `models.Certificate` keeps it."""
+    """SHA-256 of a public key's SPKI in hexadecimal, as in `models.Certificate`."""
     der = item.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(der).hexdigest()
 
 
 class IssuedCount:
-    """Orders that were finalized, and certificates that were downloaded, each by the key they are for."""
+    """Finalized orders and downloaded certificates, by their key."""
 
     def __init__(self) -> None:
         self._finalized: defaultdict[str, set[str]] = defaultdict(set)
         self._serials: defaultdict[str, set[int]] = defaultdict(set)
 
     def of(self, key: str) -> int:
-        """Certificates for a key: finalized orders, or different serials seen where those are more."""
+        """Certificates for a key: finalized orders, or different serials if those are more."""
         return max(len(self._finalized.get(key, ())), len(self._serials.get(key, ())))
 
     def all(self) -> dict[str, int]:
@@ -31,7 +31,7 @@ class IssuedCount:
         return {key: self.of(key) for key in {*self._finalized, *self._serials}}
 
     def note(self, path: str, payload: Any, status: int, content_type: str, body: bytes) -> None:
-        """Take in one exchange; what does not concern issuance is ignored."""
+        """Count one exchange; those that do not concern issuance are ignored."""
         if not 200 <= status < 300:
             return
         if isinstance(payload, dict) and isinstance(payload.get("csr"), str):

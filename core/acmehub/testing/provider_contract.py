@@ -1,11 +1,11 @@
-"""What every DNS provider must do: a suite to run against your own. Needs pytest with pytest-asyncio.
+"""Contract suites for DNS providers. They need pytest with pytest-asyncio.
 
     class TestMine(RemoteDnsProviderContract):
         @pytest.fixture
         async def lab(self): ...        # an object with the members of `RemoteLab`
 
-`DnsProviderContract` is for any provider; `RemoteDnsProviderContract` adds what one that talks to a server must do
-when the server refuses, is dead, is silent or talks nonsense.
+`DnsProviderContract` is for any provider; `RemoteDnsProviderContract` adds the cases of a server that refuses, is down,
+does not answer or answers nonsense.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Protocol
 
 import pytest
 
-from acmehub import DnsProvider, DnsProviderRefused, DnsProviderUnavailable, ListsZones
+from acmehub import DnsProvider, DnsProviderRefused, DnsProviderUnavailable
 
 A = "9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
 B = "-_aB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI9jg"
@@ -25,42 +25,42 @@ SPARE_SECONDS = 2.0
 
 
 class Lab(Protocol):
-    """What the suite needs for a provider: `zone` is one it may write to, and empty of challenges at the start."""
+    """The environment of the suite; `zone`: a zone that the provider may change, without challenges at the start."""
 
     zone: str
 
     def provider(self) -> DnsProvider:
-        """A provider with the right settings."""
+        """A provider with valid settings."""
         ...
 
     async def values(self, name: str) -> set[str]:
-        """The TXT values that stand at `name`, read from where they end up and not through the provider."""
+        """The TXT values at `name`, read from the server and not through the provider."""
         ...
 
     async def put(self, name: str, value: str) -> None:
-        """Write a TXT value as somebody else would."""
+        """Add a TXT value without the provider."""
         ...
 
 
 class RemoteLab(Lab, Protocol):
-    """What is needed besides for a provider with a server: `foreign_zone` is one that the server does not have,
-    `seconds` the (short) timeout of what `provider_at` gives, `secrets` the texts that must never be shown."""
+    """The environment for a provider with a server. `foreign_zone`: a zone that the server does not have; `seconds`:
+    the (short) timeout of `provider_at`; `secrets`: texts that must not appear in messages."""
 
     foreign_zone: str
     seconds: float
     secrets: tuple[str, ...]
 
     def provider_with_wrong_credentials(self) -> DnsProvider:
-        """A provider that the server does not trust."""
+        """A provider with credentials that the server does not accept."""
         ...
 
     def provider_at(self, host: str, port: int) -> DnsProvider:
-        """A provider whose server would be at `host` and `port`."""
+        """A provider for a server at `host` and `port`."""
         ...
 
 
 class DnsProviderContract:
-    """Two verbs, idempotent, by value."""
+    """The contract of `DnsProvider`: two verbs, idempotent, by value."""
 
     async def test_a_value_stands_after_it_was_added_and_is_gone_after_it_was_removed(self, lab: Lab) -> None:
         provider, name = lab.provider(), f"_acme-challenge.{lab.zone}"
@@ -127,14 +127,10 @@ class DnsProviderContract:
         await asyncio.gather(*(provider.remove_txt(lab.zone, name, value) for value in values[1:]))
         assert await lab.values(name) == {values[0]}
 
-    async def test_the_zones_it_lists_hold_the_one_it_may_write_to(self, lab: Lab) -> None:
-        provider = lab.provider()
-        assert not isinstance(provider, ListsZones) or lab.zone in await provider.zones()
-
 
 class RemoteDnsProviderContract(DnsProviderContract):
-    """What goes wrong with servers, told apart: `DnsProviderRefused` needs somebody to act, `DnsProviderUnavailable`
-    needs patience."""
+    """The contract for errors of servers: `DnsProviderRefused` when an operator has to act, `DnsProviderUnavailable`
+    when a retry may succeed."""
 
     async def test_a_zone_that_the_server_does_not_have_is_refused(self, lab: RemoteLab) -> None:
         with pytest.raises(DnsProviderRefused) as caught:
@@ -185,7 +181,7 @@ class RemoteDnsProviderContract(DnsProviderContract):
 
 @asynccontextmanager
 async def _listener(answer: bytes | None) -> AsyncIterator[int]:
-    """A port that takes connections and answers `answer` to the first bytes, or is silent, until the context ends."""
+    """A port that accepts connections and sends `answer` after the first bytes, or nothing, during the context."""
     over = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

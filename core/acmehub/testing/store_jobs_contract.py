@@ -1,4 +1,4 @@
-"""The part of the storage contract about work: claims, leases, the ledger's removals, news of changes."""
+"""The part of the storage contract about work: claims, leases, removals of TXT records, news of changes."""
 
 import asyncio
 import random
@@ -38,7 +38,7 @@ def _over(certificate: Certificate | None = None) -> Callable[[OrderBundle], Cha
 
 
 class JobsContract:
-    """An order as a job; ledger rows as jobs; subscriptions."""
+    """An order as a job; TXT records as jobs; subscriptions."""
 
     async def test_due_orders_are_claimed_most_overdue_first_with_their_authorizations(self, store: Store) -> None:
         seed = await sow(store)
@@ -134,63 +134,65 @@ class JobsContract:
     async def test_a_ledger_row_is_replaced_by_version_and_forgotten(self, store: Store) -> None:
         seed = await sow(store)
         bundle = await self._with_record(store, seed)
-        (record,) = await store.ledger.of_order(bundle.order.id)
-        present = await store.ledger.replace(
+        (record,) = await store.txt_records.of_order(bundle.order.id)
+        present = await store.txt_records.replace(
             replace(record, state=TxtState.PRESENT, attempts=2, last_error="timeout", run_at=at(7))
         )
-        assert await store.ledger.list() == (present,)
+        assert await store.txt_records.list() == (present,)
         assert present.version == 2
         with pytest.raises(Conflict):
-            await store.ledger.replace(record)
-        await store.ledger.remove(present)
-        await store.ledger.remove(present)
-        assert await store.ledger.list() == ()
+            await store.txt_records.replace(record)
+        await store.txt_records.remove(present)
+        await store.txt_records.remove(present)
+        assert await store.txt_records.list() == ()
 
     async def test_a_managed_challenge_with_records_is_not_removed(self, store: Store) -> None:
         seed = await sow(store)
         bundle = await self._with_record(store, seed)
         with pytest.raises(Conflict):
             await store.managed_challenges.remove(seed.managed_challenge)
-        for record in await store.ledger.of_order(bundle.order.id):
-            await store.ledger.remove(record)
+        for record in await store.txt_records.of_order(bundle.order.id):
+            await store.txt_records.remove(record)
         await store.managed_challenges.remove(seed.managed_challenge)
 
     async def test_removals_are_claimed_when_due_and_again_when_their_lease_is_over(self, store: Store) -> None:
         seed = await sow(store)
         bundle = await self._with_record(store, seed)
-        assert await store.ledger.claim(Lease("me", at(30)), at(9), 9) == ()
-        assert await store.ledger.next_due() is None
-        (record,) = await store.ledger.of_order(bundle.order.id)
-        await store.ledger.replace(replace(record, run_at=at(10)))
-        await store.orders.apply(bundle.order.id, lambda stored: Change(order=stored.order, withdraw=True))
-        assert await store.ledger.next_due() == at(10)
-        assert await store.ledger.claim(Lease("me", at(30)), at(9), 9) == ()
-        (claimed,) = await store.ledger.claim(Lease("me", at(30)), at(10), 9)
+        assert await store.txt_records.claim(Lease("me", at(30)), at(9), 9) == ()
+        assert await store.txt_records.next_due() is None
+        (record,) = await store.txt_records.of_order(bundle.order.id)
+        await store.txt_records.replace(replace(record, run_at=at(10)))
+        await store.orders.apply(bundle.order.id, lambda stored: Change(order=stored.order, schedule_removal=True))
+        assert await store.txt_records.next_due() == at(10)
+        assert await store.txt_records.claim(Lease("me", at(30)), at(9), 9) == ()
+        (claimed,) = await store.txt_records.claim(Lease("me", at(30)), at(10), 9)
         assert (claimed.lease_owner, claimed.lease_until, claimed.state) == ("me", at(30), TxtState.REMOVE)
-        assert await store.ledger.next_due() == at(30)
-        assert await store.ledger.claim(Lease("you", at(60)), at(20), 9) == ()
-        (again,) = await store.ledger.claim(Lease("you", at(60)), at(30), 9)
+        assert await store.txt_records.next_due() == at(30)
+        assert await store.txt_records.claim(Lease("you", at(60)), at(20), 9) == ()
+        (again,) = await store.txt_records.claim(Lease("you", at(60)), at(30), 9)
         with pytest.raises(Conflict):
-            await store.ledger.replace(claimed)
-        await store.ledger.replace(replace(again, lease_owner=None, lease_until=None, run_at=at(99)))
-        assert await store.ledger.next_due() == at(99)
+            await store.txt_records.replace(claimed)
+        await store.txt_records.replace(replace(again, lease_owner=None, lease_until=None, run_at=at(99)))
+        assert await store.txt_records.next_due() == at(99)
 
     async def test_subscribers_hear_of_changes_by_this_and_by_another_process(
         self, store: Store, make_store: MakeStore
     ) -> None:
         seed = await sow(store)
         bundle = seed.order()
-        heard: asyncio.Queue[str] = asyncio.Queue()
-        end = store.subscribe(heard.put_nowait)
+        heard: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        end = store.subscribe(lambda *news: heard.put_nowait(news))
         await store.orders.add(bundle)
         async with asyncio.timeout(5):
-            assert await heard.get() == bundle.order.id
+            while (news := await heard.get()) == ("", 0):  # an engine may say so when it has connected
+                pass
+            assert news == (bundle.order.id, 1)
         other = make_store()
         await other.open()
         try:
             await other.orders.apply(bundle.order.id, _run_at(5))
             async with asyncio.timeout(5):
-                assert await heard.get() in ("", bundle.order.id)
+                assert await heard.get() in (("", 0), (bundle.order.id, 2))
             await asyncio.sleep(0.1)
             end()
             while not heard.empty():
@@ -267,7 +269,7 @@ class JobsContract:
         await store.orders.apply(littering.order.id, lambda bundle: Change(order=bundle.order, records=(record,)))
         await store.orders.apply(littering.order.id, _over())
         assert await store.orders.prune(at(1000), 10) == 0
-        await store.ledger.remove(record)
+        await store.txt_records.remove(record)
         assert await store.orders.prune(at(1000), 10) == 1
         assert await store.orders.get(valid.order.id) is not None
 

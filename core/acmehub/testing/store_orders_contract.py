@@ -135,13 +135,13 @@ class OrdersContract:
         seed = await sow(store)
         bundle = seed.order()
         await store.orders.add(bundle)
-        news: list[str] = []
-        end = store.subscribe(news.append)
+        news: list[tuple[str, int]] = []
+        end = store.subscribe(lambda *item: news.append(item))
         assert await store.orders.apply(bundle.order.id, unchanged) == bundle
         assert await store.orders.apply(bundle.order.id, _to(attempts=1)) != bundle
         await asyncio.sleep(0.2)
         end()
-        assert [order_id for order_id in news if order_id] == [bundle.order.id]
+        assert [item for item in news if item[0]] == [(bundle.order.id, 2)]
 
     async def test_an_unknown_order_is_missing(self, store: Store) -> None:
         with pytest.raises(Missing):
@@ -215,8 +215,8 @@ class OrdersContract:
         for bundle in (*waiting, elsewhere):
             await store.orders.apply(bundle.order.id, _to(run_at=later))
         await store.orders.apply(asleep.order.id, _to(run_at=None))
-        news: list[str] = []
-        store.subscribe(news.append)
+        news: list[tuple[str, int]] = []
+        store.subscribe(lambda *item: news.append(item))
         await store.orders.apply(holder.order.id, _to(flight=None))
         for bundle in waiting:
             stored = await store.orders.get(bundle.order.id)
@@ -229,7 +229,7 @@ class OrdersContract:
             assert stored is not None
             assert stored.order.run_at == expected
         await asyncio.sleep(0.2)
-        assert set(news) - {""} == {holder.order.id, *(bundle.order.id for bundle in waiting)}
+        assert set(news) - {("", 0)} == {(holder.order.id, 3), *((bundle.order.id, 3) for bundle in waiting)}
 
     async def test_rivals_hold_the_flight_or_have_the_upstream_order(self, store: Store) -> None:
         seed = await sow(store)
@@ -264,7 +264,7 @@ class OrdersContract:
         assert result.order.certificate_id == certificate.id
         assert await store.certificates.get(certificate.id) == certificate
 
-    async def test_withdrawing_turns_every_record_of_the_order_and_no_other(self, store: Store) -> None:
+    async def test_a_scheduled_removal_turns_every_record_of_the_order_and_no_other(self, store: Store) -> None:
         seed = await sow(store)
         mine, other = seed.order(), seed.order()
         await store.orders.add(mine)
@@ -273,14 +273,14 @@ class OrdersContract:
         foreign = seed.record(other)
         await store.orders.apply(mine.order.id, lambda stored: Change(order=stored.order, records=records))
         await store.orders.apply(other.order.id, lambda stored: Change(order=stored.order, records=(foreign,)))
-        assert set(await store.ledger.of_order(mine.order.id)) == set(records)
-        await store.orders.apply(mine.order.id, lambda stored: Change(order=stored.order, withdraw=True))
-        turned = await store.ledger.of_order(mine.order.id)
+        assert set(await store.txt_records.of_order(mine.order.id)) == set(records)
+        await store.orders.apply(mine.order.id, lambda stored: Change(order=stored.order, schedule_removal=True))
+        turned = await store.txt_records.of_order(mine.order.id)
         assert {(record.value, record.state.value, record.version) for record in turned} == {
             ("one", "remove", 2),
             ("two", "remove", 2),
         }
-        assert await store.ledger.of_order(other.order.id) == (foreign,)
+        assert await store.txt_records.of_order(other.order.id) == (foreign,)
 
     async def test_orders_are_listed_newest_first_by_status_and_account(self, store: Store) -> None:
         seed = await sow(store)

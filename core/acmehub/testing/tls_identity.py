@@ -12,9 +12,9 @@ from cryptography.x509.oid import NameOID
 
 
 def write_tls_identity(certificate_file: Path) -> ssl.SSLContext:
-    """A server context for 127.0.0.1 and localhost; its certificate, which is its own CA, goes to the file.
+    """A server context for 127.0.0.1 and localhost; writes its self-signed certificate to the file.
 
-    The key is written beside it (`.key`).
+    The key is written next to it (`.key`).
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "acmehub test server")])

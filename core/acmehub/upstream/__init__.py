@@ -1,4 +1,4 @@
-"""The hub as a client of other ACME servers: the one place that knows `acme`, `josepy` and `requests`.
+"""The hub as an ACME client of upstream CAs; no other package imports `acme`, `josepy` and `requests`.
 
-`AcmeRelay` (in `authority`) is the `RelayAuthority` that CA plugins build on, `RelaySettings` what they are set by.
+CA plugins build on `AcmeRelay` (`authority.py`, a `RelayAuthority`) and on `RelaySettings`.
 """

@@ -1,4 +1,4 @@
-"""`AcmeRelay`: an ACME CA as the engine wants it, each verb one exchange in a thread of its own pool."""
+"""`AcmeRelay`: an ACME CA as a `RelayAuthority`; each verb runs in a thread of its own pool."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from acmehub.ports.authority import (
 from acmehub.ports.plugins import PluginContext
 from acmehub.ports.settings import SettingsError
 from acmehub.upstream import chains
-from acmehub.upstream.directories import Directories
+from acmehub.upstream.directories import DirectoryCache
 from acmehub.upstream.exchange import Exchanger
 from acmehub.upstream.keys import new_account_key
 from acmehub.upstream.settings import RelaySettings
@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 
 class AcmeRelay:
-    """A `RelayAuthority` for any RFC 8555 CA; `SettingsError` when `ca_file` is not there."""
+    """A `RelayAuthority` for any RFC 8555 CA. Raises `SettingsError` when there is no `ca_file`."""
 
     def __init__(self, settings: RelaySettings, context: PluginContext) -> None:
         self._settings = settings
@@ -42,7 +42,7 @@ class AcmeRelay:
             connections=THREADS,
             now=context.clock.now,
         )
-        directories = Directories(settings.directory, lambda url: exchanger.get(url).body, context.clock.monotonic)
+        directories = DirectoryCache(settings.directory, lambda url: exchanger.get(url).body, context.clock.monotonic)
         self._steps = Steps(settings, exchanger, directories)
 
     def __repr__(self) -> str:
@@ -50,51 +50,46 @@ class AcmeRelay:
 
     @property
     def server(self) -> str:
-        """See `RelayAuthority.server`."""
         return self._settings.directory
 
     def new_account_key(self) -> bytes:
-        """See `RelayAuthority.new_account_key`; of the type in the settings."""
+        """Make a key of the type that the settings name."""
         return new_account_key(self._settings.account_key_type)
 
     def choose(self, chains_offered: tuple[str, ...]) -> int:
-        """See `RelayAuthority.choose`: by the common name of the topmost issuer, as certbot and lego do."""
+        """Compare `preferred_chain` with the common name of each chain's topmost issuer, as certbot and lego do."""
         return chains.choose(chains_offered, self._settings.preferred_chain)
 
     async def register(self, key: bytes) -> UpstreamAccount:
-        """See `RelayAuthority.register`; `UpstreamRefused` names the setting where the CA wants more than we have."""
+        """Register; where the CA requires terms or EAB that are not set, `UpstreamRefused` names the setting."""
         return await self._in_thread(self._steps.register, key)
 
     async def new_order(self, account: UpstreamAccount, request: IssueRequest) -> UpstreamOrder:
-        """See `RelayAuthority.new_order`; a profile that the CA does not have is refused here, not dropped."""
+        """Order; a profile that the CA does not offer is `UpstreamRefused`."""
         return await self._in_thread(self._steps.new_order, account, request)
 
     async def order(self, account: UpstreamAccount, url: str) -> UpstreamOrder:
-        """See `RelayAuthority.order`."""
         return await self._in_thread(self._steps.order, account, url)
 
     async def authorization(self, account: UpstreamAccount, url: str) -> UpstreamAuthorization:
-        """See `RelayAuthority.authorization`."""
         return await self._in_thread(self._steps.authorization, account, url)
 
     async def answer(self, account: UpstreamAccount, challenge_url: str) -> None:
-        """See `RelayAuthority.answer`; fine when the CA has been told before."""
+        """Respond to a challenge; succeeds when the CA has had the response before."""
         await self._in_thread(self._steps.answer, account, challenge_url)
 
     async def finalize(self, account: UpstreamAccount, finalize_url: str, order_url: str, csr: bytes) -> UpstreamOrder:
-        """See `RelayAuthority.finalize`; fine when the CA has a CSR already."""
+        """Send the CSR; succeeds when the CA has one already."""
         return await self._in_thread(self._steps.finalize, account, finalize_url, order_url, csr)
 
     async def certificate(self, account: UpstreamAccount, url: str) -> IssuedChain:
-        """See `RelayAuthority.certificate`."""
         return await self._in_thread(self._steps.certificate, account, url)
 
     async def revoke(self, account: UpstreamAccount, certificate: bytes, reason: int | None) -> None:
-        """See `RelayAuthority.revoke`; fine when it is revoked already."""
+        """Revoke; succeeds when the certificate is revoked already."""
         await self._in_thread(self._steps.revoke, account, certificate, reason)
 
     async def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
-        """See `InformsOfRenewal.renewal_info`."""
         return await self._in_thread(self._steps.renewal_info, cert_id)
 
     async def _in_thread(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""Choosing among the chains that a CA offers for one certificate."""
+"""The choice among the chains that a CA offers for one certificate."""
 
 import logging
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ _log = logging.getLogger(__name__)
 
 
 def choose(chains: Sequence[str], preferred: str) -> int:
-    """The index of the first chain whose topmost certificate was issued by the common name `preferred`, else 0."""
+    """The index of the first chain whose topmost certificate has an issuer of common name `preferred`, else 0."""
     if not preferred:
         return 0
     seen = []

@@ -1,4 +1,4 @@
-"""What a CA sends, read into our own terms; unknown members are ignored, missing ones mean it is not ACME."""
+"""Documents of CAs become objects of `ports/authority.py`; unknown members are ignored, missing ones are an error."""
 
 import base64
 import re
@@ -19,9 +19,9 @@ from acmehub.ports.authority import (
     UpstreamRenewalInfo,
     UpstreamUnavailable,
 )
-from acmehub.upstream.exchange import Answer
+from acmehub.upstream.exchange import UpstreamResponse
 from acmehub.upstream.failures import read_problem
-from acmehub.upstream.keys import AccountKey
+from acmehub.upstream.keys import UpstreamAccountKey
 
 T = TypeVar("T")
 _MOST_ALTERNATES = 8
@@ -69,7 +69,7 @@ class _Status(msgspec.Struct, frozen=True):
 
 
 def new_order_payload(request: IssueRequest, *, profile: str, replaces: bool) -> bytes:
-    """The payload of newOrder, names as the client asked; `replaces` only for a CA that knows it (RFC 9773)."""
+    """The payload of newOrder, names as the client sent them; `replaces` only for a CA that supports it (RFC 9773)."""
     return msgspec.json.encode(
         wire.NewOrder(
             identifiers=request.identifiers,
@@ -81,8 +81,8 @@ def new_order_payload(request: IssueRequest, *, profile: str, replaces: bool) ->
     )
 
 
-def read_order(answer: Answer, url: str, server: str) -> UpstreamOrder:
-    """An order; `url` where the answer does not say it."""
+def read_order(answer: UpstreamResponse, url: str, server: str) -> UpstreamOrder:
+    """An order; its URL is `url`, or the Location of the response if `url` is empty."""
     order = _decode(answer, _Order, "an order", server)
     location = answer.headers.get("Location", "")
     return UpstreamOrder(
@@ -97,7 +97,9 @@ def read_order(answer: Answer, url: str, server: str) -> UpstreamOrder:
     )
 
 
-def read_authorization(answer: Answer, url: str, key: AccountKey, server: str) -> UpstreamAuthorization:
+def read_authorization(
+    answer: UpstreamResponse, url: str, key: UpstreamAccountKey, server: str
+) -> UpstreamAuthorization:
     """An authorization, reduced to its dns-01 challenge."""
     found = _decode(answer, _Authorization, "an authorization", server)
     challenge = next((item for item in found.challenges if item.type == "dns-01" and item.url), None)
@@ -119,8 +121,8 @@ def read_authorization(answer: Answer, url: str, key: AccountKey, server: str) -
     )
 
 
-def read_renewal_info(answer: Answer, retry_after: float | None, server: str) -> UpstreamRenewalInfo:
-    """A window (RFC 9773 section 4.2); one that ends before it begins, or has no time zone, is none."""
+def read_renewal_info(answer: UpstreamResponse, retry_after: float | None, server: str) -> UpstreamRenewalInfo:
+    """A window (RFC 9773 section 4.2); one that ends before it begins or has no time zone is an error."""
     found = _decode(answer, _RenewalInfo, "renewal information", server)
     start, end = found.suggested_window.start, found.suggested_window.end
     if start.tzinfo is None or end.tzinfo is None or start >= end:
@@ -134,13 +136,13 @@ def read_renewal_info(answer: Answer, retry_after: float | None, server: str) ->
     )
 
 
-def read_status(answer: Answer, server: str) -> str:
+def read_status(answer: UpstreamResponse, server: str) -> str:
     """The status of an account or a challenge."""
     return _decode(answer, _Status, "an ACME object", server).status
 
 
-def read_chain(answer: Answer, server: str) -> IssuedChain:
-    """A chain without whatever stands around its certificates (RFC 8555 section 9.1), and its alternates."""
+def read_chain(answer: UpstreamResponse, server: str) -> IssuedChain:
+    """The certificates of a chain, without any text around them (RFC 8555 section 9.1), and its alternates."""
     try:
         blocks = _CERTIFICATE.findall(answer.body.decode())
         certificates = [base64.b64decode("".join(block.split()), validate=True) for block in blocks]
@@ -157,13 +159,13 @@ def _pem(der: bytes) -> str:
     return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
 
 
-def _alternates(answer: Answer) -> tuple[str, ...]:
+def _alternates(answer: UpstreamResponse) -> tuple[str, ...]:
     links = parse_header_links(answer.headers.get("Link", ""))
     urls = (urljoin(answer.url, link["url"]) for link in links if link.get("rel") == "alternate")
     return tuple(dict.fromkeys(url for url in urls if url != answer.url))[:_MOST_ALTERNATES]
 
 
-def _decode(answer: Answer, kind: type[T], what: str, server: str) -> T:
+def _decode(answer: UpstreamResponse, kind: type[T], what: str, server: str) -> T:
     try:
         return msgspec.json.decode(answer.body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
-"""One HTTP exchange with a CA, in the calling thread: signed, bounded in size and time, its failures named.
+"""One HTTP exchange with a CA in the calling thread: signed, limited in size and time, with typed errors.
 
-`acme.client.ClientNetwork` is not used for this: it drops the headers of an error (Retry-After), retries a rejected
-nonce once, reads bodies of any size, asks for a nonce before each step, and logs what it signs.
+`acme.client.ClientNetwork` does not serve here: it drops the headers of an error (Retry-After), retries a rejected
+nonce only once, reads bodies of any size, fetches a nonce before each step, and logs what it signs.
 """
 
 import email.utils
@@ -30,7 +30,7 @@ from acmehub.ports.authority import (
     UpstreamUnavailable,
 )
 from acmehub.upstream.failures import failure, read_problem
-from acmehub.upstream.keys import AccountKey
+from acmehub.upstream.keys import UpstreamAccountKey
 
 LARGEST_BODY = 1 << 20
 NONCE_ATTEMPTS = 8
@@ -44,8 +44,8 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _NOTHING = (400, 404, 410)
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A complete answer; `retry_after` in seconds from now."""
+class UpstreamResponse(msgspec.Struct, frozen=True):
+    """A CA's response, read to its end; `retry_after` in seconds from now."""
 
     url: str
     status: int
@@ -55,7 +55,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Exchanger:
-    """Talks to one CA; used by several threads at once. Connections and nonces are kept between exchanges."""
+    """HTTP with one CA, for several threads at once. Connections and nonces are kept between exchanges."""
 
     def __init__(
         self,
@@ -78,21 +78,21 @@ class Exchanger:
         self._nonces: deque[str] = deque(maxlen=_KEPT_NONCES)  # the newest is used first
 
     def close(self) -> None:
-        """End the kept connections."""
+        """Close the kept connections."""
         self._adapter.close()
 
-    def get(self, url: str) -> Answer:
-        """Read the directory, which needs no signature. Redirects are followed, never away from https.
+    def get(self, url: str) -> UpstreamResponse:
+        """GET without a signature (the directory). Follows redirects, but not from https to http.
 
-        Whatever is wrong with it says nothing about our account and orders: `UpstreamUnavailable`, or a rate limit.
+        An error here says nothing about the hub's account and orders: it is `UpstreamUnavailable` or a rate limit.
         """
         try:
             return self._checked(self._send("GET", url, None, {"Accept": "application/json"}))
         except (UpstreamAccountLost, UpstreamObjectLost, UpstreamRefused) as error:
             raise self._unavailable(f"{url}: {error.detail}") from error
 
-    def find(self, url: str) -> Answer | None:
-        """As `get`, but None where the CA says that it does not have, or does not understand, what is asked for."""
+    def find(self, url: str) -> UpstreamResponse | None:
+        """As `get`, but None when the CA answers 400, 404 or 410."""
         answer = self._send("GET", url, None, {"Accept": "application/json"})
         if answer.status in _NOTHING:
             return None
@@ -105,16 +105,16 @@ class Exchanger:
         self,
         url: str,
         payload: bytes,
-        key: AccountKey,
+        key: UpstreamAccountKey,
         *,
         kid: str | None,
         new_nonce: str,
         accept: str = "application/json",
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """POST `payload` (empty: POST-as-GET) signed with `key`.
 
-        `new_nonce` is only asked when no nonce is left from an earlier answer. A rejected nonce is tried again with
-        the one that the refusal brought (RFC 8555 section 6.5).
+        A nonce is fetched from `new_nonce` only when none is left from an earlier response. After a rejected nonce, the
+        request is sent again with the nonce of the refusal (RFC 8555 section 6.5).
         """
         headers = {"Content-Type": "application/jose+json", "Accept": accept}
         for _ in range(NONCE_ATTEMPTS):
@@ -134,10 +134,10 @@ class Exchanger:
         nonce = _nonce_in(answer)
         if not nonce:
             self._checked(answer)
-            raise self._unavailable(f"newNonce gave no nonce (HTTP {answer.status})")
+            raise self._unavailable(f"newNonce returned no nonce (HTTP {answer.status})")
         return nonce
 
-    def _checked(self, answer: Answer) -> Answer:
+    def _checked(self, answer: UpstreamResponse) -> UpstreamResponse:
         if 200 <= answer.status < 300:
             return answer
         if 300 <= answer.status < 400:
@@ -145,7 +145,7 @@ class Exchanger:
         acme = "Replay-Nonce" in answer.headers
         raise failure(answer.url, answer.status, answer.body, answer.retry_after, self._server, acme=acme)
 
-    def _send(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+    def _send(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> UpstreamResponse:
         end = time.monotonic() + 2 * self._timeout
         for _ in range(_SPARE_REDIRECTS):
             answer = self._send_once(method, url, body, headers, end)
@@ -155,12 +155,14 @@ class Exchanger:
             url = urljoin(url, location)
         raise self._unavailable(f"{url}: more than {_SPARE_REDIRECTS} redirects")
 
-    def _send_once(self, method: str, url: str, body: bytes | None, headers: dict[str, str], end: float) -> Answer:
+    def _send_once(
+        self, method: str, url: str, body: bytes | None, headers: dict[str, str], end: float
+    ) -> UpstreamResponse:
         if self._secure and not url.startswith("https://"):
-            raise self._unavailable(f"the CA names an address that is not https: {url}")
+            raise self._unavailable(f"the CA refers to a URL that is not https: {url}")
         common = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", "Connection": "keep-alive"}
         try:
-            # the adapter alone, without a Session: no cookies, no .netrc, and the environment is not read each time
+            # the adapter without a Session: no cookies, no .netrc, and no reading of the environment for each request
             response = self._adapter.send(
                 requests.Request(method, url, data=body, headers={**common, **headers}).prepare(),
                 stream=True,
@@ -171,13 +173,15 @@ class Exchanger:
             try:
                 content = self._read(response, url, end)
             finally:
-                response.close()  # what was read to its end is back in the pool by now
+                response.close()  # a connection whose response was read to its end is in the pool again by now
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise self._unavailable(_words(error, method, url)) from error
-        return Answer(url, response.status_code, response.headers, content, self.retry_after(response.headers))
+            raise self._unavailable(_message(error, method, url)) from error
+        return UpstreamResponse(
+            url, response.status_code, response.headers, content, self.retry_after(response.headers)
+        )
 
     def _proxies_for(self, url: str) -> dict[str, str]:
-        """What the environment says (HTTPS_PROXY, NO_PROXY …) for the URL's host, read once per host."""
+        """The proxies from the environment (HTTPS_PROXY, NO_PROXY …), read once per host."""
         host = urlsplit(url).netloc
         if host not in self._proxies:
             self._proxies[host] = get_environ_proxies(url, no_proxy=None)
@@ -196,7 +200,7 @@ class Exchanger:
         return b"".join(parts)
 
     def retry_after(self, headers: CaseInsensitiveDict[str], longest: float = LONGEST_RETRY_AFTER) -> float | None:
-        """Seconds from now, as the header has it, at most `longest`; None without one that can be read."""
+        """Retry-After in seconds from now, at most `longest`; None if the header is missing or not valid."""
         value = headers.get("Retry-After", "").strip()
         if not value:
             return None
@@ -206,7 +210,7 @@ class Exchanger:
             when = _http_date(value)
             if when is None:
                 return None
-            # measured on the clock that wrote it: the CA's may be hours away from ours
+            # the difference on the CA's clock, which may be hours off the hub's
             seconds = (when - (_http_date(headers.get("Date", "")) or self._now())).total_seconds()
         return min(max(seconds, 0.0), longest)
 
@@ -214,8 +218,8 @@ class Exchanger:
         return UpstreamUnavailable(detail, server=self._server)
 
 
-def _nonce_in(answer: Answer) -> str:
-    """The answer's nonce; none when it is not base64url (RFC 8555 section 6.5.1)."""
+def _nonce_in(answer: UpstreamResponse) -> str:
+    """The response's nonce; empty when it is not base64url (RFC 8555 section 6.5.1)."""
     nonce = answer.headers.get("Replay-Nonce", "")
     return nonce if _NONCE.fullmatch(nonce) and len(nonce) % 4 != 1 else ""
 
@@ -228,8 +232,8 @@ def _http_date(text: str) -> datetime | None:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def _words(error: BaseException, method: str, url: str) -> str:
-    """A failed exchange in words: the innermost cause, without the libraries' wrapping."""
+def _message(error: BaseException, method: str, url: str) -> str:
+    """The message for a failed exchange: its innermost cause, without the wrapping of the libraries."""
     if isinstance(error, requests.ConnectTimeout):
         return f"{method} {url}: no connection in time"
     if isinstance(error, requests.Timeout | urllib3.exceptions.ReadTimeoutError):

@@ -1,4 +1,4 @@
-"""Reading a CA's refusals: what each answer means for us, as one of the `UpstreamError`s."""
+"""Error responses of CAs become `UpstreamError`s."""
 
 import msgspec
 
@@ -18,7 +18,7 @@ _MOST_SUBPROBLEMS = 100
 
 
 class NotThere(UpstreamUnavailable):
-    """404 from something that does not look like the ACME server: a proxy before it, or where it was once."""
+    """404 from a server that does not look like an ACME server: a proxy before it, or its former address."""
 
 
 class _Subproblem(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class _Problem(_Subproblem, frozen=True):
 
 
 def read_problem(body: bytes | msgspec.Raw, status: int = 0) -> ProblemDocument | None:
-    """A problem document (RFC 7807) as we keep it; None when `body` is not one."""
+    """The problem document (RFC 7807) in `body`; None when there is none."""
     try:
         raw = msgspec.json.decode(body, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -44,10 +44,10 @@ def read_problem(body: bytes | msgspec.Raw, status: int = 0) -> ProblemDocument 
         return None
     return ProblemDocument(
         type=raw.type,
-        detail=_words(raw),
+        detail=_message(raw),
         status=raw.status or status,
         subproblems=tuple(
-            Subproblem(type=part.type, detail=_words(part), identifier=part.identifier)
+            Subproblem(type=part.type, detail=_message(part), identifier=part.identifier)
             for part in raw.subproblems[:_MOST_SUBPROBLEMS]
         ),
         algorithms=raw.algorithms,
@@ -55,15 +55,15 @@ def read_problem(body: bytes | msgspec.Raw, status: int = 0) -> ProblemDocument 
     )
 
 
-def _words(raw: _Subproblem) -> str:
+def _message(raw: _Subproblem) -> str:
     return (raw.detail or raw.title or raw.type.removeprefix(URN))[:_LONGEST_DETAIL]
 
 
 def failure(url: str, status: int, body: bytes, retry_after: float | None, server: str, *, acme: bool) -> UpstreamError:
-    """What an answer that is not 2xx means; `unauthorized` still has to be told from a lost account by asking.
+    """The error for a response that is not 2xx. `unauthorized` may also mean a lost account; `steps.py` finds out.
 
-    `acme` says whether an ACME server sent it for certain: it brought a nonce. Only such a server, or one that sends a
-    problem document, is believed that an object is gone: the order behind it may have cost a certificate.
+    `acme`: the response has a nonce, so an ACME server sent it. Only such a response, or one with a problem document,
+    proves that an object is gone; a lost order may cost a certificate.
     """
     problem = read_problem(body, status)
     if problem is None:

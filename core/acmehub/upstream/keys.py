@@ -1,4 +1,4 @@
-"""The hub's account keys at CAs: making them, and signing requests with them."""
+"""Keys of the hub's accounts at CAs, and the signatures made with them."""
 
 from acme import challenges, jws, messages
 from cryptography.hazmat.primitives import serialization
@@ -12,7 +12,7 @@ from acmehub.upstream.settings import KeyType
 
 
 def new_account_key(kind: KeyType) -> bytes:
-    """A fresh key as PKCS #8 PEM; RSA keys take some tenths of a second."""
+    """A new key as PKCS #8 PEM; an RSA key takes some tenths of a second."""
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     if kind.startswith("rsa"):
         key = rsa.generate_private_key(public_exponent=65537, key_size=int(kind.removeprefix("rsa")))
@@ -23,17 +23,17 @@ def new_account_key(kind: KeyType) -> bytes:
     )
 
 
-class AccountKey:
-    """A loaded account key. Never shows itself."""
+class UpstreamAccountKey:
+    """The loaded key of an upstream account; its repr does not show it."""
 
     def __init__(self, pem: bytes) -> None:
         self._jwk, self._algorithm = _load(pem)
 
     def __repr__(self) -> str:
-        return "AccountKey(…)"
+        return "UpstreamAccountKey(…)"
 
     def sign(self, payload: bytes, *, url: str, nonce: str, kid: str | None) -> bytes:
-        """A flattened JWS (RFC 8555 section 6.2); with the public key in place of `kid` when there is none yet."""
+        """A flattened JWS (RFC 8555 section 6.2); without `kid`, it contains the public key."""
         signed = jws.JWS.sign(
             payload, key=self._jwk, alg=self._algorithm, nonce=decode_b64jose(nonce), url=url, kid=kid
         )
@@ -45,7 +45,7 @@ class AccountKey:
         return messages.ExternalAccountBinding.from_data(self._jwk.public_key(), kid, hmac_key, directory)
 
     def dns01_value(self, token: str) -> str:
-        """What must stand in the TXT record for a challenge's token (section 8.4); `ValueError` for no token."""
+        """The value of the TXT record for a challenge's token (section 8.4); `ValueError` if it is not base64url."""
         try:
             challenge = challenges.DNS01(token=decode_b64jose(token))
         except DeserializationError as error:

@@ -1,4 +1,4 @@
-"""What an operator may set of any ACME CA."""
+"""Settings of an authority that is an ACME CA."""
 
 import base64
 import binascii
@@ -10,14 +10,14 @@ KeyType = Literal["ec256", "ec384", "rsa2048", "rsa3072", "rsa4096"]
 
 
 class RelaySettings(PluginSettings, frozen=True, kw_only=True):
-    """Where the CA is, and who we are there.
+    """The address of a CA, and the hub's account there.
 
     `directory`: the CA's directory URL (https). `ca_file`: PEM with the roots to trust for its TLS certificate instead
     of the system's; a relative path is looked up in the working directory, then in the data directory. `email`: the
     account's contact. `eab_kid` and `eab_hmac_key` (base64url): External Account Binding. `preferred_chain`: common
-    name of the topmost issuer wanted, when the CA offers several chains. `profile`: asked for when the client names
+    name of the preferred topmost issuer, when the CA offers several chains. `profile`: requested when the client names
     none. `timeout`: seconds that a CA may be silent. `terms_of_service_agreed`: the operator agrees to the CA's terms;
-    unsaid, that holds for a private CA alone, which is one that needs `ca_file`.
+    the default is yes for a private CA (one with a `ca_file`), and no for every other.
     """
 
     directory: str
@@ -33,11 +33,10 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
 
     @property
     def agrees(self) -> bool:
-        """Whether an account may be made at a CA that has terms of service."""
+        """Whether the hub may register at a CA that has terms of service."""
         return bool(self.ca_file) if self.terms_of_service_agreed is None else self.terms_of_service_agreed
 
     def validate(self) -> Self:
-        """See `PluginSettings.validate`."""
         if not self.directory.startswith(("https://", "http://127.", "http://[::1]", "http://localhost")):
             raise ValueError("directory: an https:// URL is needed - `$.directory`")
         if self.email and (self.email.count("@") != 1 or any(mark in self.email for mark in " ,?\r\n")):
@@ -52,7 +51,7 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
 
 
 def hmac_key(text: Secret) -> str:
-    """The EAB key as base64url without padding; CAs hand it out in either alphabet, with padding or without."""
+    """The EAB key as base64url without padding; CAs show it in either alphabet, with or without padding."""
     plain = text.reveal().strip().rstrip("=").replace("+", "-").replace("/", "_")
     try:
         key = base64.b64decode(plain + "=" * (-len(plain) % 4), altchars=b"-_", validate=True)

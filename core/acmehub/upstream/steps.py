@@ -1,8 +1,8 @@
-"""The steps of `AcmeRelay`, each in the calling thread.
+"""The verbs of `AcmeRelay`, each in the calling thread.
 
-Extra exchanges are made in four cases only: no nonce is left, a nonce is rejected, the directory is (re)read, or a
-refusal is ambiguous (`unauthorized`: is it the account that is lost? `malformed` for an answered challenge and
-`orderNotReady` for a finalize: did an earlier attempt, whose answer was lost, succeed?).
+A verb makes more than one exchange in four cases only: no nonce is left, a nonce is rejected, the directory is read
+(again), or a refusal is ambiguous. `unauthorized` may mean that the account is lost; `malformed` for a challenge and
+`orderNotReady` for a finalize may mean that an earlier attempt succeeded and its response was lost.
 """
 
 import base64
@@ -25,24 +25,24 @@ from acmehub.ports.authority import (
     UpstreamUnavailable,
 )
 from acmehub.upstream import documents
-from acmehub.upstream.directories import Directories, Directory
-from acmehub.upstream.exchange import Answer, Exchanger
+from acmehub.upstream.directories import DirectoryCache, UpstreamDirectory
+from acmehub.upstream.exchange import Exchanger, UpstreamResponse
 from acmehub.upstream.failures import NotThere
-from acmehub.upstream.keys import AccountKey
+from acmehub.upstream.keys import UpstreamAccountKey
 from acmehub.upstream.settings import RelaySettings, hmac_key
 
 LONGEST_RENEWAL_RETRY = 86_400.0  # RFC 9773 section 4.3.2
 
 
 class Steps:
-    """One CA, as `settings` say; used by several threads at once."""
+    """The verbs for one CA; several threads use one object at once."""
 
-    def __init__(self, settings: RelaySettings, exchanger: Exchanger, directories: Directories) -> None:
+    def __init__(self, settings: RelaySettings, exchanger: Exchanger, directories: DirectoryCache) -> None:
         self.server = settings.directory
         self._settings = settings
         self._exchanger = exchanger
         self._directories = directories
-        self._loaded: tuple[bytes, AccountKey] | None = None
+        self._loaded: tuple[bytes, UpstreamAccountKey] | None = None
 
     def register(self, key: bytes) -> UpstreamAccount:
         """newAccount (RFC 8555 section 7.3)."""
@@ -58,10 +58,10 @@ class Steps:
             raise UpstreamAccountLost("the CA has deactivated the account of this key", server=self.server)
         url = answer.headers.get("Location", "")
         if not url:
-            raise UpstreamUnavailable("newAccount gave no account URL", server=self.server)
+            raise UpstreamUnavailable("newAccount returned no account URL", server=self.server)
         return UpstreamAccount(url=url, key=key)
 
-    def _check_terms(self, directory: Directory) -> None:
+    def _check_terms(self, directory: UpstreamDirectory) -> None:
         meta = directory.meta
         if meta.terms_of_service and not self._settings.agrees:
             raise self._refused(
@@ -71,10 +71,10 @@ class Steps:
         if meta.external_account_required and not self._settings.eab_kid:
             raise self._refused(
                 ProblemType.EXTERNAL_ACCOUNT_REQUIRED,
-                "this CA wants an External Account Binding: set eab_kid and eab_hmac_key",
+                "this CA requires an External Account Binding: set eab_kid and eab_hmac_key",
             )
 
-    def _account_payload(self, directory: Directory, key: bytes) -> bytes:
+    def _account_payload(self, directory: UpstreamDirectory, key: bytes) -> bytes:
         settings = self._settings
         payload: dict[str, object] = {}
         if directory.meta.terms_of_service:
@@ -91,7 +91,7 @@ class Steps:
         """newOrder (section 7.4)."""
         directory = self._directories.current()
         profile = request.profile or self._settings.profile
-        if profile and profile not in directory.meta.profiles:  # it may be newer than what we have kept
+        if profile and profile not in directory.meta.profiles:  # it may be newer than the cached directory
             self._directories.forget(directory)
             directory = self._directories.current()
         if profile and profile not in directory.meta.profiles:
@@ -103,7 +103,7 @@ class Steps:
         )
         order = documents.read_order(answer, "", self.server)
         if not order.url:
-            raise UpstreamUnavailable("newOrder gave no order URL", server=self.server)
+            raise UpstreamUnavailable("newOrder returned no order URL", server=self.server)
         return order
 
     def order(self, account: UpstreamAccount, url: str) -> UpstreamOrder:
@@ -116,7 +116,7 @@ class Steps:
         return documents.read_authorization(answer, url, self._key(account.key), self.server)
 
     def answer(self, account: UpstreamAccount, challenge_url: str) -> None:
-        """Answer a challenge (section 7.5.1)."""
+        """Respond to a challenge (section 7.5.1)."""
         try:
             self._as_account(account, lambda: self._post(challenge_url, b"{}", account.key, account.url))
         except UpstreamRefused as refusal:
@@ -136,7 +136,7 @@ class Steps:
             order = self.order(account, order_url)
             if order.status == "pending":
                 raise
-            if order.status == "ready":  # the CA's parts disagree for a moment
+            if order.status == "ready":  # servers of the CA disagree for a moment
                 raise UpstreamUnavailable(refusal.detail, server=self.server) from refusal
             return order
         return documents.read_order(answer, order_url, self.server)
@@ -162,7 +162,7 @@ class Steps:
                 raise
 
     def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
-        """When to renew a certificate (RFC 9773 section 4.2); unsigned. A body that cannot be read is no answer."""
+        """When to renew a certificate (RFC 9773 section 4.2); unsigned."""
         directory = self._directories.current()
         if not directory.renewal_info:
             return None
@@ -172,12 +172,12 @@ class Steps:
         retry_after = self._exchanger.retry_after(answer.headers, LONGEST_RENEWAL_RETRY)
         return documents.read_renewal_info(answer, retry_after, self.server)
 
-    def _fetch(self, account: UpstreamAccount, url: str) -> Answer:
+    def _fetch(self, account: UpstreamAccount, url: str) -> UpstreamResponse:
         """POST-as-GET (RFC 8555 section 6.3)."""
         return self._as_account(account, lambda: self._post(url, b"", account.key, account.url))
 
-    def _as_account(self, account: UpstreamAccount, exchange: Callable[[], Answer]) -> Answer:
-        """An exchange whose `unauthorized` is looked into: it may be about the object, or about our account."""
+    def _as_account(self, account: UpstreamAccount, exchange: Callable[[], UpstreamResponse]) -> UpstreamResponse:
+        """An exchange; when it ends in `unauthorized`, find out whether the object is meant or the hub's account."""
         try:
             return exchange()
         except UpstreamRefused as refusal:
@@ -196,7 +196,7 @@ class Steps:
             else:
                 answer = self._post(url, b"", key, url)
         except UpstreamAccountLost:
-            return url is not None  # there is none with this key: the refusal was about making one
+            return url is not None  # no account has this key: the CA refused to create one
         except UpstreamObjectLost:
             return True
         except UpstreamRefused as again:
@@ -205,12 +205,12 @@ class Steps:
 
     def _post_to(
         self,
-        resource: Callable[[Directory], str],
+        resource: Callable[[UpstreamDirectory], str],
         key: bytes,
         kid: str | None,
-        payload: bytes | Callable[[Directory], bytes],
-    ) -> Answer:
-        """POST to a resource of the directory; when it has moved (or newNonce has), once more where it is now."""
+        payload: bytes | Callable[[UpstreamDirectory], bytes],
+    ) -> UpstreamResponse:
+        """POST to a resource of the directory; when it (or newNonce) has moved, POST once more to its new URL."""
         directory = self._directories.current()
         try:
             return self._post_in(directory, resource, key, kid, payload)
@@ -223,17 +223,17 @@ class Steps:
 
     def _post_in(
         self,
-        directory: Directory,
-        resource: Callable[[Directory], str],
+        directory: UpstreamDirectory,
+        resource: Callable[[UpstreamDirectory], str],
         key: bytes,
         kid: str | None,
-        payload: bytes | Callable[[Directory], bytes],
-    ) -> Answer:
+        payload: bytes | Callable[[UpstreamDirectory], bytes],
+    ) -> UpstreamResponse:
         return self._post(resource(directory), payload if isinstance(payload, bytes) else payload(directory), key, kid)
 
     def _post(
         self, url: str, payload: bytes, key: bytes, kid: str | None, *, accept: str = "application/json"
-    ) -> Answer:
+    ) -> UpstreamResponse:
         directory = self._directories.current()
         try:
             return self._exchanger.post(
@@ -243,10 +243,10 @@ class Steps:
             self._directories.forget(directory)  # the CA may have moved
             raise
 
-    def _key(self, pem: bytes) -> AccountKey:
+    def _key(self, pem: bytes) -> UpstreamAccountKey:
         loaded = self._loaded
         if loaded is None or loaded[0] != pem:
-            loaded = self._loaded = (pem, AccountKey(pem))
+            loaded = self._loaded = (pem, UpstreamAccountKey(pem))
         return loaded[1]
 
     def _refused(self, type: ProblemType, detail: str) -> UpstreamRefused:

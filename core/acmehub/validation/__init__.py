@@ -1,4 +1,4 @@
-"""Looking for what a client has to show to prove control of a name (mode `verify`), one module per method."""
+"""The hub as validator (mode `verify`): challenges are validated as a CA does it, one module per challenge type."""
 
 from acmehub.validation.errors import ValidationFailed
 from acmehub.validation.validator import Validator

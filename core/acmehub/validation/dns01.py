@@ -1,4 +1,4 @@
-"""dns-01 (RFC 8555 section 8.4): a TXT record that every authoritative server of its zone shows."""
+"""dns-01 (RFC 8555 section 8.4): every authoritative server of the zone has the TXT record."""
 
 import base64
 import hashlib
@@ -8,8 +8,8 @@ from acmehub.models.problems import ProblemType
 from acmehub.validation.errors import ValidationFailed
 
 
-async def look(solver: Solver, name: str, key_authorization: str) -> str:
-    """Where the proof for `name` was seen. Raises `ValidationFailed`."""
+async def validate(solver: Solver, name: str, key_authorization: str) -> str:
+    """Validate dns-01 for `name`; returns where the record was found. Raises `ValidationFailed`."""
     try:
         place, view = await solver.proof(name, record_value(key_authorization))
     except DnsTrouble as error:
@@ -17,15 +17,15 @@ async def look(solver: Solver, name: str, key_authorization: str) -> str:
     if view.complete:
         return f"{place.name} on {', '.join(view.showing)}"
     if view.blind:
-        words = f"no name server of {place.zone} can be asked ({', '.join(view.silent)})"
-        raise ValidationFailed(ProblemType.DNS, words)
+        message = f"no name server of {place.zone} can be asked ({', '.join(view.silent)})"
+        raise ValidationFailed(ProblemType.DNS, message)
     if view.found:
-        words = f"{', '.join(view.lacking)}: the TXT record of {place.name} has another value than the challenge's"
-        raise ValidationFailed(ProblemType.INCORRECT_RESPONSE, words)
+        message = f"{', '.join(view.lacking)}: the TXT record of {place.name} has another value than the challenge's"
+        raise ValidationFailed(ProblemType.INCORRECT_RESPONSE, message)
     raise ValidationFailed(ProblemType.DNS, f"{', '.join(view.lacking)}: no TXT record at {place.name}")
 
 
 def record_value(key_authorization: str) -> str:
-    """What has to stand at `_acme-challenge`."""
+    """The TXT value for a key authorization."""
     digest = hashlib.sha256(key_authorization.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,7 +1,7 @@
-"""Where the hub may connect to when it looks for proofs, and the connection itself.
+"""Egress of the validator: where it may connect to, and the connection.
 
-A name is resolved once; its addresses are checked and the checked address is what is connected to, so that DNS cannot
-say something else in between. Nothing is taken from the environment: no proxy, no credentials.
+A name is resolved once, and the connection goes to an address that was checked, so that DNS cannot change in between.
+The environment is not used: no proxy, no credentials.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from acmehub.validation.errors import ValidationFailed
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-EACH_KIND = 2  # addresses that are tried of a host: so many of IPv6, then so many of IPv4
+EACH_KIND = 2  # addresses of a host that are tried per protocol, first IPv6, then IPv4
 
-# Not for clients of ours, whatever DNS says (IANA special-purpose registries, and where clouds keep credentials).
+# Refused unless the configuration names them (IANA special-purpose registries, metadata services of clouds).
 _SPECIAL = (
     ("0.0.0.0/8", "this network"),
     ("127.0.0.0/8", "loopback"),
@@ -51,41 +51,41 @@ _SPECIAL = (
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """An open connection; `at` is where it leads to, for messages."""
+    """An open connection; `at` is its remote address and port, for messages."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     at: str
 
     async def close(self) -> None:
-        """Let go at once; what the other side still has to say does not matter."""
+        """Close at once, without waiting for the other side."""
         self.writer.transport.abort()
         await asyncio.sleep(0)
 
 
 class Egress:
-    """The networks of `[verify]`. `trail` of its verbs notes each address that is asked, for who gives up waiting."""
+    """The networks of `[verify]`. `connect` appends each address that it tries to `trail`, for messages of timeouts."""
 
     def __init__(self, settings: Verify, resolver: Resolver) -> None:
         self._resolver = resolver
         self._networks = [ipaddress.ip_network(text) for text in settings.networks]
-        self._special = [(ipaddress.ip_network(text), words) for text, words in _SPECIAL]
+        self._special = [(ipaddress.ip_network(text), reason) for text, reason in _SPECIAL]
         self._seconds = settings.timeout / (2 * EACH_KIND)
 
     def refusal(self, address: Address) -> str | None:
-        """Why an address is not connected to; None when it may be.
+        """Why the hub does not connect to an address; None when it may.
 
-        A special address may only when a network of the configuration lies within its special range.
+        It may connect to a special address only if a configured network lies within that special range.
         """
         allowed = [network for network in self._networks if address in network]
-        for special, words in self._special:
+        for special, reason in self._special:
             if address in special:
                 named = any(network.subnet_of(special) for network in allowed)  # type: ignore[arg-type]
-                return None if named else f"{address} ({words}) is not asked"
-        return None if allowed else f"{address} is outside the networks that are asked"
+                return None if named else f"{address} ({reason}) is not allowed"
+        return None if allowed else f"{address} is outside the allowed networks"
 
     async def addresses(self, host: str) -> Sequence[str]:
-        """Where a host (a name, or an address) may be asked, IPv6 first; `ValidationFailed` when nowhere."""
+        """Allowed addresses of a host (name or address), IPv6 first. Raises `ValidationFailed` if it has none."""
         try:
             found: Sequence[str] = (str(ipaddress.ip_address(host)),)
         except ValueError:
@@ -93,8 +93,8 @@ class Egress:
         checked = [(text, self.refusal(ipaddress.ip_address(text))) for text in found]
         good = [text for text, refusal in checked if refusal is None]
         if not good:
-            words = ", ".join(refusal for _, refusal in checked if refusal)
-            raise ValidationFailed(ProblemType.CONNECTION, f"{host}: {words}")
+            reasons = ", ".join(refusal for _, refusal in checked if refusal)
+            raise ValidationFailed(ProblemType.CONNECTION, f"{host}: {reasons}")
         six = [text for text in good if ":" in text]
         four = [text for text in good if ":" not in text]
         return (*six[:EACH_KIND], *four[:EACH_KIND])
@@ -111,7 +111,7 @@ class Egress:
     async def connect(
         self, host: str, port: int, trail: list[str], *, tls: ssl.SSLContext | None = None, sni: str | None = None
     ) -> Connection:
-        """Connect to `host`: to its IPv6 addresses first, then to those of IPv4. Raises `ValidationFailed`."""
+        """Connect to `host`, first by IPv6, then by IPv4. Raises `ValidationFailed`."""
         failures: list[str] = []
         for address in await self.addresses(host):
             at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -122,18 +122,20 @@ class Egress:
             except TimeoutError:
                 failures.append(f"{at}: no connection within {self._seconds:g} s")
             except OSError as error:
-                failures.append(f"{at}: {_words(error)}")
+                failures.append(f"{at}: {_message(error)}")
             else:
                 try:
                     reader, writer = await asyncio.open_connection(sock=plain, ssl=tls, server_hostname=sni)
                 except OSError as error:
-                    raise ValidationFailed(ProblemType.TLS, f"{host} at {at}: TLS failed ({_words(error)})") from error
+                    raise ValidationFailed(
+                        ProblemType.TLS, f"{host} at {at}: TLS failed ({_message(error)})"
+                    ) from error
                 return Connection(reader, writer, at)
         raise ValidationFailed(ProblemType.CONNECTION, f"{host} cannot be reached: {'; '.join(failures)}")
 
 
 async def _connected(address: str, port: int) -> socket.socket:
-    """A socket that is connected to an address; no name is looked up."""
+    """A socket that is connected to an address; resolves no name."""
     made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         made.setblocking(False)
@@ -144,7 +146,7 @@ async def _connected(address: str, port: int) -> socket.socket:
     return made
 
 
-def _words(error: OSError) -> str:
+def _message(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return error.reason or type(error).__name__
     return os.strerror(error.errno).lower() if error.errno else type(error).__name__

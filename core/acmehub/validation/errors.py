@@ -1,4 +1,4 @@
-"""What a look for a proof can end with instead of the proof."""
+"""The error of a failed validation."""
 
 from acmehub.models.problems import ProblemType
 
@@ -7,7 +7,10 @@ SHOWN = 60
 
 
 class ValidationFailed(Exception):
-    """The proof was not seen: the problem type for the challenge's error, and words for its client (ASCII, short)."""
+    """Raised when a challenge could not be validated: problem type and message for the challenge's error.
+
+    The message is ASCII, at most 200 characters.
+    """
 
     def __init__(self, type: ProblemType, detail: str) -> None:
         text = ascii(detail)[1:-1] if not detail.isascii() or not detail.isprintable() else detail
@@ -17,6 +20,6 @@ class ValidationFailed(Exception):
 
 
 def received(data: bytes) -> str:
-    """The beginning of what came, for a message."""
+    """The beginning of received data, for a message."""
     text = ascii(data[:SHOWN].decode("latin-1"))
     return text[: SHOWN + 20] + ("..." if len(data) > SHOWN else "")

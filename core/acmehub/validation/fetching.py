@@ -1,4 +1,4 @@
-"""One GET over HTTP/1.1, with limits: who answers is chosen by a client that may mean harm."""
+"""One GET over HTTP/1.1, with limits: the client chooses the server, and it may be hostile."""
 
 import httptools
 import msgspec
@@ -11,8 +11,8 @@ HEAD_BYTES = 16_384
 CHUNK = 4096
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """An HTTP response; `location` as it came, `at` who sent it."""
+class HttpResponse(msgspec.Struct, frozen=True):
+    """An HTTP response; `location` as received, `at` the address of the server."""
 
     status: int
     location: str
@@ -20,8 +20,8 @@ class Answer(msgspec.Struct, frozen=True):
     at: str
 
 
-async def fetch(connection: Connection, host: str, target: str, user_agent: str, limit: int) -> Answer:
-    """GET `target` from `host` (as in the Host header); `limit` bytes of body at most. Raises `ValidationFailed`."""
+async def fetch(connection: Connection, host: str, target: str, user_agent: str, limit: int) -> HttpResponse:
+    """GET `target` from `host` (the Host header), with at most `limit` bytes of body. Raises `ValidationFailed`."""
     head = (
         f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     )
@@ -41,25 +41,25 @@ async def fetch(connection: Connection, host: str, target: str, user_agent: str,
                 raise ValidationFailed(
                     ProblemType.INCORRECT_RESPONSE, f"{connection.at}: the answer is longer than {limit} bytes"
                 )
-            if count > HEAD_BYTES + 2 * limit:  # an endless head, or a body of tiny chunks
+            if count > HEAD_BYTES + 2 * limit:  # an endless header, or a body of tiny chunks
                 raise ValidationFailed(ProblemType.INCORRECT_RESPONSE, f"{connection.at}: the answer is too long")
     except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
         raise ValidationFailed(ProblemType.CONNECTION, f"{connection.at}: no HTTP answer came ({error})") from error
     except OSError as error:
-        words = f"{connection.at}: the connection broke ({type(error).__name__})"
-        raise ValidationFailed(ProblemType.CONNECTION, words) from error
+        message = f"{connection.at}: the connection broke ({type(error).__name__})"
+        raise ValidationFailed(ProblemType.CONNECTION, message) from error
     if not reading.headed or (not reading.done and reading.sized):
         raise ValidationFailed(ProblemType.CONNECTION, f"{connection.at}: the connection ended before the answer did")
-    return Answer(parser.get_status_code(), reading.location, bytes(reading.body), connection.at)
+    return HttpResponse(parser.get_status_code(), reading.location, bytes(reading.body), connection.at)
 
 
-def described(answer: Answer) -> str:
-    """What came, in words."""
-    return f"status {answer.status}, {received(answer.body) if answer.body else 'an empty body'}"
+def described(response: HttpResponse) -> str:
+    """A response, for a message."""
+    return f"status {response.status}, {received(response.body) if response.body else 'an empty body'}"
 
 
 class _Reading:
-    """What the parser has seen of the last message; interim answers (1xx) are passed over."""
+    """The last message that the parser has read; interim responses (1xx) are skipped."""
 
     def __init__(self) -> None:
         self.on_message_begin()
@@ -88,5 +88,5 @@ class _Reading:
         self.done = True
 
     def complete(self, status: int) -> bool:
-        """Whether the final answer is whole (one without a length is when the connection ends)."""
+        """Whether the final response is complete (one without a length ends with the connection)."""
         return self.done and status >= 200

@@ -11,7 +11,7 @@ from acmehub.models.problems import ProblemType
 from acmehub.rules.names import syntax_flaw
 from acmehub.validation.egress import Egress
 from acmehub.validation.errors import ValidationFailed
-from acmehub.validation.fetching import Answer, described, fetch
+from acmehub.validation.fetching import HttpResponse, described, fetch
 
 PATH = "/.well-known/acme-challenge/"
 PORTS = {"http": 80, "https": 443}
@@ -21,47 +21,47 @@ _TRAILING = b" \t\r\n"
 
 
 class Http01:
-    """PollCounts for http-01 proofs."""
+    """The validator for http-01."""
 
-    def __init__(self, settings: Verify, reach: Egress, user_agent: str) -> None:
+    def __init__(self, settings: Verify, egress: Egress, user_agent: str) -> None:
         self._settings = settings
-        self._reach = reach
+        self._egress = egress
         self._user_agent = user_agent
         self._ports = frozenset({*PORTS.values(), settings.http_port, settings.tls_port})
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._tls.check_hostname = False  # a redirect to https proves no more than the http it comes from
+        self._tls.check_hostname = False  # a redirect to https proves no more than the http request that led there
         self._tls.verify_mode = ssl.CERT_NONE
 
-    async def look(self, host: str, token: str, key_authorization: str, trail: list[str]) -> str:
-        """Where the proof for `host` (a name or an address) was seen. Raises `ValidationFailed`."""
+    async def validate(self, host: str, token: str, key_authorization: str, trail: list[str]) -> str:
+        """Validate `host` (a name or an address); returns where the file was found. Raises `ValidationFailed`."""
         port = self._settings.http_port
         url = f"http://{_bracketed(host)}{'' if port == 80 else f':{port}'}{PATH}{token}"
-        answer = await self._get(url, trail)
+        response = await self._get(url, trail)
         redirects = 0
-        while answer.status in _REDIRECTS:
+        while response.status in _REDIRECTS:
             if redirects == self._settings.redirects:
                 raise ValidationFailed(
                     ProblemType.CONNECTION, f"{host}: more than {redirects} redirects, the last to {url}"
                 )
             redirects += 1
-            url = _redirected(url, answer)
-            answer = await self._get(url, trail)
-        _check(answer, token, key_authorization, elsewhere=redirects > 0)
-        return f"{url} at {answer.at}"
+            url = _redirected(url, response)
+            response = await self._get(url, trail)
+        _check(response, token, key_authorization, elsewhere=redirects > 0)
+        return f"{url} at {response.at}"
 
-    async def _get(self, url: str, trail: list[str]) -> Answer:
+    async def _get(self, url: str, trail: list[str]) -> HttpResponse:
         parts, host, port = self._checked(url)
         tls = self._tls if parts.scheme == "https" else None
         shown = _bracketed(host) + ("" if port == PORTS[parts.scheme] else f":{port}")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection = await self._reach.connect(host, port, trail, tls=tls, sni=host if tls else None)
+        connection = await self._egress.connect(host, port, trail, tls=tls, sni=host if tls else None)
         try:
             return await fetch(connection, shown, target, self._user_agent, self._settings.response_bytes)
         finally:
             await connection.close()
 
     def _checked(self, url: str) -> tuple[SplitResult, str, int]:
-        """The parts of a URL that may be asked, its host and its port."""
+        """The parts, the host and the port of a URL; raises `ValidationFailed` for one that is not followed."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
@@ -79,35 +79,35 @@ class Http01:
         return parts, host, port
 
 
-def _redirected(url: str, answer: Answer) -> str:
-    if not _TARGET.fullmatch(answer.location):
+def _redirected(url: str, response: HttpResponse) -> str:
+    if not _TARGET.fullmatch(response.location):
         raise ValidationFailed(
-            ProblemType.CONNECTION, f"{answer.at}: a redirect (status {answer.status}) without a good Location"
+            ProblemType.CONNECTION, f"{response.at}: a redirect (status {response.status}) without a good Location"
         )
     try:
-        return urljoin(url, answer.location).partition("#")[0]
+        return urljoin(url, response.location).partition("#")[0]
     except ValueError as error:
-        raise _not_followed(answer.location, "it is no URL") from error
+        raise _not_followed(response.location, "it is no URL") from error
 
 
 def _not_followed(url: str, why: str) -> ValidationFailed:
     return ValidationFailed(ProblemType.CONNECTION, f"a redirect to {url[:100]} is not followed: {why}")
 
 
-def _check(answer: Answer, token: str, key_authorization: str, *, elsewhere: bool) -> None:
-    """The body is the key authorization, white space at its end aside.
+def _check(response: HttpResponse, token: str, key_authorization: str, *, elsewhere: bool) -> None:
+    """Check that the body is the key authorization, apart from white space at its end.
 
-    Where redirects led `elsewhere`, nothing that came is told: it may be what only this machine can read.
+    If redirects led `elsewhere`, the message does not quote the body: it may be a document that only the hub can read.
     """
-    body = answer.body.rstrip(_TRAILING)
-    if answer.status == 200 and hmac.compare_digest(body, key_authorization.encode()):
+    body = response.body.rstrip(_TRAILING)
+    if response.status == 200 and hmac.compare_digest(body, key_authorization.encode()):
         return
-    came = f"status {answer.status}" if elsewhere else described(answer)
-    if answer.status == 200 and body.startswith(f"{token}.".encode()):
+    came = f"status {response.status}" if elsewhere else described(response)
+    if response.status == 200 and body.startswith(f"{token}.".encode()):
         raise ValidationFailed(
-            ProblemType.UNAUTHORIZED, f"{answer.at}: the key authorization of another account key: {came}"
+            ProblemType.UNAUTHORIZED, f"{response.at}: the key authorization of another account key: {came}"
         )
-    raise ValidationFailed(ProblemType.INCORRECT_RESPONSE, f"{answer.at}: not the key authorization: {came}")
+    raise ValidationFailed(ProblemType.INCORRECT_RESPONSE, f"{response.at}: not the key authorization: {came}")
 
 
 def _bracketed(host: str) -> str:

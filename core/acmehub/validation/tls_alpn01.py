@@ -1,4 +1,4 @@
-"""tls-alpn-01 (RFC 8737; addresses: RFC 8738 section 6): a certificate made for it, behind an ALPN of its own."""
+"""tls-alpn-01 (RFC 8737; addresses: RFC 8738 section 6): a certificate for the challenge, offered for its own ALPN."""
 
 import hashlib
 import hmac
@@ -21,21 +21,21 @@ _OCTETS_32 = b"\x04\x20"  # DER of an OCTET STRING of 32 octets
 
 
 class TlsAlpn01:
-    """PollCounts for tls-alpn-01 proofs."""
+    """The validator for tls-alpn-01."""
 
-    def __init__(self, settings: Verify, reach: Egress) -> None:
+    def __init__(self, settings: Verify, egress: Egress) -> None:
         self._port = settings.tls_port
-        self._reach = reach
+        self._egress = egress
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._tls.set_alpn_protocols([ALPN])
         self._tls.check_hostname = False  # the certificate is self-signed, and is checked below
         self._tls.verify_mode = ssl.CERT_NONE
 
-    async def look(self, identifier: Identifier, key_authorization: str, trail: list[str]) -> str:
-        """Where the proof for `identifier` was seen. Raises `ValidationFailed`."""
+    async def validate(self, identifier: Identifier, key_authorization: str, trail: list[str]) -> str:
+        """Validate `identifier`; returns where the certificate was found. Raises `ValidationFailed`."""
         sni = server_name(identifier)
-        connection = await self._reach.connect(identifier.value, self._port, trail, tls=self._tls, sni=sni)
+        connection = await self._egress.connect(identifier.value, self._port, trail, tls=self._tls, sni=sni)
         try:
             handshake = connection.writer.get_extra_info("ssl_object")
             protocol, certificate = handshake.selected_alpn_protocol(), handshake.getpeercert(binary_form=True)
@@ -48,15 +48,15 @@ class TlsAlpn01:
 
 
 def server_name(identifier: Identifier) -> str:
-    """The name in the handshake: that of the identifier, for an address the one of its reverse mapping."""
+    """The name in the handshake: the DNS name, or the reverse mapping of an address."""
     if identifier.type == "ip":
         return ipaddress.ip_address(identifier.value).reverse_pointer
     return identifier.value.lower()
 
 
 def check_certificate(der: bytes, identifier: Identifier, key_authorization: str, at: str) -> None:
-    """What RFC 8737 section 3 wants of the certificate: self-signed, for this name alone, with the right digest in a
-    critical extension. Raises `ValidationFailed`."""
+    """Check the certificate as RFC 8737 section 3 says: self-signed, for this name only, with the digest of the key
+    authorization in a critical extension. Raises `ValidationFailed`."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = {item.oid: item for item in certificate.extensions}
@@ -81,7 +81,7 @@ def check_certificate(der: bytes, identifier: Identifier, key_authorization: str
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
-    """The alternative names, whatever their kind; an address only ever equals one written as `iPAddress`."""
+    """The alternative names of any kind; an address equals only an `iPAddress`."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -100,5 +100,5 @@ def _name(item: x509.GeneralName) -> str:
     return f"{type(item).__name__} {item.value}"
 
 
-def _wrong(at: str, words: str) -> ValidationFailed:
-    return ValidationFailed(ProblemType.INCORRECT_RESPONSE, f"{at}: {words}")
+def _wrong(at: str, message: str) -> ValidationFailed:
+    return ValidationFailed(ProblemType.INCORRECT_RESPONSE, f"{at}: {message}")

@@ -1,4 +1,4 @@
-"""The prover: looks for the proof that a client says it has published, by the method that the client has chosen."""
+"""Validates challenges that clients have responded to (mode `verify`)."""
 
 import asyncio
 
@@ -17,38 +17,38 @@ USER_AGENT = "acmehub (ACME validation)"
 
 
 class Validator:
-    """PollCounts once each time it is asked; nothing is kept between two looks but settings."""
+    """Makes one validation attempt per call; keeps no state between calls."""
 
     def __init__(self, solver: Solver, settings: Verify) -> None:
         resolver = Resolver(Dns(resolvers=settings.resolvers)) if settings.resolvers else solver.resolver
-        reach = Egress(settings, resolver)
+        egress = Egress(settings, resolver)
         self._solver = solver
         self._seconds = settings.timeout
-        self._http01 = Http01(settings, reach, USER_AGENT)
-        self._tls_alpn01 = TlsAlpn01(settings, reach)
+        self._http01 = Http01(settings, egress, USER_AGENT)
+        self._tls_alpn01 = TlsAlpn01(settings, egress)
 
-    async def look(self, authorization: Authorization, thumbprint: str) -> str:
-        """Where the proof of an answered authorization was seen, in words; `ValidationFailed` when it was not.
+    async def validate(self, authorization: Authorization, thumbprint: str) -> str:
+        """Validate the challenge that the client has responded to; returns where the proof was found, for people.
 
-        `thumbprint` is that of the account's key (RFC 7638).
+        `thumbprint` is that of the account's key (RFC 7638). Raises `ValidationFailed`.
         """
         proof = key_authorization(authorization.token, thumbprint)
         name = authorization.identifier.value
         if authorization.answered is ChallengeType.DNS_01:
-            return await dns01.look(self._solver, name, proof)
+            return await dns01.validate(self._solver, name, proof)
         trail: list[str] = []
         try:
             async with asyncio.timeout(self._seconds):
                 if authorization.answered is ChallengeType.HTTP_01:
-                    return await self._http01.look(name, authorization.token, proof, trail)
-                return await self._tls_alpn01.look(authorization.identifier, proof, trail)
+                    return await self._http01.validate(name, authorization.token, proof, trail)
+                return await self._tls_alpn01.validate(authorization.identifier, proof, trail)
         except TimeoutError as error:
             if not trail:
                 raise ValidationFailed(
-                    ProblemType.DNS, f"{name}: no answer of DNS within {self._seconds:g} s"
+                    ProblemType.DNS, f"{name}: no answer from DNS within {self._seconds:g} s"
                 ) from error
-            words = f"{name}: no whole answer within {self._seconds:g} s (last asked: {trail[-1]})"
-            raise ValidationFailed(ProblemType.CONNECTION, words) from error
+            message = f"{name}: no complete answer within {self._seconds:g} s (last tried: {trail[-1]})"
+            raise ValidationFailed(ProblemType.CONNECTION, message) from error
 
 
 def key_authorization(token: str, thumbprint: str) -> str:

@@ -8,7 +8,7 @@ from .settings import LetsEncryptSettings as LetsEncryptSettings
 
 
 def _make(settings: LetsEncryptSettings, context: PluginContext) -> RelayAuthority:
-    from acmehub import AcmeRelay  # its libraries are loaded when the CA is used, not when the plugin is
+    from acmehub import AcmeRelay  # imported here, so that its libraries are loaded only when the CA is used
 
     return AcmeRelay(settings.relay_settings(), context)
 

@@ -11,7 +11,7 @@ import msgspec
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """How many of `what` there may be for each `per`; `everyone` when those of other accounts count, too."""
+    """How many of `what` are allowed per `per`; `everyone`: those of other accounts count, too."""
 
     what: Literal["orders", "certificates", "failed authorizations", "failed authorizations in a row", "accounts"]
     per: Literal["account", "registered domain", "set of names", "name and account", "address"]
@@ -25,7 +25,7 @@ LIMITS = (
     Limit(what="certificates", per="registered domain", capacity=50, refill=timedelta(days=7), everyone=True),
     Limit(what="certificates", per="set of names", capacity=5, refill=timedelta(days=7), everyone=True),
     Limit(what="failed authorizations", per="name and account", capacity=5, refill=timedelta(hours=1)),
-    # no refill: at the limit the name is paused for the account, until somebody unpauses it
+    # no refill: at the limit, the name is paused for the account until its owner unpauses it
     Limit(what="failed authorizations in a row", per="name and account", capacity=1152, refill=None),
     Limit(what="accounts", per="address", capacity=10, refill=timedelta(hours=3)),
 )

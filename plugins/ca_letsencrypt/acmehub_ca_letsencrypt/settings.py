@@ -1,4 +1,4 @@
-"""What an operator sets to use Let's Encrypt."""
+"""Settings of a Let's Encrypt authority."""
 
 from typing import Literal, Self
 
@@ -12,10 +12,10 @@ TERMS = "https://letsencrypt.org/repository/"
 
 
 class LetsEncryptSettings(PluginSettings, frozen=True, kw_only=True):
-    """`environment` is `production`, or `staging` with certificates that nobody trusts and generous limits.
+    """`environment`: `production`, or `staging`, which has generous limits and a root that clients do not trust.
 
-    `terms_of_service_agreed` must be set to true by the operator, who thereby agrees to Let's Encrypt's subscriber
-    agreement. The rest is as in `RelaySettings`.
+    By setting `terms_of_service_agreed` to true, the operator agrees to Let's Encrypt's subscriber agreement. The other
+    settings are those of `RelaySettings`.
     """
 
     environment: Literal["production", "staging"] = "production"
@@ -27,7 +27,6 @@ class LetsEncryptSettings(PluginSettings, frozen=True, kw_only=True):
     timeout: float = 30.0
 
     def validate(self) -> Self:
-        """See `PluginSettings.validate`."""
         if not self.terms_of_service_agreed:
             raise ValueError(
                 f"terms_of_service_agreed: read the subscriber agreement at {TERMS} and set it to true"
@@ -37,7 +36,7 @@ class LetsEncryptSettings(PluginSettings, frozen=True, kw_only=True):
         return self
 
     def relay_settings(self) -> RelaySettings:
-        """The same for `AcmeRelay`."""
+        """These settings for `AcmeRelay`."""
         return RelaySettings(
             directory=DIRECTORIES[self.environment],
             email=self.email,

@@ -1,4 +1,4 @@
-"""ZeroSSL: any ACME CA, but for the way to its EAB credentials."""
+"""ZeroSSL: an ACME CA whose EAB credentials come from its API."""
 
 import msgspec
 
@@ -17,7 +17,7 @@ class ZeroSsl(AcmeRelay):
         self._user_agent = context.user_agent
 
     async def complete(self) -> ZeroSslSettings | None:
-        """The settings with EAB credentials, fetched once; see `CompletesSettings`."""
+        """Fetch EAB credentials, if the settings have none."""
         if self._given.eab_kid:
             return None
         found = await fetch_credentials(self._given, self._user_agent)

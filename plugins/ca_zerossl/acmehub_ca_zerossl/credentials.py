@@ -1,4 +1,4 @@
-"""Fetching EAB credentials (https://zerossl.com/documentation/acme/generate-eab-credentials/)."""
+"""EAB credentials from ZeroSSL's API (https://zerossl.com/documentation/acme/generate-eab-credentials/)."""
 
 import logging
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 async def fetch_credentials(settings: ZeroSslSettings, user_agent: str) -> Credentials:
-    """New credentials, by API key where there is one, else by e-mail; raises an `UpstreamError`."""
+    """Fetch new credentials by API key, or by e-mail if there is none. Raises an `UpstreamError`."""
     api_key = settings.api_key.reveal()
     request: dict[str, Any]
     if api_key:
@@ -51,9 +51,9 @@ async def fetch_credentials(settings: ZeroSslSettings, user_agent: str) -> Crede
             async with client, client.stream("POST", url, **request) as response:
                 body = await _read(response, url)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        # neither the error nor its words where they hold the URL, and with it the API key
-        words = str(error) if not api_key or api_key not in str(error) else ""
-        raise UpstreamUnavailable(f"{url}: {words or type(error).__name__}", server=settings.api_url) from None
+        # without the error and its message if they contain the URL, which contains the API key
+        message = str(error) if not api_key or api_key not in str(error) else ""
+        raise UpstreamUnavailable(f"{url}: {message or type(error).__name__}", server=settings.api_url) from None
     return _credentials(response, body, url, settings.api_url)
 
 
@@ -96,7 +96,7 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 @contextmanager
 def _kept_from_logs(secret: str) -> Iterator[None]:
-    """ZeroSSL wants its API key in the URL, and httpx logs URLs: such lines are dropped while we ask."""
+    """Drop httpx's log lines in this context: they contain the URL, and ZeroSSL requires the API key in the URL."""
 
     def harmless(record: logging.LogRecord) -> bool:
         return not secret or secret not in record.getMessage()

@@ -1,4 +1,4 @@
-"""What an operator sets to use ZeroSSL."""
+"""Settings of a ZeroSSL authority."""
 
 from typing import Self
 
@@ -9,11 +9,10 @@ API = "https://api.zerossl.com"
 
 
 class ZeroSslSettings(RelaySettings, frozen=True, kw_only=True):
-    """As `RelaySettings`, with ZeroSSL's directory.
+    """`RelaySettings` with ZeroSSL's directory.
 
-    One of three must be given: `eab_kid` with `eab_hmac_key`, from ZeroSSL's console; `api_key`, with which they are
-    fetched once; or `email` alone, by which they are fetched, too, for an account that ZeroSSL makes for the address.
-    `api_url` is where they are fetched from.
+    Required is one of: `eab_kid` with `eab_hmac_key`, from ZeroSSL's console; `api_key`, to fetch both once; `email`
+    alone, to fetch both for an account that ZeroSSL creates for the address. `api_url`: where they are fetched.
     """
 
     directory: str = DIRECTORY
@@ -21,7 +20,6 @@ class ZeroSslSettings(RelaySettings, frozen=True, kw_only=True):
     api_url: str = API
 
     def validate(self) -> Self:
-        """See `PluginSettings.validate`."""
         super().validate()
         if not (self.eab_kid or self.api_key or self.email):
             raise ValueError("api_key: give api_key, or email, or eab_kid and eab_hmac_key - `$.api_key`")

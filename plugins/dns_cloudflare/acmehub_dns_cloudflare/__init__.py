@@ -3,14 +3,14 @@
 from acmehub import PluginContext, Register, hookimpl
 from acmehub_dns_cloudflare.api import Api
 from acmehub_dns_cloudflare.provider import CloudflareProvider
-from acmehub_dns_cloudflare.settings import Settings
+from acmehub_dns_cloudflare.settings import CloudflareSettings
 
 
-def _provider(settings: Settings, context: PluginContext) -> CloudflareProvider:
+def _provider(settings: CloudflareSettings, context: PluginContext) -> CloudflareProvider:
     return CloudflareProvider(Api(settings, user_agent=context.user_agent), ttl=settings.ttl)
 
 
 @hookimpl
 def register_dns_providers(register: Register) -> None:
     """Offer `dns_cloudflare`."""
-    register("dns_cloudflare", _provider, Settings, "Zones at Cloudflare, with an API token")
+    register("dns_cloudflare", _provider, CloudflareSettings, "Zones at Cloudflare, with an API token")

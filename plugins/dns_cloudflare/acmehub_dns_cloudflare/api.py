@@ -1,4 +1,4 @@
-"""Cloudflare's API v4: one kept HTTP client, its envelope, its pages, and its refusals as exceptions.
+"""Cloudflare's API v4: the HTTP client, the envelope, pages, and refusals as exceptions.
 
 Facts: developers.cloudflare.com/api (envelope, `result_info`), …/fundamentals/api/reference/limits (429, Retry-After).
 """
@@ -14,16 +14,16 @@ import httpx
 import msgspec
 
 from acmehub import DnsProviderRefused, DnsProviderUnavailable
-from acmehub_dns_cloudflare.settings import Settings
+from acmehub_dns_cloudflare.settings import CloudflareSettings
 
 MOST_PAGES = 1000
 INVALID_HEADERS = 6003
-CURE = "; check api_token and that it has Zone:DNS:Edit and Zone:Zone:Read for this zone"
+HINT = "; check api_token and that it has Zone:DNS:Edit and Zone:Zone:Read for this zone"
 Result = TypeVar("Result")
 
 
 class ApiError(msgspec.Struct, frozen=True):
-    """One of the envelope's errors."""
+    """An error in the envelope."""
 
     code: int = 0
     message: str = ""
@@ -35,14 +35,14 @@ class ApiError(msgspec.Struct, frozen=True):
 
 
 class ResultInfo(msgspec.Struct, frozen=True):
-    """Where a page stands among the pages."""
+    """The number of a page, and how many there are."""
 
     page: int = 1
     total_pages: int = 1
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What every answer is wrapped in."""
+    """The envelope of every response."""
 
     success: bool = False
     errors: tuple[ApiError, ...] = ()
@@ -51,7 +51,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 class Refusal(DnsProviderRefused):
-    """A refusal with Cloudflare's words; `status` and `codes` tell which."""
+    """A refusal with Cloudflare's message, the HTTP status and the error codes."""
 
     def __init__(self, detail: str, *, server: str, status: int, codes: frozenset[int]) -> None:
         super().__init__(detail, server=server)
@@ -60,9 +60,9 @@ class Refusal(DnsProviderRefused):
 
 
 class Api:
-    """Requests with the token; raises `Refusal` and `DnsProviderUnavailable`."""
+    """Requests with the token. Raises `Refusal` and `DnsProviderUnavailable`."""
 
-    def __init__(self, settings: Settings, *, user_agent: str) -> None:
+    def __init__(self, settings: CloudflareSettings, *, user_agent: str) -> None:
         self._timeout = settings.timeout
         self._server = urlsplit(settings.base_url).hostname or settings.base_url
         self._client = httpx.AsyncClient(
@@ -82,7 +82,7 @@ class Api:
         return self._result(await self._envelope(method, path, body=body), kind)
 
     async def pages(self, path: str, kind: type[Result], *, per_page: int, **query: str) -> list[Result]:
-        """The results of a list, all of its pages (Cloudflare decides how long a page is)."""
+        """All results of a list, from all pages (Cloudflare decides how long a page is)."""
         found: list[Result] = []
         for page in range(1, MOST_PAGES + 1):
             envelope = await self._envelope("GET", path, query={**query, "page": page, "per_page": per_page})
@@ -111,15 +111,15 @@ class Api:
             envelope = msgspec.json.decode(answer.content, type=Envelope)
         except (msgspec.DecodeError, UnicodeDecodeError):
             envelope = None
-        words = "; ".join(map(str, envelope.errors)) if envelope else ""
+        message = "; ".join(map(str, envelope.errors)) if envelope else ""
         if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            raise self._unavailable(words or "too many requests", _retry_after(answer.headers))
+            raise self._unavailable(message or "too many requests", _retry_after(answer.headers))
         if answer.is_server_error or envelope is None:
-            raise self._unavailable(f"HTTP {answer.status_code}: {words or 'not an answer of the API'}")
+            raise self._unavailable(f"HTTP {answer.status_code}: {message or 'not a response of the API'}")
         if not envelope.success:
             codes = frozenset(error.code for error in envelope.errors)
-            cure = CURE if answer.status_code in (401, 403) or INVALID_HEADERS in codes else ""
-            detail = f"{self._server}: HTTP {answer.status_code}: {words or 'no reason given'}{cure}"
+            hint = HINT if answer.status_code in (401, 403) or INVALID_HEADERS in codes else ""
+            detail = f"{self._server}: HTTP {answer.status_code}: {message or 'no reason given'}{hint}"
             raise Refusal(detail, server=self._server, status=answer.status_code, codes=codes)
         return envelope
 
@@ -127,14 +127,14 @@ class Api:
         try:
             return msgspec.json.decode(envelope.result, type=kind)
         except msgspec.DecodeError as error:
-            raise self._unavailable(f"an answer of another form than documented: {error}") from error
+            raise self._unavailable(f"a response that is not as documented: {error}") from error
 
     def _unavailable(self, detail: str, retry_after: float | None = None) -> DnsProviderUnavailable:
         return DnsProviderUnavailable(f"{self._server}: {detail}", server=self._server, retry_after=retry_after)
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds from now, from either form of Retry-After (RFC 9110 section 10.2.3)."""
+    """Retry-After in seconds from now (RFC 9110 section 10.2.3)."""
     text = headers.get("Retry-After", "")
     if text.isdecimal():
         return float(text)

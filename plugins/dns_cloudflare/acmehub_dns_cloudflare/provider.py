@@ -1,4 +1,4 @@
-"""The provider: the two verbs, and the zones the token may read."""
+"""The provider: TXT records over Cloudflare's API."""
 
 import re
 
@@ -14,7 +14,7 @@ NOT_FOUND = 404
 
 
 class Zone(msgspec.Struct, frozen=True):
-    """A zone; `status` is `active` once Cloudflare's name servers are the zone's."""
+    """A zone; `status` is `active` once the zone is delegated to Cloudflare."""
 
     id: str
     name: str
@@ -22,7 +22,7 @@ class Zone(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A DNS record; the content of a TXT record may come with or without its quotation marks."""
+    """A DNS record; the content of a TXT record has quotation marks or has none."""
 
     id: str
     name: str = ""
@@ -30,13 +30,13 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """What a deletion answers."""
+    """The result of a deletion."""
 
     id: str
 
 
 class CloudflareProvider:
-    """A `DnsProvider` that also `ListsZones`. Call `aclose` when it is no longer used."""
+    """A `DnsProvider`; `aclose` ends its connections."""
 
     def __init__(self, api: Api, *, ttl: int) -> None:
         self._api = api
@@ -44,7 +44,7 @@ class CloudflareProvider:
         self._zone_ids: dict[str, str] = {}
 
     async def add_txt(self, zone: str, name: str, value: str) -> None:
-        """See `DnsProvider.add_txt`; that the record is there already is Cloudflare's to say, and as good."""
+        # Cloudflare refuses a record that exists already: then the record is as wanted.
         body = {"type": "TXT", "name": name, "content": quoted(value), "ttl": self._ttl}
         try:
             await self._api.one("POST", await self._records_of(zone), Record, body=body)
@@ -53,11 +53,10 @@ class CloudflareProvider:
                 raise self._explained(refusal, zone) from refusal
 
     async def remove_txt(self, zone: str, name: str, value: str) -> None:
-        """See `DnsProvider.remove_txt`."""
         records = await self._records_of(zone)
         try:
-            # By content, so that what others remove meanwhile cannot move our record to a page already read; and by
-            # `contains`, because records have it with quotation marks or without.
+            # Search by content: if other processes remove records meanwhile, this one cannot move to a page that was
+            # read already. `contains`, because the content of a record has quotation marks or has none.
             query = {"type": "TXT", "name.exact": name, "content.contains": value}
             found = await self._api.pages(records, Record, per_page=RECORDS_PER_PAGE, **query)
         except Refusal as refusal:
@@ -66,12 +65,8 @@ class CloudflareProvider:
             if record.name.lower() == name and unquoted(record.content) == value:
                 await self._delete(f"{records}/{record.id}")
 
-    async def zones(self) -> list[str]:
-        """See `ListsZones.zones`."""
-        return sorted({zone.name for zone in await self._api.pages("zones", Zone, per_page=ZONES_PER_PAGE)})
-
     async def aclose(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._api.aclose()
 
     async def _delete(self, path: str) -> None:
@@ -82,7 +77,7 @@ class CloudflareProvider:
                 raise
 
     async def _records_of(self, zone: str) -> str:
-        """The path of a zone's records; its id is asked for once."""
+        """The path of a zone's records; the zone's id is requested once and cached."""
         if zone not in self._zone_ids:
             found = await self._api.pages("zones", Zone, per_page=ZONES_PER_PAGE, name=zone)
             matching = sorted((item for item in found if item.name == zone), key=lambda item: item.status != "active")
@@ -95,11 +90,11 @@ class CloudflareProvider:
         return f"zones/{self._zone_ids[zone]}/dns_records"
 
     def _explained(self, refusal: Refusal, zone: str) -> Exception:
-        """A zone that is not found under its id was moved or removed: its id is asked for anew at the next try."""
+        """Forget the id of a zone that is not found under it (moved or removed): the next try requests it again."""
         if refusal.status != NOT_FOUND:
             return refusal
         self._zone_ids.pop(zone, None)
-        return DnsProviderUnavailable(f"{refusal.detail}; the zone {zone} is looked up anew", server=refusal.server)
+        return DnsProviderUnavailable(f"{refusal.detail}; the zone {zone} is looked up again", server=refusal.server)
 
 
 def quoted(value: str) -> str:
@@ -109,7 +104,7 @@ def quoted(value: str) -> str:
 
 
 def unquoted(content: str) -> str:
-    """The value of a TXT record's content, which older records have without quotation marks."""
+    """The value of a TXT record's content, which has no quotation marks in older records."""
     if len(content) > 1 and content[0] == content[-1] == '"':
         return re.sub(r"\\(.)", r"\1", content[1:-1])
     return content

@@ -11,7 +11,7 @@ AUTOMATIC_TTL = 1
 SHORTEST_TTL = 60
 
 
-class Settings(PluginSettings, frozen=True, kw_only=True):
+class CloudflareSettings(PluginSettings, frozen=True, kw_only=True):
     """`api_token` needs Zone:DNS:Edit and Zone:Zone:Read; `ttl` of the records (1: automatic) and `timeout` of one
     request are in seconds."""
 
@@ -21,7 +21,6 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
     timeout: Annotated[float, Meta(gt=0, le=300)] = 15.0
 
     def validate(self) -> Self:
-        """See `PluginSettings.validate`."""
         token = self.api_token.reveal()
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             raise ValueError("api_token: expected an API token (not the global API key), in one piece without spaces")

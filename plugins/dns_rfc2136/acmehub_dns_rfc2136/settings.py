@@ -14,7 +14,7 @@ from acmehub import PluginSettings, Secret
 Algorithm = Literal["hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"]
 
 
-class Settings(PluginSettings, frozen=True, kw_only=True):
+class Rfc2136Settings(PluginSettings, frozen=True, kw_only=True):
     """`server` is the primary (name or address); `key_secret` is base64 as `tsig-keygen` prints it; `ttl` of the
     records and `timeout` of one exchange are in seconds."""
 
@@ -27,7 +27,6 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
     timeout: Annotated[float, Meta(gt=0, le=300)] = 10.0
 
     def validate(self) -> Self:
-        """See `PluginSettings.validate`."""
         if not self.server or any(mark in self.server for mark in "/ @[]"):
             raise ValueError("server: expected a host name or an IP address, without port or scheme")
         try:
@@ -47,6 +46,6 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
         return self
 
     def tsig(self) -> dns.tsig.Key:
-        """The key as dnspython takes it."""
+        """The key for dnspython."""
         secret = "".join(self.key_secret.reveal().split())
         return dns.tsig.Key(dns.name.from_text(self.key_name.lower()), secret, f"{self.key_algorithm}.")

@@ -29,7 +29,7 @@ class PostgresDriver:
         self._workers: Workers | None = None
         self._listener: Listener | None = None
         self._payload = Payload()
-        self._callbacks: dict[object, Callable[[str], None]] = {}
+        self._callbacks: dict[object, Callable[[str, int], None]] = {}
         self._announcer: Announcer | None = None
 
     # ---------------------------------------------------------------------------------------- life
@@ -94,7 +94,7 @@ class PostgresDriver:
 
     # ---------------------------------------------------------------------------------------- news
 
-    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         """See `Store.subscribe`."""
         key = object()
         self._callbacks[key] = callback
@@ -110,17 +110,17 @@ class PostgresDriver:
         if self._listener is None:
             self._listener = Listener(self._settings, self._payload, self._tell)
 
-    def _tell(self, order_id: str) -> None:
+    def _tell(self, order_id: str, version: int) -> None:
         loop = asyncio.get_running_loop()
         for callback in self._callbacks.values():
-            loop.call_soon(callback, order_id)
+            loop.call_soon(callback, order_id, version)
 
-    def _publish(self, order_ids: list[str]) -> None:
+    def _publish(self, changed: dict[str, int]) -> None:
         """Own subscribers hear at once, other processes with the next notification."""
-        for order_id in order_ids:
-            self._tell(order_id)
+        for order_id, version in changed.items():
+            self._tell(order_id, version)
         if self._announcer is not None:
-            self._announcer.announce(order_ids)
+            self._announcer.announce(changed)
 
 
 class PostgresSchema:

@@ -29,21 +29,30 @@ _NOTIFY = Sql("SELECT set_config('synchronous_commit', 'off', true), pg_notify($
 
 
 class Payload:
-    """`sender` and the ids of orders, as one text; no ids means that something may have been missed."""
+    """`sender` and orders (`id:version`), as one text; none means that something may have been missed."""
 
     def __init__(self) -> None:
         self.sender = secrets.token_hex(4)
 
-    def of(self, order_ids: list[str]) -> str:
-        """The text that tells of these orders."""
-        return " ".join([self.sender, *order_ids])
+    def of(self, words: list[str]) -> str:
+        """The text for these orders, each as `word` gives it."""
+        return " ".join([self.sender, *words])
 
-    def read(self, text: str) -> list[str]:
-        """What a text tells: ids, or `""` for "anything"; nothing when we sent it ourselves."""
-        sender, *order_ids = text.split(" ")
+    def word(self, order_id: str, version: int) -> str:
+        """One order of the text."""
+        return f"{order_id}:{version}"
+
+    def read(self, text: str) -> list[tuple[str, int]]:
+        """The orders of a text with their versions, or `("", 0)` for "anything"; none when this process sent it."""
+        sender, *words = text.split(" ")
         if sender == self.sender:
             return []
-        return order_ids or [""]
+        return [_read(word) for word in words] or [("", 0)]
+
+
+def _read(word: str) -> tuple[str, int]:
+    order_id, _, version = word.partition(":")
+    return (order_id, int(version)) if version.isdecimal() else ("", 0)
 
 
 class Announcer:
@@ -52,13 +61,13 @@ class Announcer:
     def __init__(self, workers: Workers, payload: Payload) -> None:
         self._workers = workers
         self._payload = payload
-        self._outbox: dict[str, None] = {}
+        self._outbox: dict[str, int] = {}
         self._sending: asyncio.Future[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def announce(self, order_ids: list[str]) -> None:
-        """These orders have changed, and are committed."""
-        self._outbox.update(dict.fromkeys(order_ids))
+    def announce(self, changed: dict[str, int]) -> None:
+        """These orders have these versions now, and are committed."""
+        self._outbox.update(changed)
         if self._sending is None and self._timer is None:
             self._send()
 
@@ -73,16 +82,17 @@ class Announcer:
             self._timer.cancel()
 
     def _send(self) -> None:
-        order_ids: list[str] = []
+        words: dict[str, str] = {}
         room = LARGEST - len(self._payload.sender)
-        for order_id in self._outbox:
-            room -= len(order_id.encode()) + 1
+        for order_id, version in self._outbox.items():
+            word = self._payload.word(order_id, version)
+            room -= len(word.encode()) + 1
             if room < 0:
                 break
-            order_ids.append(order_id)
-        for order_id in order_ids:
+            words[order_id] = word
+        for order_id in words:
             del self._outbox[order_id]
-        self._sending = self._workers.submit(_notify, (self._payload.of(order_ids),), writes=True)
+        self._sending = self._workers.submit(_notify, (self._payload.of(list(words.values())),), writes=True)
         self._sending.add_done_callback(self._sent)
 
     def _sent(self, sending: "asyncio.Future[Any]") -> None:
@@ -104,9 +114,9 @@ def _notify(payload: str) -> Unit[None]:
 
 
 class Listener:
-    """A task that listens, and connects again when the connection is lost; calls back with `""` when it has."""
+    """A task that listens, and connects again when the connection is lost; calls back with `("", 0)` when it has."""
 
-    def __init__(self, settings: Settings, payload: Payload, callback: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, payload: Payload, callback: Callable[[str, int], None]) -> None:
         self._settings = settings
         self._payload = payload
         self._callback = callback
@@ -139,7 +149,7 @@ class Listener:
         try:
             connection.add_termination_listener(lambda _: lost.set())
             await connection.add_listener(CHANNEL, self._heard)
-            self._callback("")
+            self._callback("", 0)
             waits = [asyncio.ensure_future(lost.wait()), asyncio.ensure_future(self._stop.wait())]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
@@ -148,5 +158,5 @@ class Listener:
             await discard(connection, self._settings.timeout)
 
     def _heard(self, *notification: Any) -> None:
-        for order_id in self._payload.read(notification[3]):
-            self._callback(order_id)
+        for order_id, version in self._payload.read(notification[3]):
+            self._callback(order_id, version)

@@ -60,7 +60,7 @@ class Running:
     def __init__(self, unit: Unit[Any], joined: Joined) -> None:
         self._unit = unit
         self._joined = joined
-        self.changed: list[str] = []
+        self.changed: dict[str, int] = {}
         self._value: Any = None
         self._step: Step | None = self._next(None)
         while self._step is not None and not isinstance(self._step, Statement | Batch):
@@ -73,7 +73,7 @@ class Running:
             self._value = stop.value
             return None
         if not isinstance(step, Statement | Batch):
-            self.changed.extend(step.order_ids)
+            self.changed.update(step.orders)
         return step
 
     @property

@@ -19,7 +19,7 @@ from acmehub_storage_postgres.units import Failure, Joined, Running, cut, discar
 
 _TRIES = 5
 
-Published = Callable[[list[str]], None]
+Published = Callable[[dict[str, int]], None]
 
 
 class Job(msgspec.Struct):
@@ -32,7 +32,7 @@ class Job(msgspec.Struct):
 
 
 class Workers:
-    """Up to `settings.connections` workers; `published` hears which orders a transaction has changed."""
+    """Up to `settings.connections` workers; `published` gets the orders of each commit and their versions."""
 
     def __init__(self, settings: Settings, published: Published) -> None:
         self._settings = settings
@@ -162,7 +162,7 @@ class Workers:
                 raise
             await execute(connection, "COMMIT", committing=True)
         if unit.changed:
-            self._published(list(dict.fromkeys(unit.changed)))
+            self._published(unit.changed)
         return value
 
 

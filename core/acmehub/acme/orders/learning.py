@@ -28,15 +28,13 @@ from acmehub.models.identifiers import Identifier, name_set
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Store, StoreUnavailable
 from acmehub.rules.authorization_modes import SET_BY, client_of, family_of, resolve_mode
+from acmehub.rules.orders import TIME_TO_ANSWER
 
 SLOW = timedelta(seconds=25)
 """From finalize to the certificate: longer than some clients wait."""
 
 NOTED_FROM = timedelta(seconds=20)
 """From newOrder to the certificate: a quicker order's download is not noted, so that it pays nothing for this."""
-
-TIME_TO_ANSWER = timedelta(seconds=60)
-"""From newOrder: a client that has answered no challenge by then is silent."""
 
 DOWNLOADED = EventKind.CERTIFICATE_DOWNLOADED
 

@@ -79,7 +79,8 @@ class OrderService:
         `user_agent` tells what suits the client where its token leaves the mode to the hub. With `preauthorization` the
         order is hidden, and only there for its authorization (section 7.4.1).
         """
-        return await self._new_orders.open(Asked(actor, asked, user_agent, preauthorization))
+        bundle = await self._new_orders.open(Asked(actor, asked, user_agent, preauthorization))
+        return await self._approved(actor, bundle)
 
     async def advertised_profiles(self, principal: Principal | None = None) -> dict[str, str]:
         """Names and descriptions of the profiles for a directory: of all, or of those open to a principal."""
@@ -160,11 +161,9 @@ class OrderService:
         await deactivate_reusable(self._store, authorization, self._lifetimes, now, give_up)
         return bundle
 
-    async def approve(self, actor: Actor, bundle: OrderBundle) -> OrderBundle:
-        """Approve an order whose upstream was quicker than its client, where `auto` chose mode `accept`.
-
-        docs/client-rules.md section 4.4.
-        """
+    async def _approved(self, actor: Actor, bundle: OrderBundle) -> OrderBundle:
+        """The order that newOrder reuses: approved if `auto` chose mode `accept` and the upstream has validated since
+        (docs/client-rules.md section 4.4)."""
         order = bundle.order
         chosen = actor.token.authorization is AuthorizationMode.AUTO and order.mode is AuthorizationMode.ACCEPT
         if not chosen or order.stage not in UPSTREAM_VALIDATED:

@@ -24,27 +24,28 @@ async def authorization(signed: Signed) -> Answer:
             raise Problem(ProblemType.MALFORMED, "'status' of an authorization can only be set to 'deactivated'")
         bundle = await context.hub.orders.deactivate(actor, item)
         return _answer(signed, part(bundle, item.id), bundle.order.mode)
-    first_look = context.long_polls.first_look(item.order_id)
-    if item.status is AuthorizationStatus.VALID and item.answered is None and not first_look:
+    first_read = context.long_polls.is_first_read(item.order_id)
+    if item.status is AuthorizationStatus.VALID and item.answered is None and not first_read:
         return _answer(signed, item, AuthorizationMode.PREAPPROVED)  # the order has nothing to add
-    bundle = await _held(signed, item, first_look=first_look)
-    if first_look:
-        bundle = await context.hub.orders.approve(actor, bundle)
+    bundle = await _held(signed, item, first_read=first_read)
     return _answer(signed, part(bundle, item.id), bundle.order.mode)
 
 
-async def _held(signed: Signed, item: Authorization, *, first_look: bool) -> OrderBundle:
+async def _held(signed: Signed, item: Authorization, *, first_read: bool) -> OrderBundle:
     context, actor = signed.request.context, signed.actor
 
     def done(bundle: OrderBundle) -> bool:
-        if first_look and waits_for_upstream(bundle.order, actor.token.authorization):
+        if first_read and waits_for_upstream(bundle.order, actor.token.authorization):
             return False
         return not waits_for_us(part(bundle, item.id))
 
+    async def read() -> OrderBundle:
+        return await context.hub.orders.order(actor, item.order_id)
+
     return await context.long_polls.until(
         done,
-        item.order_id,
-        lambda: context.hub.orders.order(actor, item.order_id),
+        await read(),
+        read,
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
     )

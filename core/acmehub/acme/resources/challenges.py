@@ -21,14 +21,13 @@ async def challenge(signed: Signed) -> Answer:
     responds = bool(signed.payload)
     item = await context.hub.orders.authorization(actor, parts["authorization_id"])
 
-    async def respond() -> OrderBundle:
-        return await context.hub.orders.answer(actor, item, kind)
+    async def read() -> OrderBundle:
+        return await context.hub.orders.order(actor, item.order_id)
 
     bundle = await context.long_polls.until(
         lambda now: not waits_for_us(part(now, item.id)),
-        item.order_id,
-        lambda: context.hub.orders.order(actor, item.order_id),
-        first=respond if responds else None,
+        await context.hub.orders.answer(actor, item, kind) if responds else await read(),
+        read,
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
     )

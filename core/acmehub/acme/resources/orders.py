@@ -32,14 +32,13 @@ async def new_order(signed: Signed) -> Answer:
     if waits_for_upstream(bundle.order, actor.token.authorization):
         bundle = await context.long_polls.until(
             lambda now: not waits_for_upstream(now.order, actor.token.authorization),
-            bundle.order.id,
+            bundle,
             _reading(signed, bundle.order.id),
             seconds=signed.client_timeout.hold,
             receive=signed.request.receive,
         )
-    bundle = await context.hub.orders.approve(actor, bundle)  # the upstream was quick, or the order was joined
     if bundle.order.stage in UPSTREAM_VALIDATED:
-        context.long_polls.nothing_to_wait_for(bundle.order.id)
+        context.long_polls.no_first_read(bundle.order.id)
     return _answer(signed, bundle, status=201)
 
 
@@ -48,10 +47,11 @@ async def order(signed: Signed) -> Answer:
     """Held while it is processing, or while every authorization only waits for us."""
     signed.nothing()
     order_id = signed.request.parts["order_id"]
+    read = _reading(signed, order_id)
     bundle = await signed.request.context.long_polls.until(
         _settled,
-        order_id,
-        _reading(signed, order_id),
+        await read(),
+        read,
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
     )
@@ -69,9 +69,8 @@ async def finalize(signed: Signed) -> Answer:
         raise Problem(ProblemType.BAD_CSR, "the CSR is not base64url of DER, without padding") from error
     bundle = await context.long_polls.until(
         _settled,
-        order_id,
+        await context.hub.orders.finalize(signed.actor, order_id, csr),
         _reading(signed, order_id),
-        first=lambda: context.hub.orders.finalize(signed.actor, order_id, csr),
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
     )

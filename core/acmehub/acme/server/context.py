@@ -1,7 +1,6 @@
 """What every request has at hand: the hub's parts, the URLs, nonces, account keys, held answers."""
 
 import asyncio
-from collections import OrderedDict
 from ipaddress import ip_network
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from acmehub.ports.store import Store
 from acmehub.rules.jws import load_key
 from acmehub.rules.keys import AccountKey
 from acmehub.runtime.crash_points import CrashPoints
+from acmehub.runtime.lru import Lru
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshots
@@ -49,20 +49,17 @@ class HubParts(Protocol):
 
 
 class Keys:
-    """Loaded account keys, the least recently used ones forgotten; a key never changes, its thumbprint names it."""
+    """Loaded account keys by thumbprint."""
 
     def __init__(self) -> None:
-        self._loaded: OrderedDict[str, AccountKey] = OrderedDict()
+        self._loaded: Lru[str, AccountKey] = Lru(_MOST_KEYS)
 
     def of(self, account: Account) -> AccountKey:
         """The key of an account."""
         key = self._loaded.get(account.thumbprint)
         if key is None:
-            key = self._loaded[account.thumbprint] = load_key(account.jwk)
-            if len(self._loaded) > _MOST_KEYS:
-                self._loaded.popitem(last=False)
-        else:
-            self._loaded.move_to_end(account.thumbprint)
+            key = load_key(account.jwk)
+            self._loaded.put(account.thumbprint, key)
         return key
 
 

@@ -1,136 +1,131 @@
-"""Held answers (docs/client-rules.md rule 30): an answer waits until there is something new to say, or for as
-long as the client
-bears. Nothing but a coroutine waits: no thread, no database connection.
+"""Long polls (docs/client-rules.md rule 30): a response waits until the order has changed, or the client's timeout is
+near. A waiting response is a coroutine; it holds no thread and no database connection.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from litestar.types import Receive
 
 from acmehub.ports.clock import Clock
 from acmehub.rules.authorization_modes import ClientTimeout, client_timeout
+from acmehub.rules.orders import OrderBundle
+from acmehub.runtime.lru import Lru
 from acmehub.runtime.order_events import OrderEvents, Subscription
 
 SUM_PER_ORDER = 600.0
-"""Seconds for which answers about one order are held altogether; beyond, the client has to poll."""
+"""Seconds that all long polls of one order take together; afterwards its client is answered at once."""
 
-MOST_HELD = 4096
-"""Answers held at once; beyond, nothing is held."""
+MOST_LONG_POLLS = 4096
+"""Long polls at once; further requests are answered at once."""
 
 _MOST_ORDERS = 20_000
-_UNWATCHED = 1.0  # seconds of a hold before it is worth a task to see whether the client is still there
-
-T = TypeVar("T")
+_UNWATCHED = 1.0  # seconds; a shorter wait does not pay for a task that watches the connection
 
 
 class ClientGone(Exception):
-    """The client hung up while its answer was held: there is nobody to answer."""
+    """The client hung up; there is nobody to answer."""
 
 
 class LongPolls:
-    """Holds answers; one per application. `stopping` ends every hold, `seconds` is `[acme] hold`."""
+    """The long polls of one application. `stopping` ends them all; `seconds` is `[acme] hold`."""
 
     def __init__(self, order_events: OrderEvents, stopping: asyncio.Event, clock: Clock, seconds: float) -> None:
         self._order_events = order_events
         self._stopping = stopping
         self._clock = clock
         self._seconds = seconds
-        self._spent: OrderedDict[str, float] = OrderedDict()
-        self._greeted: OrderedDict[str, None] = OrderedDict()
+        self._spent: Lru[str, float] = Lru(_MOST_ORDERS)
+        self._first_reads: Lru[str, bool] = Lru(_MOST_ORDERS)
 
     def client_timeout(self, user_agent: str) -> ClientTimeout:
-        """How a client with this User-Agent waits."""
+        """How long a client with this User-Agent waits."""
         return client_timeout(user_agent, self._seconds)
 
     async def until(
         self,
-        done: Callable[[T], bool],
-        order_id: str,
-        read: Callable[[], Awaitable[T]],
+        done: Callable[[OrderBundle], bool],
+        bundle: OrderBundle,
+        read: Callable[[], Awaitable[OrderBundle]],
         *,
         seconds: float,
         receive: Receive,
-        first: Callable[[], Awaitable[T]] | None = None,
-    ) -> T:
-        """What `read` (the first time: `first`) gives, as soon as `done` says so, or at the latest after `seconds`.
+    ) -> OrderBundle:
+        """The order as soon as `done` is true of it, at the latest after `seconds`.
 
-        Listens before it reads, so that nothing happens unnoticed in between. Raises `ClientGone`.
+        `bundle` is the order as the caller has just read or written it; `read` reads it again when there is a newer
+        version. Raises `ClientGone`.
         """
-        with self._order_events.listen(order_id) as notice:
-            state = await (first or read)()
-            if done(state) or len(self._order_events) > MOST_HELD:
-                return state
-            if first is not None:  # the news of our own write comes a turn later, and would have us read for nothing
-                await asyncio.sleep(0)
-                notice.forget()
-            begun = self._clock.monotonic()
-            end = begun + min(seconds, SUM_PER_ORDER - self._spent.get(order_id, 0.0))
-            try:
-                async with _Watch(receive, notice) as watch:
-                    while not done(state) and await self._news(notice, watch, end):
-                        state = await read()
-            finally:
-                self._note(order_id, self._clock.monotonic() - begun)
-            return state
+        if done(bundle) or len(self._order_events) >= MOST_LONG_POLLS:
+            return bundle
+        order_id = bundle.order.id
+        begun = self._clock.monotonic()
+        spent = self._spent.get(order_id) or 0.0
+        end = begun + min(seconds, SUM_PER_ORDER - spent)
+        try:
+            with self._order_events.subscribe(order_id) as subscription:
+                async with _Connection(receive, subscription) as connection:
+                    while not done(bundle) and await self._changed(bundle, subscription, connection, end):
+                        bundle = await read()
+        finally:
+            spent = self._spent.get(order_id) or 0.0
+            self._spent.put(order_id, spent + self._clock.monotonic() - begun)
+        return bundle
 
-    def first_look(self, order_id: str) -> bool:
-        """Whether this is the first time that an authorization of the order is looked at; held once per order."""
-        if order_id in self._greeted:
+    def is_first_read(self, order_id: str) -> bool:
+        """Whether no authorization of the order was read before; only the first read is a long poll."""
+        if order_id in self._first_reads:
             return False
-        self.nothing_to_wait_for(order_id)
+        self.no_first_read(order_id)
         return True
 
-    def nothing_to_wait_for(self, order_id: str) -> None:
-        """The order is further than any first look would wait for."""
-        self._greeted[order_id] = None
-        if len(self._greeted) > _MOST_ORDERS:
-            self._greeted.popitem(last=False)
+    def no_first_read(self, order_id: str) -> None:
+        """The upstream has validated: the first read of an authorization has nothing to wait for."""
+        self._first_reads.put(order_id, True)
 
-    async def _news(self, notice: Subscription, watch: "_Watch", end: float) -> bool:
-        """Wait for news until `end` (monotonic), and see after a while without what there is; False when time is up."""
+    async def _changed(
+        self, bundle: OrderBundle, subscription: Subscription, connection: "_Connection", end: float
+    ) -> bool:
+        """Wait until the order may have changed; False at `end` (monotonic).
+
+        True, too, when the first second is over and when the time is up: news may get lost between processes.
+        """
         left = end - self._clock.monotonic()
         if self._stopping.is_set() or left <= 0:
             return False
-        if watch.begun:
-            await notice.wait(left)
-        elif not await notice.wait(min(left, _UNWATCHED)):
-            watch.begin()
-        if watch.gone:
+        version = bundle.order.version
+        if connection.is_watched:
+            await subscription.wait(version, left)
+        elif not await subscription.wait(version, min(left, _UNWATCHED)):
+            connection.watch()
+        if connection.is_gone:
             raise ClientGone
         return True
 
-    def _note(self, order_id: str, seconds: float) -> None:
-        self._spent[order_id] = self._spent.get(order_id, 0.0) + seconds
-        if len(self._spent) > _MOST_ORDERS:
-            self._spent.popitem(last=False)
 
+class _Connection:
+    """A client's connection; once `watch` was called, the subscription wakes its reader when the client hangs up."""
 
-class _Watch:
-    """Watches a connection for the client's going away, and posts a notice when it does."""
-
-    def __init__(self, receive: Receive, notice: Subscription) -> None:
+    def __init__(self, receive: Receive, subscription: Subscription) -> None:
         self._receive = receive
-        self._notice = notice
+        self._subscription = subscription
         self._task: asyncio.Task[None] | None = None
-        self.gone = False
+        self.is_gone = False
 
     @property
-    def begun(self) -> bool:
+    def is_watched(self) -> bool:
         return self._task is not None
 
-    def begin(self) -> None:
-        self._task = asyncio.create_task(self._look())
+    def watch(self) -> None:
+        self._task = asyncio.create_task(self._watch())
 
-    async def _look(self) -> None:
+    async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
-        self._notice.post()
+        self.is_gone = True
+        self._subscription.publish(0)
 
-    async def __aenter__(self) -> "_Watch":
+    async def __aenter__(self) -> "_Connection":
         return self
 
     async def __aexit__(self, *_: object) -> None:

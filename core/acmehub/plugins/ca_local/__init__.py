@@ -1,7 +1,7 @@
-"""`ca_local`: a certificate authority inside the hub, with a root and an intermediate of its own.
+"""`ca_local`: a certificate authority inside the hub, with its own root and intermediate.
 
-It asks for no challenge and signs at once. It offers neither CRL nor OCSP: that a certificate is revoked is kept by
-the hub (`Certificate.revoked`) and nowhere else, and "must-staple" in a CSR is ignored, as there is nothing to staple.
+It needs no challenge and signs at once. It has neither CRL nor OCSP: only the hub knows that a certificate is revoked
+(`Certificate.revoked`), and "must-staple" in a CSR is ignored, as there is nothing to staple.
 """
 
 from acmehub import PluginContext, Register, hookimpl

@@ -1,4 +1,4 @@
-"""The authority itself: signs checked CSRs."""
+"""`LocalAuthority`: signs checked CSRs."""
 
 import hashlib
 import secrets
@@ -25,7 +25,7 @@ _CLIENT_AUTHENTICATION = b"\x2b\x06\x01\x05\x05\x07\x03\x02"  # of id-kp-clientA
 
 
 class LocalAuthority:
-    """A `SigningAuthority` that `CompletesSettings`: made with empty settings it can only `complete` them."""
+    """A `SigningAuthority` that `CompletesSettings`; with empty settings, it can only `complete` them."""
 
     def __init__(self, settings: LocalSettings, clock: Clock) -> None:
         self._settings = settings
@@ -33,44 +33,41 @@ class LocalAuthority:
         self._signer: _Signer | None = None
 
     async def complete(self) -> LocalSettings | None:
-        """Make root and intermediate, or renew an intermediate near its end; see `CompletesSettings`."""
+        """Make root and intermediate, or renew an intermediate that expires soon."""
         return completed(self._settings, self._clock.now())
 
     @property
     def root(self) -> str:
-        """See `SigningAuthority.root`; empty until the settings are complete."""
+        """The root (PEM); empty until the settings are complete."""
         return self._settings.root_certificate
 
     @property
     def longest_days(self) -> float:
-        """See `GrantsLifetimes`."""
         return self._settings.lifetime_days
 
     @property
     def issues_for_addresses(self) -> bool:
-        """See `IssuesForAddresses`."""
         return True
 
     async def sign(self, csr: bytes, request: IssueRequest) -> str:
-        """See `SigningAuthority.sign`.
+        """Sign a certificate for the names of the request.
 
-        The names are the request's; of the CSR only the key, a common name that is one of the names, and the wish for
-        client authentication are taken. Times beyond what this CA signs for are refused (RFC 8555 section 7.4), as
-        are profiles, of which it has none.
+        From the CSR, only the key, a common name that is one of the names, and client authentication are used. Refused
+        are profiles, of which this CA has none, and dates outside its limits (RFC 8555 section 7.4).
         """
         if self._signer is None:
             self._signer = _Signer(self._settings)
         return self._signer.sign(csr, request, self._clock.now())
 
     async def revoke_signed(self, certificate: bytes, reason: int | None) -> None:  # noqa: ARG002  there is no CRL
-        """See `SigningAuthority.revoke_signed`: checks that the leaf is ours; the hub keeps the fact (module text)."""
+        """Check that this CA signed the leaf; the hub stores the revocation."""
         if self._signer is None:
             self._signer = _Signer(self._settings)
         self._signer.check_own(certificate)
 
 
 class _Signer:
-    """The loaded intermediate, with all parts of a leaf that never change."""
+    """The loaded intermediate, with the parts that are the same in all leaves."""
 
     def __init__(self, settings: LocalSettings) -> None:
         if not settings.intermediate_certificate:
@@ -164,7 +161,7 @@ def _names(request: IssueRequest) -> list[str]:
 
 
 def _general_name(identifier: Identifier) -> bytes:
-    """A name as it stands in the subject alternative names."""
+    """A name as an entry of the subject alternative names."""
     if identifier.type == "ip":
         try:
             return der.wrap(der.IP_ADDRESS, ip_address(identifier.value).packed)
@@ -174,7 +171,7 @@ def _general_name(identifier: Identifier) -> bytes:
 
 
 def _common_name(csr: x509.CertificateSigningRequest, names: list[str]) -> str:
-    """The CSR's common name when it is one of the names and short enough, else none."""
+    """The CSR's common name if it is one of the names and short enough; else empty."""
     for attribute in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
         value = str(attribute.value).lower()
         if value in names and len(value) <= _LONGEST_COMMON_NAME:

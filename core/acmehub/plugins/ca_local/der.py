@@ -1,7 +1,7 @@
-"""Just enough DER (X.690) to put a certificate together.
+"""The DER (X.690) that a leaf certificate needs.
 
-`cryptography`'s builder costs three times the signature itself, in converting objects that never change. What varies
-from leaf to leaf is written here; all constant parts are encoded by `cryptography`, once.
+The builder of `cryptography` takes three times as long as the signature, to convert objects that do not change. This
+module encodes the parts that differ between leaves; `cryptography` encodes the constant parts once.
 """
 
 from datetime import UTC, datetime
@@ -35,14 +35,14 @@ def wrap(tag: int, content: bytes) -> bytes:
 
 
 def time(when: datetime) -> bytes:
-    """A point in time, whole seconds, in the form that RFC 5280 section 4.1.2.5 wants for its year."""
+    """A time in whole seconds, in the form that RFC 5280 section 4.1.2.5 requires for its year."""
     when = when.astimezone(UTC)
     text = f"{when:%Y%m%d%H%M%S}Z".encode()
     return wrap(UTC_TIME, text[2:]) if when.year < 2050 else wrap(GENERALIZED_TIME, text)
 
 
 def common_name(name: str) -> bytes:
-    """A distinguished name with just a common name; none at all for an empty text."""
+    """A distinguished name with only a common name; an empty one for an empty text."""
     if not name:
         return wrap(SEQUENCE, b"")
     attribute = wrap(SEQUENCE, COMMON_NAME + wrap(UTF8_STRING, name.encode()))

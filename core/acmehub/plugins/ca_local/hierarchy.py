@@ -1,4 +1,4 @@
-"""The local CA's own certificates: a root that signs an intermediate, which signs the leaves (RFC 5280 section 4.2)."""
+"""The certificates of the local CA: a root signs an intermediate, which signs the leaves (RFC 5280 section 4.2)."""
 
 from datetime import datetime, timedelta
 
@@ -22,8 +22,8 @@ _BACKDATED = timedelta(hours=1)
 def completed(settings: LocalSettings, now: datetime) -> LocalSettings | None:
     """Settings with root and intermediate; None when nothing is missing.
 
-    An intermediate that ends before two lifetimes of a leaf have passed is renewed with the same key and name, so
-    that leaves it signed before still chain to it.
+    An intermediate that expires within two lifetimes of a leaf is renewed with the same key and name, so that its
+    earlier leaves remain valid.
     """
     if not settings.root_certificate:
         root_key = ec.generate_private_key(ec.SECP256R1())
@@ -54,7 +54,7 @@ def completed(settings: LocalSettings, now: datetime) -> LocalSettings | None:
 
 
 def load_key(key: Secret) -> ec.EllipticCurvePrivateKey:
-    """A signing key from PEM; `ValueError` when it is no elliptic curve key."""
+    """A signing key from PEM. Raises `ValueError` for anything but an elliptic curve key."""
     loaded = serialization.load_pem_private_key(key.reveal().encode(), password=None)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
         raise TypeError("the local CA signs with an elliptic curve key")
@@ -70,7 +70,7 @@ def _authority(
     now: datetime,
     end: datetime,
 ) -> x509.Certificate:
-    """A CA certificate; the root when there is no `issuer_certificate`."""
+    """A CA certificate; without `issuer_certificate`, the root."""
     path_length = 1 if issuer_certificate is None else 0
     builder = (
         x509.CertificateBuilder()
@@ -89,7 +89,7 @@ def _authority(
 
 
 def constant_extensions(issuer: ec.EllipticCurvePublicKey, *, rsa_key: bool, client: bool) -> bytes:
-    """The extensions of a leaf that do not depend on it, in DER (RFC 5280 section 4.2.1)."""
+    """The extensions that are the same in all leaves, in DER (RFC 5280 section 4.2.1)."""
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH] + ([ExtendedKeyUsageOID.CLIENT_AUTH] if client else [])
     extensions: tuple[tuple[x509.ExtensionType, bytes, bool], ...] = (
         (x509.BasicConstraints(ca=False, path_length=None), b"\x06\x03\x55\x1d\x13", True),

@@ -1,4 +1,4 @@
-"""What an operator may set of a local CA, and what it fills in itself."""
+"""Settings of a local CA: those of the operator, and the keys and certificates that the CA makes itself."""
 
 from typing import Self
 
@@ -6,10 +6,10 @@ from acmehub import PluginSettings, Secret
 
 
 class LocalSettings(PluginSettings, frozen=True, kw_only=True):
-    """`name` is the start of the CA's own names, `lifetime_days` the longest a certificate lasts.
+    """`name`: the start of the names of root and intermediate. `lifetime_days`: the longest validity of a certificate.
 
-    Root and intermediate (PEM, keys as PKCS #8) are made at first use. To bring your own, give all four: the
-    intermediate's key signs, the root's key may then stay empty (the intermediate is not renewed without it).
+    The CA makes root and intermediate (PEM, keys as PKCS #8) at its first use. To use your own, set all four; the
+    root's key may stay empty, but then the intermediate is not renewed.
     """
 
     name: str = "acmehub local CA"
@@ -20,7 +20,6 @@ class LocalSettings(PluginSettings, frozen=True, kw_only=True):
     intermediate_key: Secret = Secret("")
 
     def validate(self) -> Self:
-        """See `PluginSettings.validate`."""
         if not 0 < len(self.name) <= 50:
             raise ValueError("name: 1 to 50 characters are needed - `$.name`")
         if not 0 < self.lifetime_days <= 825:

@@ -1,4 +1,6 @@
-"""The first tables."""
+"""The first tables, as they were then."""
+
+from typing import Any
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.columns import (
@@ -6,7 +8,6 @@ from piccolo.columns import (
     BigSerial,
     Boolean,
     Bytea,
-    Column,
     DoublePrecision,
     ForeignKey,
     Integer,
@@ -19,83 +20,237 @@ from piccolo.table import Table, create_table_class
 
 ID = "2026-11-24T00:00:01"
 
-TABLES = {
-    "Principal principal": "id key, version int, name text, type text, roles text, enabled bool, created time",
-    "Token token": (
-        "id key, version int, title text, principal_id principal, scope text, names text, authorization text,"
-        " networks text, use_limit int?, uses int, expires time?, enabled bool, revoked time?, secret_hash bytes,"
-        " sealed_hmac_key bytes, created time"
-    ),
-    "ManagedChallenge managed_challenge": (
-        "id key, version int, name text, plugin text, match text, tags text, cname_zones text, propagation text,"
-        " enabled bool, sealed_settings bytes, created time"
-    ),
-    "Authority authority": (
-        "id key, version int, name text, plugin text, default bool, enabled bool, tags text, sealed_settings bytes,"
-        " account_url text, sealed_account_key bytes, created time"
-    ),
-    "Account account": (
-        "id key, version int, status text, jwk bytes, thumbprint text, contact text, token_id token,"
-        " principal_id principal, binding bytes, user_agent text, created time"
-    ),
-    "Order orders": (
-        "id key, version int, account_id account, token_id token, principal_id principal, status text,"
-        " identifiers text, name_set text, mode text, expires time, created time, profile text?, not_before time?,"
-        " not_after time?, replaces text?, error text?, csr bytes?, certificate_id text?, authority_id authority,"
-        " stage text, flight text?, upstream_url text?, upstream_finalize text?, upstream_certificate text?,"
-        " run_at time?, lease_owner text?, lease_until time?, fence bigint, attempts int, give_up_at time"
-    ),
-    "Authorization authorization_": (
-        "id key, version int, order_id orders, account_id text, position int, identifier text, wildcard bool,"
-        " status text, expires time, token text, answered text?, validated time?, error text?, upstream_url text?,"
-        " upstream_challenge text?, upstream_status text, triggered bool"
-    ),
-    "TxtRecord txt_record": (
-        "id key, version int, order_id orders, authorization_id authorization_,"
-        " managed_challenge_id managed_challenge, zone text, name text, value text, state text, run_at time?,"
-        " lease_owner text?, lease_until time?, attempts int, last_error text, created time"
-    ),
-    "Certificate certificate": (
-        "id key, version int, order_id orders, account_id account, authority_id authority, names text, serial text,"
-        " issuer text, spki_sha256 text, not_before time, not_after time, chain text, alternates text,"
-        " revoked time?, created time"
-    ),
-    "CertificateName certificate_name": "id serial, certificate_id certificate, name text",
-    "Event event": "id serial, order_id orders, at time, what text, detail text, server text, seconds real?",
-    "Audit audit": "id serial, at time, actor text, action text, object text, detail text, allowed bool",
-    "UsedNonce used_nonce": "nonce key, expires time",
-    "Revision revision": "name key, value bigint",
-}
+
+def _to(tablename: str) -> ForeignKey[Any]:
+    """To a table of which only the key is named: Piccolo mistakes other columns of it for settings of this one."""
+    key = create_table_class(
+        tablename, class_kwargs={"tablename": tablename}, class_members={"id": Text(primary_key=True)}
+    )
+    return ForeignKey(key, null=False, on_delete=OnDelete.no_action, on_update=OnUpdate.no_action)
 
 
-def _column(kind: str, made: dict[str, type[Table]]) -> tuple[type[Column], dict[str, object]]:
-    null = kind.endswith("?")
-    kind = kind.rstrip("?")
-    if kind in made:
-        to = {"references": made[kind], "on_delete": OnDelete.no_action, "on_update": OnUpdate.no_action}
-        return ForeignKey, {**to, "null": False}
-    if kind == "serial":
-        return BigSerial, {"primary_key": True}
-    if kind == "key":
-        return Text, {"primary_key": True, "default": None}
-    simple: dict[str, type[Column]] = {"int": Integer, "bigint": BigInt, "bool": Boolean, "bytes": Bytea}
-    bare: dict[str, type[Column]] = {"text": Text, "time": Timestamptz, "real": DoublePrecision}
-    if kind in bare or null:
-        return {**bare, **simple}[kind], {"default": None, "null": null}
-    return simple[kind], {}
+class Principal(Table, tablename="principal"):
+    id = Text(primary_key=True, default=None)
+    version = Integer()
+    name = Text(default=None)
+    type = Text(default=None)
+    roles = Text(default=None)
+    enabled = Boolean()
+    created = Timestamptz(default=None)
+
+
+class Token(Table, tablename="token"):
+    id = Text(primary_key=True, default=None)
+    version = Integer()
+    title = Text(default=None)
+    principal_id = _to("principal")
+    scope = Text(default=None)
+    names = Text(default=None)
+    authorization = Text(default=None)
+    networks = Text(default=None)
+    use_limit = Integer(default=None, null=True)
+    uses = Integer()
+    expires = Timestamptz(default=None, null=True)
+    enabled = Boolean()
+    revoked = Timestamptz(default=None, null=True)
+    secret_hash = Bytea()
+    sealed_hmac_key = Bytea()
+    created = Timestamptz(default=None)
+
+
+class ManagedChallenge(Table, tablename="managed_challenge"):
+    id = Text(primary_key=True, default=None)
+    version = Integer()
+    name = Text(default=None)
+    plugin = Text(default=None)
+    match = Text(default=None)
+    tags = Text(default=None)
+    cname_zones = Text(default=None)
+    propagation = Text(default=None)
+    enabled = Boolean()
+    sealed_settings = Bytea()
+    created = Timestamptz(default=None)
+
+
+class Authority(Table, tablename="authority"):
+    id = Text(primary_key=True, default=None)
+    version = Integer()
+    name = Text(default=None)
+    plugin = Text(default=None)
+    default = Boolean()
+    enabled = Boolean()
+    tags = Text(default=None)
+    sealed_settings = Bytea()
+    account_url = Text(default=None)
+    sealed_account_key = Bytea()
+    created = Timestamptz(default=None)
+
+
+class Account(Table, tablename="account"):
+    id = Text(primary_key=True, default=None)
+    version = Integer()
+    status = Text(default=None)
+    jwk = Bytea()
+    thumbprint = Text(default=None)
+    contact = Text(default=None)
+    token_id = _to("token")
+    principal_id = _to("principal")
+    binding = Bytea()
+    user_agent = Text(default=None)
+    created = Timestamptz(default=None)
+
+
+class Order(Table, tablename="orders"):
+    id = Text(primary_key=True, default=None)
+    version = Integer()
+    account_id = _to("account")
+    token_id = _to("token")
+    principal_id = _to("principal")
+    status = Text(default=None)
+    identifiers = Text(default=None)
+    name_set = Text(default=None)
+    mode = Text(default=None)
+    expires = Timestamptz(default=None)
+    created = Timestamptz(default=None)
+    profile = Text(default=None, null=True)
+    not_before = Timestamptz(default=None, null=True)
+    not_after = Timestamptz(default=None, null=True)
+    replaces = Text(default=None, null=True)
+    error = Text(default=None, null=True)
+    csr = Bytea(default=None, null=True)
+    certificate_id = Text(default=None, null=True)
+    authority_id = _to("authority")
+    stage = Text(default=None)
+    flight = Text(default=None, null=True)
+    upstream_url = Text(default=None, null=True)
+    upstream_finalize = Text(default=None, null=True)
+    upstream_certificate = Text(default=None, null=True)
+    run_at = Timestamptz(default=None, null=True)
+    lease_owner = Text(default=None, null=True)
+    lease_until = Timestamptz(default=None, null=True)
+    fence = BigInt()
+    attempts = Integer()
+    give_up_at = Timestamptz(default=None)
+
+
+class Authorization(Table, tablename="authorization_"):
+    id = Text(primary_key=True, default=None)
+    version = Integer()
+    order_id = _to("orders")
+    account_id = Text(default=None)
+    position = Integer()
+    identifier = Text(default=None)
+    wildcard = Boolean()
+    status = Text(default=None)
+    expires = Timestamptz(default=None)
+    token = Text(default=None)
+    answered = Text(default=None, null=True)
+    validated = Timestamptz(default=None, null=True)
+    error = Text(default=None, null=True)
+    upstream_url = Text(default=None, null=True)
+    upstream_challenge = Text(default=None, null=True)
+    upstream_status = Text(default=None)
+    triggered = Boolean()
+
+
+class TxtRecord(Table, tablename="txt_record"):
+    id = Text(primary_key=True, default=None)
+    version = Integer()
+    order_id = _to("orders")
+    authorization_id = _to("authorization_")
+    managed_challenge_id = _to("managed_challenge")
+    zone = Text(default=None)
+    name = Text(default=None)
+    value = Text(default=None)
+    state = Text(default=None)
+    run_at = Timestamptz(default=None, null=True)
+    lease_owner = Text(default=None, null=True)
+    lease_until = Timestamptz(default=None, null=True)
+    attempts = Integer()
+    last_error = Text(default=None)
+    created = Timestamptz(default=None)
+
+
+class Certificate(Table, tablename="certificate"):
+    id = Text(primary_key=True, default=None)
+    version = Integer()
+    order_id = _to("orders")
+    account_id = _to("account")
+    authority_id = _to("authority")
+    names = Text(default=None)
+    serial = Text(default=None)
+    issuer = Text(default=None)
+    spki_sha256 = Text(default=None)
+    not_before = Timestamptz(default=None)
+    not_after = Timestamptz(default=None)
+    chain = Text(default=None)
+    alternates = Text(default=None)
+    revoked = Timestamptz(default=None, null=True)
+    created = Timestamptz(default=None)
+
+
+class CertificateName(Table, tablename="certificate_name"):
+    id = BigSerial(primary_key=True)
+    certificate_id = _to("certificate")
+    name = Text(default=None)
+
+
+class Event(Table, tablename="event"):
+    id = BigSerial(primary_key=True)
+    order_id = _to("orders")
+    at = Timestamptz(default=None)
+    what = Text(default=None)
+    detail = Text(default=None)
+    server = Text(default=None)
+    seconds = DoublePrecision(default=None, null=True)
+
+
+class Audit(Table, tablename="audit"):
+    id = BigSerial(primary_key=True)
+    at = Timestamptz(default=None)
+    actor = Text(default=None)
+    action = Text(default=None)
+    object = Text(default=None)
+    detail = Text(default=None)
+    allowed = Boolean()
+
+
+class UsedNonce(Table, tablename="used_nonce"):
+    nonce = Text(primary_key=True, default=None)
+    expires = Timestamptz(default=None)
+
+
+class Revision(Table, tablename="revision"):
+    name = Text(primary_key=True, default=None)
+    value = BigInt()
+
+
+TABLES = (
+    Principal,
+    Token,
+    ManagedChallenge,
+    Authority,
+    Account,
+    Order,
+    Authorization,
+    TxtRecord,
+    Certificate,
+    CertificateName,
+    Event,
+    Audit,
+    UsedNonce,
+    Revision,
+)
 
 
 async def forwards() -> MigrationManager:
     """Make the tables."""
     manager = MigrationManager(migration_id=ID, app_name="acmehub", description="the first tables")
-    made: dict[str, type[Table]] = {}
-    for names, columns in TABLES.items():
-        class_name, table = names.split()
-        manager.add_table(class_name, tablename=table)
-        for column in columns.split(", "):
-            name, kind = column.split()
-            column_class, params = _column(kind, made)
-            manager.add_column(class_name, table, name, column_class=column_class, params=params)
-        key = {"id": BigSerial(primary_key=True) if columns.startswith("id serial") else Text(primary_key=True)}
-        made[table] = create_table_class(class_name, class_kwargs={"tablename": table}, class_members=key)
+    for table in TABLES:
+        name, tablename = table.__name__, table._meta.tablename
+        manager.add_table(name, tablename=tablename)
+        for column in table._meta.columns:
+            manager.add_column(
+                name, tablename, column._meta.name, column_class=type(column), params=column._meta.params
+            )
     return manager

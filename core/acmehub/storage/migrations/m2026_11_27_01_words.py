@@ -1,15 +1,11 @@
 """The words of RFC 8555 for what is stored: columns, the stage `responding`, kinds of events."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.engine import engine_finder
+
+from acmehub.storage.piccolo_engine import DB
 
 ID = "2026-11-27T00:00:01"
 
-COLUMNS = {  # table and column as they were, and the column from now on
-    ("orders", "give_up_at"): "deadline",
-    ("authorization_", "triggered"): "responded",
-    ("event", "what"): "kind",
-}
 KINDS = {  # texts of earlier versions, and the kind from now on
     "asked for again": "order reused",
     "`replaces` left out": "`replaces` ignored",
@@ -78,22 +74,21 @@ KEPT = (
 async def forwards() -> MigrationManager:
     """Rename columns and values; a text that no version of the hub wrote becomes the detail of a `noted`."""
     manager = MigrationManager(migration_id=ID, app_name="acmehub", description="words")
+    manager.rename_column("Order", "orders", "give_up_at", "deadline")
+    manager.rename_column("Authorization", "authorization_", "triggered", "responded")
+    manager.rename_column("Event", "event", "what", "kind")
 
-    async def rename() -> None:
-        engine = engine_finder()
-        assert engine is not None
-        for (table, column), name in COLUMNS.items():
-            await engine.run_ddl(f"ALTER TABLE {table} RENAME COLUMN {column} TO {name}")
-        await engine.run_ddl("UPDATE orders SET stage = 'responding' WHERE stage = 'triggering'")
-        await engine.run_ddl(
-            "UPDATE event SET kind = 'TXT record cannot be removed', detail = substr(kind, 31) || ': ' || detail"
-            " WHERE kind LIKE 'TXT record cannot be removed, %'"
+    async def rename() -> None:  # raw: rows; runs before the columns get their new names
+        await DB.run_ddl("UPDATE orders SET stage = 'responding' WHERE stage = 'triggering'")
+        await DB.run_ddl(
+            "UPDATE event SET what = 'TXT record cannot be removed', detail = substr(what, 31) || ': ' || detail"
+            " WHERE what LIKE 'TXT record cannot be removed, %'"
         )
         for old, new in KINDS.items():
-            await engine.run_ddl(f"UPDATE event SET kind = '{new}' WHERE kind = '{old}'")  # noqa: S608  words of this file
+            await DB.run_ddl(f"UPDATE event SET what = '{new}' WHERE what = '{old}'")  # noqa: S608  words of this file
         known = ", ".join(f"'{kind}'" for kind in (*KEPT, *KINDS.values()))
-        rest = f"UPDATE event SET kind = 'noted', detail = kind || ': ' || detail WHERE kind NOT IN ({known})"  # noqa: S608
-        await engine.run_ddl(rest)
+        rest = f"UPDATE event SET what = 'noted', detail = what || ': ' || detail WHERE what NOT IN ({known})"  # noqa: S608
+        await DB.run_ddl(rest)
 
     manager.add_raw(rename)
     return manager

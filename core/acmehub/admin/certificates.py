@@ -1,0 +1,111 @@
+"""Certificates, as operators see them: list, show, revoke."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from acmehub.admin.errors import Invalid, NotFound, Refused
+from acmehub.admin.gate import Gate
+from acmehub.admin.names import Names
+from acmehub.models import Certificate
+from acmehub.models.identifiers import canonical
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Store
+from acmehub.rules.chains import serial_text
+from acmehub.rules.permissions import Acting
+from acmehub.runtime.revocation import RevocationService
+
+REASONS = {
+    "unspecified": 0,
+    "keyCompromise": 1,
+    "affiliationChanged": 3,
+    "superseded": 4,
+    "cessationOfOperation": 5,
+    "privilegeWithdrawn": 9,
+}  # RFC 5280 section 5.3.1, without those that only a CA may give
+
+
+class CertificateSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate in a list."""
+
+    id: str
+    names: tuple[str, ...]
+    serial: str
+    issuer: str
+    authority: str
+    not_before: datetime
+    not_after: datetime
+    revoked: datetime | None
+    revocation_reason: int | None = None
+
+
+class CertificatesAdmin:
+    """Certificates are named by id or serial number (hexadecimal, colons allowed); verbs raise `ServiceError`s and
+    `Forbidden`."""
+
+    noun = "certificate"
+
+    def __init__(self, store: Store, revocation: RevocationService, clock: Clock) -> None:
+        self._store = store
+        self._revocation = revocation
+        self._gate = Gate(store, clock)
+
+    async def list(
+        self, acting: Acting, *, name: str = "", after: str = "", limit: int = 100
+    ) -> Sequence[CertificateSummary]:
+        """Certificates, newest first; with `name`, those that have it."""
+        async with self._gate(acting, "certificate.list"):
+            names = await Names.read(self._store)
+            found = await self._store.certificates.list(name=canonical(name), after=after, limit=limit)
+            return [_summary(item, names) for item in found]
+
+    async def show(self, ref: str, acting: Acting) -> tuple[CertificateSummary, Certificate]:
+        """One certificate, as lists show it and as it is stored."""
+        async with self._gate(acting, "certificate.show", f"certificate {ref}"):
+            certificate = await self._find(ref)
+            return _summary(certificate, await Names.read(self._store)), certificate
+
+    async def revoke(self, ref: str, reason: str, acting: Acting) -> CertificateSummary:
+        """Revoke a certificate at the authority that issued it; `reason` is one of `REASONS`, or empty for none.
+
+        Raises the authority's `UpstreamError`s too. `RevocationService` writes the entry for the audit once the
+        authority has answered.
+        """
+        async with self._gate(acting, "certificate.revoke", f"certificate {ref}"):
+            certificate = await self._find(ref)
+            if certificate.revoked is not None:
+                raise Refused(f"certificate {certificate.id} was revoked on {certificate.revoked:%Y-%m-%d}")
+            if reason and reason not in REASONS:
+                raise Invalid("reason", f"{reason!r}: one of {', '.join(REASONS)}")
+            revoked = await self._revocation.revoke(certificate, REASONS[reason] if reason else None, acting.name)
+            return _summary(revoked, await Names.read(self._store))
+
+    async def _find(self, ref: str) -> Certificate:
+        found = await self._store.certificates.get(ref)
+        if found is not None:
+            return found
+        try:
+            serial = serial_text(int(ref.replace(":", ""), 16))
+        except ValueError:
+            serial = ""
+        same = await self._store.certificates.by_serial(serial) if serial else ()
+        if not same:
+            raise NotFound(f"there is no certificate with the id or the serial number {ref}")
+        if len(same) > 1:
+            raise Invalid("certificate", f"several have the serial number {ref}; name one by its id")
+        return same[0]
+
+
+def _summary(certificate: Certificate, names: Names) -> CertificateSummary:
+    return CertificateSummary(
+        id=certificate.id,
+        names=certificate.names,
+        serial=certificate.serial,
+        issuer=certificate.issuer,
+        authority=names.authority(certificate.authority_id),
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+        revoked=certificate.revoked,
+        revocation_reason=certificate.revocation_reason,
+    )

@@ -1,0 +1,151 @@
+"""Orders: how far the hub is with them; retry and cancel."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from acmehub.admin.errors import NotFound, Refused
+from acmehub.admin.gate import Gate, Passage
+from acmehub.admin.names import Names
+from acmehub.models import Event, EventKind, Order, OrderStatus, Stage, TxtRecord
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Missing, Store
+from acmehub.rules.orders import Change, OrderBundle, failed
+from acmehub.rules.permissions import Acting
+
+
+class OrderSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """An order in a list; with `preauthorization` its client does not see it as one (RFC 8555 section 7.4.1)."""
+
+    id: str
+    status: OrderStatus
+    stage: Stage
+    names: tuple[str, ...]
+    principal: str
+    authority: str
+    created: datetime
+    error: str = ""
+    preauthorization: bool = False
+
+
+class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """An order with all that is known of it; `timeline` oldest first, `records` are TXT records not yet removed."""
+
+    bundle: OrderBundle
+    principal: str
+    token: str
+    authority: str
+    timeline: tuple[Event, ...]
+    records: tuple[TxtRecord, ...]
+
+
+class OrdersAdmin:
+    """Orders are named by their id; verbs raise `ServiceError`s and `Forbidden`."""
+
+    noun = "order"
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._gate = Gate(store, clock)
+
+    async def list(
+        self,
+        acting: Acting,
+        *,
+        status: OrderStatus | None = None,
+        account_id: str = "",
+        after: str = "",
+        limit: int = 100,
+    ) -> Sequence[OrderSummary]:
+        """Orders, newest first; `after` is the id of the last one of the page before."""
+        async with self._gate(acting, "order.list"):
+            names = await Names.read(self._store)
+            found = await self._store.orders.list(status=status, account_id=account_id, after=after, limit=limit)
+            return [_summary(order, names) for order in found]
+
+    async def show(self, order_id: str, acting: Acting) -> OrderDetail:
+        """One order with its timeline."""
+        async with self._gate(acting, "order.show", f"order {order_id}"):
+            bundle = await self._store.orders.get(order_id)
+            if bundle is None:
+                raise NotFound(f"there is no order {order_id}")
+            names = await Names.read(self._store)
+            return OrderDetail(
+                bundle=bundle,
+                principal=names.principal(bundle.order.principal_id),
+                token=names.token(bundle.order.token_id),
+                authority=names.authority(bundle.order.authority_id),
+                timeline=tuple(await self._store.records.timeline(order_id)),
+                records=tuple(await self._store.txt_records.of_order(order_id)),
+            )
+
+    async def retry(self, order_id: str, acting: Acting) -> Order:
+        """Have an unfinished order worked on at once: its failures are forgotten, its issuance timeout starts again.
+
+        One that is `invalid` stays so (RFC 8555 section 7.1.6): its client must order again.
+        """
+        now = self._clock.now()
+
+        def rule(bundle: OrderBundle) -> Change:
+            order = bundle.order
+            _refuse_finished(order, "retried")
+            if order.run_at is None:
+                raise Refused("there is nothing to retry: the order waits for its client")
+            issuance_timeout = order.deadline - order.created
+            again = replace(order, attempts=0, run_at=now, deadline=min(order.expires, now + issuance_timeout))
+            event = Event(order_id=order.id, at=now, kind=EventKind.RETRIED, detail=acting.name)
+            return Change(order=again, events=(event,))
+
+        async with self._gate(acting, "order.retry", f"order {order_id}") as passage:
+            return await self._apply(order_id, rule, passage)
+
+    async def cancel(self, order_id: str, acting: Acting) -> Order:
+        """End an unfinished order: it turns `invalid`, its TXT records are removed."""
+        now = self._clock.now()
+        reason = Problem(ProblemType.UNAUTHORIZED, "the order was cancelled by the operator of this server")
+
+        def rule(bundle: OrderBundle) -> Change:
+            _refuse_finished(bundle.order, "cancelled")
+            fenced = replace(bundle.order, fence=bundle.order.fence + 1)  # a worker's late write is void
+            return failed(OrderBundle(fenced, bundle.authorizations), reason.document(), now)
+
+        async with self._gate(acting, "order.cancel", f"order {order_id}") as passage:
+            return await self._apply(order_id, rule, passage)
+
+    async def _apply(self, order_id: str, rule: Callable[[OrderBundle], Change], passage: Passage) -> Order:
+        def audited(bundle: OrderBundle) -> Change:
+            return replace(rule(bundle), audit=(passage.entry(),))
+
+        try:
+            bundle = await self._store.orders.apply(order_id, audited)
+        except Missing:
+            raise NotFound(f"there is no order {order_id}") from None
+        return bundle.order
+
+
+def _summary(order: Order, names: Names) -> OrderSummary:
+    return OrderSummary(
+        id=order.id,
+        status=order.status,
+        stage=order.stage,
+        names=tuple(item.value for item in order.identifiers),
+        principal=names.principal(order.principal_id),
+        authority=names.authority(order.authority_id),
+        created=order.created,
+        error=order.error.detail if order.error else "",
+        preauthorization=order.preauthorization,
+    )
+
+
+def _refuse_finished(order: Order, what: str) -> None:
+    if order.status is OrderStatus.VALID:
+        raise Refused(f"the order is valid: it cannot be {what}")
+    if order.status is OrderStatus.INVALID:
+        raise Refused(
+            f"the order is invalid, which is final (RFC 8555 section 7.1.6): it cannot be {what}, "
+            "its client must order again"
+        )

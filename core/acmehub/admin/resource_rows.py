@@ -1,0 +1,124 @@
+"""The stored rows of one kind of resource: found by name or id, written with the audit's entry, conflicts explained."""
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from acmehub.admin.errors import InUse, Invalid, NotFound, ServiceError, Taken
+from acmehub.admin.gate import Passage
+from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
+from acmehub.ports.store import Conflict, Resources
+
+R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
+
+ID = re.compile(r"[0-9a-f]{32,64}")
+MAX_VALUE = 200  # characters of a value in the audit
+
+
+class ResourceRows(Generic[R]):
+    """`label` is the kind's noun in messages, `listing` the command that lists the rows, `name_field` the field that
+    people name them by."""
+
+    def __init__(self, stored: Resources[R], label: str, listing: str, name_field: str = "name") -> None:
+        self._stored: Resources[R] = stored
+        self._label = label
+        self._listing = listing
+        self._name_field = name_field
+
+    async def list(self) -> Sequence[R]:
+        """All, oldest first."""
+        return await self._stored.list()
+
+    async def named(self, name: str) -> Sequence[R]:
+        """Those with this name, oldest first: one at most, but for tokens."""
+        return await self._stored.named(name)
+
+    async def find(self, ref: str) -> R:
+        """The one with this id or name; `NotFound`, or `Invalid` when several have the name."""
+        if ID.fullmatch(ref):
+            item = await self._stored.get(ref)
+            if item is not None:
+                return item
+        named = await self._stored.named(ref)
+        if len(named) > 1:
+            ids = ", ".join(item.id for item in named)
+            raise Invalid(self._label, f"several have the {self._name_field} {ref!r}; name one by its id: {ids}")
+        if not named:
+            raise NotFound(f"there is no {self._label} {ref!r}; `{self._listing}` shows those there are")
+        return named[0]
+
+    async def insert(self, item: R, passage: Passage, detail: str = "") -> R:
+        """Store a new one; `Taken`."""
+        try:
+            await self._stored.add(item, [passage.entry(detail)])
+        except Conflict as conflict:
+            raise self._taken(item, conflict) from conflict
+        return item
+
+    async def change(self, ref: str, rule: Callable[[R], R], passage: Passage) -> R:
+        """Write what `rule` makes of the row as it is stored now, again when somebody else was quicker. The audit says
+        what changed."""
+        item = await self.find(ref)
+        while True:
+            changed = rule(item)
+            if changed == item:
+                await passage.note()
+                return item
+            entry = passage.entry(difference(item, changed), object=ref)
+            try:
+                return await self._stored.replace(changed, [entry])
+            except Conflict as conflict:
+                if conflict.field != "version":
+                    raise self._taken(changed, conflict) from conflict
+                item = await self.find(item.id)
+
+    async def remove(
+        self, ref: str, users_of: Callable[[R], Awaitable[Sequence[str]]], instead: str, passage: Passage
+    ) -> None:
+        """Remove one; `InUse` says what needs it, by `users_of` or, when only the storage knows, without names, and
+        what to do `instead`."""
+        while True:
+            item = await self.find(ref)
+            users = await users_of(item)
+            if users:
+                raise InUse(f"{self.describe(item)} is in use by {_some_of(users)}{instead}")
+            try:
+                await self._stored.remove(item, [passage.entry(object=ref)])
+            except Conflict as conflict:
+                if conflict.field == "version":
+                    continue
+                raise InUse(f"{self.describe(item)} is in use{instead}") from conflict
+            return
+
+    def describe(self, item: R) -> str:
+        """A row in messages."""
+        return f"{self._label} {getattr(item, self._name_field)!r}"
+
+    def _taken(self, item: R, conflict: Conflict) -> ServiceError:
+        if conflict.field == self._name_field:
+            return Taken(f"there is a {self.describe(item)} already; choose another name, or change that one")
+        return Invalid(conflict.field, str(conflict))
+
+
+def difference(before: R, after: R) -> str:
+    """What changed between two states of a row, for the audit: `field: old -> new`, sealed fields by name only."""
+    parts = []
+    for name in before.__struct_fields__:
+        old, new = getattr(before, name), getattr(after, name)
+        if old == new or name.endswith("_hash"):
+            continue
+        sealed = name.removeprefix("sealed_")
+        parts.append(sealed if sealed != name else f"{name}: {_brief(old)} -> {_brief(new)}")
+    return "; ".join(parts)
+
+
+def _brief(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}..."
+
+
+def _some_of(users: Sequence[str]) -> str:
+    listed = ", ".join(users[:5])
+    return f"{listed} and {len(users) - 5} more" if len(users) > 5 else listed

@@ -1,0 +1,76 @@
+"""All admin services of a hub, one per noun."""
+
+import msgspec
+
+from acmehub.admin.accounts import AccountsAdmin
+from acmehub.admin.authorities import AuthorityService
+from acmehub.admin.campaigns import CampaignService
+from acmehub.admin.certificates import CertificatesAdmin
+from acmehub.admin.check import CheckService
+from acmehub.admin.managed_challenges import ManagedChallengeService
+from acmehub.admin.orders import OrdersAdmin
+from acmehub.admin.principals import PrincipalService
+from acmehub.admin.profiles import ProfileService
+from acmehub.admin.resealing import ResealingService
+from acmehub.admin.resources_file import ResourcesFileService
+from acmehub.admin.tokens import TokenService
+from acmehub.dns01 import Solver
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Store
+from acmehub.runtime.plugin_objects import PluginObjects
+from acmehub.runtime.plugins import Registry
+from acmehub.runtime.revocation import RevocationService
+from acmehub.runtime.snapshot import Snapshots
+from acmehub.runtime.vault import Vault
+
+
+class Admin(msgspec.Struct, frozen=True, kw_only=True):
+    """The services by noun. Every coroutine of theirs asks `rules.permissions` whether `acting` may do it."""
+
+    principals: PrincipalService
+    tokens: TokenService
+    managed_challenges: ManagedChallengeService
+    authorities: AuthorityService
+    profiles: ProfileService
+    campaigns: CampaignService
+    orders: OrdersAdmin
+    accounts: AccountsAdmin
+    certificates: CertificatesAdmin
+    resources_file: ResourcesFileService
+    check: CheckService
+    resealing: ResealingService
+
+
+def build_admin(
+    store: Store,
+    vault: Vault,
+    registry: Registry,
+    clock: Clock,
+    *,
+    plugin_objects: PluginObjects,
+    solver: Solver,
+    snapshots: Snapshots,
+    revocation: RevocationService,
+) -> Admin:
+    """The services over the parts of a hub."""
+    principals = PrincipalService(store, vault, registry, clock)
+    tokens = TokenService(store, vault, registry, clock)
+    managed_challenges = ManagedChallengeService(store, vault, registry, clock)
+    authorities = AuthorityService(store, vault, registry, clock)
+    profiles = ProfileService(store, vault, registry, clock, authorities, plugin_objects)
+    return Admin(
+        principals=principals,
+        tokens=tokens,
+        managed_challenges=managed_challenges,
+        authorities=authorities,
+        profiles=profiles,
+        campaigns=CampaignService(store, vault, registry, clock, authorities, principals),
+        orders=OrdersAdmin(store, clock),
+        accounts=AccountsAdmin(store, clock),
+        certificates=CertificatesAdmin(store, revocation, clock),
+        resources_file=ResourcesFileService(
+            store, clock, principals, tokens, managed_challenges, authorities, profiles
+        ),
+        check=CheckService(store, snapshots, registry, plugin_objects, solver, principals, tokens, clock),
+        resealing=ResealingService(store, vault, clock),
+    )

@@ -1,0 +1,257 @@
+"""The job loop: claims jobs that are due, works on several at once, waits for news or the next due time, and drains.
+
+Orders, TXT removals, renewal windows and pruning are subclasses of `Loop`: each says how to `claim` and how to `work`.
+"""
+
+import asyncio
+import logging
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import StoreUnavailable
+from acmehub.runtime.backoff import back_off, jittered
+
+BREATH = 0.025  # seconds between two claims unless the first found jobs and more are due: many commits concern no job
+RESTART = 5.0  # seconds until a loop that failed starts again
+LONGEST_OUTAGE_PAUSE = 15.0  # seconds between claims while the storage is unavailable
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class Loop(ABC, Generic[T]):
+    """One kind of job, worked on by at most `places` at once. `name` stands in log messages.
+
+    The loop claims again when it is woken, when a job ends, when `next_due` has come, and after `idle` seconds at the
+    latest; it waits until at least `refill` places are free. On cancellation running jobs have `grace` seconds to end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        places: int,
+        refill: int = 1,
+        idle: float = 60.0,
+        grace: float = 0.0,
+    ) -> None:
+        self.name = name
+        self.places = places
+        self.refill = refill
+        self.idle = idle
+        self.grace = grace
+        self._clock = clock
+        self._rng = rng
+        self._running: dict[str, tuple[T, asyncio.Task[None]]] = {}
+        self._woken = asyncio.Event()
+        self._fatal: BaseException | None = None
+
+    # ------------------------------------------------------------------------------------- what a kind of job says
+
+    @abstractmethod
+    async def claim(self, limit: int) -> Sequence[T]:
+        """Up to `limit` jobs that are due; may raise `StoreUnavailable`."""
+
+    @abstractmethod
+    async def work(self, job: T) -> None:
+        """Work on one job. After `StoreUnavailable` the job is left to its next claim."""
+
+    @abstractmethod
+    def key(self, job: T) -> str:
+        """What identifies a job: of two with one key, the one that runs already is kept."""
+
+    async def next_due(self) -> datetime | None:
+        """When a claim will find something; None when nothing is known to become due."""
+        return None
+
+    async def handle_unexpected(self, job: T, error: Exception) -> None:
+        """`work` raised an error that it does not handle; the loop has logged it."""
+
+    async def give_back(self, job: T) -> None:
+        """The process stops and `job` was cancelled: let another process claim it."""
+
+    # ------------------------------------------------------------------------------------------------- for callers
+
+    def wake(self) -> None:
+        """Claim now."""
+        self._woken.set()
+
+    def start(self, job: T) -> None:
+        """Work on a job that is claimed already, at once and beside the others."""
+        self._run(job, self._attempt(job), self._ended)
+
+    def running(self) -> list[T]:
+        """The jobs in work."""
+        return [job for job, _task in self._running.values()]
+
+    def find(self, key: str) -> T | None:
+        """The job in work with this key."""
+        kept = self._running.get(key)
+        return None if kept is None else kept[0]
+
+    async def run(self) -> None:
+        """Work until cancelled, then drain. A loop that fails is logged and starts again."""
+        try:
+            await keep_running(self.name, self._claim_for_ever)
+        finally:
+            await self.drain()
+
+    async def work_off(self) -> int:
+        """Work on everything that is due now until nothing is; how many jobs were claimed."""
+        count = 0
+        while True:
+            started, _more = await self._claim()
+            count += started
+            if not started and not self._running:
+                return count
+            await self.settle()
+
+    async def settle(self, seconds: float | None = None) -> None:
+        """Wait until no job is in work, or `seconds` have passed."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._running:
+                    await asyncio.wait([task for _job, task in self._running.values()])
+                    await asyncio.sleep(0)  # lets the callbacks of jobs that ended run
+        except TimeoutError:
+            return
+        self._raise_fatal()
+
+    async def drain(self) -> None:
+        """Let running jobs end within the grace; cancel the others and give them back."""
+        await self.settle(self.grace)
+        for job in await self.cancel():
+            await self.give_back(job)
+
+    async def cancel(self) -> list[T]:
+        """Cancel the running jobs, which stay claimed; gives those."""
+        left = list(self._running.values())
+        for _job, task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait([task for _job, task in left])
+        return [job for job, _task in left]
+
+    # ---------------------------------------------------------------------------------------------------- claiming
+
+    async def _claim(self) -> tuple[int, bool]:
+        """Claim for the free places; how many jobs were started, and whether there may be more."""
+        room = self.places - len(self._running)
+        if room < self.refill:
+            return 0, False
+        claimed = await self.claim(room)
+        started = 0
+        for job in claimed:
+            if self.key(job) not in self._running:
+                self.start(job)
+                started += 1
+        return started, started > 0 and len(claimed) >= room
+
+    async def _claim_for_ever(self) -> None:
+        failures = 0
+        while True:
+            self._woken.clear()
+            self._raise_fatal()
+            claimed_at = self._clock.monotonic()
+            try:
+                started, more = await self._claim()
+                seconds = 0.0 if more else await self._until_next()
+                failures = 0
+            except StoreUnavailable as error:
+                failures += 1
+                seconds = jittered(back_off(failures, longest=LONGEST_OUTAGE_PAUSE), self._rng)
+                _log.warning("%s: nothing can be claimed now (again in %.0f s): %s", self.name, seconds, error)
+                await asyncio.sleep(seconds)
+                continue
+            if not started or seconds > 0:
+                await self._sleep(seconds, claimed_at)
+
+    async def _until_next(self) -> float:
+        """Seconds until a job can be claimed; without free places only the end of a job counts."""
+        if self.places - len(self._running) < self.refill:
+            return self.idle
+        due = await self.next_due()
+        if due is None:
+            return self.idle
+        return min(self.idle, (due - self._clock.now()).total_seconds())
+
+    async def _sleep(self, seconds: float, claimed_at: float) -> None:
+        """Until `seconds` have passed or the loop is woken, and `BREATH` after that claim."""
+        try:
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._woken.wait()
+        except TimeoutError:
+            pass  # the next job is due
+        early = BREATH - (self._clock.monotonic() - claimed_at)
+        if early > 0:
+            await asyncio.sleep(early)
+
+    # ----------------------------------------------------------------------------------------------------- working
+
+    def _run(self, job: T, work: Coroutine[Any, Any, None], ended: Callable[[T, asyncio.Task[None]], None]) -> None:
+        task = asyncio.create_task(work)
+        self._running[self.key(job)] = (job, task)
+        task.add_done_callback(lambda done: ended(job, done))
+
+    async def _attempt(self, job: T) -> None:
+        try:
+            await self.work(job)
+        except StoreUnavailable as error:
+            _log.warning("%s: %s is left to its next claim: %s", self.name, self.key(job), error)
+
+    def _ended(self, job: T, task: asyncio.Task[None]) -> None:
+        error = self._release(job, task)
+        if isinstance(error, Exception):
+            _log.error("%s: %s failed in an unexpected way", self.name, self.key(job), exc_info=error)
+            self._run(job, self._handle_unexpected(job, error), self._handled)
+        elif error is not None:
+            self._fatal = error
+
+    async def _handle_unexpected(self, job: T, error: Exception) -> None:
+        try:
+            await self.handle_unexpected(job, error)
+        except StoreUnavailable as second:
+            _log.warning("%s: %s is left to its next claim: %s", self.name, self.key(job), second)
+
+    def _handled(self, job: T, task: asyncio.Task[None]) -> None:
+        error = self._release(job, task)
+        if error is not None:
+            _log.error("%s: %s failed twice", self.name, self.key(job), exc_info=error)
+
+    def _release(self, job: T, task: asyncio.Task[None]) -> BaseException | None:
+        """Free the place of a job that ended, and wake the loop; the error it ended with."""
+        kept = self._running.get(self.key(job))
+        if kept is not None and kept[1] is task:
+            del self._running[self.key(job)]
+        self._woken.set()  # a place is free, and the job may be due again
+        return None if task.cancelled() else task.exception()
+
+    def _raise_fatal(self) -> None:
+        """Raise what ended a job and is no `Exception`: it ends the process."""
+        if self._fatal is not None:
+            fatal, self._fatal = self._fatal, None
+            raise fatal
+
+
+async def keep_running(name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `loop` until cancelled: when it ends or fails, log that and start it again."""
+    while True:
+        task = asyncio.create_task(loop())
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait([task])
+            raise
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        _log.error("%s: the loop ended and starts again in %.0f s", name, RESTART, exc_info=error)
+        await asyncio.sleep(RESTART)

@@ -1,0 +1,19 @@
+"""Files in the data directory that `serve` writes and the commands beside it read."""
+
+from pathlib import Path
+
+ROOT_FILE = "ca.pem"  # what clients must trust when the hub's own certificate is from one of its authorities
+_URL_FILE = "url"
+
+
+def note_url(data_dir: Path, url: str) -> None:
+    """Keep the URL under which `serve` answers: without `public_url` it follows from the options of `serve`."""
+    (data_dir / _URL_FILE).write_text(url + "\n")
+
+
+def last_url(data_dir: Path) -> str:
+    """The URL that was kept; empty when there is none."""
+    try:
+        return (data_dir / _URL_FILE).read_text().strip()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,152 @@
+"""The statements that are written by hand, each with its reason; every other one comes from Piccolo's query builder.
+
+They are on the path of each request or step, where a reader of a plan or a log should find the text in one place, or
+Piccolo does not build them. Those with columns are functions that a noun calls once, when the store is made. `$1`,
+`{lock}` and `{skip}`: see `Sql`.
+"""
+
+from collections.abc import Sequence
+
+from acmehub.storage.statements import Sql
+
+# ------------------------------------------------------------------------------------------------------- accounts
+
+_ACTOR = (
+    "FROM account AS a JOIN token AS t ON t.id = a.token_id JOIN principal AS p ON p.id = t.principal_id"
+    " WHERE a.id = $1"
+)
+
+# each signed request: whether the rows of a cached actor are unchanged; Piccolo joins by LEFT JOIN only
+ACTOR_VERSIONS = Sql("SELECT a.version, t.version, p.version {joined}", joined=_ACTOR)
+
+
+def actor(account: str, token: str, principal: str) -> Sql:
+    """The first request of an account: its three rows in one read; columns with aliases `a`, `t`, `p`."""
+    return Sql("SELECT {columns} {joined}", columns=f"{account}, {token}, {principal}", joined=_ACTOR)
+
+
+# --------------------------------------------------------------------------------------------------------- orders
+
+# each write of an order: Piccolo does not build a row lock for SQLite, which needs none
+LOCK_ORDER = Sql("SELECT version FROM orders WHERE id = $1 {lock}")
+
+
+def bundle(order: str, authorization: str) -> Sql:
+    """An order that is not cached: Piccolo does not join against a foreign key; columns with aliases `o`, `a`."""
+    return Sql(
+        "SELECT {order}, {authorization} FROM orders AS o LEFT JOIN authorization_ AS a ON a.order_id = o.id"
+        " WHERE o.id = $1",
+        order=order,
+        authorization=authorization,
+    )
+
+
+def insert(table: str, columns: Sequence[str]) -> Sql:
+    """Each new row: Piccolo makes an object per row and a text per insert; values in the order of `columns`."""
+    return Sql(
+        "INSERT INTO {table} ({columns}) VALUES ({values})",
+        table=table,
+        columns=", ".join(f'"{name}"' for name in columns),
+        values=", ".join(f"${number}" for number in range(1, len(columns) + 1)),
+    )
+
+
+def update(table: str, columns: Sequence[str], *, locked: bool) -> Sql:
+    """Each change of a row: one kept text per set of columns; values are these, then id and the version that was read.
+
+    Gives the id back when the version still held. A row that this transaction has locked and read cannot have changed:
+    `locked` saves the answer, which costs SQLite a third of the statement.
+    """
+    sets = [f'"{name}" = ${number}' for number, name in enumerate(columns, 1)]
+    return Sql(
+        "UPDATE {table} SET {sets} WHERE id = ${id} AND version = ${version}{returning}",
+        table=table,
+        sets=", ".join([*sets, "version = version + 1"]),
+        id=str(len(columns) + 1),
+        version=str(len(columns) + 2),
+        returning="" if locked else " RETURNING id",
+    )
+
+
+# each end of a single-flight lock: passes locked rows over, see `LOCK_ORDER`
+WAKE_WAITING = Sql(
+    "UPDATE orders SET run_at = $1, version = version + 1 WHERE id IN (SELECT id FROM orders"
+    " WHERE name_set = $2 AND authority_id = $3 AND stage = 'ordering' AND run_at > $1 AND id <> $4 {skip})"
+    " RETURNING id, version"
+)
+
+
+def claim_orders(columns: str) -> Sql:
+    """Each round of the worker: passes locked rows over, see `LOCK_ORDER`."""
+    return Sql(
+        "UPDATE orders SET lease_owner = $1, lease_until = $2, fence = fence + 1, version = version + 1"
+        " WHERE id IN (SELECT id FROM orders WHERE run_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)"
+        " ORDER BY run_at LIMIT $4 {skip}) RETURNING {columns}",
+        columns=columns,
+    )
+
+
+# each renewal of a lease, for each order under way
+RENEW_LEASE = Sql(
+    "UPDATE orders SET lease_until = $1, version = version + 1"
+    " WHERE id = $2 AND fence = $3 AND lease_owner IS NOT NULL RETURNING id"
+)
+
+# each round of the worker: Piccolo has no UNION; the first half reads the head of an index
+NEXT_DUE_ORDER = Sql(
+    "SELECT min(due) FROM (SELECT due FROM (SELECT run_at AS due FROM orders"
+    " WHERE run_at IS NOT NULL AND lease_until IS NULL ORDER BY run_at LIMIT 1) AS free"
+    " UNION ALL SELECT CASE WHEN lease_until > run_at THEN lease_until ELSE run_at END AS due FROM orders"
+    " WHERE run_at IS NOT NULL AND lease_until IS NOT NULL) AS both_halves"
+)
+
+# pruning: Piccolo has no NOT EXISTS, and NOT IN would read all certificates that are valid
+OVER_ORDERS = Sql(
+    "SELECT o.id FROM orders AS o WHERE o.created < $1 AND o.stage IN ('done', 'failed')"
+    " AND NOT EXISTS (SELECT 1 FROM certificate AS c WHERE c.order_id = o.id AND c.not_after >= $1)"
+    " AND NOT EXISTS (SELECT 1 FROM txt_record AS t WHERE t.order_id = o.id)"
+    " ORDER BY o.created, o.id LIMIT $2"
+)
+
+# ---------------------------------------------------------------------------------------------------- TXT records
+
+# each end of an order's challenges
+SCHEDULE_REMOVAL = Sql(
+    "UPDATE txt_record SET state = 'remove', run_at = coalesce(run_at, created), attempts = 0,"
+    " version = version + 1 WHERE order_id = $1 AND state <> 'remove'"
+)
+
+_DUE = "coalesce(run_at, created)"
+
+
+def claim_removals(columns: str) -> Sql:
+    """Each round of the TXT cleanup: passes locked rows over, see `LOCK_ORDER`."""
+    return Sql(
+        "UPDATE txt_record SET lease_owner = $1, lease_until = $2, version = version + 1 WHERE id IN"
+        " (SELECT id FROM txt_record WHERE state = 'remove' AND {due} <= $3"
+        " AND (lease_until IS NULL OR lease_until <= $3) ORDER BY {due} LIMIT $4 {skip}) RETURNING {columns}",
+        columns=columns,
+        due=_DUE,
+    )
+
+
+# each round of the TXT cleanup: the order of `claim_removals`
+NEXT_DUE_REMOVAL = Sql(
+    "SELECT min(CASE WHEN lease_until > {due} THEN lease_until ELSE {due} END) FROM txt_record WHERE state = 'remove'",
+    due=_DUE,
+)
+
+# ------------------------------------------------------------------------------------------------ resources, nonces
+
+# each change of a resource, each ping: a sum in ON CONFLICT
+BUMP = Sql(
+    "INSERT INTO revision (name, value) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET value = revision.value + 1"
+)
+
+# each request that needs a resource: whether the cached ones are current
+READ_REVISIONS = Sql("SELECT name, value FROM revision")
+
+# each signed request, where several processes share the storage
+USE_NONCE = Sql(
+    "INSERT INTO used_nonce (nonce, expires) VALUES ($1, $2) ON CONFLICT (nonce) DO NOTHING RETURNING nonce"
+)

@@ -1,0 +1,74 @@
+"""The indexes of the schema: tests compare them with what the migrations make."""
+
+from typing import NamedTuple
+
+from piccolo.table import Table
+
+from acmehub.storage import tables
+
+
+class Index(NamedTuple):
+    """An index; `columns` and the condition `where` as SQL has them.
+
+    Piccolo's own indexes know no condition, no UNIQUE over an index and no name. A unique one is named
+    `<table>_<column>_unique`: drivers read from the name which value was taken.
+    """
+
+    name: str
+    table: type[Table]
+    columns: str
+    where: str = ""
+
+    @property
+    def unique(self) -> bool:
+        """Whether no two rows may have the same values."""
+        return self.name.endswith("_unique")
+
+
+INDEXES = (
+    # one name, one resource; one key, one account; one lock holder
+    Index("principal_name_unique", tables.Principal, "name"),
+    Index("managed_challenge_name_unique", tables.ManagedChallenge, "name"),
+    Index("authority_name_unique", tables.Authority, "name"),
+    Index("account_thumbprint_unique", tables.Account, "thumbprint"),
+    Index("orders_flight_unique", tables.Order, "flight", "flight IS NOT NULL"),
+    Index("profile_name_unique", tables.Profile, "name"),
+    Index("campaign_name_unique", tables.Campaign, "name"),
+    # foreign keys and look-ups
+    Index("token_title", tables.Token, "title"),
+    Index("token_principal", tables.Token, "principal_id"),
+    Index("account_token", tables.Account, "token_id"),
+    Index("account_principal", tables.Account, "principal_id"),
+    # lists, newest first
+    Index("orders_created", tables.Order, "created, id"),
+    Index("orders_account", tables.Order, "account_id, created, id"),
+    Index("orders_status", tables.Order, "status, created, id"),
+    # open orders of an account for the same names, among all that it ever had
+    Index("orders_open", tables.Order, "account_id, name_set", "status IN ('pending', 'ready')"),
+    # foreign keys
+    Index("orders_token", tables.Order, "token_id"),
+    Index("orders_principal", tables.Order, "principal_id"),
+    Index("orders_authority", tables.Order, "authority_id"),
+    # jobs: only the rows that still have something to do
+    Index("orders_due", tables.Order, "run_at, lease_until", "run_at IS NOT NULL"),
+    Index("orders_leased", tables.Order, "lease_until, run_at", "lease_until IS NOT NULL"),
+    Index("orders_waiting", tables.Order, "name_set, authority_id", "stage = 'ordering'"),
+    Index("orders_upstream", tables.Order, "upstream_url", "upstream_url IS NOT NULL"),
+    Index("orders_lapsing", tables.Order, "expires", "status IN ('pending', 'ready')"),
+    Index("certificate_window", tables.Certificate, "window_until", "window_until IS NOT NULL"),
+    # parts of an order, foreign keys
+    Index("authorization_order", tables.Authorization, "order_id"),
+    Index("txt_record_order", tables.TxtRecord, "order_id"),
+    Index("txt_record_authorization", tables.TxtRecord, "authorization_id"),
+    Index("txt_record_managed_challenge", tables.TxtRecord, "managed_challenge_id"),
+    Index("txt_record_due", tables.TxtRecord, "run_at", "state = 'remove'"),
+    Index("certificate_order", tables.Certificate, "order_id"),
+    Index("certificate_account", tables.Certificate, "account_id"),
+    Index("certificate_authority", tables.Certificate, "authority_id"),
+    Index("certificate_serial", tables.Certificate, "serial"),
+    Index("certificate_created", tables.Certificate, "created, id"),
+    Index("certificate_name_certificate", tables.CertificateName, "certificate_id"),
+    Index("certificate_name_name", tables.CertificateName, "name, certificate_id"),
+    Index("event_order", tables.Event, "order_id, id"),
+    Index("used_nonce_expires", tables.UsedNonce, "expires"),
+)
