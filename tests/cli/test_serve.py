@@ -190,7 +190,7 @@ def test_tls_files_that_are_missing_or_do_not_fit_are_named(cli: Cli) -> None:
     write_pair(cli.folder, trustme.CA())
     trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(cli.folder / "key.pem")
     (cli.folder / "key.pem").chmod(0o604)
-    assert "anybody may read this key" in cli.refused(2, *listen, **files)
+    assert "every user can read this key" in cli.refused(2, *listen, **files)
     (cli.folder / "key.pem").chmod(0o640)
     assert "chain.pem and key.pem: not a chain and its key" in cli.refused(2, *listen, **files)
 

@@ -25,10 +25,10 @@ data_dir = "data"
 # seals, all of them open. Empty: `master.key` in the data directory, made on the first start. Replicas share them.
 master_keys = []
 
-# Plugins that are active although no authority, managed challenge or storage names them (policies, routes, news).
+# Plugins to load that no authority, managed challenge or storage names (policies, routes, notifications).
 plugins = []
 
-# Addresses or networks of proxies whose X-Forwarded-For is believed.
+# Addresses or networks of proxies whose X-Forwarded-For is trusted.
 trusted_proxies = []
 
 [tls]
@@ -46,20 +46,20 @@ names = []
 plugin = "storage_sqlite"
 # settings = { dsn = "env:HUB_DSN" }
 
-# Who carries news of finished orders and new accounts to people: plugins that offer a notifier, any number of them.
+# Notifiers tell people of finished orders and new accounts: plugins, any number of them.
 # [[notifier]]
 # plugin = "notify_example"
 # settings = { url = "env:CHAT_URL" }
 
 [acme]
-# The longest that an answer waits for news, in seconds; below 25 it is a limit for every client (proxies in front).
+# The longest long poll in seconds. Below 25 it limits every client, for the sake of proxies in front of the hub.
 hold = 25.0
-# Who orders again what it has an open order for gets that order.
+# A client that repeats newOrder while its order is open gets that order.
 join_orders = true
-# A CSR that comes again within so many seconds gets the certificate that is there; 0: never.
+# A CSR that is sent again within this many seconds gets the certificate that it got before; 0: never.
 same_csr_seconds = 3600.0
 website = ""
-# A URL here means that clients must agree to it; some of them then ask a person.
+# With a URL here, clients must agree to it; some of them then ask their user.
 terms_of_service = ""
 caa_identities = []
 # How long a client has for an order.
@@ -68,35 +68,35 @@ order_days = 7
 renewal_info_seconds = 21600
 
 [dns]
-# Who is asked to find zones and CNAMEs: HOST[:PORT]. Empty: the system's resolvers.
+# Resolvers that find zones and CNAMEs: HOST[:PORT]. Empty: the system's.
 resolvers = []
 # Where authoritative servers listen; another port only in a laboratory.
 port = 53
 timeout = 5.0
 
 [verify]
-# For tokens in mode "verify": the hub looks itself for the proof of its clients (http-01, tls-alpn-01, dns-01).
+# For tokens in mode "verify": the hub validates the challenges of its clients (http-01, tls-alpn-01, dns-01).
 # The ports it connects to; others only in a laboratory.
 http_port = 80
 tls_port = 443
 # The only networks it connects to. Loopback, link-local, multicast and cloud metadata addresses stay closed unless a
 # network names them, as "127.0.0.0/8" would.
 networks = ["0.0.0.0/0", "::/0"]
-# Who is asked for addresses. Empty: the resolvers of [dns].
+# Resolvers that find addresses. Empty: those of [dns].
 resolvers = []
-# The most redirects that are followed, seconds for a look at a name, bytes that are read of an answer.
+# Limits: redirects that are followed, seconds per validation, bytes read of an answer.
 redirects = 10
 timeout = 10.0
 response_bytes = 4096
-# Days that a proof is remembered for an account and a name, so that a renewal need not prove anew; 0: never.
+# Days for which an account's valid authorization of a name is reused, so that a renewal needs no new proof; 0: never.
 remember_days = 0.0
 
 [worker]
-# Orders that one process works on at once; seconds a lease lasts without a sign of life; hours that efforts last.
+# Orders that one process works on at once; seconds until a lease expires; hours until an order fails for good.
 concurrency = 64
 lease = 30.0
 issuance_timeout_hours = 24.0
-# Days after which orders that are over, and whose certificates have run out for as long, are forgotten; 0: never.
+# Days after which finished orders are deleted, once their certificates have expired for as long; 0: never.
 keep_days = 90.0
 
 [limits]

@@ -123,7 +123,7 @@ class Registry:
     def load(self, name: str) -> None:
         """Load the plugin that `name` belongs to, unless it is loaded: `dns_x` itself, or `dns_x` for `dns_x.other`.
 
-        Raises `PluginMissing` with the cure, or `PluginBroken`.
+        Raises `PluginMissing`, which says what to install, or `PluginBroken`.
         """
         plugin_name = _plugin_of(name)
         if self._manager.has_plugin(plugin_name):

@@ -1,7 +1,6 @@
 """The TLS certificate that `serve` presents: its own, issued by an authority of the hub, or an operator's files.
 
-Both keep one `ssl.SSLContext` alive and load new certificates into it, which running listeners use from the next
-connection on.
+Both keep one `ssl.SSLContext` and load new certificates into it; listeners use them from the next connection on.
 """
 
 import asyncio
@@ -37,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class ServingCertificate(Protocol):
-    """What presents a certificate: `context` is loaded once `prepare` has returned."""
+    """A source of the server's certificate: `context` is loaded once `prepare` has returned."""
 
     context: ssl.SSLContext
 
@@ -46,7 +45,7 @@ class ServingCertificate(Protocol):
         ...
 
     async def refresh(self) -> None:
-        """Look now whether there is, or should be, a newer one; a failure is logged and the old one is kept."""
+        """Load or get a newer certificate when there should be one; a failure is logged and the old one stays."""
         ...
 
     def seconds_to_next(self) -> float:
@@ -55,7 +54,7 @@ class ServingCertificate(Protocol):
 
 
 def serving_certificate(hub: Hub) -> ServingCertificate | None:
-    """What `[tls] mode` asks for; None for `off`."""
+    """The source that `[tls] mode` names; None for `off`."""
     tls = hub.config.tls
     if tls.mode == "off":
         return None
@@ -87,8 +86,8 @@ def new_context() -> ssl.SSLContext:
 # ------------------------------------------------------------------------------------------------------- files
 
 
-class CertificateFiles:
-    """A chain and a key in files of the operator; read again when either has changed, looked at once a minute."""
+class CertificateFiles(ServingCertificate):
+    """A chain and a key in files of the operator, checked once a minute and read again when either has changed."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self.context = new_context()
@@ -97,19 +96,17 @@ class CertificateFiles:
         self._loaded: tuple[object, ...] = ()
 
     async def prepare(self) -> None:
-        """See `ServingCertificate.prepare`."""
         for path in (self._certificate, self._key):
             if not path.is_file():
                 raise ConfigError(f"$.tls: {path}: no such file")
         if self._key.stat().st_mode & 0o007:
-            raise ConfigError(f"$.tls.key: {self._key}: anybody may read this key: chmod 640 {self._key} (or 600)")
+            raise ConfigError(f"$.tls.key: {self._key}: every user can read this key: chmod 640 {self._key} (or 600)")
         try:
             self._load()
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"$.tls: {self._certificate} and {self._key}: {_reason(error)}") from None
 
     async def refresh(self) -> None:
-        """See `ServingCertificate.refresh`."""
         try:
             if self._seen() != self._loaded:
                 self._load()
@@ -118,12 +115,11 @@ class CertificateFiles:
             _log.error("TLS certificate not loaded again: %s", _reason(error), extra={"file": str(self._certificate)})
 
     def seconds_to_next(self) -> float:
-        """See `ServingCertificate.seconds_to_next`."""
         return RELOAD_INTERVAL
 
     def _load(self) -> None:
         seen = self._seen()
-        new_context().load_cert_chain(self._certificate, self._key)  # a pair that does not fit must not spoil ours
+        new_context().load_cert_chain(self._certificate, self._key)  # refused here, a bad pair leaves the context as is
         self.context.load_cert_chain(self._certificate, self._key)
         self._loaded = seen
 
@@ -141,7 +137,7 @@ def _reason(error: OSError) -> str:
 # --------------------------------------------------------------------------------------------------------- own
 
 
-class OwnCertificate:
+class OwnCertificate(ServingCertificate):
     """A certificate for the hub itself from one of its signing authorities, kept in the data directory.
 
     The same certificate serves over restarts; it is replaced after two thirds of its life, or when its names or the
@@ -158,11 +154,9 @@ class OwnCertificate:
         self._renew_at = self._clock.now()
 
     async def prepare(self) -> None:
-        """See `ServingCertificate.prepare`."""
         await self._fresh(await self._authority())
 
     async def refresh(self) -> None:
-        """See `ServingCertificate.refresh`."""
         try:
             await self.prepare()
         except (ConfigError, UpstreamError, StoreError, PluginError, SettingsError, VaultError, OSError) as error:
@@ -170,7 +164,6 @@ class OwnCertificate:
             _log.error("own TLS certificate not renewed, next attempt in an hour: %s", error)
 
     def seconds_to_next(self) -> float:
-        """See `ServingCertificate.seconds_to_next`."""
         return max(0.0, (self._renew_at - self._clock.now()).total_seconds())
 
     async def _authority(self) -> SigningAuthority:

@@ -1,7 +1,7 @@
 """Logs: one line per event on standard error, as text or JSON, without secrets.
 
-Third-party libraries that log what they send and receive (requests signed with our keys, headers, bodies) are held at
-WARNING whatever our own level is.
+Third-party libraries that log what they send and receive (signed requests, headers, bodies) stay at WARNING,
+whatever the level of the hub is.
 """
 
 import logging
@@ -32,7 +32,6 @@ class JsonFormatter(logging.Formatter):
     """One JSON object per line: `time`, `level`, `logger`, `message`, `error`, and what was given as `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter.format`."""
         line: dict[str, object] = {
             "time": _time(record),
             "level": record.levelname.lower(),
@@ -49,7 +48,6 @@ class TextFormatter(logging.Formatter):
     """`TIME LEVEL LOGGER MESSAGE key=value …`, with a traceback below when there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter.format`."""
         extra = "".join(f" {key}={value}" for key, value in _extra(record).items())
         line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{extra}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

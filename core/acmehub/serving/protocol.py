@@ -55,8 +55,8 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             self._ending = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            self._gathering = CoalescingTransport(transport, self.loop)
-            super().connection_made(self._gathering)
+            self._coalescing = CoalescingTransport(transport, self.loop)
+            super().connection_made(self._coalescing)
             self._wait()
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -104,7 +104,7 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
                 self._let_go()
 
         def on_response_complete(self) -> None:
-            self._gathering.flush()
+            self._coalescing.flush()
             super().on_response_complete()
             if self._ending:
                 self._let_go()

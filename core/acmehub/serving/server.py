@@ -45,14 +45,13 @@ def run_serve(config: Config, *, worker: bool, migrate: bool, crash_points: Cras
 
 
 def _allow_many_connections() -> None:
-    """Take as many open files as the system lets us: the usual soft limit of 1024 is less than `[limits]` allows."""
+    """Raise the limit of open files to the hard limit: the usual soft limit of 1024 is less than `[limits]` allows."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _spare_collections() -> None:
-    """Have the collector of cycles leave alone what lives as long as the process, and look less often for the rest:
-    a request leaves hardly any cycles behind."""
+    """Freeze start-up objects and raise GC thresholds: requests create few cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
@@ -113,7 +112,7 @@ class HubServer(uvicorn.Server):
         yield
 
     async def end_with(self, stopping: asyncio.Event) -> None:
-        """Begin to shut down when `stopping` is set: no new connections, held answers have `GRACE_SECONDS` to end."""
+        """Begin to shut down when `stopping` is set: no new connections, long polls have `GRACE_SECONDS` to end."""
         await stopping.wait()
         self.should_exit = True
 

@@ -1,4 +1,4 @@
-"""Listening sockets, bound before anything else so that a taken port is one clear line."""
+"""Listening sockets. They are bound first, so that a port in use is reported before anything else happens."""
 
 import errno
 import socket
@@ -7,7 +7,7 @@ from acmehub.config import Config
 
 
 class ListenError(Exception):
-    """The address cannot be listened on; the text names it and the cure."""
+    """The address cannot be listened on; the text names it and says what to do."""
 
 
 def bind(config: Config) -> socket.socket:
@@ -27,11 +27,11 @@ def bind(config: Config) -> socket.socket:
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise ListenError(f"{config.listen}: {_cure(error)}") from None
+        raise ListenError(f"{config.listen}: {_hint(error)}") from None
     return bound
 
 
-def _cure(error: OSError) -> str:
+def _hint(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "the port is in use by another process: stop that one, or choose another with --listen HOST:PORT"
     if error.errno == errno.EACCES:

@@ -6,7 +6,7 @@ uvicorn writes the head and the body of an answer apart, which over TLS are two 
 import asyncio
 from typing import Any
 
-_MOST_HELD = 65536  # bytes; beyond, the transport's own flow control has to see them
+_MOST_PENDING = 65536  # bytes; what is beyond goes to the transport and its flow control
 
 
 class CoalescingTransport(asyncio.Transport):
@@ -16,45 +16,40 @@ class CoalescingTransport(asyncio.Transport):
         super().__init__()
         self._transport = transport
         self._loop = loop
-        self._held: list[bytes | bytearray | memoryview] = []
+        self._pending: list[bytes | bytearray | memoryview] = []
         self._size = 0
         self.is_closing = transport.is_closing  # type: ignore[method-assign]  # as asked for with every answer
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data` at the end of this turn at the latest."""
-        if not self._held:
+        if not self._pending:
             self._loop.call_soon(self.flush)
-        self._held.append(data)
+        self._pending.append(data)
         self._size += len(data)
-        if self._size > _MOST_HELD:
+        if self._size > _MOST_PENDING:
             self.flush()
 
     def flush(self) -> None:
         """Send what was written, now."""
-        if self._held:
-            data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
-            self._held.clear()
+        if self._pending:
+            data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
+            self._pending.clear()
             self._size = 0
             self._transport.write(data)
 
     def close(self) -> None:
-        """See `asyncio.Transport.close`."""
         self.flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """See `asyncio.WriteTransport.abort`."""
-        self._held.clear()
+        self._pending.clear()
         self._transport.abort()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """See `asyncio.BaseTransport.get_extra_info`."""
         return self._transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """See `asyncio.ReadTransport.pause_reading`."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """See `asyncio.ReadTransport.resume_reading`."""
         self._transport.resume_reading()
