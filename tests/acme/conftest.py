@@ -36,7 +36,7 @@ def folder(tmp_path: Path, founded: Path) -> Path:
 
 @pytest.fixture
 async def lab(folder: Path) -> AsyncIterator[Lab]:
-    """A hub whose only authority relays, and whose worker is the test; answers are held for 50 ms."""
+    """A hub whose only authority relays, and whose worker is the test; long polls take 50 ms."""
     async with laboratory(folder, Acme(hold=HOLD)) as made:
         await made.no_authority()
         await made.authority()

@@ -4,12 +4,20 @@ docs/reliability.md sections 1, 5.
 """
 
 import logging
+import re
+from typing import Any
 
+import httpx
 import pytest
+from litestar import get
+from litestar.params import FromPath
 
+from acmehub import hookimpl
+from acmehub.app.asgi import create_app
 from acmehub.ports.store import StoreUnavailable
-from acmehub.testing.acme_client import AcmeClient
-from tests.acme.lab import Lab
+from acmehub.runtime.plugins import PluginError
+from acmehub.testing.acme_client import AcmeClient, check_nonce
+from tests.acme.lab import DIRECTORY, Lab
 
 
 async def test_an_unavailable_storage_is_503_with_retry_after_and_a_nonce(
@@ -84,12 +92,6 @@ async def test_errors_beside_acme_are_problem_documents_without_acme_types(
 async def test_a_plugins_route_is_served_and_its_failure_shows_nothing(
     lab: Lab, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    import httpx
-    from litestar import get
-
-    from acmehub import hookimpl
-    from acmehub.app.asgi import create_app
-
     @get("/extra", sync_to_thread=False)
     def extra() -> str:
         return "here"
@@ -111,3 +113,75 @@ async def test_a_plugins_route_is_served_and_its_failure_shows_nothing(
         assert response.status_code == 500
         assert "secret" not in response.text
         assert (await http.get("/acme/directory")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/acme", "/acme/directory", "/acme/{name:str}", "/acmeadmin/{name:str}"])
+async def test_a_plugin_cannot_take_a_path_of_the_acme_server(lab: Lab, path: str) -> None:
+    @get(path, sync_to_thread=False)
+    def taken() -> str:
+        return "taken"
+
+    class Routes:
+        @hookimpl
+        def register_routes(self) -> list[object]:
+            return [taken]
+
+    lab.hub.registry.add("routes", Routes())
+    with pytest.raises(PluginError, match=f"route {re.escape(path)}.*/acme"):
+        create_app(lab.hub)
+
+
+async def test_routes_with_parameters_do_not_shadow_the_acme_server(lab: Lab) -> None:
+    @get("/{rest:path}", sync_to_thread=False)
+    def everything(rest: FromPath[str]) -> str:
+        return rest
+
+    class Routes:
+        @hookimpl
+        def register_routes(self) -> list[object]:
+            return [everything]
+
+    lab.hub.registry.add("routes", Routes())
+    transport = httpx.ASGITransport(create_app(lab.hub))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="https://hub.test") as http:
+        assert (await http.get("/else/where")).text == "/else/where"
+        assert (await http.get("/acme/directory")).json()["newOrder"].endswith("/acme/new-order")
+        missing = await http.get("/acme/nowhere")
+        assert (missing.status_code, "replay-nonce" in missing.headers) == (404, True)
+
+
+@pytest.mark.parametrize("path", ["/acmex", "/acmex/directory", "/acme-directory"])
+async def test_paths_that_only_begin_like_the_acme_servers_are_not_its_own(lab: Lab, path: str) -> None:
+    response = await lab.http.get(path)
+    assert (response.status_code, response.json()["type"]) == (404, "about:blank")
+    assert "replay-nonce" not in response.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/acme", "/acme/", "/acme/nowhere", "/acme/directory/", "/acme//directory"])
+async def test_an_unknown_path_of_the_acme_server_is_answered_by_it(lab: Lab, method: str, path: str) -> None:
+    response = await lab.http.request(method, path)
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
+    assert response.headers["link"] == f'<{DIRECTORY}>;rel="index"'
+    check_nonce(response)
+
+
+async def test_another_method_is_answered_with_allow_and_a_nonce(lab: Lab) -> None:
+    response = await lab.http.put("/acme/new-order")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.headers["content-type"] == "application/problem+json"
+    check_nonce(response)
+
+
+async def test_a_websocket_at_the_acme_server_is_refused(lab: Lab) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope: Any = {"type": "websocket", "path": "/acme/directory", "raw_path": b"/acme/directory", "headers": []}
+    await create_app(lab.hub)(scope, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]

@@ -175,7 +175,7 @@ async def test_a_running_order_is_finished_under_the_new_key(lab: Lab, client: A
     placed = await client.new_order(["a.corp.test"])
     await lab.upstream_validates(placed.location)
     csr, _ = make_csr(["a.corp.test"])
-    finalizing = asyncio.create_task(client.finalize(placed.json, csr))  # held while the key changes
+    finalizing = asyncio.create_task(client.finalize(placed.json, csr))  # waits while the key changes
     await asyncio.sleep(0)
     twin = await lab.stranger()
     twin.key, twin.kid = client.key, client.kid

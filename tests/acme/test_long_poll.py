@@ -1,4 +1,4 @@
-"""Held answers (docs/client-rules.md section 4.3, rules 30 and 31; docs/reliability.md F36, F38)."""
+"""Long polls (docs/client-rules.md section 4.3, rules 30 and 31; docs/reliability.md F36, F38)."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @pytest.fixture
 async def patient(folder: Path) -> AsyncIterator[Lab]:
-    """A hub that holds answers for 20 s: what these tests wait for must end them sooner."""
+    """A hub whose long polls take 20 s: what these tests wait for must end them sooner."""
     async with laboratory(folder, Acme(hold=LONG)) as made:
         await made.no_authority()
         await made.authority()
@@ -38,7 +38,7 @@ async def patient(folder: Path) -> AsyncIterator[Lab]:
 
 @pytest.fixture
 async def brief(folder: Path) -> AsyncIterator[Lab]:
-    """A hub that holds answers for 0.3 s."""
+    """A hub whose long polls take 0.3 s."""
     async with laboratory(folder, Acme(hold=SHORT)) as made:
         await made.no_authority()
         await made.authority()
@@ -46,33 +46,33 @@ async def brief(folder: Path) -> AsyncIterator[Lab]:
         yield made
 
 
-async def held(lab: Lab, answer: Awaitable[T], number: int = 1) -> "asyncio.Task[T]":
-    """The request under way, once its answer is held."""
+async def waiting(lab: Lab, answer: Awaitable[T], number: int = 1) -> "asyncio.Task[T]":
+    """The request under way, once it is a long poll."""
     task = asyncio.ensure_future(answer)
     async with asyncio.timeout(10):
         while len(lab.hub.order_events) < number:
-            assert not task.done(), "it was not held"
+            assert not task.done(), "it did not wait"
             await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
-    assert not task.done(), "it was not held"
+    assert not task.done(), "it did not wait"
     return task
 
 
 async def soon(task: "asyncio.Task[T]") -> T:
-    """Its result, which must come long before the hold is over."""
+    """Its result, which must come long before its time is up."""
     async with asyncio.timeout(5):
         return await task
 
 
 async def quick(answer: Awaitable[Reply]) -> Reply:
-    """An answer that must not be held."""
+    """An answer that must not wait."""
     async with asyncio.timeout(5):
         return await answer
 
 
 async def placed_order(lab: Lab, client: AcmeClient, *names: str) -> Reply:
-    """An order of a client, whose held newOrder was let go by the upstream's validation."""
-    task = await held(lab, client.new_order(list(names) or ["a.corp.test"]))
+    """An order of a client, whose newOrder was answered when the upstream had validated."""
+    task = await waiting(lab, client.new_order(list(names) or ["a.corp.test"]))
     (url,) = await orders_of(lab, client)
     await lab.upstream_validates(url)
     return await soon(task)
@@ -83,9 +83,9 @@ async def orders_of(lab: Lab, client: AcmeClient) -> list[str]:
     return [f"https://hub.test/acme/order/{id}" for id in found]
 
 
-async def test_rule_30_new_order_is_held_until_the_upstream_has_validated(patient: Lab) -> None:
+async def test_rule_30_new_order_waits_until_the_upstream_has_validated(patient: Lab) -> None:
     client = await patient.client()
-    task = await held(patient, client.new_order(["a.corp.test"]))
+    task = await waiting(patient, client.new_order(["a.corp.test"]))
     (url,) = await orders_of(patient, client)
     await patient.upstream_validates(url)
     reply = await soon(task)
@@ -94,7 +94,7 @@ async def test_rule_30_new_order_is_held_until_the_upstream_has_validated(patien
     assert authorization.json["status"] == "valid"
 
 
-async def test_rule_30_new_order_is_answered_after_the_hold_all_the_same(brief: Lab) -> None:
+async def test_rule_30_new_order_is_answered_when_its_time_is_up(brief: Lab) -> None:
     client = await brief.client()
     begun = time.monotonic()
     reply = await client.new_order(["a.corp.test"])
@@ -104,14 +104,14 @@ async def test_rule_30_new_order_is_answered_after_the_hold_all_the_same(brief: 
 
 async def test_rule_6_new_order_is_answered_at_once_when_the_ca_refuses(patient: Lab) -> None:
     client = await patient.client()
-    task = await held(patient, client.new_order(["a.corp.test"]))
+    task = await waiting(patient, client.new_order(["a.corp.test"]))
     (url,) = [f"https://hub.test/acme/order/{order.id}" for order in await patient.hub.store.orders.list()]
     await patient.upstream_refuses(url)
     reply = await soon(task)
     assert (reply.status, reply.json["status"]) == (201, "invalid")
 
 
-async def test_with_a_signing_authority_nothing_is_held(patient: Lab) -> None:
+async def test_with_a_signing_authority_nothing_waits(patient: Lab) -> None:
     await patient.no_authority()
     await patient.authority("ca_local", name="signs")
     client = await patient.client()
@@ -121,7 +121,7 @@ async def test_with_a_signing_authority_nothing_is_held(patient: Lab) -> None:
 
 
 @pytest.mark.parametrize("mode", [AuthorizationMode.ACCEPT, AuthorizationMode.VERIFY])
-async def test_nothing_is_held_while_it_is_the_clients_turn(patient: Lab, mode: AuthorizationMode) -> None:
+async def test_nothing_waits_while_it_is_the_clients_turn(patient: Lab, mode: AuthorizationMode) -> None:
     client = await patient.client(authorization=mode)
     placed = await quick(client.new_order(["a.corp.test", "b.corp.test"]))
     url = placed.json["authorizations"][0]
@@ -132,7 +132,7 @@ async def test_nothing_is_held_while_it_is_the_clients_turn(patient: Lab, mode: 
     assert (await quick(client.post(authorization.json["challenges"][0]["url"]))).json["status"] == "pending"
 
 
-async def test_rule_30_the_first_look_at_an_authorization_is_held_and_the_second_not(brief: Lab) -> None:
+async def test_rule_30_the_first_read_of_an_authorization_waits_and_the_second_does_not(brief: Lab) -> None:
     client = await brief.client()
     placed = await client.new_order(["a.corp.test", "b.corp.test"])
     waits = []
@@ -144,48 +144,48 @@ async def test_rule_30_the_first_look_at_an_authorization_is_held_and_the_second
     assert waits[1] < SHORT
 
 
-async def test_rule_30_a_response_to_a_challenge_is_held_until_its_authorization_is_settled(patient: Lab) -> None:
+async def test_rule_30_a_response_to_a_challenge_waits_until_its_authorization_is_decided(patient: Lab) -> None:
     client = await patient.client(authorization=AuthorizationMode.ACCEPT)
     placed = await client.new_order(["a.corp.test"])
     url = placed.json["authorizations"][0]
     challenge = (await client.authorization(url)).json["challenges"][0]["url"]
-    task = await held(patient, client.respond(challenge))
+    task = await waiting(patient, client.respond(challenge))
     await patient.upstream_validates(placed.location)
     reply = await soon(task)
     assert (reply.json["status"], reply.retry_after) == ("valid", None)
 
 
-async def test_rule_30_polls_of_authorization_challenge_and_order_are_held(patient: Lab) -> None:
+async def test_rule_30_polls_of_authorization_challenge_and_order_wait(patient: Lab) -> None:
     client = await patient.client(authorization=AuthorizationMode.ACCEPT)
     placed = await client.new_order(["a.corp.test"])
     url = placed.json["authorizations"][0]
     challenge = (await client.authorization(url)).json["challenges"][0]["url"]
-    tasks = [await held(patient, client.respond(challenge))]
+    tasks = [await waiting(patient, client.respond(challenge))]
     for number, poll in enumerate(
         (client.authorization(url), client.post(challenge), client.order(placed.location)), 2
     ):
-        tasks.append(await held(patient, poll, number))
+        tasks.append(await waiting(patient, poll, number))
     await patient.upstream_validates(placed.location)
     replies = [await soon(task) for task in tasks]
     assert [reply.json["status"] for reply in replies] == ["valid", "valid", "valid", "ready"]
     assert len(patient.hub.order_events) == 0
 
 
-async def test_rule_30_finalize_is_held_until_the_order_is_valid(patient: Lab) -> None:
+async def test_rule_30_finalize_waits_until_the_order_is_valid(patient: Lab) -> None:
     client = await patient.client()
     placed = await placed_order(patient, client)
     csr, _ = make_csr(["a.corp.test"])
-    task = await held(patient, client.finalize(placed.json, csr))
+    task = await waiting(patient, client.finalize(placed.json, csr))
     await patient.upstream_issues(placed.location)
     reply = await soon(task)
     assert (reply.json["status"], reply.retry_after) == ("valid", None)
     assert (await quick(client.order(placed.location))).json["status"] == "valid"
 
 
-async def test_a_change_that_is_no_news_for_the_client_does_not_end_the_hold(patient: Lab) -> None:
+async def test_a_change_that_is_no_news_for_the_client_does_not_end_the_long_poll(patient: Lab) -> None:
     client = await patient.client(authorization=AuthorizationMode.PREAPPROVED)
     placed = await placed_order(patient, client)
-    task = await held(patient, client.finalize(placed.json, make_csr(["a.corp.test"])[0]))
+    task = await waiting(patient, client.finalize(placed.json, make_csr(["a.corp.test"])[0]))
     for _ in range(3):
         patient.hub.order_events.publish("", 0)
         await asyncio.sleep(0.02)
@@ -232,11 +232,11 @@ async def test_auto_spares_lego_the_challenge_when_the_upstream_validates_during
     ]
 
 
-async def test_auto_spares_lego_the_challenge_when_the_upstream_validates_at_the_first_look(brief: Lab) -> None:
+async def test_auto_spares_lego_the_challenge_when_the_upstream_validates_at_the_first_read(brief: Lab) -> None:
     client = await brief.client(LEGO, authorization=AuthorizationMode.AUTO)
     placed = await client.new_order(["a.corp.test"])
     assert placed.json["status"] == "pending"
-    task = await held(brief, client.authorization(placed.json["authorizations"][0]))
+    task = await waiting(brief, client.authorization(placed.json["authorizations"][0]))
     await brief.upstream_validates(placed.location)
     assert (await soon(task)).json["status"] == "valid"
     assert (await client.order(placed.location)).json["status"] == "ready"
@@ -272,7 +272,7 @@ async def test_requests_change_nothing_after_their_long_poll(patient: Lab, monke
         return await apply(order_id, *args, **rest)
 
     monkeypatch.setattr(patient.hub.store.orders, "apply", counted)
-    task = await held(patient, client.new_order(["a.corp.test"]))
+    task = await waiting(patient, client.new_order(["a.corp.test"]))
     (url,) = await orders_of(patient, client)
     await patient.upstream_validates(url)
     reply = await soon(task)
@@ -280,11 +280,11 @@ async def test_requests_change_nothing_after_their_long_poll(patient: Lab, monke
     assert len(writes) == 1  # the upstream's
 
 
-async def test_news_that_was_missed_is_found_by_looking_again(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_news_that_was_missed_is_found_by_reading_again(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_poll, "_UNWATCHED", 0.5)
     client = await patient.client()
     placed = await placed_order(patient, client)
-    task = await held(patient, client.finalize(placed.json, make_csr(["a.corp.test"])[0]))
+    task = await waiting(patient, client.finalize(placed.json, make_csr(["a.corp.test"])[0]))
     with monkeypatch.context() as deaf:
         deaf.setattr(Subscription, "publish", lambda _subscription, _version: None)
         await patient.upstream_issues(placed.location)
@@ -347,17 +347,17 @@ async def silence() -> Any:
 # ------------------------------------------------------------------------------------------------- how it ends
 
 
-async def test_f36_held_answers_end_when_the_hub_stops(patient: Lab) -> None:
+async def test_f36_long_polls_end_when_the_hub_stops(patient: Lab) -> None:
     client = await patient.client()
-    tasks = [await held(patient, client.new_order(["a.corp.test"]))]
+    tasks = [await waiting(patient, client.new_order(["a.corp.test"]))]
     other = await patient.client()
-    tasks.append(await held(patient, other.new_order(["b.corp.test"]), 2))
+    tasks.append(await waiting(patient, other.new_order(["b.corp.test"]), 2))
     patient.hub.stop()
     assert [(await soon(task)).status for task in tasks] == [201, 201]
     assert (await quick(client.new_order(["c.corp.test"]))).status == 201
 
 
-async def test_f38_a_client_that_hangs_up_ends_its_hold(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_f38_a_client_that_hangs_up_ends_its_long_poll(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_poll, "_UNWATCHED", 0.05)
     client = await patient.client()
     body = await client.sign(client.directory["newOrder"], b'{"identifiers":[{"type":"dns","value":"a.corp.test"}]}')
@@ -391,7 +391,7 @@ async def test_f38_a_client_that_hangs_up_ends_its_hold(patient: Lab, monkeypatc
         "server": ("hub.test", 443),
     }
     transport = patient.http._transport
-    task = await held(patient, transport.app(scope, receive, send))  # type: ignore[attr-defined]
+    task = await waiting(patient, transport.app(scope, receive, send))  # type: ignore[attr-defined]
     await asyncio.sleep(0.2)
     assert len(patient.hub.order_events) == 1
     gone.set()
@@ -402,7 +402,9 @@ async def test_f38_a_client_that_hangs_up_ends_its_hold(patient: Lab, monkeypatc
     assert order.status == "ready"  # what was done stays done
 
 
-async def test_rule_30_the_sum_of_holds_per_order_has_a_limit(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rule_30_the_long_polls_of_an_order_have_a_limit_together(
+    patient: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(long_poll, "SUM_PER_ORDER", SHORT)
     client = await patient.client()
     begun = time.monotonic()
@@ -410,14 +412,14 @@ async def test_rule_30_the_sum_of_holds_per_order_has_a_limit(patient: Lab, monk
     assert time.monotonic() - begun >= SHORT
     reply = await quick(client.finalize(placed.json, make_csr(["a.corp.test"])[0]))
     assert (reply.json["status"], reply.retry_after) == ("processing", 10)
-    await held(patient, client.new_order(["b.corp.test"]))  # another order has its own sum
+    await waiting(patient, client.new_order(["b.corp.test"]))  # another order has its own sum
     patient.hub.stop()
 
 
-async def test_beyond_the_most_held_answers_nothing_is_held(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_beyond_the_most_long_polls_nothing_waits(patient: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_poll, "MOST_LONG_POLLS", 1)
     first, second = await patient.client(), await patient.client()
-    task = await held(patient, first.new_order(["a.corp.test"]))
+    task = await waiting(patient, first.new_order(["a.corp.test"]))
     assert (await quick(second.new_order(["b.corp.test"]))).json["status"] == "ready"
     patient.hub.stop()
     await soon(task)

@@ -1,4 +1,4 @@
-"""Which mode and which patience for which client (docs/client-rules.md sections 4.3, 4.4)."""
+"""The mode and the timeout of each client (docs/client-rules.md sections 4.3, 4.4)."""
 
 import pytest
 
@@ -78,7 +78,7 @@ def test_auto_is_preapproved_for_all_where_the_authority_signs_by_itself() -> No
     ("user_agent", "seconds"),
     [(CERTBOT, 40.0), (INSTANT, 170.0), (LEGO, 20.0), (TRAEFIK, 20.0), (ANSIBLE, 8.0), ("x", 25.0)],
 )
-def test_rule_30_each_client_is_held_as_long_as_it_bears(user_agent: str, seconds: float) -> None:
+def test_rule_30_each_client_has_its_own_timeout(user_agent: str, seconds: float) -> None:
     assert client_timeout(user_agent, 25.0).hold == seconds
 
 

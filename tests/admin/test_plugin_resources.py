@@ -11,6 +11,7 @@ from acmehub.admin.errors import InUse, Invalid, NotFound, Refused, Taken
 from acmehub.admin.managed_challenges import ManagedChallengePatch, NewManagedChallenge
 from acmehub.admin.plugin_resources import Sources
 from acmehub.admin.principals import NewPrincipal
+from acmehub.admin.resource_fields import Patch
 from acmehub.admin.tokens import NewToken
 from acmehub.models import (
     AuthorizationMode,
@@ -229,7 +230,7 @@ async def with_account(house: House, name: str = "ca") -> str:
     ],
 )
 async def test_the_account_there_is_forgotten_with_other_settings_and_its_key_with_another_plugin(
-    house: House, patch: AuthorityPatch, url: str, key: bytes
+    house: House, patch: Patch[NewAuthority], url: str, key: bytes
 ) -> None:
     id = await with_account(house)
     await house.authorities.set("ca", patch, ROOT)

@@ -122,7 +122,7 @@ async def test_the_states_of_a_token_and_the_way_back(app: House) -> None:
     token = (await app.tokens.add(new(use_limit=1), ROOT)).token
 
     async def state(**patch: object) -> TokenState:
-        return (await app.tokens.set(token.id, TokenPatch(**patch), ROOT)).state  # type: ignore[arg-type]
+        return (await app.tokens.set(token.id, TokenPatch(**patch), ROOT)).state
 
     await app.bind(token.id)
     assert (await app.tokens.show("EAB", ROOT)).state is TokenState.USED_UP

@@ -83,7 +83,7 @@ class AccountsAdmin:
     async def _change(
         self, account: Account, rule: Callable[[Account], Account], passage: Passage, detail: str = ""
     ) -> Account:
-        """Write what `rule` makes of the account as it is stored now, again when somebody else was quicker."""
+        """Write what `rule` makes of the account as it is stored now, again after a conflict."""
         while True:
             changed = rule(account)
             if changed == account:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from acmehub.admin.errors import InUse, Refused
 from acmehub.admin.gate import Passage
-from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources
+from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources, given_fields
+from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources import checked_name, checked_tags
 from acmehub.models import Authority, new_id
 from acmehub.ports.store import Resources
@@ -25,45 +25,41 @@ INSTEAD = (
 
 
 class NewAuthority(msgspec.Struct, frozen=True, kw_only=True):
-    """An authority to be made; `settings` are the plugin's, secrets in clear. The first one is the default anyway."""
+    """A new authority; `settings` are the plugin's, secrets in clear. The first authority is always the default."""
 
-    name: str
-    plugin: str
+    name: Annotated[str, described("Its name.", change="Rename it.")]
+    plugin: Annotated[
+        str,
+        described("Its kind: ca_acme, ca_local, ca_letsencrypt, …", change="Another kind; its settings begin anew."),
+    ]
     settings: Settings = {}
-    default: bool = False
-    enabled: bool = True
-    tags: tuple[str, ...] = ()
+    default: Annotated[
+        bool, described("Orders go here unless a policy says otherwise.", change="Make it the default.")
+    ] = False
+    enabled: Annotated[bool, described("Not to be used yet.", change="Whether it may be used.")] = True
+    tags: Annotated[
+        tuple[str, ...],
+        described(
+            "A tag; may be repeated.",
+            change="The tags, instead of those there are; may be repeated.",
+            clear="Take all tags away.",
+        ),
+    ] = ()
 
     def __repr__(self) -> str:
-        return f"NewAuthority({self.name!r})"
+        return f"{type(self).__name__}({self.name!r})"
 
 
-class AuthorityPatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What to change; what is unset stays. `settings` are laid over those there are, None sets one back to its default;
-    with another `plugin` they begin anew. `default` can only be given, not taken: make another one the default."""
-
-    name: str | UnsetType = UNSET
-    plugin: str | UnsetType = UNSET
-    settings: Settings | UnsetType = UNSET
-    default: bool | UnsetType = UNSET
-    enabled: bool | UnsetType = UNSET
-    tags: tuple[str, ...] | UnsetType = UNSET
-
-    def __repr__(self) -> str:
-        return "AuthorityPatch(…)"
+AuthorityPatch = patch_of("AuthorityPatch", NewAuthority)
+"""`settings` are laid over those there are, None sets one back to its default; with another `plugin` they start from
+the defaults. `default` can only be given, not taken: make another one the default."""
 
 
-class AuthorityView(msgspec.Struct, frozen=True, kw_only=True):
-    """An authority as it may be shown; `account_url` is the hub's account there, `problem` says why the settings cannot
-    be shown (plugin not installed)."""
+class AuthorityView(NewAuthority, frozen=True, kw_only=True):
+    """An authority as operators see it; `account_url` is the hub's account there, `problem` says why the settings are
+    missing (plugin not installed)."""
 
     id: str
-    name: str
-    plugin: str
-    settings: dict[str, Any]
-    default: bool
-    enabled: bool
-    tags: tuple[str, ...]
     account_url: str
     created: datetime
     problem: str = ""
@@ -82,19 +78,17 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
         return self._registry.authorities
 
     async def add(self, new: NewAuthority, acting: Acting, *, sources: Sources | None = None) -> AuthorityView:
-        """Make one. The hub's account there is made at its first use."""
+        """Add one. The hub registers its account there at the first use."""
         async with self._gate(acting, "authority.add", new.name) as passage:
             id = new_id()
-            default = new.default or not await self.rows.list()
+            values = checked_fields(given_fields(new))
+            values["default"] = default = new.default or not await self.rows.list()
             item = Authority(
                 id=id,
-                name=checked_name(new.name),
                 plugin=new.plugin,
-                default=default,
-                enabled=new.enabled,
-                tags=checked_tags(new.tags),
                 sealed_settings=self.seal(id, self.read(new.plugin, new.settings, sources)),
                 created=self._clock.now(),
+                **values,
             )
             await self.rows.insert(item, passage)
             if default:
@@ -102,22 +96,20 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
             return await self._view(item)
 
     async def set(
-        self, ref: str, patch: AuthorityPatch, acting: Acting, *, sources: Sources | None = None
+        self, ref: str, patch: Patch[NewAuthority], acting: Acting, *, sources: Sources | None = None
     ) -> AuthorityView:
         """Change one. With other settings the hub registers there again, with the same key: the same account, unless
         it is another CA now; with another plugin also with another key."""
         async with self._gate(acting, "authority.set", ref) as passage:
-            changes = _checked_fields(patch)
+            changes = checked_fields(patch.given("plugin", "settings"))
 
             def rule(item: Authority) -> Authority:
-                if item.default and patch.default is False:
+                if item.default and changes.get("default") is False:
                     raise Refused(f"{self.rows.describe(item)} is the default: make another one the default instead")
-                plugin = item.plugin if isinstance(patch.plugin, UnsetType) else patch.plugin
-                settings = {} if isinstance(patch.settings, UnsetType) else patch.settings
-                written = self.with_settings(item, plugin, settings, sources)
+                written = self.with_settings(item, patch, sources)
                 if written:
                     written["account_url"] = ""
-                if plugin != item.plugin:
+                if written.get("plugin", item.plugin) != item.plugin:
                     written["sealed_account_key"] = b""
                 return replace(item, **changes, **written)
 
@@ -153,17 +145,13 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
                 await self.rows.change(other.name, lambda item: replace(item, default=False), passage)
 
     async def _view(self, item: Authority) -> AuthorityView:
-        shown = self.shown(item)
-        fields = {
-            name: getattr(item, name) for name in AuthorityView.__struct_fields__ if name not in ("settings", "problem")
-        }
-        return AuthorityView(settings=shown.values, problem=shown.problem, **fields)
+        public = self.public(item)
+        return view_of(AuthorityView, item, settings=public.values, problem=public.problem)
 
 
-def _checked_fields(patch: AuthorityPatch) -> dict[str, Any]:
+def checked_fields(values: dict[str, Any]) -> dict[str, Any]:
     """The fields that are given, plugin and settings apart, each checked; `Invalid`."""
-    plain = ("name", "default", "enabled", "tags")
-    changes = {name: value for name in plain if (value := getattr(patch, name)) is not UNSET}
+    changes = dict(values)
     if "name" in changes:
         checked_name(changes["name"])
     if "tags" in changes:

@@ -1,6 +1,6 @@
 """How far campaigns are: which certificates in use they concern, and which of those have been renewed since.
 
-In use is the newest certificate of an account for its names; a client that renews it need not say so (`replaces`).
+In use is the newest certificate of an account for its names; a client that renews it need not send `replaces`.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -17,15 +17,15 @@ Key = tuple[str, tuple[str, ...]]  # account and names
 
 
 class Progress:
-    """Of one campaign: certificates not yet renewed are kept up to `keep`, newest first, and all are counted."""
+    """Of one campaign: `first` are certificates not yet renewed, newest first, at most `limit`; all are counted."""
 
-    def __init__(self, campaign: Campaign, keep: int = 0) -> None:
+    def __init__(self, campaign: Campaign, limit: int = 0) -> None:
         self.campaign = campaign
         self.total = 0
         self.left = 0
         self.left_by_principal: dict[str, int] = {}
-        self.kept: list[Certificate] = []
-        self._keep = keep
+        self.first: list[Certificate] = []
+        self._limit = limit
         self._rule = replace(campaign, ended=None)
         self._seen: set[Key] = set()
 
@@ -43,13 +43,13 @@ class Progress:
         self.left += 1
         principal = certificate.principal_id
         self.left_by_principal[principal] = self.left_by_principal.get(principal, 0) + 1
-        if len(self.kept) < self._keep:
-            self.kept.append(certificate)
+        if len(self.first) < self._limit:
+            self.first.append(certificate)
 
 
-async def progress_of(store: Store, campaigns: Iterable[Campaign], now: datetime, keep: int = 0) -> Sequence[Progress]:
+async def progress_of(store: Store, campaigns: Iterable[Campaign], now: datetime, limit: int = 0) -> Sequence[Progress]:
     """How far each campaign is: one walk through all certificates."""
-    found = [Progress(campaign, keep) for campaign in campaigns]
+    found = [Progress(campaign, limit) for campaign in campaigns]
     newest: dict[Key, datetime] = {}
     if found:
         async for certificate in _all(store):

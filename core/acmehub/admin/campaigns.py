@@ -1,9 +1,10 @@
-"""Campaigns: "have these renewed by Friday". Clients that ask when to renew (RFC 9773) are told so."""
+"""Campaigns: "renew these by Friday". The hub tells clients that ask when to renew (RFC 9773)."""
 
 import itertools
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from acmehub.admin.authorities import AuthorityService
 from acmehub.admin.campaign_progress import Progress, progress_of
 from acmehub.admin.errors import Invalid, Refused
 from acmehub.admin.principals import PrincipalService
+from acmehub.admin.resource_fields import described, view_of
 from acmehub.admin.resources import ResourceService, checked_name
 from acmehub.models import Campaign, Certificate, Principal
 from acmehub.ports.clock import Clock
@@ -28,34 +30,28 @@ _LONGEST_REASON = 500
 
 
 class NewCampaign(msgspec.Struct, frozen=True, kw_only=True):
-    """A campaign to be made: authority and principal by name or id; without a `name` one is made of the date, without
+    """A new campaign: authority and principal by name or id; without a `name` it gets one from the date, without
     `starts` it begins at once."""
 
-    renew_by: datetime
-    name: str = ""
-    reason: str = ""
-    authority: str = ""
-    profile: str = ""
-    names: str = ""
-    principal: str = ""
-    starts: datetime | None = None
-    explanation_url: str = ""
+    renew_by: Annotated[datetime, described("Until when.", metavar="DATE")]
+    name: Annotated[str, described("The campaign's name  [default: by-DATE]")] = ""
+    reason: Annotated[str, described("Why, for people.")] = ""
+    authority: Annotated[str, described("Only certificates of this authority.")] = ""
+    profile: Annotated[str, described("Only those ordered with this profile.")] = ""
+    names: Annotated[str, described('Only those with such a name, as in "*.corp.test".', metavar="RULE")] = ""
+    principal: Annotated[str, described("Only those of this principal.")] = ""
+    starts: Annotated[datetime | None, described("The first renewals are due then  [default: now]", metavar="DATE")] = (
+        None
+    )
+    explanation_url: Annotated[str, described("A page that clients may show or log.")] = ""
 
 
-class CampaignView(msgspec.Struct, frozen=True, kw_only=True):
-    """A campaign as it may be shown: of the `total` certificates in use when it began, `left` are still to be renewed;
+class CampaignView(NewCampaign, frozen=True, kw_only=True):
+    """A campaign as operators see it: of the `total` certificates in use when it began, `left` are not renewed yet;
     `state` is `waiting` (for `starts`), `on`, `late` (past `renew_by`, some are left), `done` or `ended`."""
 
-    id: str
-    name: str
-    reason: str
-    authority: str
-    profile: str
-    names: str
-    principal: str
     starts: datetime
-    renew_by: datetime
-    explanation_url: str
+    id: str
     created: datetime
     ended: datetime | None
     total: int
@@ -64,7 +60,7 @@ class CampaignView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Planned(msgspec.Struct, frozen=True):
-    """A certificate of a campaign, and the window that its client is told."""
+    """A certificate of a campaign, and the window that its client gets."""
 
     id: str
     names: tuple[str, ...]
@@ -101,7 +97,7 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
         self._principals = principals
 
     async def add(self, new: NewCampaign, acting: Acting) -> CampaignPlan:
-        """Begin a campaign: from now on clients are told to renew."""
+        """Begin a campaign: from now on the hub tells clients to renew."""
         name = new.name or await self._free_name(new.renew_by)
         async with self._gate(acting, "campaign.add", name) as passage:
             item = await self._made(new, name)
@@ -124,7 +120,7 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
             return [await self._view_of(item) for item in found]
 
     async def end(self, ref: str, acting: Acting) -> CampaignView:
-        """Call a campaign off: clients are told again what they would be told without it."""
+        """End a campaign: clients get the windows again that they have without it."""
         async with self._gate(acting, "campaign.end", ref) as passage:
 
             def rule(item: Campaign) -> Campaign:
@@ -135,12 +131,12 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
             return await self._view(await self.rows.change(ref, rule, passage))
 
     async def advice(self, certificate: Certificate, acting: Acting) -> Advice:
-        """What clients are told of a certificate now."""
+        """What the hub tells clients about a certificate now."""
         async with self._gate(acting, "campaign.advice", f"certificate {certificate.id}"):
             return advise(certificate, await self.rows.list(), self._clock.now())
 
     async def in_use(self, authority: str, acting: Acting) -> int:
-        """How many certificates of an authority are in use: those that a campaign would have renewed."""
+        """How many certificates of an authority are in use: those that a campaign concerns."""
         async with self._gate(acting, "campaign.in_use", authority):
             now = self._clock.now()
             row = await self._authorities.rows.find(authority)
@@ -162,16 +158,12 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
             raise Invalid("explanation_url", "a URL is needed, as in https://status.example.com/incident")
         if len(new.reason) > _LONGEST_REASON or not new.reason.isprintable():
             raise Invalid("reason", f"at most {_LONGEST_REASON} printable characters")
+        values = msgspec.structs.asdict(new)
+        authority, principal = values.pop("authority"), values.pop("principal")
         return Campaign(
-            name=checked_name(name),
-            reason=new.reason,
-            authority_id=(await self._authorities.rows.find(new.authority)).id if new.authority else "",
-            profile=new.profile,
-            names=new.names,
-            principal_id=(await self._principals.rows.find(new.principal)).id if new.principal else "",
-            starts=starts,
-            renew_by=new.renew_by,
-            explanation_url=new.explanation_url,
+            **{**values, "name": checked_name(name), "starts": starts},
+            authority_id=(await self._authorities.rows.find(authority)).id if authority else "",
+            principal_id=(await self._principals.rows.find(principal)).id if principal else "",
             created=now,
         )
 
@@ -189,7 +181,7 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
         return CampaignPlan(
             campaign=await self._view_of(progress),
             principals={names.get(id, id or "unknown"): count for id, count in counts},
-            first=tuple(_planned(one, item, names, now) for one in progress.kept),
+            first=tuple(_planned(one, item, names, now) for one in progress.first),
         )
 
     async def _names(self, principals: Sequence[Principal]) -> dict[str, str]:
@@ -206,19 +198,11 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
         item = progress.campaign
         authority = await self._store.authorities.get(item.authority_id) if item.authority_id else None
         principal = await self._store.principals.get(item.principal_id) if item.principal_id else None
-        return CampaignView(
-            id=item.id,
-            name=item.name,
-            reason=item.reason,
+        return view_of(
+            CampaignView,
+            item,
             authority=authority.name if authority else item.authority_id,
-            profile=item.profile,
-            names=item.names,
             principal=principal.name if principal else item.principal_id,
-            starts=item.starts,
-            renew_by=item.renew_by,
-            explanation_url=item.explanation_url,
-            created=item.created,
-            ended=item.ended,
             total=progress.total,
             left=progress.left,
             state=_state(progress, self._clock.now()),

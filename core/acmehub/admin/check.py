@@ -38,7 +38,8 @@ from acmehub.runtime.vault import VaultError
 
 class AuthorityCheck(msgspec.Struct, frozen=True, kw_only=True):
     """Which authority would take the order: `reason` is the policy's, `server` the CA's directory, `account` the hub's
-    account there (empty: made on first use), `addresses` whether it issues for them, `error` what stands against it."""
+    account there (empty: made on first use), `addresses` whether it issues for IP addresses, `error`
+    why it would not take the order."""
 
     name: str = ""
     plugin: str = ""
@@ -51,7 +52,7 @@ class AuthorityCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProfileCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """The profile that the order would name, and what it asks for; `error` what stands against it."""
+    """The profile that the order would name, and what it asks for; `error` why the order would be refused."""
 
     name: str
     description: str = ""
@@ -76,14 +77,14 @@ class NameCheck(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def good(self) -> bool:
-        """Whether nothing stands against the name."""
+        """Whether an order could have the name."""
         dns_error = self.dns is not None and bool(self.dns.error)
         unseen = self.rehearsal is not None and not self.rehearsal.seen
         return not (self.refusal or dns_error or unseen or self.rehearsal_error)
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer."""
+    """What an order for the names would meet."""
 
     authority: AuthorityCheck
     names: tuple[NameCheck, ...]
@@ -91,7 +92,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def good(self) -> bool:
-        """Whether an order for the names would begin well."""
+        """Whether the hub would take an order for the names."""
         refused = self.profile is not None and bool(self.profile.error)
         return not refused and not self.authority.error and all(item.good for item in self.names)
 
@@ -140,8 +141,8 @@ class CheckService:
         async with self._gate(acting, action, ", ".join(names)) as passage:
             identifiers = tuple(identifier_of(name) for name in names)
             check_identifiers(identifiers)
-            asked_by = await self._asker(principal, token)
-            request = OrderRequest(*asked_by, identifiers, profile or None)
+            requester = await self._requester(principal, token)
+            request = OrderRequest(*requester, identifiers, profile or None)
             snapshot = await self._snapshots.current()
             profile_check, authority = await self._profile_and_authority(snapshot, request)
             index = (await snapshot.managed_challenges()).match_index
@@ -150,27 +151,29 @@ class CheckService:
             if live:
                 await passage.note()
             for identifier in identifiers:
-                found = _scoped(identifier, *asked_by, index, needs_challenge=needs_challenge)
+                found = _scoped(identifier, *requester, index, needs_challenge=needs_challenge)
                 if identifier.type == "ip" and not authority.addresses and not authority.error:
                     found = (_unsupported(found[0], authority), None)
                 checked.append(await self._name(*found, needs_challenge=needs_challenge, live=live))
             return Check(authority=authority, names=tuple(checked), profile=profile_check)
 
-    async def _asker(self, principal: str, token: str) -> tuple[Principal, Token]:
-        """Whose order it would be; without a name somebody to whom everything is open."""
+    async def _requester(self, principal: str, token: str) -> tuple[Principal, Token]:
+        """Whose order it would be; without names, a principal that no rule narrows."""
         now = self._clock.now()
         role = Role.MANAGED_ACME_CONSUMER
-        who = Principal(name="anybody", type=PrincipalType.APPLICATION, roles=(RoleAssignment(role),), created=now)
-        what = Token(title="any", principal_id=who.id, scope=(role,), secret_hash=b"", sealed_hmac_key=b"", created=now)
+        owner = Principal(name="anybody", type=PrincipalType.APPLICATION, roles=(RoleAssignment(role),), created=now)
+        credential = Token(
+            title="any", principal_id=owner.id, scope=(role,), secret_hash=b"", sealed_hmac_key=b"", created=now
+        )
         if token:
-            what = await self._tokens.rows.find(token)
-            who = await self._principals.rows.find(what.principal_id)
+            credential = await self._tokens.rows.find(token)
+            owner = await self._principals.rows.find(credential.principal_id)
         if principal:
             named = await self._principals.rows.find(principal)
-            if token and named.id != who.id:
+            if token and named.id != owner.id:
                 raise Invalid("token", f"{token!r} is not one of principal {principal!r}")
-            who = named
-        return who, what
+            owner = named
+        return owner, credential
 
     async def _profile_and_authority(
         self, snapshot: Snapshot, request: OrderRequest

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from acmehub.admin.errors import Invalid
-from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources
+from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources, given_fields
+from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources import INSTEAD_OF_REMOVING, checked_name, checked_tags
 from acmehub.admin.tokens import checked_rule
 from acmehub.models import ManagedChallenge, Propagation, new_id
@@ -22,50 +22,49 @@ from acmehub.runtime.plugins import Offers
 
 
 class NewManagedChallenge(msgspec.Struct, frozen=True, kw_only=True):
-    """A managed challenge to be made; `match` is a domain match rule, `settings` are the plugin's, secrets in clear."""
+    """A new managed challenge; `match` is a domain match rule, `settings` are the plugin's, secrets in clear."""
 
-    name: str
-    plugin: str
-    match: str
+    name: Annotated[str, described("Its name.", change="Rename it.")]
+    plugin: Annotated[
+        str, described("Its kind: dns_rfc2136, dns_cloudflare, …", change="Another kind; its settings begin anew.")
+    ]
+    match: Annotated[
+        str,
+        described("Domain match rule: 'example.com, *.example.com'.", change="Domain match rule."),
+    ]
     settings: Settings = {}
-    tags: tuple[str, ...] = ()
-    cname_zones: tuple[str, ...] = ()
+    tags: Annotated[
+        tuple[str, ...],
+        described(
+            "A tag, for roles that are narrowed by tags; may be repeated.",
+            change="The tags, instead of those there are; may be repeated.",
+            clear="Take all tags away.",
+        ),
+    ] = ()
+    cname_zones: Annotated[
+        tuple[str, ...],
+        described(
+            "A zone that CNAMEs may lead to; '*' for any.",
+            change="The zones CNAMEs may lead to, instead of those before.",
+            clear="CNAMEs may lead nowhere else.",
+        ),
+    ] = ()
     propagation: Propagation = Propagation()
-    enabled: bool = True
+    enabled: Annotated[bool, described("Not to be used yet.", change="Whether it may be used.")] = True
 
     def __repr__(self) -> str:
-        return f"NewManagedChallenge({self.name!r})"
+        return f"{type(self).__name__}({self.name!r})"
 
 
-class ManagedChallengePatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What to change; what is unset stays. `settings` are laid over those there are, None sets one back to its default;
-    with another `plugin` they begin anew."""
-
-    name: str | UnsetType = UNSET
-    plugin: str | UnsetType = UNSET
-    match: str | UnsetType = UNSET
-    settings: Settings | UnsetType = UNSET
-    tags: tuple[str, ...] | UnsetType = UNSET
-    cname_zones: tuple[str, ...] | UnsetType = UNSET
-    propagation: Propagation | UnsetType = UNSET
-    enabled: bool | UnsetType = UNSET
-
-    def __repr__(self) -> str:
-        return "ManagedChallengePatch(…)"
+ManagedChallengePatch = patch_of("ManagedChallengePatch", NewManagedChallenge)
+"""`settings` are laid over those there are, None sets one back to its default; with another `plugin` they start from
+the defaults."""
 
 
-class ManagedChallengeView(msgspec.Struct, frozen=True, kw_only=True):
-    """A managed challenge as it may be shown; `problem` says why its settings cannot be (plugin not installed)."""
+class ManagedChallengeView(NewManagedChallenge, frozen=True, kw_only=True):
+    """A managed challenge as operators see it; `problem` says why its settings are missing (plugin not installed)."""
 
     id: str
-    name: str
-    plugin: str
-    match: str
-    settings: dict[str, Any]
-    tags: tuple[str, ...]
-    cname_zones: tuple[str, ...]
-    propagation: Propagation
-    enabled: bool
     created: datetime
     problem: str = ""
 
@@ -85,10 +84,10 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
     async def add(
         self, new: NewManagedChallenge, acting: Acting, *, sources: Sources | None = None
     ) -> ManagedChallengeView:
-        """Make one."""
+        """Add one."""
         async with self._gate(acting, "challenge.add", new.name) as passage:
             id = new_id()
-            values = checked_fields(_fields(new))
+            values = checked_fields(given_fields(new))
             settings = self.read(new.plugin, new.settings, sources)
             item = ManagedChallenge(
                 id=id,
@@ -100,16 +99,14 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
             return await self._view(await self.rows.insert(item, passage))
 
     async def set(
-        self, ref: str, patch: ManagedChallengePatch, acting: Acting, *, sources: Sources | None = None
+        self, ref: str, patch: Patch[NewManagedChallenge], acting: Acting, *, sources: Sources | None = None
     ) -> ManagedChallengeView:
         """Change one; orders under way take the new settings at their next step."""
         async with self._gate(acting, "challenge.set", ref) as passage:
-            changes = checked_fields(_fields(patch))
+            changes = checked_fields(patch.given("plugin", "settings"))
 
             def rule(item: ManagedChallenge) -> ManagedChallenge:
-                plugin = item.plugin if isinstance(patch.plugin, UnsetType) else patch.plugin
-                settings = {} if isinstance(patch.settings, UnsetType) else patch.settings
-                return replace(item, **changes, **self.with_settings(item, plugin, settings, sources))
+                return replace(item, **changes, **self.with_settings(item, patch, sources))
 
             return await self._view(await self.rows.change(ref, rule, passage))
 
@@ -128,17 +125,8 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
         ]
 
     async def _view(self, item: ManagedChallenge) -> ManagedChallengeView:
-        shown = self.shown(item)
-        fields = {name: getattr(item, name) for name in ("id", "plugin", "created", *_PLAIN)}
-        return ManagedChallengeView(settings=shown.values, problem=shown.problem, **fields)
-
-
-_PLAIN = ("name", "match", "tags", "cname_zones", "propagation", "enabled")
-
-
-def _fields(given: NewManagedChallenge | ManagedChallengePatch) -> dict[str, Any]:
-    """The fields that are given, plugin and settings apart."""
-    return {name: value for name in _PLAIN if (value := getattr(given, name)) is not UNSET}
+        public = self.public(item)
+        return view_of(ManagedChallengeView, item, settings=public.values, problem=public.problem)
 
 
 def checked_fields(values: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Names:
         return self._tokens.get(id, id)
 
     def mode(self, id: str) -> AuthorizationMode:
-        """What a token says of its orders' authorizations."""
+        """The authorization mode of a token."""
         return self._modes.get(id, AuthorizationMode.AUTO)
 
     def authority(self, id: str) -> str:

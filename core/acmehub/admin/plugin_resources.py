@@ -1,4 +1,4 @@
-"""What authorities and managed challenges share: a plugin with settings, which are checked, sealed, and shown without
+"""What authorities and managed challenges share: a plugin with settings, which are checked, sealed, and listed without
 their secrets."""
 
 from abc import abstractmethod
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from acmehub.admin.errors import Invalid
+from acmehub.admin.resource_fields import Patch
 from acmehub.admin.resources import ResourceService
 from acmehub.config import ConfigError, resolve_text
 from acmehub.models import Authority, ManagedChallenge
@@ -29,15 +30,15 @@ Settings = Mapping[str, Any]
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """Where `env:NAME` and `file:PATH` in secrets are looked up; for callers on this machine only, never for a remote
-    one, who would read our files through it."""
+    """Where `env:NAME` and `file:PATH` in secrets are looked up; for callers on this machine only: a remote one could
+    read the hub's files through it."""
 
     environ: Mapping[str, str]
     folder: Path
 
 
-class ShownSettings(msgspec.Struct, frozen=True):
-    """Settings as they may be shown, secrets as `(secret)`; `problem` says why there are none to show."""
+class PublicSettings(msgspec.Struct, frozen=True):
+    """Settings without secrets, which are `(secret)`; `problem` says why there are no values."""
 
     values: dict[str, Any]
     problem: str = ""
@@ -61,9 +62,9 @@ class PluginResourceService(ResourceService[R, V]):
             raise Invalid("plugin", str(error)) from error
 
     def read(
-        self, plugin: str, settings: Settings, sources: Sources | None, kept: Settings | None = None
+        self, plugin: str, settings: Settings, sources: Sources | None, stored: Settings | None = None
     ) -> PluginSettings:
-        """The plugin's settings from what an operator wrote, over those that are `kept`; `Invalid`.
+        """The plugin's settings from what an operator wrote, over the `stored` ones; `Invalid`.
 
         A setting that is None goes back to its default.
         """
@@ -73,7 +74,7 @@ class PluginResourceService(ResourceService[R, V]):
             name: _resolved(value, f"settings.{name}", sources) if name in secrets else value
             for name, value in settings.items()
         }
-        merged = {name: value for name, value in {**(kept or {}), **written}.items() if value is not None}
+        merged = {name: value for name, value in {**(stored or {}), **written}.items() if value is not None}
         try:
             return read_settings(merged, kind)
         except SettingsError as error:
@@ -89,12 +90,14 @@ class PluginResourceService(ResourceService[R, V]):
         clear = self._vault.open(self.purpose, item.id, item.sealed_settings)
         return msgspec.json.decode(clear, type=dict[str, Any])
 
-    def shown(self, item: R) -> ShownSettings:
-        """A row's settings for people; a plugin that is gone hides them, but not the row."""
+    def public(self, item: R) -> PublicSettings:
+        """A row's settings for people; they are missing while the plugin is not installed."""
         try:
-            return ShownSettings(public_settings(read_settings(self.unsealed(item), self.offers[item.plugin].settings)))
+            return PublicSettings(
+                public_settings(read_settings(self.unsealed(item), self.offers[item.plugin].settings))
+            )
         except (PluginError, SettingsError) as error:
-            return ShownSettings({}, str(error))
+            return PublicSettings({}, str(error))
 
     def changed(self, item: R, plugin: str, settings: Settings, sources: Sources | None) -> Sequence[str]:
         """The settings that writing `settings` would change, by name; secrets are compared unsealed, in memory."""
@@ -102,16 +105,25 @@ class PluginResourceService(ResourceService[R, V]):
         after = msgspec.json.decode(dump_settings(self.read(plugin, settings, sources, before)), type=dict[str, Any])
         return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
-    def with_settings(self, item: R, plugin: str, settings: Settings, sources: Sources | None) -> dict[str, Any]:
-        """The fields of a row to be written for new settings: none when they say the same as the old ones."""
+    def with_settings(self, item: R, patch: Patch[Any], sources: Sources | None) -> dict[str, Any]:
+        """The fields of a row that change with the plugin and the settings of a patch: none when both are the same as
+        before."""
+        given = patch.given()
+        plugin, settings = given.get("plugin", item.plugin), given.get("settings", {})
         if item.plugin == plugin and not (settings and self.changed(item, plugin, settings, sources)):
             return {}
-        kept = self.unsealed(item) if item.plugin == plugin else None
-        return {"plugin": plugin, "sealed_settings": self.seal(item.id, self.read(plugin, settings, sources, kept))}
+        stored = self.unsealed(item) if item.plugin == plugin else None
+        return {"plugin": plugin, "sealed_settings": self.seal(item.id, self.read(plugin, settings, sources, stored))}
+
+
+def given_fields(new: msgspec.Struct) -> dict[str, Any]:
+    """The fields of a new resource, plugin and settings apart."""
+    values = msgspec.structs.asdict(new)
+    return {name: value for name, value in values.items() if name not in ("plugin", "settings")}
 
 
 def _resolved(value: Any, place: str, sources: Sources | None) -> Any:
-    """A secret with `env:` and `file:` looked up, in lists as well."""
+    """A secret with `env:` and `file:` resolved, in lists as well."""
     if isinstance(value, list | tuple):
         return [_resolved(item, place, sources) for item in value]
     if not isinstance(value, str) or not value.startswith(("env:", "file:")):

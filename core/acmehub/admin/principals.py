@@ -2,47 +2,45 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from acmehub.admin.errors import Invalid, Refused
+from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources import INSTEAD_OF_REMOVING, ResourceService, checked_name, checked_tags
 from acmehub.models import Principal, PrincipalType, Role, RoleAssignment
 from acmehub.ports.store import Resources
 from acmehub.rules.permissions import Acting, require_over
 
+_ROLES = f"A role ({', '.join(Role)}), or ROLE:TAG,TAG; may be repeated."
+_PROFILES = "The only profiles that it may ask for; may be repeated."
+
 
 class NewPrincipal(msgspec.Struct, frozen=True, kw_only=True):
-    """A principal to be made; `profiles` (names) are the only ones it may ask for, empty: any."""
+    """A new principal; `profiles` (names) are the only ones it may ask for, empty: any."""
 
-    name: str
-    type: PrincipalType = PrincipalType.APPLICATION
-    roles: tuple[RoleAssignment, ...] = ()
-    enabled: bool = True
-    profiles: tuple[str, ...] = ()
-
-
-class PrincipalPatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What to change of a principal; what is unset stays."""
-
-    name: str | UnsetType = UNSET
-    type: PrincipalType | UnsetType = UNSET
-    roles: tuple[RoleAssignment, ...] | UnsetType = UNSET
-    enabled: bool | UnsetType = UNSET
-    profiles: tuple[str, ...] | UnsetType = UNSET
+    name: Annotated[str, described("Its name.", change="Rename it.")]
+    type: Annotated[PrincipalType, described("Its type.")] = PrincipalType.APPLICATION
+    roles: Annotated[
+        tuple[RoleAssignment, ...],
+        described(_ROLES, change=f"The roles, instead of those there are. {_ROLES}", clear="Take all roles away."),
+    ] = ()
+    enabled: Annotated[bool, described("Refused until it is enabled.", change="Whether it may do anything.")] = True
+    profiles: Annotated[
+        tuple[str, ...],
+        described(_PROFILES, change=f"Instead of those before. {_PROFILES}", clear="It may ask for any profile."),
+    ] = ()
 
 
-class PrincipalView(msgspec.Struct, frozen=True, kw_only=True):
-    """A principal as it may be shown, with the titles of its tokens."""
+PrincipalPatch = patch_of("PrincipalPatch", NewPrincipal)
+
+
+class PrincipalView(NewPrincipal, frozen=True, kw_only=True):
+    """A principal as operators see it, with the titles of its tokens."""
 
     id: str
-    name: str
-    type: PrincipalType
-    roles: tuple[RoleAssignment, ...]
-    enabled: bool
-    profiles: tuple[str, ...]
     tokens: tuple[str, ...]
     created: datetime
 
@@ -54,32 +52,18 @@ class PrincipalService(ResourceService[Principal, PrincipalView]):
     label = "principal"
 
     async def add(self, new: NewPrincipal, acting: Acting) -> PrincipalView:
-        """Make a principal."""
+        """Add a principal."""
         async with self._gate(acting, "principal.add", new.name) as passage:
-            roles = checked_roles(new.roles)
-            require_over(acting, (item.role for item in roles), f"principal {new.name!r}")
-            item = Principal(
-                name=checked_name(new.name),
-                type=new.type,
-                roles=roles,
-                enabled=new.enabled,
-                profiles=await self._checked_profiles(new.profiles),
-                created=self._clock.now(),
-            )
+            values = await self._checked(msgspec.structs.asdict(new))
+            require_over(acting, (item.role for item in values["roles"]), f"principal {new.name!r}")
+            item = Principal(created=self._clock.now(), **values)
             return await self._view(await self.rows.insert(item, passage))
 
-    async def set(self, ref: str, patch: PrincipalPatch, acting: Acting) -> PrincipalView:
-        """Change one; with a role taken away its tokens no longer stand for that role."""
+    async def set(self, ref: str, patch: Patch[NewPrincipal], acting: Acting) -> PrincipalView:
+        """Change one; its tokens lose the roles that it loses."""
         async with self._gate(acting, "principal.set", ref) as passage:
-            changes = msgspec.structs.asdict(patch)
-            changes = {field: value for field, value in changes.items() if value is not UNSET}
-            if not isinstance(patch.name, UnsetType):
-                checked_name(patch.name)
-            if not isinstance(patch.roles, UnsetType):
-                changes["roles"] = checked_roles(patch.roles)
-            if not isinstance(patch.profiles, UnsetType):
-                changes["profiles"] = await self._checked_profiles(patch.profiles)
-            await self._require_administrator_left(ref, patch)
+            changes = await self._checked(patch.given())
+            await self._require_administrator_left(ref, changes)
 
             def rule(item: Principal) -> Principal:
                 changed = replace(item, **changes)
@@ -93,7 +77,7 @@ class PrincipalService(ResourceService[Principal, PrincipalView]):
         async with self._gate(acting, "principal.remove", ref) as passage:
             item = await self.rows.find(ref)
             require_over(acting, (one.role for one in item.roles), self.rows.describe(item))
-            await self._require_administrator_left(ref, PrincipalPatch(enabled=False))
+            await self._require_administrator_left(ref, {"enabled": False})
             await self.rows.remove(ref, self._users_of, INSTEAD_OF_REMOVING.format(noun=self.noun), passage)
 
     def _stored(self) -> Resources[Principal]:
@@ -102,38 +86,39 @@ class PrincipalService(ResourceService[Principal, PrincipalView]):
     async def _users_of(self, item: Principal) -> Sequence[str]:
         return [f"token {title!r}" for title in await self._titles(item)]
 
-    async def _checked_profiles(self, names: Sequence[str]) -> tuple[str, ...]:
-        return checked_profiles(names, [item.name for item in await self._store.profiles.list()])
+    async def _checked(self, values: dict[str, Any]) -> dict[str, Any]:
+        return checked_fields(values, [item.name for item in await self._store.profiles.list()])
 
     async def _titles(self, item: Principal) -> Sequence[str]:
         return [token.title for token in await self._store.tokens.list() if token.principal_id == item.id]
 
-    async def _require_administrator_left(self, ref: str, patch: PrincipalPatch) -> None:
-        """The last administrator cannot be disabled, removed, or lose the role: nobody could give it back."""
+    async def _require_administrator_left(self, ref: str, changes: dict[str, Any]) -> None:
+        """`Refused` for the last enabled administrator: without one nobody can give the role."""
         item = await self.rows.find(ref)
-        enabled = item.enabled if isinstance(patch.enabled, UnsetType) else patch.enabled
-        roles = item.roles if isinstance(patch.roles, UnsetType) else patch.roles
-        if not _administers(item.enabled, item.roles) or _administers(enabled, roles):
+        if not _administers(item) or _administers(replace(item, **changes)):
             return
         others = (one for one in await self.rows.list() if one.id != item.id)
-        if not any(_administers(one.enabled, one.roles) for one in others):
+        if not any(_administers(one) for one in others):
             raise Refused(f"{self.rows.describe(item)} is the last administrator; make another one first")
 
     async def _view(self, item: Principal) -> PrincipalView:
-        return PrincipalView(
-            id=item.id,
-            name=item.name,
-            type=item.type,
-            roles=item.roles,
-            enabled=item.enabled,
-            profiles=item.profiles,
-            tokens=tuple(await self._titles(item)),
-            created=item.created,
-        )
+        return view_of(PrincipalView, item, tokens=tuple(await self._titles(item)))
 
 
-def _administers(enabled: bool, roles: Sequence[RoleAssignment]) -> bool:
-    return enabled and any(item.role is Role.ADMINISTRATOR for item in roles)
+def _administers(item: Principal) -> bool:
+    return item.enabled and bool(item.assignments(Role.ADMINISTRATOR))
+
+
+def checked_fields(values: dict[str, Any], profiles: Collection[str]) -> dict[str, Any]:
+    """The fields of a principal that are given, each checked; `profiles` are the names there are. `Invalid`."""
+    checked = dict(values)
+    if "name" in checked:
+        checked_name(checked["name"])
+    if "roles" in checked:
+        checked["roles"] = checked_roles(checked["roles"])
+    if "profiles" in checked:
+        checked["profiles"] = checked_profiles(checked["profiles"], profiles)
+    return checked
 
 
 def checked_roles(roles: Sequence[RoleAssignment]) -> tuple[RoleAssignment, ...]:

@@ -37,9 +37,9 @@ class ProfileFields:
     async def planned(
         self, values: dict[str, Any], authority: NewAuthority | None, sources: Sources | None
     ) -> dict[str, Any]:
-        """The fields of a profile in a resources file, whose `authority` the file may have, too.
+        """The fields of a profile in a resources file; `authority` is the entry of its authority in the file, if any.
 
-        An authority that is not stored yet stands as `new` in `authority_id`.
+        `authority_id` is `new` for an authority that is not stored yet.
         """
         if authority is None:
             fields = await self.stored(values)
@@ -48,8 +48,8 @@ class ProfileFields:
         fields = checked_fields(values)
         row = next(iter(await self._store.authorities.named(fields.pop("authority"))), None)
         if fields["lifetime_days"] is not None:
-            kept = self._authorities.unsealed(row) if row is not None and row.plugin == authority.plugin else None
-            settings = self._authorities.read(authority.plugin, authority.settings, sources, kept)
+            stored = self._authorities.unsealed(row) if row is not None and row.plugin == authority.plugin else None
+            settings = self._authorities.read(authority.plugin, authority.settings, sources, stored)
             self._refuse_lifetime(fields["lifetime_days"], authority.name, authority.plugin, settings)
         return {**fields, "authority_id": row.id if row is not None else "new"}
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
-from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from acmehub.admin.authorities import AuthorityService
 from acmehub.admin.errors import InUse
 from acmehub.admin.profile_fields import ProfileFields
+from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources import ResourceService
 from acmehub.models import Authority, Principal, Profile
 from acmehub.ports.clock import Clock
@@ -22,41 +23,50 @@ from acmehub.runtime.vault import Vault
 INSTEAD = ", which may ask for no other than those it is limited to: change that first (`acmehub principal set`)"
 
 
+_KEY_TYPES = "A kind of certificate key that it takes (RSA, RSA-2048, P-256, P-384 …), others are refused; repeatable."
+
+
 class NewProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """A profile to be made; `authority` by name or id, empty where the policy is to choose."""
+    """A new profile; `authority` by name or id, empty: the policy chooses."""
 
-    name: str
-    description: str
-    authority: str = ""
-    upstream_profile: str | None = None
-    key_types: tuple[str, ...] = ()
-    lifetime_days: int | None = None
-    enabled: bool = True
+    name: Annotated[str, described("Its name.", change="Rename it.")]
+    description: Annotated[str, described("Words for the people who choose, or a URL with them.", empty=True)]
+    authority: Annotated[
+        str,
+        described(
+            "Where its orders go  [default: where the policy says]",
+            change="Where its orders go; '' for where the policy says.",
+        ),
+    ] = ""
+    upstream_profile: Annotated[
+        str | None,
+        described(
+            "The profile that is asked for at that authority.",
+            change="The profile that is asked for at that authority; '' for none.",
+        ),
+    ] = None
+    key_types: Annotated[
+        tuple[str, ...],
+        described(_KEY_TYPES, change=f"Instead of those before. {_KEY_TYPES}", clear="It takes any kind of key."),
+    ] = ()
+    lifetime_days: Annotated[
+        int | None,
+        described(
+            "Validity, where the authority grants one (ca_local).",
+            clear="The authority's own validity.",
+            no_option="--no-lifetime",
+        ),
+    ] = None
+    enabled: Annotated[bool, described("Not offered yet.", change="Whether it is offered.")] = True
 
 
-class ProfilePatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What to change of a profile; what is unset stays, None takes a rule away."""
-
-    name: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    authority: str | UnsetType = UNSET
-    upstream_profile: str | UnsetType | None = UNSET
-    key_types: tuple[str, ...] | UnsetType = UNSET
-    lifetime_days: int | UnsetType | None = UNSET
-    enabled: bool | UnsetType = UNSET
+ProfilePatch = patch_of("ProfilePatch", NewProfile)
 
 
-class ProfileView(msgspec.Struct, frozen=True, kw_only=True):
-    """A profile as it may be shown; `problem` says why orders for it would fail."""
+class ProfileView(NewProfile, frozen=True, kw_only=True):
+    """A profile as operators see it; `problem` says why orders for it would fail."""
 
     id: str
-    name: str
-    description: str
-    authority: str
-    upstream_profile: str | None
-    key_types: tuple[str, ...]
-    lifetime_days: int | None
-    enabled: bool
     created: datetime
     problem: str = ""
 
@@ -80,18 +90,17 @@ class ProfileService(ResourceService[Profile, ProfileView]):
         self.fields = ProfileFields(store, authorities, plugin_objects)
 
     async def add(self, new: NewProfile, acting: Acting) -> ProfileView:
-        """Make one; clients may name it from the next request on."""
+        """Add one; clients may name it from the next request on."""
         async with self._gate(acting, "profile.add", new.name) as passage:
             values = await self.fields.stored(msgspec.structs.asdict(new))
             item = Profile(created=self._clock.now(), **values)
             await self.fields.check_lifetime(item.authority_id, item.lifetime_days)
             return await self._view(await self.rows.insert(item, passage))
 
-    async def set(self, ref: str, patch: ProfilePatch, acting: Acting) -> ProfileView:
-        """Change one; orders that are under way keep what they were opened with."""
+    async def set(self, ref: str, patch: Patch[NewProfile], acting: Acting) -> ProfileView:
+        """Change one; open orders keep the values that they started with."""
         async with self._gate(acting, "profile.set", ref) as passage:
-            given = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not UNSET}
-            changes = await self.fields.stored(given)
+            changes = await self.fields.stored(patch.given())
             before = await self.rows.find(ref)
             if changes.get("name", before.name) != before.name:
                 self._require_unnamed(await self._users_of(before), f"{self.rows.describe(before)} cannot be renamed")
@@ -100,7 +109,7 @@ class ProfileService(ResourceService[Profile, ProfileView]):
             return await self._view(await self.rows.change(ref, lambda item: replace(item, **changes), passage))
 
     async def remove(self, ref: str, acting: Acting) -> None:
-        """Remove one that no principal is limited to. Orders for it are finished nonetheless."""
+        """Remove one that no principal is limited to. The hub finishes its open orders."""
         async with self._gate(acting, "profile.remove", ref) as passage:
             await self.rows.remove(ref, self._users_of, INSTEAD, passage)
 
@@ -117,10 +126,8 @@ class ProfileService(ResourceService[Profile, ProfileView]):
 
     async def _view(self, item: Profile) -> ProfileView:
         row = await self._store.authorities.get(item.authority_id) if item.authority_id else None
-        fields = {
-            name: getattr(item, name) for name in ProfileView.__struct_fields__ if name not in ("authority", "problem")
-        }
-        return ProfileView(authority=row.name if row else item.authority_id, problem=_problem(item, row), **fields)
+        authority = row.name if row else item.authority_id
+        return view_of(ProfileView, item, authority=authority, problem=_problem(item, row))
 
 
 def _problem(item: Profile, row: Authority | None) -> str:

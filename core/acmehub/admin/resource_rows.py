@@ -58,8 +58,8 @@ class ResourceRows(Generic[R]):
         return item
 
     async def change(self, ref: str, rule: Callable[[R], R], passage: Passage) -> R:
-        """Write what `rule` makes of the row as it is stored now, again when somebody else was quicker. The audit says
-        what changed."""
+        """Write what `rule` makes of the row as it is stored now, again after a conflict. The audit's entry has what
+        changed."""
         item = await self.find(ref)
         while True:
             changed = rule(item)
@@ -77,8 +77,8 @@ class ResourceRows(Generic[R]):
     async def remove(
         self, ref: str, users_of: Callable[[R], Awaitable[Sequence[str]]], instead: str, passage: Passage
     ) -> None:
-        """Remove one; `InUse` says what needs it, by `users_of` or, when only the storage knows, without names, and
-        what to do `instead`."""
+        """Remove one; `InUse` when something needs it: the message names what `users_of` finds, and ends with what
+        to do `instead`."""
         while True:
             item = await self.find(ref)
             users = await users_of(item)

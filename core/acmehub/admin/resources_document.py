@@ -1,4 +1,4 @@
-"""A resources file (TOML; docs/configure.md, "Resources") read into resources; nothing is looked up in the storage."""
+"""A resources file (TOML; docs/configure.md, "Resources") as structs; the storage is not read here."""
 
 import difflib
 import tomllib

@@ -1,4 +1,4 @@
-"""`acmehub apply`: bring the stored resources to what a file says, by name, so that a second run changes nothing.
+"""`acmehub apply`: make the stored resources, by name, as a file has them; a second run changes nothing.
 
 For a resource that the file names, it is the whole truth: a field that is left out goes back to its default. Three
 things stay as they are: settings of plugins that are left out (secrets are not exported, and plugins fill in some
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from acmehub.admin.authorities import AuthorityPatch, AuthorityService, NewAuthority
+from acmehub.admin.authorities import checked_fields as checked_authority_fields
 from acmehub.admin.errors import Invalid, NotFound, ServiceError
 from acmehub.admin.gate import Gate
 from acmehub.admin.managed_challenges import (
@@ -21,17 +22,11 @@ from acmehub.admin.managed_challenges import (
     NewManagedChallenge,
 )
 from acmehub.admin.managed_challenges import checked_fields as checked_challenge_fields
-from acmehub.admin.plugin_resources import PluginResourceService, Sources
-from acmehub.admin.principals import (
-    NewPrincipal,
-    PrincipalPatch,
-    PrincipalService,
-    checked_profiles,
-    checked_roles,
-)
+from acmehub.admin.plugin_resources import PluginResourceService, Sources, given_fields
+from acmehub.admin.principals import NewPrincipal, PrincipalPatch, PrincipalService
+from acmehub.admin.principals import checked_fields as checked_principal_fields
 from acmehub.admin.profiles import NewProfile, ProfilePatch, ProfileService
 from acmehub.admin.resource_rows import ResourceRows
-from acmehub.admin.resources import checked_name, checked_tags
 from acmehub.admin.resources_document import Document, InvalidFile, New, name_of
 from acmehub.admin.resources_export import document_of
 from acmehub.admin.tokens import AddedToken, NewToken, TokenPatch, TokenService
@@ -159,15 +154,15 @@ class ResourcesFileService:
         match new:
             case NewAuthority():
                 authority = await _named(self._authorities.rows, new.name)
-                fields = {"name": checked_name(new.name), "enabled": new.enabled, "tags": checked_tags(new.tags)}
-                if new.default:
-                    fields["default"] = True
+                fields = checked_authority_fields(given_fields(new))
+                if not new.default:
+                    del fields["default"]
                 return self._compared(
                     kind, new, authority, fields, _settings_diff(self._authorities, authority, new, sources)
                 )
             case NewManagedChallenge():
                 challenge = await _named(self._managed_challenges.rows, new.name)
-                fields = checked_challenge_fields(_given(new, "plugin", "settings"))
+                fields = checked_challenge_fields(given_fields(new))
                 return self._compared(
                     kind, new, challenge, fields, _settings_diff(self._managed_challenges, challenge, new, sources)
                 )
@@ -178,8 +173,7 @@ class ResourcesFileService:
             case NewPrincipal():
                 known = {item.name for item in await self._profiles.rows.list()}
                 known |= {item.name for item in document.profiles}
-                fields = {**_given(new), "name": checked_name(new.name), "roles": checked_roles(new.roles)}
-                fields["profiles"] = checked_profiles(new.profiles, known)
+                fields = checked_principal_fields(_given(new), known)
                 return self._compared(kind, new, await _named(self._principals.rows, new.name), fields)
             case NewToken():
                 owner = await self._owner_of(new, document)

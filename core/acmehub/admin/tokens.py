@@ -5,13 +5,14 @@ import ipaddress
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from acmehub.admin.errors import Invalid, NotFound, Refused
+from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources import ResourceService, checked_name
 from acmehub.models import AuthorizationMode, Principal, Role, Token, TokenState, new_id
 from acmehub.ports.settings import Secret
@@ -29,64 +30,69 @@ _ACCOUNTS_AT_ONCE = 500
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A token to be made; `principal` by name or id, `names` a domain match rule, `networks` in CIDR notation.
+    """A new token; `principal` by name or id, `names` a domain match rule, `networks` in CIDR notation.
 
     With `secret_directory` it has a directory URL of its own, for clients without external account binding.
     """
 
-    title: str
+    title: Annotated[str, described("Its title.", change="Rename it.")]
     principal: str
-    scope: tuple[Role, ...] = (Role.MANAGED_ACME_CONSUMER,)
-    names: str = ""
-    authorization: AuthorizationMode = AuthorizationMode.AUTO
-    networks: tuple[str, ...] = ()
-    use_limit: int | None = None
-    expires: datetime | None = None
-    enabled: bool = True
-    secret_directory: bool = False
+    scope: Annotated[
+        tuple[Role, ...],
+        described("What it is for  [default: managed_acme_consumer]", change="What it is for, instead of before."),
+    ] = (Role.MANAGED_ACME_CONSUMER,)
+    names: Annotated[
+        str,
+        described(
+            "Domain match rule of the names it may have; networks, too.",
+            change="Domain match rule of the names it may have; '' for all that its principal may.",
+        ),
+    ] = ""
+    authorization: Annotated[AuthorizationMode, described("How authorizations turn valid.")] = AuthorizationMode.AUTO
+    networks: Annotated[
+        tuple[str, ...],
+        described(
+            "Accounts may be bound from here only.",
+            change="The networks, instead of those before.",
+            clear="Accounts may be bound from anywhere.",
+            metavar="CIDR",
+        ),
+    ] = ()
+    use_limit: Annotated[
+        int | None, described("How many accounts it may bind.", clear="It may bind any number of accounts.")
+    ] = None
+    expires: Annotated[
+        datetime | None,
+        described("Until when it may bind accounts: 90d, 2027-01-31, …", clear="It may bind accounts at any time."),
+    ] = None
+    enabled: Annotated[bool, described("Refused until it is enabled.", change="Whether it may do anything.")] = True
+    secret_directory: Annotated[
+        bool,
+        described(
+            "Make a directory URL for clients that cannot do EAB.",
+            change="Make a directory URL for clients that cannot do EAB (the one before is over), or take it away.",
+            switch=True,
+        ),
+    ] = False
 
 
-class TokenPatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What to change of a token; what is unset stays, None takes a limit away.
-
-    `secret_directory` gives it a directory URL unless it has one, or takes that away; with `new_directory` it gets
-    another one in any case, and the old one is over.
-    """
-
-    title: str | UnsetType = UNSET
-    scope: tuple[Role, ...] | UnsetType = UNSET
-    names: str | UnsetType = UNSET
-    authorization: AuthorizationMode | UnsetType = UNSET
-    networks: tuple[str, ...] | UnsetType = UNSET
-    use_limit: int | UnsetType | None = UNSET
-    expires: datetime | UnsetType | None = UNSET
-    enabled: bool | UnsetType = UNSET
-    secret_directory: bool | UnsetType = UNSET
-    new_directory: bool | UnsetType = UNSET
+TokenPatch = patch_of("TokenPatch", NewToken, without=("principal",), new_directory=bool)
+"""`secret_directory` gives a token a directory URL unless it has one, or takes that away; with `new_directory` it gets
+another one in any case, and the old one is over."""
 
 
-class TokenView(msgspec.Struct, frozen=True, kw_only=True):
-    """A token as it may be shown; `id` is the client id and the EAB key id."""
+class TokenView(NewToken, frozen=True, kw_only=True):
+    """A token as operators see it; `id` is the client id and the EAB key id."""
 
     id: str
-    title: str
-    principal: str
     state: TokenState
-    scope: tuple[Role, ...]
-    names: str
-    authorization: AuthorizationMode
-    networks: tuple[str, ...]
-    use_limit: int | None
     uses: int
-    expires: datetime | None
-    enabled: bool
     revoked: datetime | None
     created: datetime
-    secret_directory: bool
 
 
 class AddedToken(msgspec.Struct, frozen=True):
-    """A new token with its API secret, which is not kept and cannot be shown again."""
+    """A new token with its API secret, which the hub does not store."""
 
     token: TokenView
     secret: Secret
@@ -111,7 +117,7 @@ class TokenService(ResourceService[Token, TokenView]):
     name_field = "title"
 
     async def add(self, new: NewToken, acting: Acting) -> AddedToken:
-        """Make a token; its API secret is in the answer and nowhere else."""
+        """Add a token; its API secret is in the result and nowhere else."""
         async with self._gate(acting, "token.add", new.title) as passage:
             principal = await self._principal(new.principal)
             require_over(acting, self._roles(new.scope, principal), f"token {new.title!r}")
@@ -141,11 +147,11 @@ class TokenService(ResourceService[Token, TokenView]):
                 if owner is None or item.principal_id == owner.id
             ]
 
-    async def set(self, ref: str, patch: TokenPatch, acting: Acting) -> TokenView:
+    async def set(self, ref: str, patch: Patch[NewToken], acting: Acting) -> TokenView:
         """Change limits, names, mode, title; disable and enable. Nothing changes a revoked token."""
         async with self._gate(acting, "token.set", ref) as passage:
             owner = await self._owner(await self.rows.find(ref))
-            changes = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not UNSET}
+            changes = patch.given()
             wanted, another = changes.pop("secret_directory", UNSET), changes.pop("new_directory", False)
             changes = checked_fields(changes, owner.name, roles_of(owner))
 
@@ -254,17 +260,9 @@ class TokenService(ResourceService[Token, TokenView]):
         return self._view_of(item, await self._owner(item))
 
     def _view_of(self, item: Token, owner: Principal) -> TokenView:
-        shown = {
-            name: getattr(item, name)
-            for name in TokenView.__struct_fields__
-            if name not in ("principal", "state", "secret_directory")
-        }
-        return TokenView(
-            principal=owner.name,
-            state=token_state(item, owner, self._clock.now()),
-            secret_directory=bool(item.directory_hash),
-            **shown,
-        )
+        state = token_state(item, owner, self._clock.now())
+        directory = bool(item.directory_hash)
+        return view_of(TokenView, item, principal=owner.name, state=state, secret_directory=directory)
 
 
 def checked_fields(values: dict[str, Any], owner: str, roles: Iterable[Role]) -> dict[str, Any]:
@@ -302,7 +300,7 @@ def roles_of(principal: Principal) -> frozenset[Role]:
 
 
 def hash_secret(secret: str) -> bytes:
-    """What is kept of an API secret: it has 256 random bits, so a plain SHA-256 is enough."""
+    """The hash of an API secret: a plain SHA-256, since a secret has 256 random bits."""
     return hashlib.sha256(secret.encode()).digest()
 
 

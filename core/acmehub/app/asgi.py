@@ -1,20 +1,15 @@
-"""The ASGI application of a hub: Litestar with health checks and plugins' routes, and the ACME server at `/acme`."""
+"""The ASGI application of a hub: Litestar with health checks, plugins' routes, and the ACME server, mounted at `/acme`.
 
-from typing import Any, cast
+docs/adr/0005-acme-in-litestar.md
+"""
 
-from litestar import Litestar, Request, Response
+from typing import Any
+
+from litestar import Litestar, Request, Response, Router, asgi
 from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException
-from litestar.types import (
-    ControllerRouterHandler,
-    HTTPScope,
-    LifeSpanReceive,
-    LifeSpanScope,
-    LifeSpanSend,
-    Receive,
-    Scope,
-    Send,
-)
+from litestar.exceptions import HTTPException, NotFoundException
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from acmehub.acme.resources import ROUTES
 from acmehub.acme.server.app import AcmeServer, unexpected
@@ -24,48 +19,50 @@ from acmehub.acme.server.urls import PREFIX
 from acmehub.app.health import health_routes
 from acmehub.models.problems import ProblemDocument
 from acmehub.rules.jws import MAX_BODY
-
-_UNDER = f"{PREFIX}/"
+from acmehub.runtime.plugins import PluginError
 
 
 def create_app(hub: HubParts) -> Litestar:
-    """The application of a hub; the hub must be running when requests come, but need not be yet."""
-    handlers: list[ControllerRouterHandler] = [*health_routes(hub)]
-    for offered in hub.registry.hook.register_routes():
-        handlers += offered
-    return HubApplication(
-        AcmeServer(build_context(hub), ROUTES),
-        route_handlers=handlers,
+    """The application of a hub; the hub must be running when requests come, but need not be yet.
+
+    Raises `PluginError` for a plugin's route at a path of the ACME server.
+    """
+    return Litestar(
+        route_handlers=[_mounted(AcmeServer(build_context(hub), ROUTES)), *health_routes(hub), _plugin_routes(hub)],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=MAX_BODY,
-        exception_handlers={Exception: _beside_acme},
+        exception_handlers={Exception: _problem},
     )
 
 
-class HubApplication(Litestar):
-    """Litestar, but what is under `/acme` goes to the ACME server before anything is routed."""
+def _mounted(server: AcmeServer) -> ASGIRouteHandler:
+    @asgi(PREFIX, is_mount=True, copy_scope=False)
+    async def acme(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP or not scope["path"].startswith(
+            "/"
+        ):  # Litestar mounts `/acme…`, not `/acme/…`
+            raise NotFoundException
+        await server(scope, receive, send)
 
-    def __init__(self, acme: "AcmeServer", **rest: Any) -> None:
-        super().__init__(**rest)
-        self._acme = acme
-
-    async def __call__(
-        self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
-    ) -> None:
-        """ASGI."""
-        if scope["type"] == ScopeType.HTTP and _is_acme(cast(HTTPScope, scope)["path"]):
-            await self._acme(cast(HTTPScope, scope), cast(Receive, receive), cast(Send, send))
-        else:
-            await super().__call__(scope, receive, send)
+    return acme
 
 
-def _is_acme(path: str) -> bool:
-    return path.startswith(_UNDER) or path == PREFIX
+def _plugin_routes(hub: HubParts) -> Router:
+    handlers: list[ControllerRouterHandler] = []
+    for offered in hub.registry.hook.register_routes():
+        handlers += offered
+    router = Router("/", route_handlers=handlers)
+    for route in router.routes:
+        if route.path.startswith(PREFIX):
+            raise PluginError(
+                f"a plugin has the route {route.path}: paths that begin with {PREFIX} are the ACME server's"
+            )
+    return router
 
 
-def _beside_acme(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Errors of Litestar's own routes, the health checks' and plugins': RFC 7807 without ACME's types."""
+def _problem(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Errors outside of the ACME server: RFC 7807 without ACME's types."""
     if isinstance(error, HTTPException) and error.status_code < 500:
         status, headers, detail = error.status_code, dict(error.headers or {}), error.detail
     else:

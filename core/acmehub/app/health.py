@@ -1,4 +1,4 @@
-"""/healthz and /readyz: whether the process answers, and whether it can do its work."""
+"""/healthz: the process answers. /readyz: it serves and its storage can be written to."""
 
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
@@ -8,7 +8,7 @@ from acmehub.ports.store import StoreUnavailable
 
 
 def health_routes(hub: HubParts) -> list[HTTPRouteHandler]:
-    """Routes for a load balancer or an init system; neither says anything about the hub's business."""
+    """Routes for load balancers and init systems; their answers hold nothing about orders or resources."""
 
     @get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False, include_in_schema=False)
     def healthz() -> str:

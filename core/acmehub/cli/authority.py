@@ -2,11 +2,13 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 from msgspec import UNSET
 
 from acmehub.admin.authorities import AuthorityPatch, AuthorityView, NewAuthority
+from acmehub.cli.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.settings import read_options, settings_options
 
@@ -29,27 +31,16 @@ Examples:
 
 
 @authority.command(epilog=ADD)
-@click.argument("name")
-@click.option("--plugin", required=True, help="Its kind: ca_acme, ca_local, ca_letsencrypt, …")
+@add_options(NewAuthority)
 @settings_options
-@click.option("--default", is_flag=True, help="Orders go here unless a policy says otherwise.")
-@click.option("--tag", "tags", multiple=True, help="A tag; may be repeated.")
-@click.option("--disabled", is_flag=True, help="Not to be used yet.")
 @hub_verb
 async def add(
-    session: Session,
-    name: str,
-    plugin: str,
-    pairs: tuple[str, ...],
-    settings_file: Path | None,
-    default: bool,
-    tags: tuple[str, ...],
-    disabled: bool,
+    session: Session, plugin: str, pairs: tuple[str, ...], settings_file: Path | None, **options: Any
 ) -> Result:
     """Add an authority. The hub registers its account there at the first order."""
     service = session.hub.admin.authorities
     settings = read_options(service.registration(plugin).settings, pairs, settings_file)
-    new = NewAuthority(name=name, plugin=plugin, settings=settings, default=default, enabled=not disabled, tags=tags)
+    new = new_of(NewAuthority, options, plugin=plugin, settings=settings)
     return _shown(await service.add(new, session.acting, sources=session.sources))
 
 
@@ -71,41 +62,19 @@ async def show(session: Session, name: str) -> Result:
 
 
 @authority.command(name="set", epilog=SET)
-@click.argument("name")
-@click.option("--name", "new_name", help="Rename it.")
-@click.option("--plugin", help="Another kind; its settings begin anew.")
+@set_options(NewAuthority)
 @settings_options
-@click.option("--default", is_flag=True, help="Make it the default.")
-@click.option("--tag", "tags", multiple=True, help="The tags, instead of those there are; may be repeated.")
-@click.option("--no-tags", is_flag=True, help="Take all tags away.")
-@click.option("--enable/--disable", "--enabled/--disabled", "enabled", default=None, help="Whether it may be used.")
 @hub_verb
 async def set_(
-    session: Session,
-    name: str,
-    new_name: str | None,
-    plugin: str | None,
-    pairs: tuple[str, ...],
-    settings_file: Path | None,
-    default: bool,
-    tags: tuple[str, ...],
-    no_tags: bool,
-    enabled: bool | None,
+    session: Session, name: str, pairs: tuple[str, ...], settings_file: Path | None, **options: Any
 ) -> Result:
     """Change an authority; what is not named stays."""
     service = session.hub.admin.authorities
-    kind = plugin or (await service.show(name, session.acting)).plugin
+    kind = options["plugin"] or (await service.show(name, session.acting)).plugin
     settings = read_options(service.registration(kind).settings, pairs, settings_file) if pairs or settings_file else {}
-    patch = AuthorityPatch(
-        name=new_name or UNSET,
-        plugin=plugin or UNSET,
-        settings=settings or UNSET,
-        default=True if default else UNSET,
-        tags=tags if tags or no_tags else UNSET,
-        enabled=UNSET if enabled is None else enabled,
-    )
+    patch = patch_from(AuthorityPatch, NewAuthority, options, settings=settings or UNSET)
     item = await service.set(name, patch, session.acting, sources=session.sources)
-    if enabled is False and (count := await session.hub.admin.campaigns.in_use(item.id, session.acting)):
+    if options["enabled"] is False and (count := await session.hub.admin.campaigns.in_use(item.id, session.acting)):
         command = f"acmehub certificate renew-by DATE --authority {shlex.quote(item.name)}"
         return _shown(item, f"{count} certificates of it are in use; to have them renewed elsewhere: {command}")
     return _shown(item)
@@ -118,6 +87,9 @@ async def remove(session: Session, name: str) -> Result:
     """Remove an authority that no order went to; one that is in use can be disabled."""
     await session.hub.admin.authorities.remove(name, session.acting)
     return Result({"removed": name}, [f"removed authority {name}"])
+
+
+KNOWN = ("name", "id", "plugin", "settings", "default", "enabled", "tags", "account_url", "created", "problem")
 
 
 def _state(item: AuthorityView) -> str:
@@ -133,6 +105,7 @@ def _shown(item: AuthorityView, *remarks: str) -> Result:
             ("state", _state(item)),
             ("tags", item.tags),
             ("account", item.account_url),
+            *other_fields(item, *KNOWN),
             ("created", moment(item.created)),
             *((f"  {key}", value) for key, value in item.settings.items()),
             ("✗", item.problem),

@@ -2,10 +2,12 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 
 from acmehub.admin.campaigns import CampaignPlan, CampaignView, NewCampaign
+from acmehub.cli.resource_options import add_options, new_of, other_fields
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -33,49 +35,19 @@ Examples:
 
 
 @click.command(name="renew-by", epilog=RENEW_BY)
-@click.argument("renew_by", metavar="DATE", type=when)
-@click.option("--name", default="", help="The campaign's name  [default: by-DATE]")
-@click.option("--authority", default="", help="Only certificates of this authority.")
-@click.option("--profile", default="", help="Only those ordered with this profile.")
-@click.option("--names", default="", metavar="RULE", help='Only those with such a name, as in "*.corp.test".')
-@click.option("--principal", default="", help="Only those of this principal.")
-@click.option("--starts", type=when, metavar="DATE", help="The first renewals are due then  [default: now]")
-@click.option("--reason", default="", help="Why, for people.")
-@click.option("--explanation-url", default="", help="A page that clients may show or log.")
+@add_options(NewCampaign, moment=when)
 @click.option("--dry-run", is_flag=True, help="Only say which certificates it would be.")
 @hub_verb
-async def renew_by(
-    session: Session,
-    renew_by: datetime,
-    name: str,
-    authority: str,
-    profile: str,
-    names: str,
-    principal: str,
-    starts: datetime | None,
-    reason: str,
-    explanation_url: str,
-    dry_run: bool,
-) -> Result:
+async def renew_by(session: Session, dry_run: bool, **options: Any) -> Result:
     """Have certificates renewed before DATE: a campaign.
 
     Clients that ask when to renew (ARI, RFC 9773) are told a time between the start and DATE, evenly spread. What is
     issued from now on is not concerned. DATE is UTC; a date alone means its first moment.
     """
-    new = NewCampaign(
-        renew_by=renew_by,
-        name=name,
-        reason=reason,
-        authority=authority,
-        profile=profile,
-        names=names,
-        principal=principal,
-        starts=starts,
-        explanation_url=explanation_url,
-    )
+    new = new_of(NewCampaign, options)
     service = session.hub.admin.campaigns
     plan = await (service.plan if dry_run else service.add)(new, session.acting)
-    return Result({**_data(plan), "dry_run": dry_run}, _told(plan, dry_run))
+    return Result({**_data(plan), "dry_run": dry_run}, _lines(plan, dry_run))
 
 
 @click.command(epilog="\b\nExample:\n  acmehub certificate campaigns --json")
@@ -98,11 +70,30 @@ async def end_campaign(session: Session, name: str) -> Result:
     return Result(item, [f"ended campaign {item.name}; {item.left} of {item.total} certificates were not renewed"])
 
 
+KNOWN = (
+    "renew_by",
+    "name",
+    "reason",
+    "authority",
+    "profile",
+    "names",
+    "principal",
+    "starts",
+    "explanation_url",
+    "id",
+    "created",
+    "ended",
+    "total",
+    "left",
+    "state",
+)
+
+
 def _data(plan: CampaignPlan) -> dict[str, object]:
     return {"campaign": plan.campaign, "principals": plan.principals, "first": plan.first}
 
 
-def _told(plan: CampaignPlan, dry_run: bool) -> list[str]:
+def _lines(plan: CampaignPlan, dry_run: bool) -> list[str]:
     item = plan.campaign
     lines = fields(
         [
@@ -112,6 +103,7 @@ def _told(plan: CampaignPlan, dry_run: bool) -> list[str]:
             ("from", moment(item.starts)),
             ("renew by", moment(item.renew_by)),
             ("explanation", item.explanation_url),
+            *other_fields(item, *KNOWN),
             ("certificates", str(item.left)),
             *((f"  {name}", str(count)) for name, count in plan.principals.items()),
         ]

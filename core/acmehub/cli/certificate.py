@@ -97,6 +97,6 @@ def _revoked(line: CertificateSummary) -> str:
     """When, and for which reason if one was given."""
     if line.revoked is None:
         return ""
-    words = {code: name for name, code in REASONS.items()}
+    names = {code: name for name, code in REASONS.items()}
     code = line.revocation_reason
-    return moment(line.revoked) + (f" ({words.get(code, f'reason {code}')})" if code is not None else "")
+    return moment(line.revoked) + (f" ({names.get(code, f'reason {code}')})" if code is not None else "")

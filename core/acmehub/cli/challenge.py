@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from acmehub.admin.managed_challenges import ManagedChallengePatch, ManagedChallengeView, NewManagedChallenge
+from acmehub.cli.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.settings import read_options, settings_options
 from acmehub.models import Propagation, PropagationMode
@@ -51,38 +52,21 @@ def propagation_options(function: Any) -> Any:
 
 
 @challenge.command(epilog=ADD)
-@click.argument("name")
-@click.option("--plugin", required=True, help="Its kind: dns_rfc2136, dns_cloudflare, …")
-@click.option("--match", required=True, help="Domain match rule: 'example.com, *.example.com'.")
+@add_options(NewManagedChallenge)
 @settings_options
-@click.option("--tag", "tags", multiple=True, help="A tag, for roles that are narrowed by tags; may be repeated.")
-@click.option("--cname-zone", "cname_zones", multiple=True, help="A zone that CNAMEs may lead to; '*' for any.")
 @propagation_options
-@click.option("--disabled", is_flag=True, help="Not to be used yet.")
 @hub_verb
 async def add(
-    session: Session,
-    name: str,
-    plugin: str,
-    match: str,
-    pairs: tuple[str, ...],
-    settings_file: Path | None,
-    tags: tuple[str, ...],
-    cname_zones: tuple[str, ...],
-    disabled: bool,
-    **propagation: Any,
+    session: Session, plugin: str, pairs: tuple[str, ...], settings_file: Path | None, **options: Any
 ) -> Result:
     """Add a managed challenge."""
     service = session.hub.admin.managed_challenges
-    new = NewManagedChallenge(
-        name=name,
+    new = new_of(
+        NewManagedChallenge,
+        options,
         plugin=plugin,
-        match=match,
         settings=read_options(service.registration(plugin).settings, pairs, settings_file),
-        tags=tags,
-        cname_zones=cname_zones,
-        propagation=_propagation(Propagation(), propagation) or Propagation(),
-        enabled=not disabled,
+        propagation=_propagation(Propagation(), options) or Propagation(),
     )
     return _shown(await service.add(new, session.acting, sources=session.sources))
 
@@ -108,49 +92,24 @@ async def show(session: Session, name: str) -> Result:
 
 
 @challenge.command(name="set", epilog=SET)
-@click.argument("name")
-@click.option("--name", "new_name", help="Rename it.")
-@click.option("--plugin", help="Another kind; its settings begin anew.")
-@click.option("--match", help="Domain match rule.")
+@set_options(NewManagedChallenge)
 @settings_options
-@click.option("--tag", "tags", multiple=True, help="The tags, instead of those there are; may be repeated.")
-@click.option("--no-tags", is_flag=True, help="Take all tags away.")
-@click.option(
-    "--cname-zone", "cname_zones", multiple=True, help="The zones CNAMEs may lead to, instead of those before."
-)
-@click.option("--no-cname-zones", is_flag=True, help="CNAMEs may lead nowhere else.")
 @propagation_options
-@click.option("--enable/--disable", "--enabled/--disabled", "enabled", default=None, help="Whether it may be used.")
 @hub_verb
 async def set_(
-    session: Session,
-    name: str,
-    new_name: str | None,
-    plugin: str | None,
-    match: str | None,
-    pairs: tuple[str, ...],
-    settings_file: Path | None,
-    tags: tuple[str, ...],
-    no_tags: bool,
-    cname_zones: tuple[str, ...],
-    no_cname_zones: bool,
-    enabled: bool | None,
-    **propagation: Any,
+    session: Session, name: str, pairs: tuple[str, ...], settings_file: Path | None, **options: Any
 ) -> Result:
     """Change a managed challenge; what is not named stays. Orders under way take it at their next step."""
     service = session.hub.admin.managed_challenges
     before = await service.show(name, session.acting)
-    kind = plugin or before.plugin
+    kind = options["plugin"] or before.plugin
     settings = read_options(service.registration(kind).settings, pairs, settings_file) if pairs or settings_file else {}
-    patch = ManagedChallengePatch(
-        name=new_name or UNSET,
-        plugin=plugin or UNSET,
-        match=match or UNSET,
+    patch = patch_from(
+        ManagedChallengePatch,
+        NewManagedChallenge,
+        options,
         settings=settings or UNSET,
-        tags=tags if tags or no_tags else UNSET,
-        cname_zones=cname_zones if cname_zones or no_cname_zones else UNSET,
-        propagation=_propagation(before.propagation, propagation),
-        enabled=UNSET if enabled is None else enabled,
+        propagation=_propagation(before.propagation, options),
     )
     return _shown(await service.set(name, patch, session.acting, sources=session.sources))
 
@@ -165,10 +124,26 @@ async def remove(session: Session, name: str) -> Result:
 
 
 def _propagation(before: Propagation, options: dict[str, Any]) -> Propagation | UnsetType:
-    given = {key: value for key, value in options.items() if value not in (None, ())}
+    names = Propagation.__struct_fields__
+    given = {name: options[name] for name in names if options[name] not in (None, ())}
     if "mode" in given:
         given["mode"] = PropagationMode(given["mode"])
     return msgspec.structs.replace(before, **given) if given else UNSET
+
+
+KNOWN = (
+    "name",
+    "id",
+    "plugin",
+    "match",
+    "settings",
+    "tags",
+    "cname_zones",
+    "propagation",
+    "enabled",
+    "created",
+    "problem",
+)
 
 
 def _shown(item: ManagedChallengeView) -> Result:
@@ -184,6 +159,7 @@ def _shown(item: ManagedChallengeView) -> Result:
             ("CNAME zones", item.cname_zones),
             ("propagation", f"{waits.mode}, limit {waits.limit:g} s, delay {waits.delay:g} s"),
             ("ask", waits.servers),
+            *other_fields(item, *KNOWN),
             ("created", moment(item.created)),
             *((f"  {key}", value) for key, value in item.settings.items()),
             ("✗", item.problem),

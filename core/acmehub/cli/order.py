@@ -51,8 +51,8 @@ async def list_(session: Session, status: str | None, account_id: str, after: st
 @hub_verb
 async def show(session: Session, order_id: str) -> Result:
     """One order and its timeline: what happened, when, how long it took, which server said what."""
-    story = await session.hub.admin.orders.show(order_id, session.acting)
-    return Result(_data(story), [*_head(story), "", *timeline(story.timeline)])
+    found = await session.hub.admin.orders.show(order_id, session.acting)
+    return Result(_data(found), [*_head(found), "", *timeline(found.timeline)])
 
 
 @order.command(epilog="\b\nExample:\n  acmehub order retry 3f0c…")
@@ -80,17 +80,17 @@ def _changed(order: Order) -> dict[str, object]:
     return {"id": order.id, "status": order.status, "stage": order.stage, "run_at": order.run_at}
 
 
-def _data(story: OrderDetail) -> dict[str, object]:
-    order = story.bundle.order
+def _data(found: OrderDetail) -> dict[str, object]:
+    order = found.bundle.order
     return {
         "id": order.id,
         "status": order.status,
         "stage": order.stage,
         "names": [item.value for item in order.identifiers],
-        "principal": story.principal,
-        "token": story.token,
+        "principal": found.principal,
+        "token": found.token,
         "account": order.account_id,
-        "authority": story.authority,
+        "authority": found.authority,
         "profile": order.client_profile,
         "mode": order.mode,
         "created": order.created,
@@ -109,7 +109,7 @@ def _data(story: OrderDetail) -> dict[str, object]:
                 "upstream_status": item.upstream_status,
                 "error": item.error,
             }
-            for item in story.bundle.authorizations
+            for item in found.bundle.authorizations
         ],
         "records": [
             {
@@ -119,27 +119,27 @@ def _data(story: OrderDetail) -> dict[str, object]:
                 "attempts": item.attempts,
                 "last_error": item.last_error,
             }
-            for item in story.records
+            for item in found.records
         ],
-        "timeline": [msgspec.structs.asdict(event) for event in story.timeline],
+        "timeline": [msgspec.structs.asdict(event) for event in found.timeline],
     }
 
 
-def _head(story: OrderDetail) -> list[str]:
-    order = story.bundle.order
+def _head(found: OrderDetail) -> list[str]:
+    order = found.bundle.order
     authorizations = [
-        f"{'*.' if item.wildcard else ''}{item.identifier.value} {item.status}" for item in story.bundle.authorizations
+        f"{'*.' if item.wildcard else ''}{item.identifier.value} {item.status}" for item in found.bundle.authorizations
     ]
     records = [
-        f"{item.name} {item.state}{f' ({item.last_error})' if item.last_error else ''}" for item in story.records
+        f"{item.name} {item.state}{f' ({item.last_error})' if item.last_error else ''}" for item in found.records
     ]
     return fields(
         [
             ("order", order.id),
             ("status", f"{order.status} (fulfilment: {order.stage})"),
             ("names", [item.value for item in order.identifiers]),
-            ("principal", f"{story.principal}, by token {story.token!r}"),
-            ("authority", story.authority),
+            ("principal", f"{found.principal}, by token {found.token!r}"),
+            ("authority", found.authority),
             ("profile", order.client_profile),
             ("asked upstream", f"profile {order.profile}" if order.profile else ""),
             ("mode", order.mode),

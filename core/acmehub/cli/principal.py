@@ -1,15 +1,12 @@
 """`acmehub principal`."""
 
+from typing import Any
+
 import click
-from msgspec import UNSET
 
-from acmehub.admin.principals import NewPrincipal, PrincipalPatch, PrincipalView, parse_role, role_text
+from acmehub.admin.principals import NewPrincipal, PrincipalPatch, PrincipalView, role_text
+from acmehub.cli.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.models import PrincipalType, Role
-
-ROLES = f"A role ({', '.join(Role)}), or ROLE:TAG,TAG; may be repeated."
-PROFILES = "The only profiles that it may ask for; may be repeated."
-TYPES = click.Choice([item.value for item in PrincipalType])
 
 
 @click.group()
@@ -26,26 +23,11 @@ Examples:
 
 
 @principal.command(epilog=ADD)
-@click.argument("name")
-@click.option(
-    "--type", "kind", type=TYPES, default=PrincipalType.APPLICATION.value, show_default=True, help="Its type."
-)
-@click.option("--role", "roles", multiple=True, help=ROLES)
-@click.option("--profile", "profiles", multiple=True, help=PROFILES)
-@click.option("--disabled", is_flag=True, help="Refused until it is enabled.")
+@add_options(NewPrincipal)
 @hub_verb
-async def add(
-    session: Session, name: str, kind: str, roles: tuple[str, ...], profiles: tuple[str, ...], disabled: bool
-) -> Result:
+async def add(session: Session, **options: Any) -> Result:
     """Add a principal."""
-    new = NewPrincipal(
-        name=name,
-        type=PrincipalType(kind),
-        roles=tuple(parse_role(text) for text in roles),
-        enabled=not disabled,
-        profiles=profiles,
-    )
-    return _shown(await session.hub.admin.principals.add(new, session.acting))
+    return _shown(await session.hub.admin.principals.add(new_of(NewPrincipal, options), session.acting))
 
 
 @principal.command(name="list", epilog="\b\nExample:\n  acmehub principal list --json")
@@ -69,34 +51,11 @@ async def show(session: Session, name: str) -> Result:
 
 
 @principal.command(name="set", epilog="\b\nExample:\n  acmehub principal set firewall-01 --disable")
-@click.argument("name")
-@click.option("--name", "new_name", help="Rename it.")
-@click.option("--type", "kind", type=TYPES, help="Its type.")
-@click.option("--role", "roles", multiple=True, help=f"The roles, instead of those there are. {ROLES}")
-@click.option("--no-roles", is_flag=True, help="Take all roles away.")
-@click.option("--profile", "profiles", multiple=True, help=f"Instead of those before. {PROFILES}")
-@click.option("--no-profiles", is_flag=True, help="It may ask for any profile.")
-@click.option("--enable/--disable", "--enabled/--disabled", "enabled", default=None, help="Whether it may do anything.")
+@set_options(NewPrincipal)
 @hub_verb
-async def set_(
-    session: Session,
-    name: str,
-    new_name: str | None,
-    kind: str | None,
-    roles: tuple[str, ...],
-    no_roles: bool,
-    profiles: tuple[str, ...],
-    no_profiles: bool,
-    enabled: bool | None,
-) -> Result:
+async def set_(session: Session, name: str, **options: Any) -> Result:
     """Change a principal; what is not named stays. A disabled one is refused at its next request."""
-    patch = PrincipalPatch(
-        name=new_name or UNSET,
-        type=PrincipalType(kind) if kind else UNSET,
-        roles=tuple(parse_role(text) for text in roles) if roles or no_roles else UNSET,
-        enabled=UNSET if enabled is None else enabled,
-        profiles=profiles if profiles or no_profiles else UNSET,
-    )
+    patch = patch_from(PrincipalPatch, NewPrincipal, options)
     return _shown(await session.hub.admin.principals.set(name, patch, session.acting))
 
 
@@ -123,6 +82,7 @@ def _shown(item: PrincipalView) -> Result:
             ("roles", _roles(item) or "none"),
             ("profiles", item.profiles),
             ("tokens", item.tokens),
+            *other_fields(item, "name", "id", "type", "enabled", "roles", "profiles", "tokens", "created"),
             ("created", moment(item.created)),
         ]
     )

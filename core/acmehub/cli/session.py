@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What a verb has to say: `data` for --json, `lines` for people; `status` is the exit status."""
+    """The result of a verb: `data` for --json, `lines` for people; `status` is the exit status."""
 
     data: Any
     lines: Sequence[str] = ()
@@ -31,7 +31,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """An open hub, and who is at the keyboard."""
+    """An open hub, and the person at the keyboard."""
 
     hub: "Hub"
     acting: Acting
@@ -121,9 +121,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str) ->
 
 def fields(pairs: Sequence[tuple[str, object]]) -> list[str]:
     """`name  value` lines, without those that have no value."""
-    kept = [(name, value) for name, value in pairs if value not in (None, "", (), [])]
-    width = max((len(name) for name, _ in kept), default=0)
-    return [f"{name.ljust(width)}  {_text(value)}" for name, value in kept]
+    given = [(name, value) for name, value in pairs if value not in (None, "", (), [])]
+    width = max((len(name) for name, _ in given), default=0)
+    return [f"{name.ljust(width)}  {_text(value)}" for name, value in given]
 
 
 def _text(value: object) -> str:

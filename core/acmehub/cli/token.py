@@ -1,7 +1,5 @@
 """`acmehub token`."""
 
-import re
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -13,32 +11,12 @@ from acmehub.admin.errors import NotFound
 from acmehub.admin.principals import NewPrincipal
 from acmehub.admin.tokens import NewToken, TokenPatch, TokenView
 from acmehub.cli.eab import commands, example_name
+from acmehub.cli.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.snippets import Values, snippets
-from acmehub.models import AuthorizationMode, Role, RoleAssignment
+from acmehub.models import Role, RoleAssignment
 from acmehub.ports.settings import Secret
 from acmehub.serving.data_dir import ROOT_FILE
-
-ROLES = click.Choice([item.value for item in Role])
-MODES = click.Choice([item.value for item in AuthorizationMode])
-
-
-class Moment(click.ParamType[datetime]):
-    """A time: `30d` from now, a date (its begin, UTC), or RFC 3339."""
-
-    name = "WHEN"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """See `click.ParamType.convert`."""
-        if isinstance(value, datetime):
-            return value
-        if days := re.fullmatch(r"(\d{1,5})d", value):
-            return datetime.now(UTC).replace(microsecond=0) + timedelta(days=int(days[1]))
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not like 30d, 2027-01-31 or 2027-01-31T12:00:00Z", param, ctx)
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 @click.group()
@@ -68,50 +46,24 @@ Examples:
 
 
 @token.command(epilog=ADD)
-@click.argument("title")
+@add_options(NewToken)
 @click.option("--principal", help="Whose token it is  [default: an application of the same name, made when missing]")
-@click.option("--scope", "scope", multiple=True, type=ROLES, help="What it is for  [default: managed_acme_consumer]")
-@click.option("--names", default="", help="Domain match rule of the names it may have; networks, too.")
-@click.option("--authorization", type=MODES, default="auto", show_default=True, help="How authorizations turn valid.")
-@click.option("--network", "networks", multiple=True, metavar="CIDR", help="Accounts may be bound from here only.")
-@click.option("--use-limit", type=click.IntRange(1), help="How many accounts it may bind.")
-@click.option("--expires", type=Moment(), help="Until when it may bind accounts: 90d, 2027-01-31, …")
-@click.option("--secret-directory", is_flag=True, help="Make a directory URL for clients that cannot do EAB.")
 @click.option("--pin", is_flag=True, help="Only the first account key may be bound; the same as --use-limit 1.")
-@click.option("--disabled", is_flag=True, help="Refused until it is enabled.")
 @hub_verb
-async def add(
-    session: Session,
-    title: str,
-    principal: str | None,
-    scope: tuple[str, ...],
-    authorization: str,
-    secret_directory: bool,
-    pin: bool,
-    disabled: bool,
-    **limits: Any,
-) -> Result:
+async def add(session: Session, principal: str | None, pin: bool, **options: Any) -> Result:
     """Add a token. Its API secret is shown now and never again; EAB credentials by `token eab`."""
-    roles = tuple(Role(item) for item in scope) or (Role.MANAGED_ACME_CONSUMER,)
-    if pin and limits["use_limit"] not in (None, 1):
+    if pin and options["use_limit"] not in (None, 1):
         raise click.UsageError("--pin is a limit of one use: it cannot stand beside another --use-limit")
-    limits["use_limit"] = 1 if pin else limits["use_limit"]
+    options["use_limit"] = 1 if pin else options["use_limit"]
+    title: str = options["title"]
+    new = new_of(NewToken, options, principal=principal or title)
     if principal is None:
-        await _make_application(session, title, roles)
-    new = NewToken(
-        title=title,
-        principal=principal or title,
-        scope=roles,
-        authorization=AuthorizationMode(authorization),
-        enabled=not disabled,
-        secret_directory=secret_directory,
-        **limits,
-    )
+        await _make_application(session, title, new.scope)
     added = await session.hub.admin.tokens.add(new, session.acting)
     secret = added.secret.reveal()
     shown = await _shown(session, added.token)
     lines = [*shown.lines, f"API secret (shown once): {secret}"]
-    if Role.MANAGED_ACME_CONSUMER in roles:
+    if Role.MANAGED_ACME_CONSUMER in new.scope:
         lines.append(f"for an ACME client: acmehub token eab {title!r}")
     return Result({**shown.data, "secret": secret}, lines)
 
@@ -144,64 +96,17 @@ async def show(session: Session, title: str) -> Result:
 
 
 @token.command(name="set", epilog=SET)
-@click.argument("title")
-@click.option("--title", "new_title", help="Rename it.")
-@click.option("--scope", "scope", multiple=True, type=ROLES, help="What it is for, instead of before.")
-@click.option("--names", help="Domain match rule of the names it may have; '' for all that its principal may.")
-@click.option("--authorization", type=MODES, help="How authorizations turn valid.")
-@click.option("--network", "networks", multiple=True, metavar="CIDR", help="The networks, instead of those before.")
-@click.option("--no-networks", is_flag=True, help="Accounts may be bound from anywhere.")
-@click.option("--use-limit", type=click.IntRange(1), help="How many accounts it may bind.")
-@click.option("--no-use-limit", is_flag=True, help="It may bind any number of accounts.")
-@click.option("--expires", type=Moment(), help="Until when it may bind accounts: 90d, 2027-01-31, …")
-@click.option("--no-expires", is_flag=True, help="It may bind accounts at any time.")
-@click.option("--enable/--disable", "--enabled/--disabled", "enabled", default=None, help="Whether it may do anything.")
-@click.option(
-    "--secret-directory/--no-secret-directory",
-    "secret_directory",
-    default=None,
-    help="Make a directory URL for clients that cannot do EAB (the one before is over), or take it away.",
-)
+@set_options(NewToken)
 @click.option("--revoke", "end", is_flag=True, help="End it and its accounts, for good.")
 @hub_verb
 async def set_(session: Session, title: str, end: bool, **options: Any) -> Result:
     """Change a token; what is not named stays. A disabled or revoked one is refused at its next request."""
-    patch = _patch(**options)
-    changed = (
-        await session.hub.admin.tokens.set(title, patch, session.acting) if patch != TokenPatch() or not end else None
-    )
+    patch = patch_from(TokenPatch, NewToken, options, new_directory=options["secret_directory"] or UNSET)
+    changed = await session.hub.admin.tokens.set(title, patch, session.acting) if patch.given() or not end else None
     if end:
         changed = await session.hub.admin.tokens.revoke(changed.id if changed else title, session.acting)
     assert changed is not None
     return await _shown(session, changed)
-
-
-def _patch(
-    new_title: str | None,
-    scope: tuple[str, ...],
-    names: str | None,
-    authorization: str | None,
-    networks: tuple[str, ...],
-    no_networks: bool,
-    use_limit: int | None,
-    no_use_limit: bool,
-    expires: datetime | None,
-    no_expires: bool,
-    enabled: bool | None,
-    secret_directory: bool | None,
-) -> TokenPatch:
-    return TokenPatch(
-        title=new_title or UNSET,
-        scope=tuple(Role(item) for item in scope) or UNSET,
-        names=UNSET if names is None else names,
-        authorization=AuthorizationMode(authorization) if authorization else UNSET,
-        networks=networks if networks or no_networks else UNSET,
-        use_limit=None if no_use_limit else use_limit or UNSET,
-        expires=None if no_expires else expires or UNSET,
-        enabled=UNSET if enabled is None else enabled,
-        secret_directory=UNSET if secret_directory is None else secret_directory,
-        new_directory=secret_directory or UNSET,
-    )
 
 
 @token.command(epilog='\b\nExample:\n  acmehub token revoke "Firewall 01"')
@@ -286,6 +191,25 @@ def _uses(item: TokenView) -> str:
     return f"{item.uses} of {item.use_limit}" if item.use_limit else str(item.uses)
 
 
+KNOWN = (
+    "title",
+    "id",
+    "principal",
+    "state",
+    "scope",
+    "names",
+    "authorization",
+    "networks",
+    "use_limit",
+    "uses",
+    "enabled",
+    "secret_directory",
+    "expires",
+    "revoked",
+    "created",
+)
+
+
 def _lines(item: TokenView, directory: str = "") -> list[str]:
     return fields(
         [
@@ -301,6 +225,7 @@ def _lines(item: TokenView, directory: str = "") -> list[str]:
             ("secret directory", directory or ("yes" if item.secret_directory else "")),
             ("expires", moment(item.expires) if item.expires else ""),
             ("revoked", moment(item.revoked) if item.revoked else ""),
+            *other_fields(item, *KNOWN),
             ("created", moment(item.created)),
         ]
     )

@@ -3,7 +3,7 @@
 import msgspec
 
 from acmehub.acme.server.rendering import account_object
-from acmehub.acme.server.responses import Answer, json_answer
+from acmehub.acme.server.responses import AcmeResponse, json_response
 from acmehub.acme.server.signed import KeySigned, Signed, key_signed_post, signed_post
 from acmehub.models import Token
 from acmehub.models.problems import not_found
@@ -15,13 +15,13 @@ _UPDATE = msgspec.json.Decoder(AccountUpdate)
 
 
 @key_signed_post("/acme/new-account")
-async def new_account(signed: KeySigned) -> Answer:
-    """201 for a new account, 200 for the one that the key has already; `Location` both times."""
+async def new_account(signed: KeySigned) -> AcmeResponse:
+    """201 for a new account, 200 for one that the key has already; both with `Location`."""
     return await registered(signed, signed.request.context.urls.new_account)
 
 
-async def registered(signed: KeySigned, new_account_url: str, directory: Token | None = None) -> Answer:
-    """Register at this newAccount URL; `directory` is the token of the secret directory that it belongs to."""
+async def registered(signed: KeySigned, new_account_url: str, directory: Token | None = None) -> AcmeResponse:
+    """Register at this newAccount URL; `directory` is the token of the secret directory that the URL lies in."""
     context = signed.request.context
     found = await context.hub.accounts.register(
         signed.object(_NEW_ACCOUNT),
@@ -33,7 +33,7 @@ async def registered(signed: KeySigned, new_account_url: str, directory: Token |
         address=signed.address,
         user_agent=signed.user_agent,
     )
-    return json_answer(
+    return json_response(
         account_object(found.account, context.urls),
         status=201 if found.created else 200,
         location=context.urls.account(found.account.id),
@@ -41,36 +41,36 @@ async def registered(signed: KeySigned, new_account_url: str, directory: Token |
 
 
 @signed_post("/acme/acct/{account_id}")
-async def account(signed: Signed) -> Answer:
-    """Read it, change its contacts, or deactivate it (sections 7.3.2 and 7.3.6)."""
+async def account(signed: Signed) -> AcmeResponse:
+    """Read an account, change its contacts, or deactivate it (sections 7.3.2 and 7.3.6)."""
     context = signed.request.context
     _own(signed)
     item = signed.actor.account
     if signed.payload:
         item = await context.hub.accounts.update(signed.actor, signed.object(_UPDATE))
-    return json_answer(account_object(item, context.urls), location=context.urls.account(item.id))
+    return json_response(account_object(item, context.urls), location=context.urls.account(item.id))
 
 
 @signed_post("/acme/acct/{account_id}/orders")
-async def orders(signed: Signed) -> Answer:
+async def orders(signed: Signed) -> AcmeResponse:
     """The newest page of the account's orders."""
     return await _page(signed, "")
 
 
 @signed_post("/acme/acct/{account_id}/orders/{after}")
-async def more_orders(signed: Signed) -> Answer:
-    """A further page; the cursor is a path segment, since URLs have no query here."""
+async def more_orders(signed: Signed) -> AcmeResponse:
+    """A further page; its cursor is a path segment, as URLs have no query (docs/client-rules.md rule 18)."""
     return await _page(signed, signed.request.parts["after"])
 
 
-async def _page(signed: Signed, after: str) -> Answer:
+async def _page(signed: Signed, after: str) -> AcmeResponse:
     _own(signed)
     signed.nothing()
     context, account_id = signed.request.context, signed.actor.account.id
     found = await context.hub.store.orders.of_account(account_id, after=after, limit=_PAGE + 1)
     page = found[:_PAGE]
     more = ((context.urls.account_orders(account_id, page[-1]), "next"),) if len(found) > _PAGE else ()
-    return json_answer(OrdersList(orders=tuple(context.urls.order(order_id) for order_id in page)), links=more)
+    return json_response(OrdersList(orders=tuple(context.urls.order(order_id) for order_id in page)), links=more)
 
 
 def _own(signed: Signed) -> None:

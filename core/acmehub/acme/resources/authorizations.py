@@ -1,9 +1,9 @@
-"""Authorizations: read, poll, give up (RFC 8555 sections 7.5 and 7.5.2)."""
+"""Authorizations: read, poll, deactivate (RFC 8555 sections 7.5 and 7.5.2)."""
 
 import msgspec
 
 from acmehub.acme.server.rendering import authorization_object
-from acmehub.acme.server.responses import Answer, json_answer
+from acmehub.acme.server.responses import AcmeResponse, json_response
 from acmehub.acme.server.signed import Signed, signed_post
 from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus
 from acmehub.models.problems import Problem, ProblemType
@@ -15,8 +15,8 @@ _UPDATE = msgspec.json.Decoder(AuthorizationUpdate)
 
 
 @signed_post("/acme/authz/{authorization_id}")
-async def authorization(signed: Signed) -> Answer:
-    """An order's first look is held like newOrder; a poll after a response until the authorization is settled."""
+async def authorization(signed: Signed) -> AcmeResponse:
+    """An order's first read of an authorization waits as newOrder does; a poll after a response until it is decided."""
     context, actor = signed.request.context, signed.actor
     item = await context.hub.orders.authorization(actor, signed.request.parts["authorization_id"])
     if signed.payload and (status := signed.object(_UPDATE).status) is not None:
@@ -26,18 +26,18 @@ async def authorization(signed: Signed) -> Answer:
         return _answer(signed, part(bundle, item.id), bundle.order.mode)
     first_read = context.long_polls.is_first_read(item.order_id)
     if item.status is AuthorizationStatus.VALID and item.answered is None and not first_read:
-        return _answer(signed, item, AuthorizationMode.PREAPPROVED)  # the order has nothing to add
-    bundle = await _held(signed, item, first_read=first_read)
+        return _answer(signed, item, AuthorizationMode.PREAPPROVED)  # the order would add nothing
+    bundle = await _long_poll(signed, item, first_read=first_read)
     return _answer(signed, part(bundle, item.id), bundle.order.mode)
 
 
-async def _held(signed: Signed, item: Authorization, *, first_read: bool) -> OrderBundle:
+async def _long_poll(signed: Signed, item: Authorization, *, first_read: bool) -> OrderBundle:
     context, actor = signed.request.context, signed.actor
 
     def done(bundle: OrderBundle) -> bool:
         if first_read and waits_for_upstream(bundle.order, actor.token.authorization):
             return False
-        return not waits_for_us(part(bundle, item.id))
+        return not waits_for_hub(part(bundle, item.id))
 
     async def read() -> OrderBundle:
         return await context.hub.orders.order(actor, item.order_id)
@@ -56,14 +56,14 @@ def part(bundle: OrderBundle, authorization_id: str) -> Authorization:
     return next(item for item in bundle.authorizations if item.id == authorization_id)
 
 
-def waits_for_us(item: Authorization) -> bool:
-    """Whether the client has responded and is to wait now."""
+def waits_for_hub(item: Authorization) -> bool:
+    """Whether the client has responded, and waits for the hub."""
     return item.status is AuthorizationStatus.PENDING and item.answered is not None
 
 
-def _answer(signed: Signed, item: Authorization, mode: AuthorizationMode) -> Answer:
+def _answer(signed: Signed, item: Authorization, mode: AuthorizationMode) -> AcmeResponse:
     context = signed.request.context
-    return json_answer(
+    return json_response(
         authorization_object(as_of(item, context.hub.clock.now()), mode, context.urls),
-        retry_after=signed.client_timeout.before_next_poll() if waits_for_us(item) else None,
+        retry_after=signed.client_timeout.before_next_poll() if waits_for_hub(item) else None,
     )

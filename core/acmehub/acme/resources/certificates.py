@@ -1,19 +1,19 @@
 """Issued chains (RFC 8555 section 7.4.2)."""
 
-from acmehub.acme.server.responses import CHAIN, Answer
+from acmehub.acme.server.responses import CHAIN, AcmeResponse
 from acmehub.acme.server.signed import Signed, signed_post
 from acmehub.models import Certificate
 from acmehub.models.problems import not_found
 
 
 @signed_post("/acme/cert/{certificate_id}")
-async def certificate(signed: Signed) -> Answer:
-    """The chain, leaf first, as PEM whatever `Accept` says; `Link: rel="alternate"` for each other one."""
+async def certificate(signed: Signed) -> AcmeResponse:
+    """The chain as PEM, leaf first, whatever `Accept` says, with `Link: rel="alternate"` for each alternate chain."""
     return _answer(signed, await _own(signed), 0)
 
 
 @signed_post("/acme/cert/{certificate_id}/{number}")
-async def alternate(signed: Signed) -> Answer:
+async def alternate(signed: Signed) -> AcmeResponse:
     """An alternate chain for the same leaf, numbered from 1."""
     item = await _own(signed)
     number = signed.request.parts["number"]
@@ -30,7 +30,7 @@ async def _own(signed: Signed) -> Certificate:
     return item
 
 
-def _answer(signed: Signed, item: Certificate, number: int) -> Answer:
+def _answer(signed: Signed, item: Certificate, number: int) -> AcmeResponse:
     chains = (item.chain, *item.alternates)
     urls = signed.request.context.urls
     others = (
@@ -38,7 +38,7 @@ def _answer(signed: Signed, item: Certificate, number: int) -> Answer:
         for other in range(len(chains))
         if other != number
     )
-    return Answer(
+    return AcmeResponse(
         body=chains[number].encode("ascii"),
         content_type=CHAIN,
         links=tuple((url, "alternate") for url in others),

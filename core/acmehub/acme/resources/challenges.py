@@ -1,8 +1,8 @@
 """Challenges: read, respond (RFC 8555 section 7.5.1)."""
 
-from acmehub.acme.resources.authorizations import part, waits_for_us
+from acmehub.acme.resources.authorizations import part, waits_for_hub
 from acmehub.acme.server.rendering import challenge_object
-from acmehub.acme.server.responses import Answer, json_answer
+from acmehub.acme.server.responses import AcmeResponse, json_response
 from acmehub.acme.server.signed import Signed, signed_post
 from acmehub.models import ChallengeType
 from acmehub.models.problems import not_found
@@ -11,10 +11,8 @@ from acmehub.rules.orders import OrderBundle
 
 
 @signed_post("/acme/chall/{authorization_id}/{type}")
-async def challenge(signed: Signed) -> Answer:
-    """POST-as-GET reads; any object responds, in every state with 200 (docs/client-rules.md rules 5, 15). Held
-    until settled.
-    """
+async def challenge(signed: Signed) -> AcmeResponse:
+    """POST-as-GET reads, any object responds; both wait until the response is decided (docs/client-rules.md rule 5)."""
     context, actor, parts = signed.request.context, signed.actor, signed.request.parts
     kind = _kind(parts["type"])
     signed.nothing()  # members of a response mean nothing (section 7.5.1)
@@ -25,7 +23,7 @@ async def challenge(signed: Signed) -> Answer:
         return await context.hub.orders.order(actor, item.order_id)
 
     bundle = await context.long_polls.until(
-        lambda now: not waits_for_us(part(now, item.id)),
+        lambda now: not waits_for_hub(part(now, item.id)),
         await context.hub.orders.answer(actor, item, kind) if responds else await read(),
         read,
         seconds=signed.client_timeout.hold,
@@ -36,10 +34,10 @@ async def challenge(signed: Signed) -> Answer:
         raise not_found()
     client_timeout = signed.client_timeout
     wait = client_timeout.after_response() if responds else client_timeout.before_next_poll()
-    return json_answer(
+    return json_response(
         challenge_object(item, kind, context.urls),
         links=((context.urls.authorization(item.id), "up"),),
-        retry_after=wait if waits_for_us(item) else None,
+        retry_after=wait if waits_for_hub(item) else None,
     )
 
 

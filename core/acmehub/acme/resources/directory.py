@@ -4,21 +4,21 @@ POST-as-GET is answered, too (section 6.3).
 """
 
 from acmehub.acme.server.context import AppContext
-from acmehub.acme.server.responses import Answer, json_answer
+from acmehub.acme.server.responses import AcmeResponse, json_response
 from acmehub.acme.server.routing import Request, plain_get
 from acmehub.acme.server.signed import Signed, signed_post
 from acmehub.models.wire import Directory, DirectoryMeta
 
 
 @plain_get("/acme/directory", links_index=False)
-async def show_directory(request: Request) -> Answer:
-    """What is honoured, and no more."""
+async def show_directory(request: Request) -> AcmeResponse:
+    """The resources and options that this hub has."""
     profiles = await request.context.hub.orders.advertised_profiles()
-    return json_answer(directory_of(request.context, profiles), cache="public, max-age=0, no-cache")
+    return json_response(directory_of(request.context, profiles), cache="public, max-age=0, no-cache")
 
 
 def directory_of(context: AppContext, profiles: dict[str, str], *, new_account: str = "") -> Directory:
-    """The directory; with another `new_account` that of a secret directory, where no binding is asked for."""
+    """The directory; `new_account` is the URL of a secret directory's newAccount, which needs no binding."""
     urls, acme = context.urls, context.hub.config.acme
     return Directory(
         new_nonce=urls.new_nonce,
@@ -39,20 +39,20 @@ def directory_of(context: AppContext, profiles: dict[str, str], *, new_account: 
 
 
 @plain_get("/acme/new-nonce", gives_nonce=True)
-async def new_nonce(request: Request) -> Answer:
-    """200 for HEAD, 204 for GET; the nonce itself is added to every answer that needs one."""
-    return Answer(status=200 if request.method == "HEAD" else 204, cache="no-store")
+async def new_nonce(request: Request) -> AcmeResponse:
+    """200 for HEAD, 204 for GET; `AcmeServer` adds the nonce."""
+    return AcmeResponse(status=200 if request.method == "HEAD" else 204, cache="no-store")
 
 
 @signed_post("/acme/directory")
-async def post_directory(signed: Signed) -> Answer:
+async def post_directory(signed: Signed) -> AcmeResponse:
     """The same by POST-as-GET."""
     signed.nothing()
     return await show_directory.serve(signed.request)
 
 
 @signed_post("/acme/new-nonce")
-async def post_new_nonce(signed: Signed) -> Answer:
-    """As GET."""
+async def post_new_nonce(signed: Signed) -> AcmeResponse:
+    """The same by POST-as-GET."""
     signed.nothing()
     return await new_nonce.serve(signed.request)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from acmehub.acme.server.rendering import order_object
-from acmehub.acme.server.responses import Answer, json_answer
+from acmehub.acme.server.responses import AcmeResponse, json_response
 from acmehub.acme.server.signed import Signed, signed_post
 from acmehub.models import AuthorizationStatus, OrderStatus
 from acmehub.models.problems import Problem, ProblemType
@@ -21,11 +21,9 @@ _FINALIZE = msgspec.json.Decoder(Finalize)
 
 
 @signed_post("/acme/new-order")
-async def new_order(signed: Signed) -> Answer:
-    """201; held until the upstream has validated, where that helps the client.
-
-    docs/client-rules.md rules 1, 30 and 4.4.
-    """
+async def new_order(signed: Signed) -> AcmeResponse:
+    """201; waits until the upstream has validated, where that helps the client (docs/client-rules.md rules 1, 30 and
+    section 4.4)."""
     context, actor = signed.request.context, signed.actor
     bundle = await context.hub.orders.open(actor, signed.object(_NEW_ORDER), signed.user_agent)
     context.hub.crash_points.hit(CrashPoint.AFTER_NEW_ORDER_STORED)
@@ -43,13 +41,13 @@ async def new_order(signed: Signed) -> Answer:
 
 
 @signed_post("/acme/order/{order_id}")
-async def order(signed: Signed) -> Answer:
-    """Held while it is processing, or while every authorization only waits for us."""
+async def order(signed: Signed) -> AcmeResponse:
+    """Waits while the order is processing, or all its pending authorizations have been responded to."""
     signed.nothing()
     order_id = signed.request.parts["order_id"]
     read = _reading(signed, order_id)
     bundle = await signed.request.context.long_polls.until(
-        _settled,
+        _is_clients_turn,
         await read(),
         read,
         seconds=signed.client_timeout.hold,
@@ -60,15 +58,15 @@ async def order(signed: Signed) -> Answer:
 
 
 @signed_post("/acme/order/{order_id}/finalize")
-async def finalize(signed: Signed) -> Answer:
-    """Takes the CSR, then is held while the order is processing. No CA and no DNS is asked in here."""
+async def finalize(signed: Signed) -> AcmeResponse:
+    """Takes the CSR, then waits while the order is processing; asks neither CA nor DNS itself."""
     context, order_id = signed.request.context, signed.request.parts["order_id"]
     try:
         csr = decode_base64url(signed.object(_FINALIZE).csr)
     except ValueError as error:
         raise Problem(ProblemType.BAD_CSR, "the CSR is not base64url of DER, without padding") from error
     bundle = await context.long_polls.until(
-        _settled,
+        _is_clients_turn,
         await context.hub.orders.finalize(signed.actor, order_id, csr),
         _reading(signed, order_id),
         seconds=signed.client_timeout.hold,
@@ -82,8 +80,8 @@ def _reading(signed: Signed, order_id: str) -> Callable[[], Awaitable[OrderBundl
     return lambda: signed.request.context.hub.orders.client_order(signed.actor, order_id)
 
 
-def _settled(bundle: OrderBundle) -> bool:
-    """Whether waiting would show nothing new: it is the client's turn, or it is over."""
+def _is_clients_turn(bundle: OrderBundle) -> bool:
+    """Whether the client has to act, or the order is finished."""
     if bundle.order.status is OrderStatus.PENDING:
         return any(
             item.status is AuthorizationStatus.PENDING and item.answered is None for item in bundle.authorizations
@@ -91,6 +89,6 @@ def _settled(bundle: OrderBundle) -> bool:
     return bundle.order.status is not OrderStatus.PROCESSING
 
 
-def _answer(signed: Signed, bundle: OrderBundle, **rest: Any) -> Answer:
+def _answer(signed: Signed, bundle: OrderBundle, **rest: Any) -> AcmeResponse:
     urls = signed.request.context.urls
-    return json_answer(order_object(bundle, urls), location=urls.order(bundle.order.id), **rest)
+    return json_response(order_object(bundle, urls), location=urls.order(bundle.order.id), **rest)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from acmehub.acme.server.responses import Answer
+from acmehub.acme.server.responses import AcmeResponse
 from acmehub.acme.server.signed import KeySigned, Signed, any_signed_post
 from acmehub.models.wire import RevokeCert
 
@@ -10,11 +10,11 @@ _REVOKE = msgspec.json.Decoder(RevokeCert)
 
 
 @any_signed_post("/acme/revoke-cert")
-async def revoke_certificate(signed: Signed | KeySigned) -> Answer:
+async def revoke_certificate(signed: Signed | KeySigned) -> AcmeResponse:
     """Signed by an account, or by the certificate's own key; 200 without a body once the authority has confirmed."""
     revocations, asked = signed.request.context.hub.client_revocations, signed.object(_REVOKE)
     if isinstance(signed, Signed):
         await revocations.by_account(signed.actor, asked)
     else:
         await revocations.by_key(signed.jwk, asked)
-    return Answer()
+    return AcmeResponse()

@@ -1,1 +1,1 @@
-"""The ACME server over HTTP: signed requests, nonces, routes, answers that wait (RFC 8555 section 6)."""
+"""The ACME server over HTTP: signed requests, nonces, routes, long polls (RFC 8555 section 6)."""

@@ -1,8 +1,4 @@
-"""The ACME server as an ASGI application: finds the resource, and turns what it returns, or raises, into an answer.
-
-The resources have a table of routes of their own: an answer to a POST needs a nonce on 404 and 405, too
-(docs/adr/0005-acme-in-front-of-litestar.md).
-"""
+"""The ACME server as an ASGI application, mounted in Litestar's (docs/adr/0005-acme-in-litestar.md)."""
 
 import logging
 import secrets
@@ -12,8 +8,8 @@ from litestar.types import HTTPScope, Receive, Send
 
 from acmehub.acme.server.context import AppContext
 from acmehub.acme.server.long_poll import ClientGone
-from acmehub.acme.server.rendering import problem_answer
-from acmehub.acme.server.responses import Answer
+from acmehub.acme.server.rendering import problem_response
+from acmehub.acme.server.responses import AcmeResponse
 from acmehub.acme.server.routing import NotAllowed, Request, Route, Router
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.store import StoreUnavailable
@@ -23,7 +19,7 @@ _STORE_RETRY_AFTER = 10
 
 
 class AcmeServer:
-    """Everything under `/acme`: finds the resource, and turns what it says, or raises, into an answer."""
+    """Answers requests under `/acme` with the response that their resource returns or the problem that it raises."""
 
     def __init__(self, context: AppContext, routes: Iterable[Route]) -> None:
         self._context = context
@@ -31,38 +27,38 @@ class AcmeServer:
         self._index = f'<{context.urls.directory}>;rel="index"'.encode()
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Answer one request (ASGI)."""
         method = scope["method"]
         path = scope["raw_path"].decode("latin-1")
         route: Route | None = None
         try:
             route, parts = self._router.find(method, path)
-            answer = await route.serve(Request(self._context, scope, receive, method, path, parts))
+            response = await route.serve(Request(self._context, scope, receive, method, path, parts))
         except Problem as problem:
-            answer = problem_answer(problem)
+            response = problem_response(problem)
             if isinstance(problem, NotAllowed):
-                answer.allow = problem.allow
+                response.allow = problem.allow
         except ClientGone:
             return
-        except Exception as error:  # noqa: BLE001  the outermost handler, and the only one: a client never gets less
-            answer = problem_answer(unexpected(error))
-        headers = answer.headers()
-        if method == "POST" or answer.status >= 400 or route is None or route.links_index:
+        except Exception as error:  # noqa: BLE001 - the outermost handler: every failure is a problem document
+            response = problem_response(unexpected(error))
+        headers = response.headers()
+        if method == "POST" or response.status >= 400 or route is None or route.links_index:
             headers.append((b"link", self._index))
-        if method == "POST" or answer.status >= 400 or (route is not None and route.gives_nonce):
+        if method == "POST" or response.status >= 400 or (route is not None and route.gives_nonce):
             headers.append((b"replay-nonce", self._context.nonces.issue().encode()))
-        await _send(send, answer, headers, bodiless=method == "HEAD")
+        await _send(send, response, headers, bodiless=method == "HEAD")
 
 
-async def _send(send: Send, answer: Answer, headers: list[tuple[bytes, bytes]], *, bodiless: bool) -> None:
-    if answer.status != 204:
-        headers.append((b"content-length", b"%d" % len(answer.body)))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if bodiless else answer.body, "more_body": False})
+async def _send(send: Send, response: AcmeResponse, headers: list[tuple[bytes, bytes]], *, bodiless: bool) -> None:
+    if response.status != 204:
+        headers.append((b"content-length", b"%d" % len(response.body)))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if bodiless else response.body, "more_body": False})
 
 
 def unexpected(error: Exception) -> Problem:
-    """What the client is told about an exception that is no Problem; the reason goes to the log, without the body."""
+    """The problem for an exception that is none; its reason goes to the log, without the request's body."""
     if isinstance(error, StoreUnavailable):
         _log.error("the storage is unavailable", extra={"reason": str(error)})
         return Problem(

@@ -1,4 +1,4 @@
-"""Where a request comes from: the peer's address, or what a trusted proxy says of it."""
+"""The client's address: the peer's, or the one that a trusted proxy reports in `X-Forwarded-For`."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -11,7 +11,7 @@ Network = IPv4Network | IPv6Network
 def client_address(scope: HTTPScope, proxies: Sequence[Network]) -> str:
     """The client's IP address; empty where the transport has none.
 
-    `X-Forwarded-For` is read from the right, and only as far as each hop is one of the trusted proxies.
+    `X-Forwarded-For` is read from the right, as long as the address before it is a trusted proxy's.
     """
     client = scope.get("client")
     address = client[0] if client else ""

@@ -1,4 +1,4 @@
-"""What every request has at hand: the hub's parts, the URLs, nonces, account keys, held answers."""
+"""What all ACME resources share: the hub's parts, URLs, nonces, account keys, long polls."""
 
 import asyncio
 from ipaddress import ip_network
@@ -64,7 +64,7 @@ class Keys:
 
 
 class AppContext(msgspec.Struct, frozen=True):
-    """What the resources share; one per application."""
+    """What the ACME resources of one application share; `proxies` are the trusted ones."""
 
     hub: HubParts
     urls: Urls
@@ -75,7 +75,7 @@ class AppContext(msgspec.Struct, frozen=True):
 
 
 def build_context(hub: HubParts) -> AppContext:
-    """The front of a hub whose storage need not be open yet."""
+    """The context for a hub; its storage need not be open yet."""
     nonces: Nonces
     if hub.store.shared:
         nonces = SharedNonces(hub.vault.derive("nonce"), hub.store.nonces, hub.clock)

@@ -1,7 +1,7 @@
 """Anti-replay nonces (RFC 8555 section 6.5): issued without a write, accepted exactly once. docs/adr/0004-nonces.md.
 
-A nonce is 24 bytes, 32 characters of base64url: 12 that say which one it is, then 12 of a MAC. Nobody can make one up,
-so only those that were *used* have to be remembered.
+A nonce is 24 bytes, 32 characters of base64url: 12 that identify it, then 12 of a MAC. Nobody can forge one, so only
+used nonces are stored.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.store import UsedNonces
 
 LIFETIME = 3600.0
-"""Seconds for which a nonce is good at least: longer than any answer is held (docs/client-rules.md rule 12)."""
+"""Seconds for which a nonce is good at least: longer than any long poll (docs/client-rules.md rule 12)."""
 
 _TEXT_SIZE = 32
 _BODY_SIZE = 12
@@ -26,19 +26,19 @@ _MAC_SIZE = 12
 _CHUNK = 1 << 16
 _TURN = LIFETIME / 4
 _MOST_CHUNKS = 4096
-_SKEW = 300.0
+_SKEW = 300.0  # seconds by which the clocks of two processes may differ
 _PRUNE_EVERY = 600.0
 
 
 class Nonces(Protocol):
-    """Where nonces come from and go to."""
+    """Issues nonces and accepts each of them once."""
 
     def issue(self) -> str:
         """A fresh nonce."""
         ...
 
     async def spend(self, nonce: str) -> bool:
-        """Take a nonce; False when it is not ours, too old, or was taken before."""
+        """Use a nonce up; False when this hub did not issue it, it is too old, or it was used before."""
         ...
 
 
@@ -50,10 +50,11 @@ class _Chunk(msgspec.Struct):
 
 
 class LocalNonces:
-    """For the only serving process: a counter under a key of this start, and a bitmap of what was used.
+    """Nonces of the only serving process: a counter under a key of this start, and a bitmap of the used ones.
 
-    The bitmap is kept in chunks, begun anew every quarter of an hour or when full, forgotten an hour after their last
-    nonce: 8 KiB per 65 536 nonces, at most 32 MiB. A nonce of an earlier start has another key and is refused.
+    The bitmap is kept in chunks. A chunk is closed after a quarter of an hour or when it is full, and dropped an hour
+    after its last nonce: 8 KiB per 65 536 nonces, at most 32 MiB. A nonce of an earlier start has another key and is
+    refused.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -64,7 +65,6 @@ class LocalNonces:
         self._turn = 0.0
 
     def issue(self) -> str:
-        """See `Nonces.issue`."""
         now = self._clock.monotonic()
         if self._next % _CHUNK == 0 or now >= self._turn:
             self._begin_chunk(now)
@@ -74,8 +74,7 @@ class LocalNonces:
         return _seal(self._key, number.to_bytes(_BODY_SIZE, "big"))
 
     async def spend(self, nonce: str) -> bool:
-        """See `Nonces.spend`. Nothing is awaited between look and mark, so that two requests cannot both win."""
-        body = _open(self._key, nonce)
+        body = _open(self._key, nonce)  # nothing is awaited from here to the mark, so that two requests cannot both win
         if body is None:
             return False
         number, place = divmod(int.from_bytes(body, "big"), _CHUNK)
@@ -100,9 +99,9 @@ class LocalNonces:
 
 
 class SharedNonces:
-    """For serving processes that share a store: they share a key too, and the store remembers what was used.
+    """Nonces of serving processes that share a store, and thereby a key and the used nonces.
 
-    A nonce says when it was issued (seconds, 4 bytes) and is random beyond that, so that processes need not agree.
+    A nonce holds the time of its issue (seconds, 4 bytes) and 8 random bytes: the processes need no common counter.
     """
 
     def __init__(self, key: bytes, used: UsedNonces, clock: Clock) -> None:
@@ -112,12 +111,10 @@ class SharedNonces:
         self._prune_at = clock.monotonic() + _PRUNE_EVERY
 
     def issue(self) -> str:
-        """See `Nonces.issue`."""
         seconds = int(self._clock.now().timestamp())
         return _seal(self._key, seconds.to_bytes(4, "big") + secrets.token_bytes(_BODY_SIZE - 4))
 
     async def spend(self, nonce: str) -> bool:
-        """See `Nonces.spend`. Clocks of the processes may differ by five minutes."""
         body = _open(self._key, nonce)
         if body is None:
             return False

@@ -1,11 +1,11 @@
-"""The one translation from what is stored to what is sent (RFC 8555 section 7.1); problems are rendered here too."""
+"""Stored objects and problems rendered as ACME objects (RFC 8555 section 7.1)."""
 
 from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.acme.server.responses import PROBLEM, Answer, encode
+from acmehub.acme.server.responses import PROBLEM, AcmeResponse, encode
 from acmehub.acme.server.urls import Urls
 from acmehub.models import (
     Account,
@@ -101,12 +101,12 @@ def challenge_status(authorization: Authorization, kind: ChallengeType) -> str:
     return "valid" if authorization.validated is not None else "invalid"  # given up, expired: as it was before
 
 
-def problem_answer(problem: Problem) -> Answer:
+def problem_response(problem: Problem) -> AcmeResponse:
     """A problem document (RFC 7807) with its status and headers."""
     document = problem.document()
     if any(map(_is_empty, document.subproblems)):
         document = replace(document, subproblems=tuple(map(_without_empty, document.subproblems)))
-    return Answer(
+    return AcmeResponse(
         status=problem.status,
         body=encode(document),
         content_type=PROBLEM,

@@ -1,4 +1,4 @@
-"""An answer of the ACME server as it goes to the wire: status, headers, body."""
+"""Responses of the ACME server: status, headers, body."""
 
 from typing import Any
 
@@ -13,8 +13,11 @@ CHAIN = b"application/pem-certificate-chain"
 _ENCODER = msgspec.json.Encoder()
 
 
-class Answer(msgspec.Struct, kw_only=True):
-    """What a resource says. `Replay-Nonce`, `Content-Length` and `Link: rel="index"` are added by `app`."""
+class AcmeResponse(msgspec.Struct, kw_only=True):
+    """A resource's response; `app` adds `Replay-Nonce`, `Content-Length` and `Link: rel="index"`.
+
+    `links` are (URL, relation), `retry_after` is in seconds, `cache` is the value of `Cache-Control`.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -26,7 +29,7 @@ class Answer(msgspec.Struct, kw_only=True):
     cache: str = ""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers, in the form of ASGI; a `links` item is (URL, relation), one header line each."""
+        """The headers as ASGI takes them; each link is a line of its own."""
         headers = []
         if self.content_type:
             headers.append((b"content-type", self.content_type))
@@ -50,9 +53,9 @@ def encode(item: Wire | msgspec.Struct) -> bytes:
     return body.replace(b"#", b"\\u0023").replace(b"\x7f", b"\\u007f")  # these stand in strings only
 
 
-def json_answer(item: Wire, **rest: Any) -> Answer:
-    """An answer with an object in it."""
-    return Answer(body=encode(item), content_type=JSON, **rest)
+def json_response(item: Wire, **rest: Any) -> AcmeResponse:
+    """A response with a JSON object; `rest` are other fields of it."""
+    return AcmeResponse(body=encode(item), content_type=JSON, **rest)
 
 
 def _escaped(body: bytes) -> bytes:

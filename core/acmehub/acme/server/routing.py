@@ -1,4 +1,4 @@
-"""Routes of the ACME server: which resource a path and a method lead to."""
+"""Routes of the ACME server: the resource of a path and a method."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -6,7 +6,7 @@ import msgspec
 from litestar.types import HTTPScope, Receive
 
 from acmehub.acme.server.context import AppContext
-from acmehub.acme.server.responses import Answer
+from acmehub.acme.server.responses import AcmeResponse
 from acmehub.models import Token
 from acmehub.models.problems import Problem, ProblemType, not_found
 
@@ -36,13 +36,13 @@ class Request(msgspec.Struct):
         return ""
 
 
-Serve = Callable[[Request], Awaitable[Answer]]
+Serve = Callable[[Request], Awaitable[AcmeResponse]]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A path such as `/acme/order/{order_id}`, the methods it takes (none: it decides itself), and what answers.
+    """A path such as `/acme/order/{order_id}`, its methods (none: `serve` checks them), and the function that answers.
 
-    `links_index`: its answers to GET carry a link to the directory; `gives_nonce`: they carry a nonce.
+    With `links_index` its responses to GET have a link to the directory, with `gives_nonce` they have a nonce.
     """
 
     path: str
@@ -90,7 +90,7 @@ class Router:
 
 
 class NotAllowed(Problem):
-    """The resource is there but does not take this method; `allow` says which it does (RFC 9110 section 15.5.6)."""
+    """405: the resource does not take this method; `allow` lists those it takes (RFC 9110 section 15.5.6)."""
 
     def __init__(self, method: str, allowed: Sequence[str]) -> None:
         self.allow = ", ".join(dict.fromkeys(allowed))

@@ -1,7 +1,7 @@
-"""From a request to `Signed`: no resource runs before its request is authentic (RFC 8555 section 6).
+"""Signed requests (RFC 8555 section 6): no resource runs before its request is authentic.
 
-The order of the checks: media type, size, syntax and algorithm, URL, account and key, signature, nonce, token. A nonce
-is thus only ever spent by an authentic request, and whether an account may still be served is told to itself alone.
+The checks, in this order: media type, size, syntax and algorithm, URL, account and key, signature, nonce, token. So
+only an authentic request uses a nonce up, and only the account itself learns that it may no longer use the hub.
 """
 
 import functools
@@ -12,7 +12,7 @@ import msgspec
 
 from acmehub.acme.server.client_address import client_address
 from acmehub.acme.server.long_poll import ClientGone
-from acmehub.acme.server.responses import Answer
+from acmehub.acme.server.responses import AcmeResponse
 from acmehub.acme.server.routing import Request, Route
 from acmehub.models import Actor
 from acmehub.models.problems import Problem, ProblemType
@@ -41,7 +41,7 @@ class _Signed(msgspec.Struct, kw_only=True):
 
     @property
     def client_timeout(self) -> ClientTimeout:
-        """How this client waits."""
+        """How long this client waits."""
         return self.request.context.long_polls.client_timeout(self.user_agent)
 
     def object(self, decoder: "msgspec.json.Decoder[T]") -> T:
@@ -53,19 +53,19 @@ class _Signed(msgspec.Struct, kw_only=True):
             raise Problem(ProblemType.MALFORMED, f"the payload is not what this resource takes: {detail}") from error
 
     def nothing(self) -> None:
-        """Refuse a payload other than none (POST-as-GET); `{}`, which some clients send, is as good as none."""
+        """Refuse a payload (POST-as-GET has none); `{}`, which some clients send, passes for none."""
         if self.payload:
             self.object(_ANY_OBJECT)
 
 
 class Signed(_Signed, kw_only=True):
-    """A request authentic by its account: `actor` is who signed it, and may use the hub now."""
+    """A request signed by an account; `actor` is that account, which may use the hub now."""
 
     actor: Actor
 
 
 class KeySigned(_Signed, kw_only=True):
-    """A request authentic by the key that it carries (`jwk`, canonical JSON), which need not belong to an account."""
+    """A request signed by the key that it carries (`jwk`, canonical JSON), which need not be an account's."""
 
     jwk: bytes
     thumbprint: str
@@ -78,12 +78,12 @@ class _Nothing(msgspec.Struct):
 _ANY_OBJECT = msgspec.json.Decoder(_Nothing)
 
 
-def signed_post(path: str) -> Callable[[Callable[[Signed], Awaitable[Answer]]], Route]:
+def signed_post(path: str) -> Callable[[Callable[[Signed], Awaitable[AcmeResponse]]], Route]:
     """Make a route from a function that answers POSTs signed by an account."""
 
-    def make(resource: Callable[[Signed], Awaitable[Answer]]) -> Route:
+    def make(resource: Callable[[Signed], Awaitable[AcmeResponse]]) -> Route:
         @functools.wraps(resource)
-        async def serve(request: Request) -> Answer:
+        async def serve(request: Request) -> AcmeResponse:
             return await resource(await _by_account(request))
 
         return Route(path, ("POST",), serve)
@@ -91,12 +91,12 @@ def signed_post(path: str) -> Callable[[Callable[[Signed], Awaitable[Answer]]], 
     return make
 
 
-def key_signed_post(path: str) -> Callable[[Callable[[KeySigned], Awaitable[Answer]]], Route]:
+def key_signed_post(path: str) -> Callable[[Callable[[KeySigned], Awaitable[AcmeResponse]]], Route]:
     """Make a route from a function that answers POSTs signed by a key they carry."""
 
-    def make(resource: Callable[[KeySigned], Awaitable[Answer]]) -> Route:
+    def make(resource: Callable[[KeySigned], Awaitable[AcmeResponse]]) -> Route:
         @functools.wraps(resource)
-        async def serve(request: Request) -> Answer:
+        async def serve(request: Request) -> AcmeResponse:
             return await resource(await _by_key(request))
 
         return Route(path, ("POST",), serve)
@@ -104,12 +104,12 @@ def key_signed_post(path: str) -> Callable[[Callable[[KeySigned], Awaitable[Answ
     return make
 
 
-def any_signed_post(path: str) -> Callable[[Callable[[Signed | KeySigned], Awaitable[Answer]]], Route]:
+def any_signed_post(path: str) -> Callable[[Callable[[Signed | KeySigned], Awaitable[AcmeResponse]]], Route]:
     """Make a route from a function that answers POSTs signed by an account, or by a key they carry."""
 
-    def make(resource: Callable[[Signed | KeySigned], Awaitable[Answer]]) -> Route:
+    def make(resource: Callable[[Signed | KeySigned], Awaitable[AcmeResponse]]) -> Route:
         @functools.wraps(resource)
-        async def serve(request: Request) -> Answer:
+        async def serve(request: Request) -> AcmeResponse:
             jws = await _read(request)
             return await resource(await (_of_account(request, jws) if jws.jwk is None else _of_key(request, jws)))
 
@@ -159,7 +159,7 @@ async def _read(request: Request) -> Jws:
 
 
 async def _body(request: Request) -> bytes:
-    """The whole body, of which no more than the limit is ever kept; how long it may take is the server's affair."""
+    """The body, at most `MAX_BODY` bytes; the HTTP server limits how long it may take."""
     length = request.header(b"content-length")
     if length.isdecimal() and int(length) > MAX_BODY:
         raise _too_large()
@@ -178,7 +178,9 @@ async def _body(request: Request) -> bytes:
 
 async def _spend(request: Request, jws: Jws) -> None:
     if not await request.context.nonces.spend(jws.nonce):
-        raise Problem(ProblemType.BAD_NONCE, "JWS has invalid anti-replay nonce")  # clients know it by this very text
+        raise Problem(
+            ProblemType.BAD_NONCE, "JWS has invalid anti-replay nonce"
+        )  # clients search for this text (docs/client-rules.md rule 13)
 
 
 def _too_large() -> Problem:

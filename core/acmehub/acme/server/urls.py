@@ -1,4 +1,4 @@
-"""Every URL that the ACME server gives out or takes in: the public base from the configuration, never from `Host`.
+"""URLs of the ACME server; their base comes from the configuration, never from `Host`.
 
 docs/client-rules.md rule 18: absolute, path only, `[A-Za-z0-9/_.-]`, no trailing slash, no query.
 """
