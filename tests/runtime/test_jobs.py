@@ -204,7 +204,7 @@ async def test_a_handler_that_fails_as_well_is_logged(caplog: pytest.LogCaptureF
     async def broken(_job: str, _error: Exception) -> None:
         raise LookupError
 
-    loop.handle_unexpected = broken  # type: ignore[method-assign]
+    loop.handle_unexpected = broken  # type: ignore[method-assign, assignment]
     await loop.work_off()
     assert loop.seen == ["2"]
     assert "numbers: 1 failed twice" in caplog.text

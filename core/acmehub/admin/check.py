@@ -24,13 +24,10 @@ from acmehub.ports.authority import RelayAuthority, SigningAuthority, issues_for
 from acmehub.ports.clock import Clock
 from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.plugins import OrderRequest
-from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Store
 from acmehub.rules.names import check_identifiers
 from acmehub.rules.scopes import MatchIndex, decide, match_rule
-from acmehub.runtime.plugin_objects import PluginObjects
-from acmehub.runtime.plugins import PluginError
-from acmehub.runtime.vault import VaultError
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, PluginObjects
 
 
 class AuthorityCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,7 +173,7 @@ class CheckService:
         known = AuthorityCheck(name=row.name, plugin=row.plugin, reason=selection.reason, account=row.account_url)
         try:
             made = (await self._plugin_objects.authority(row.id)).object
-        except (PluginError, SettingsError, VaultError) as error:
+        except PLUGIN_UNUSABLE as error:
             return msgspec.structs.replace(known, error=str(error))
         flaw = None if row.enabled else "is disabled"
         if profile is not None and profile.lifetime_days is not None:
@@ -201,7 +198,7 @@ class CheckService:
             return check
         try:
             rehearsal = await self._solver.rehearse(challenge.id, check.name)
-        except (DnsTrouble, DnsProviderError, PluginError, SettingsError, VaultError) as error:
+        except (DnsTrouble, DnsProviderError, *PLUGIN_UNUSABLE) as error:
             return msgspec.structs.replace(check, rehearsal_error=str(error))
         return msgspec.structs.replace(check, rehearsal=rehearsal)
 

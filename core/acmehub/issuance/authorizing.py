@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from acmehub.dns01 import Wanted
 from acmehub.issuance.job import Job, changed
-from acmehub.issuance.upstream_order import restart_upstream_order
+from acmehub.issuance.retry_policy import UpstreamOrderUnusable
 from acmehub.issuance.validated import authorized
 from acmehub.models import Authorization, EventKind, Order, Stage, TxtRecord
 from acmehub.models.identifiers import canonical
@@ -14,16 +14,13 @@ from acmehub.models.problems import Problem, ProblemDocument, ProblemType, Subpr
 from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamAuthorization, UpstreamOrder
 from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
-from acmehub.runtime.backoff import back_off, poll_in
+from acmehub.runtime.backoff import poll_in
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.crash_points import CrashPoint
 
 READS_AT_ONCE = 4
 OPEN = frozenset({"pending", "processing"})
 FINALIZED = frozenset({"processing", "valid"})
-USED_UP = EventKind.UPSTREAM_ORDER_USED_UP
-DEAD_AT_BIRTH = EventKind.UPSTREAM_ORDER_STILLBORN
-MOST_STILLBORN = 3
 
 
 async def read_authorizations(job: Job, relay: RelayAuthority) -> None:
@@ -41,31 +38,22 @@ async def read_authorizations(job: Job, relay: RelayAuthority) -> None:
         case "valid" if order.csr is not None:
             await _move_to_downloading(job, upstream)
         case "processing" | "valid":
-            await restart_upstream_order(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
+            raise UpstreamOrderUnusable(EventKind.UPSTREAM_ORDER_USED_UP, upstream.url)
         case _:
-            await _refuse_at_birth(job, relay, account, upstream)
+            raise await _stillborn(job, relay, account, upstream)
 
 
-async def _refuse_at_birth(
+async def _stillborn(
     job: Job,
     relay: RelayAuthority,
     account: UpstreamAccount,
     upstream: UpstreamOrder,
     seen: Sequence[UpstreamAuthorization] = (),
-) -> None:
-    """An upstream order that is dead before anything was done for it is what an earlier order has left: a new one is
-    made, unless the CA says why it must not be, or does so again and again."""
-    times = await _times(job, DEAD_AT_BIRTH)
-    if upstream.error is None and times < MOST_STILLBORN:
-        await restart_upstream_order(job, DEAD_AT_BIRTH, upstream.url, pause=back_off(times + 1))
-    else:
-        await fail_upstream(job, relay, account, upstream, seen)
-
-
-async def _times(job: Job, kind: EventKind) -> int:
-    """How often the order's timeline says so."""
-    timeline = await job.context.store.records.timeline(job.order.id)
-    return sum(item.kind is kind for item in timeline)
+) -> UpstreamOrderUnusable:
+    """An upstream order that is invalid before anything was done for it: an earlier order has left it."""
+    problem = await _reason(job, relay, account, upstream, seen)
+    final = upstream.error is not None
+    return UpstreamOrderUnusable(EventKind.UPSTREAM_ORDER_STILLBORN, upstream.url, problem, final=final)
 
 
 async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccount, upstream: UpstreamOrder) -> None:
@@ -75,8 +63,7 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
     )
     event = job.event(EventKind.AUTHORIZATIONS_READ, _statuses(seen))
     if any(item.status not in OPEN | {"valid"} for item in seen):
-        await _refuse_at_birth(job, relay, account, upstream, seen)
-        return
+        raise await _stillborn(job, relay, account, upstream, seen)
     matched = _match(job.bundle, seen)
     if isinstance(matched, Problem):
         await job.fail(matched.document(), event)
@@ -190,8 +177,7 @@ async def watch_validation(job: Job, relay: RelayAuthority) -> None:
         await move_to_authorized(job, upstream)
         return
     if upstream.status in FINALIZED:
-        await restart_upstream_order(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
-        return
+        raise UpstreamOrderUnusable(EventKind.UPSTREAM_ORDER_USED_UP, upstream.url)
     if upstream.status != "pending":
         await fail_upstream(job, relay, account, upstream)
         return
@@ -257,13 +243,26 @@ async def fail_upstream(
     seen: Sequence[UpstreamAuthorization] = (),
 ) -> None:
     """The upstream order is invalid, or will be: the client gets the CA's own words."""
-    if upstream.error is None and not seen:
+    problem = await _reason(job, relay, account, upstream, seen)
+    await job.fail(problem, job.event(EventKind.UPSTREAM_ORDER_FAILED, upstream.status))
+
+
+async def _reason(
+    job: Job,
+    relay: RelayAuthority,
+    account: UpstreamAccount,
+    upstream: UpstreamOrder,
+    seen: Sequence[UpstreamAuthorization],
+) -> ProblemDocument:
+    """Why an upstream order is invalid: its own error, else those of its authorizations, which are read if need be."""
+    if upstream.error is not None:
+        return upstream.error
+    if not seen:
         seen = await job.exchange(
             gather_limited(lambda url: relay.authorization(account, url), upstream.authorizations, READS_AT_ONCE),
             relay.server,
         )
-    event = job.event(EventKind.UPSTREAM_ORDER_FAILED, upstream.status)
-    await job.fail(upstream.error or _problem_of(seen, upstream), event)
+    return _problem_of(seen, upstream)
 
 
 def _problem_of(seen: Sequence[UpstreamAuthorization], upstream: UpstreamOrder) -> ProblemDocument:

@@ -11,20 +11,20 @@ from msgspec.structs import replace
 from acmehub.issuance.authorizing import fail_upstream
 from acmehub.issuance.job import Job
 from acmehub.issuance.renewal_windows import watched
+from acmehub.issuance.retry_policy import UpstreamOrderUnusable
 from acmehub.issuance.upstream_order import restart_upstream_order
 from acmehub.issuance.validated import to_finalizing
 from acmehub.models import Certificate, EventKind, Order, OrderStatus, Stage
-from acmehub.models.problems import URN, Problem, ProblemType
-from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamError, UpstreamOrder, UpstreamRefused
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamError, UpstreamOrder
 from acmehub.rules import orders
 from acmehub.rules.chains import ChainMismatch, Leaf, check_leaf
 from acmehub.rules.orders import Change, OrderBundle
-from acmehub.runtime.backoff import back_off, poll_in
+from acmehub.runtime.backoff import poll_in
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.crash_points import CrashPoint
 
 MOST_ALTERNATES = 8
-ODD_ANSWERS = 5  # looks at an order that contradicts itself before it is made anew
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,20000}-----END CERTIFICATE-----")
 
 _log = logging.getLogger(__name__)
@@ -51,15 +51,9 @@ async def finalize(job: Job, relay: RelayAuthority) -> None:
     assert order.csr is not None
     upstream = await job.upstream_order(relay, account, order.upstream_url)
     if upstream.status == "ready":
-        try:
-            upstream = await job.exchange(
-                relay.finalize(account, upstream.finalize, order.upstream_url, order.csr), relay.server
-            )
-        except UpstreamRefused as error:
-            if error.problem.type == f"{URN}orderNotReady" and order.attempts < ODD_ANSWERS:
-                await job.put_off(back_off(order.attempts + 1), job.event(EventKind.CA_NOT_READY, error.detail))
-                return
-            raise
+        upstream = await job.exchange(
+            relay.finalize(account, upstream.finalize, order.upstream_url, order.csr), relay.server
+        )
         job.context.crash_points.hit(CrashPoint.AFTER_UPSTREAM_FINALIZE)
         await _move_on(job, relay, account, upstream, sent=True)
     else:
@@ -110,10 +104,9 @@ async def _move_on(
                 return Change(order=replace(order, run_at=run_at), events=(event,))
 
             await job.commit(rule)
-        case "pending" if job.order.attempts < ODD_ANSWERS:
-            await job.put_off(back_off(job.order.attempts + 1), event)
-        case "pending":  # cannot become valid any more without a proof of ours: look at it from the beginning
-            await restart_upstream_order(job, EventKind.UPSTREAM_ORDER_PENDING_AGAIN, upstream.url, keep=True)
+        case "pending":  # the CA wants control proven again
+            job.noted.append(event)
+            raise UpstreamOrderUnusable(EventKind.UPSTREAM_ORDER_PENDING_AGAIN, upstream.url)
         case _:
             await fail_upstream(job, relay, account, upstream)
 

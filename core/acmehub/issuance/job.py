@@ -82,7 +82,7 @@ class WorkerContext(msgspec.Struct, kw_only=True):
 
 class Job:
     """An order that this process has claimed. `bundle` is the order as last read or written; `checked` its CSR, where
-    this process has just checked it; `told_replaces` whether its last newOrder told the CA what is replaced.
+    this process has just checked it; `sent_replaces` whether its last newOrder told the CA what is replaced.
     """
 
     def __init__(self, context: WorkerContext, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
@@ -95,7 +95,7 @@ class Job:
         self.server = ""
         self.account_url = ""
         self.noted: list[Event] = []
-        self.told_replaces = False
+        self.sent_replaces = False
         self._withdrew = False
         self._seen: UpstreamOrder | None = None
 

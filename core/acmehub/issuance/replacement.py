@@ -11,12 +11,12 @@ from acmehub.rules.renewal import identifier, serial_or_none
 async def upstream_request(job: Job, account: UpstreamAccount) -> IssueRequest:
     """What is asked of the CA; with `replaces` only when the same account has the certificate from the same CA."""
     cert_id = job.order.replaces
-    job.told_replaces = False
+    job.sent_replaces = False
     if cert_id is None:
         return job.request
     why = _objection(await _certificate(job, cert_id), job, account)
     if not why:
-        job.told_replaces = True
+        job.sent_replaces = True
         return job.request
     if job.order.attempts == 0:
         job.noted.append(job.event(EventKind.REPLACES_NOT_SENT, why, exchange=False))

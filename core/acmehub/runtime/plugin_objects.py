@@ -23,12 +23,13 @@ from acmehub.ports.dns import DnsProvider
 from acmehub.ports.plugins import Closes, PluginContext
 from acmehub.ports.settings import PluginSettings, SettingsError, dump_settings, read_settings
 from acmehub.ports.store import Conflict, Missing, Resources, Store
-from acmehub.runtime.plugins import Offers, Registry
-from acmehub.runtime.vault import Vault
+from acmehub.runtime.plugins import Offers, PluginError, Registry
+from acmehub.runtime.vault import Vault, VaultError
 
 AUTHORITY_SETTINGS = "authority.settings"
 AUTHORITY_ACCOUNT_KEY = "authority.account_key"
 MANAGED_CHALLENGE_SETTINGS = "managed_challenge.settings"
+PLUGIN_UNUSABLE = (Missing, PluginError, SettingsError, VaultError)  # what an operator has to put right
 
 
 class AuthorityObject(msgspec.Struct, frozen=True):

@@ -26,15 +26,12 @@ from acmehub.ports.authority import (
     UpstreamUnavailable,
 )
 from acmehub.ports.clock import Clock
-from acmehub.ports.settings import SettingsError
-from acmehub.ports.store import Conflict, Missing, Store
+from acmehub.ports.store import Conflict, Store
 from acmehub.rules.chains import serial_text
 from acmehub.rules.csr import UNREADABLE
 from acmehub.rules.jws import decode_base64url, jwk_of
 from acmehub.runtime.audit import Audit
-from acmehub.runtime.plugin_objects import PluginObjects
-from acmehub.runtime.plugins import PluginError
-from acmehub.runtime.vault import VaultError
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, PluginObjects
 
 CLIENT_REASONS = (0, 1, 3, 4, 5, 9, 10)
 """RFC 5280 section 5.3.1, without what only a CA may say of itself (2), what can be taken back (6, 8), and 7, which is
@@ -45,7 +42,6 @@ CLIENT_SECONDS = 20.0  # clients give one answer 30 at least (docs/client-rules.
 RETRY_AFTER = 30
 
 _log = logging.getLogger(__name__)
-_UNUSABLE = (Missing, PluginError, SettingsError, VaultError)
 
 
 class RevocationService:
@@ -129,7 +125,7 @@ class RevocationService:
             return task.result()
         except UpstreamError as error:
             raise _problem(error) from error
-        except _UNUSABLE as error:
+        except PLUGIN_UNUSABLE as error:
             _log.error("certificate %s cannot be revoked: %s", certificate.id, error)
             raise _later("the certificate's authority cannot be used at present; the hub's log says why") from error
 
@@ -155,7 +151,7 @@ class RevocationService:
         except TimeoutError as error:
             await self._audit(actor, certificate, "the authority did not answer", allowed=False)
             raise UpstreamUnavailable(f"no answer within {EXCHANGE_SECONDS:g} s") from error
-        except (UpstreamError, *_UNUSABLE) as error:
+        except (UpstreamError, *PLUGIN_UNUSABLE) as error:
             await self._audit(actor, certificate, str(error), allowed=False)
             raise
         revoked = await self._note(certificate, reason)

@@ -37,7 +37,6 @@ from acmehub.models.wire import NewOrder
 from acmehub.ports.authority import CertificateAuthority, SigningAuthority
 from acmehub.ports.clock import Clock
 from acmehub.ports.plugins import Candidate, OrderRequest, Selection
-from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Missing, Store
 from acmehub.rules.authorization_modes import settle_mode
 from acmehub.rules.csr import CheckedCsr, check_csr
@@ -49,9 +48,8 @@ from acmehub.rules.orders import deactivate as deactivate_rule
 from acmehub.rules.orders import finalize as finalize_rule
 from acmehub.rules.scopes import MatchIndex, decide
 from acmehub.runtime.announcements import announce
-from acmehub.runtime.plugin_objects import AuthorityObject, PluginObjects
-from acmehub.runtime.plugins import PluginError, Registry
-from acmehub.runtime.vault import VaultError
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, AuthorityObject, PluginObjects
+from acmehub.runtime.plugins import Registry
 
 _log = logging.getLogger(__name__)
 _RETRY_AFTER = 60
@@ -275,7 +273,7 @@ class OrderService:
             found = await self._plugin_objects.authority(authority_id, listed)
             if not found.row.enabled:
                 raise Missing(f"authority {found.row.name!r} is disabled")
-        except (Missing, PluginError, SettingsError, VaultError) as error:
+        except PLUGIN_UNUSABLE as error:
             _log.error("an order cannot be taken: its authority is not usable", extra={"reason": str(error)})
             raise Problem(
                 ProblemType.SERVER_INTERNAL,
