@@ -162,7 +162,7 @@ class Lab:
                 replace(bundle.order, stage=Stage.AUTHORIZED, run_at=None),
                 tuple(replace(item, upstream_status="valid") for item in bundle.authorizations),
             )
-            after = orders.settle(bundle, self.now)
+            after = orders.with_client_status(bundle, self.now)
             return Change(order=after.order, authorizations=after.authorizations)
 
         await self.hub.store.orders.apply((await self.stored(url)).order.id, rule)

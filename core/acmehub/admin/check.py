@@ -8,7 +8,7 @@ from acmehub.acme.orders.service import OrderService
 from acmehub.admin.errors import Invalid
 from acmehub.admin.principals import PrincipalService
 from acmehub.admin.tokens import TokenService
-from acmehub.dns01 import DnsTrouble, Explanation, Rehearsal, Solver
+from acmehub.dns01 import DnsError, Explanation, Rehearsal, Solver
 from acmehub.models import (
     ManagedChallenge,
     Principal,
@@ -198,7 +198,7 @@ class CheckService:
             return check
         try:
             rehearsal = await self._solver.rehearse(challenge.id, check.name)
-        except (DnsTrouble, DnsProviderError, *PLUGIN_UNUSABLE) as error:
+        except (DnsError, DnsProviderError, *PLUGIN_UNUSABLE) as error:
             return msgspec.structs.replace(check, rehearsal_error=str(error))
         return msgspec.structs.replace(check, rehearsal=rehearsal)
 

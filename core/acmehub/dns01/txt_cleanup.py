@@ -90,7 +90,7 @@ class TxtCleanup(Loop[Removal]):
         started = self._clock.monotonic()
         try:
             async with self._gate:
-                await self._solver.withdraw(row)
+                await self._solver.remove(row)
         except (DnsProviderError, *PLUGIN_UNUSABLE) as error:
             await self._reschedule(row, error)
             return

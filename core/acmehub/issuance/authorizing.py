@@ -1,4 +1,4 @@
-"""Stages `authorizing`, `responding`, `validating`: the upstream's authorizations are read, answered, watched."""
+"""Stages `authorizing`, `responding`, `validating`: the worker reads, answers and polls the CA's authorizations."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,12 +19,12 @@ from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.crash_points import CrashPoint
 
 READS_AT_ONCE = 4
-OPEN = frozenset({"pending", "processing"})
+UNDECIDED = frozenset({"pending", "processing"})
 FINALIZED = frozenset({"processing", "valid"})
 
 
 async def read_authorizations(job: Job, relay: RelayAuthority) -> None:
-    """Stage `authorizing`: see what the upstream wants proven, and plan the records for it."""
+    """Stage `authorizing`: read what the CA wants validated, and plan the TXT records for it."""
     order = job.order
     account = await job.account(relay.server)
     upstream = await job.upstream_order(relay, account, _url(order))
@@ -62,7 +62,7 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
         relay.server,
     )
     event = job.event(EventKind.AUTHORIZATIONS_READ, _statuses(seen))
-    if any(item.status not in OPEN | {"valid"} for item in seen):
+    if any(item.status not in UNDECIDED | {"valid"} for item in seen):
         raise await _stillborn(job, relay, account, upstream, seen)
     matched = _match(job.bundle, seen)
     if isinstance(matched, Problem):
@@ -71,7 +71,8 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
     wanted = [
         Wanted(authorization, item.txt_value)
         for authorization, item in matched
-        if item.status == "pending" and item.dns01_status in OPEN  # answered by an order before: the CA may still look
+        if item.status == "pending"
+        and item.dns01_status in UNDECIDED  # an earlier order may have responded: the CA still validates
     ]
     records: Sequence[TxtRecord] = ()
     if wanted:
@@ -83,7 +84,7 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
     def rule(current: OrderBundle) -> Change:
         authorizations = with_seen(current.authorizations, fields)
         order = replace(orders.with_stage(current.order, stage), upstream_finalize=upstream.finalize, run_at=now)
-        after = orders.settle(OrderBundle(order, authorizations), now)
+        after = orders.with_client_status(OrderBundle(order, authorizations), now)
         return Change(
             order=after.order,
             authorizations=changed(current.authorizations, after.authorizations),
@@ -97,11 +98,11 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
 def _match(
     bundle: OrderBundle, seen: Sequence[UpstreamAuthorization]
 ) -> Sequence[tuple[Authorization, UpstreamAuthorization]] | Problem:
-    """Ours and theirs, for each of theirs; a Problem when one that is to be answered is not ours, or not by dns-01."""
-    ours = {(canonical(item.identifier.value), item.wildcard): item for item in bundle.authorizations}
+    """The hub's authorization for each of the CA's; a Problem when a pending one is not expected or has no dns-01."""
+    own = {(canonical(item.identifier.value), item.wildcard): item for item in bundle.authorizations}
     pairs = []
     for item in seen:
-        mine = ours.get((canonical(item.identifier.value), item.wildcard))
+        mine = own.get((canonical(item.identifier.value), item.wildcard))
         if mine is not None:
             pairs.append((mine, item))
         if item.status != "pending":
@@ -116,7 +117,7 @@ def _match(
 def with_seen(
     authorizations: Sequence[Authorization], seen: Mapping[str, UpstreamAuthorization]
 ) -> tuple[Authorization, ...]:
-    """Authorizations with what was read of their counterparts, by our ids."""
+    """Authorizations with what was read of their counterparts at the CA; `seen` is by the hub's ids."""
     return tuple(
         replace(
             item,
@@ -131,7 +132,7 @@ def with_seen(
 
 
 async def respond(job: Job, relay: RelayAuthority) -> None:
-    """Stage `responding`: answer one challenge, if it is still pending; then, as a step of its own, the next."""
+    """Stage `responding`: respond to one challenge, if it is still pending; the next one is a step of its own."""
     account = await job.account(relay.server)
     waiting = [item for item in job.bundle.authorizations if _to_respond(item)]
     if not waiting:
@@ -181,17 +182,17 @@ async def watch_validation(job: Job, relay: RelayAuthority) -> None:
     if upstream.status != "pending":
         await fail_upstream(job, relay, account, upstream)
         return
-    unsettled = [
+    undecided = [
         item for item in job.bundle.authorizations if item.upstream_url is not None and item.upstream_status != "valid"
     ]
     read = await job.exchange(
-        gather_limited(lambda item: relay.authorization(account, item.upstream_url or ""), unsettled, READS_AT_ONCE),
+        gather_limited(lambda item: relay.authorization(account, item.upstream_url or ""), undecided, READS_AT_ONCE),
         relay.server,
     )
-    if any(item.status not in OPEN | {"valid"} for item in read):
+    if any(item.status not in UNDECIDED | {"valid"} for item in read):
         await fail_upstream(job, relay, account, upstream, read)
         return
-    await _keep_watching(job, upstream, {item.id: theirs for item, theirs in zip(unsettled, read, strict=True)})
+    await _keep_watching(job, upstream, {item.id: theirs for item, theirs in zip(undecided, read, strict=True)})
 
 
 async def _keep_watching(job: Job, upstream: UpstreamOrder, seen: Mapping[str, UpstreamAuthorization]) -> None:
@@ -199,14 +200,14 @@ async def _keep_watching(job: Job, upstream: UpstreamOrder, seen: Mapping[str, U
     if upstream.retry_after is not None:
         asked.append(upstream.retry_after)
     now = job.now
-    run_at = job.after(poll_in(job.look("validation"), max(asked, default=None)))
+    run_at = job.after(poll_in(job.count_poll("validation"), max(asked, default=None)))
     done = [item for item in seen.values() if item.status == "valid"]
     events = (job.event(EventKind.AUTHORIZATIONS_VALID, _statuses(done)),) if done else ()
 
     def rule(current: OrderBundle) -> Change:
         authorizations = with_seen(current.authorizations, seen)
         order = replace(current.order, run_at=run_at, attempts=0)
-        after = orders.settle(OrderBundle(order, authorizations), now)
+        after = orders.with_client_status(OrderBundle(order, authorizations), now)
         return Change(
             order=after.order, authorizations=changed(current.authorizations, after.authorizations), events=events
         )
@@ -215,7 +216,7 @@ async def _keep_watching(job: Job, upstream: UpstreamOrder, seen: Mapping[str, U
 
 
 async def move_to_authorized(job: Job, upstream: UpstreamOrder) -> None:
-    """The upstream has all proofs: records are withdrawn, clients may finalize, and one that did goes on at once."""
+    """The CA has validated everything: TXT records can go, clients may finalize, and a CSR that is there is sent."""
     event = job.event(EventKind.UPSTREAM_ORDER_READY, upstream.status)
     now, issuance_timeout = job.now, job.context.issuance_timeout
     await job.commit(lambda current: authorized(current, upstream, now, issuance_timeout, event))
@@ -242,7 +243,7 @@ async def fail_upstream(
     upstream: UpstreamOrder,
     seen: Sequence[UpstreamAuthorization] = (),
 ) -> None:
-    """The upstream order is invalid, or will be: the client gets the CA's own words."""
+    """End the order, whose upstream order is invalid or will be, with the CA's own problem."""
     problem = await _reason(job, relay, account, upstream, seen)
     await job.fail(problem, job.event(EventKind.UPSTREAM_ORDER_FAILED, upstream.status))
 
@@ -266,7 +267,7 @@ async def _reason(
 
 
 def _problem_of(seen: Sequence[UpstreamAuthorization], upstream: UpstreamOrder) -> ProblemDocument:
-    bad = [item for item in seen if item.status not in OPEN | {"valid"}]
+    bad = [item for item in seen if item.status not in UNDECIDED | {"valid"}]
     parts = [
         Subproblem(
             type=item.error.type if item.error else ProblemType.UNAUTHORIZED.urn,
@@ -276,8 +277,8 @@ def _problem_of(seen: Sequence[UpstreamAuthorization], upstream: UpstreamOrder) 
         for item in bad
     ]
     if not parts:
-        words = f"the CA's order is {upstream.status} and does not say why"
-        return Problem(ProblemType.UNAUTHORIZED, words).document()
+        message = f"the CA's order is {upstream.status} and does not say why"
+        return Problem(ProblemType.UNAUTHORIZED, message).document()
     first = next((item.error for item in bad if item.error), None)
     if len(parts) == 1 and first is not None:
         return replace(first, identifier=None, subproblems=first.subproblems or tuple(parts))

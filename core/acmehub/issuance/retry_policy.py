@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from acmehub.dns01 import DnsTrouble, DnsUnclear
+from acmehub.dns01 import DnsError, DnsUnclear
 from acmehub.models import Event, EventKind, Stage
 from acmehub.models.problems import URN, Problem, ProblemDocument, ProblemType
 from acmehub.ports.authority import (
@@ -58,7 +58,7 @@ EXPECTED = (  # what a step raises by design; anything else is a defect, which `
     UpstreamOrderUnusable,
     DeadlinePassed,
     DnsProviderError,
-    DnsTrouble,
+    DnsError,
     Problem,
     *PLUGIN_UNUSABLE,
 )
@@ -138,7 +138,7 @@ def decide(error: Exception, facts: Facts) -> Decision:
             return _for_operator(EventKind.DNS_PROVIDER_REFUSED, Problem(ProblemType.DNS, error.detail), facts)
         case DnsUnclear():
             return _for_operator(EventKind.DNS_UNCLEAR, Problem(ProblemType.DNS, error.detail), facts)
-        case DnsTrouble():
+        case DnsError():
             return Fail(Problem(ProblemType.DNS, error.detail).document())
         case Problem():
             return Fail(error.document())

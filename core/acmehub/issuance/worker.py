@@ -153,7 +153,7 @@ class IssuanceWorker:
             crash_points=crash_points,
             rng=rng,
             limits=KnownLimits(steady),
-            looks=PollCounts(),
+            polls=PollCounts(),
             issuers=Issuers(),
             owner=owner,
             lease=lease,

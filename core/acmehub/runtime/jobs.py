@@ -111,9 +111,9 @@ class Loop(ABC, Generic[T]):
             count += started
             if not started and not self._running:
                 return count
-            await self.settle()
+            await self.wait_until_idle()
 
-    async def settle(self, seconds: float | None = None) -> None:
+    async def wait_until_idle(self, seconds: float | None = None) -> None:
         """Wait until no job is in work, or `seconds` have passed."""
         try:
             async with asyncio.timeout(seconds):
@@ -126,7 +126,7 @@ class Loop(ABC, Generic[T]):
 
     async def drain(self) -> None:
         """Let running jobs end within the grace; cancel the others and give them back."""
-        await self.settle(self.grace)
+        await self.wait_until_idle(self.grace)
         left = list(self._running.values())
         for _job, task in left:
             task.cancel()

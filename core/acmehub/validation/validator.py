@@ -1,4 +1,4 @@
-"""The prover: looks for the proof that a client says it has published, by the method that the client has chosen."""
+"""The validator: checks one challenge by its type, as a CA does (RFC 8555 section 8)."""
 
 import asyncio
 
@@ -17,18 +17,18 @@ USER_AGENT = "acmehub (ACME validation)"
 
 
 class Validator:
-    """PollCounts once each time it is asked; nothing is kept between two looks but settings."""
+    """Validates once per call; keeps nothing between calls but settings."""
 
     def __init__(self, solver: Solver, settings: Verify) -> None:
         resolver = Resolver(Dns(resolvers=settings.resolvers)) if settings.resolvers else solver.resolver
-        reach = Egress(settings, resolver)
+        egress = Egress(settings, resolver)
         self._solver = solver
         self._seconds = settings.timeout
-        self._http01 = Http01(settings, reach, USER_AGENT)
-        self._tls_alpn01 = TlsAlpn01(settings, reach)
+        self._http01 = Http01(settings, egress, USER_AGENT)
+        self._tls_alpn01 = TlsAlpn01(settings, egress)
 
     async def look(self, authorization: Authorization, thumbprint: str) -> str:
-        """Where the proof of an answered authorization was seen, in words; `ValidationFailed` when it was not.
+        """Where the response of an answered authorization was found, for the timeline; raises `ValidationFailed`.
 
         `thumbprint` is that of the account's key (RFC 7638).
         """
@@ -47,10 +47,10 @@ class Validator:
                 raise ValidationFailed(
                     ProblemType.DNS, f"{name}: no answer of DNS within {self._seconds:g} s"
                 ) from error
-            words = f"{name}: no whole answer within {self._seconds:g} s (last asked: {trail[-1]})"
-            raise ValidationFailed(ProblemType.CONNECTION, words) from error
+            message = f"{name}: no whole answer within {self._seconds:g} s (last asked: {trail[-1]})"
+            raise ValidationFailed(ProblemType.CONNECTION, message) from error
 
 
 def key_authorization(token: str, thumbprint: str) -> str:
-    """RFC 8555 section 8.1."""
+    """The key authorization of a challenge (RFC 8555 section 8.1)."""
     return f"{token}.{thumbprint}"
