@@ -216,14 +216,7 @@ class World:
 
     def _drop_worker(self) -> None:
         """The process is gone, and with it all that it had under way."""
-
-        async def cancel() -> None:
-            tasks = [task for _job, task in self.worker._jobs.values()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        self.run(cancel())
+        self.run(self.worker.orders.cancel())
 
     async def work(self) -> None:
         """Everything that is due now."""

@@ -125,7 +125,7 @@ def test_an_authorization_moves_by_the_table_only(one: AuthorizationStatus, othe
 
 
 @pytest.mark.parametrize(("one", "other"), list(pairs(STAGE_MOVES)))
-def test_fulfilment_moves_by_the_table_only(one: Stage, other: Stage) -> None:
+def test_issuance_moves_by_the_table_only(one: Stage, other: Stage) -> None:
     order = replace(opened().order, stage=one, attempts=3)
     if other in STAGE_MOVES[one]:
         moved = with_stage(order, other)
@@ -209,7 +209,7 @@ def test_what_the_client_asked_for_is_kept() -> None:
     assert (order.account_id, order.token_id, order.principal_id) == ("a1", "token1", "p1")
 
 
-def test_efforts_end_with_the_order_at_the_latest() -> None:
+def test_the_deadline_is_within_the_orders_lifetime() -> None:
     short = Lifetimes(order=timedelta(hours=1), issuance_timeout=timedelta(hours=24))
     assert opened(lifetimes=short).order.deadline == NOW + timedelta(hours=1)
     assert opened().order.deadline == NOW + timedelta(hours=24)
