@@ -83,6 +83,11 @@ class OrderLoop(Loop[Job]):
         except (Fenced, Missing) as second:
             _log.warning("order %s: its lease is left to run out: %s", job.order.id, second)
 
+    def order_changed(self, order_id: str) -> None:
+        """A commit changed an order (empty: unknown which); the end of a running job wakes the loop anyway."""
+        if self.find(order_id) is None:
+            self.wake()
+
     async def drain(self) -> None:
         """Let the steps that run end; each order is given back after its step."""
         self._context.stopping = True
@@ -184,7 +189,7 @@ class IssuanceWorker:
     async def run(self) -> None:
         """Work until cancelled; then running steps may end, leases are given back, and TXT records are removed."""
         self._context.stopping = False
-        end_subscription = self._context.store.subscribe(lambda _order_id: self.orders.wake())
+        end_subscription = self._context.store.subscribe(self.orders.order_changed)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_running("renewal of leases", self.orders.renew_leases))

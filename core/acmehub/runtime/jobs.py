@@ -182,15 +182,18 @@ class Loop(ABC, Generic[T]):
         return min(self.idle, (due - self._clock.now()).total_seconds())
 
     async def _sleep(self, seconds: float, claimed_at: float) -> None:
-        """Until `seconds` have passed or the loop is woken, and `BREATH` after that claim."""
-        try:
-            async with asyncio.timeout(max(seconds, 0.0)):
-                await self._woken.wait()
-        except TimeoutError:
-            pass  # the next job is due
+        """Until `seconds` have passed or the loop is woken, and `BREATH` after the last claim."""
         early = BREATH - (self._clock.monotonic() - claimed_at)
         if early > 0:
             await asyncio.sleep(early)
+            seconds -= early
+        if seconds <= 0 or self._woken.is_set():
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            pass  # the next job is due
 
     # ----------------------------------------------------------------------------------------------------- working
 
