@@ -166,7 +166,7 @@ class Lab:
                 replace(bundle.order, stage=Stage.AUTHORIZED, run_at=None),
                 tuple(replace(item, upstream_status="valid") for item in bundle.authorizations),
             )
-            after = orders.settle(bundle, self.now)
+            after = orders.with_client_status(bundle, self.now)
             events: tuple[Event, ...] = ()
             if approved:
                 after, events = approve(after, self.now)

@@ -3,7 +3,7 @@
 import pytest
 
 from acmehub.dns01 import Sight, Verdict, View, judge
-from acmehub.dns01.propagation import fair_looks, next_query_in, view_authoritative, view_resolved
+from acmehub.dns01.propagation import fair_polls, next_poll_in, view_authoritative, view_resolved
 from acmehub.dns01.resolver import Resolver
 from acmehub.models import Propagation, PropagationMode
 from acmehub.testing.dns_server import DnsServer, FaultKind
@@ -150,9 +150,9 @@ def test_what_follows_from_a_view(view: View, elapsed: float, looks: int, verdic
 
 def test_the_words_name_the_server_that_lacks_the_value_and_those_out_of_reach() -> None:
     failed = judge(sight(PARTLY, limit=7.0), 8.0, 9)
-    assert failed.words == f"ns2 without the TXT record of {NAME} after 7 s"
+    assert failed.message == f"ns2 without the TXT record of {NAME} after 7 s"
     seen = judge(sight(View(showing=("ns1",), silent=("ns2: no answer",))), 0.0, 1)
-    assert seen.words == f"{NAME} seen on ns1; not reachable: ns2: no answer"
+    assert seen.message == f"{NAME} seen on ns1; not reachable: ns2: no answer"
 
 
 def test_other_modes_do_not_ask() -> None:
@@ -165,7 +165,7 @@ def test_looks_come_quickly_at_first_and_there_are_enough_of_them_within_the_lim
     at, looks = 0.0, 0
     while at < 120.0:
         looks += 1
-        at += next_query_in(looks)
-    assert next_query_in(1) < 1.0
-    assert next_query_in(1000) == 5.0
-    assert looks >= fair_looks(120.0)
+        at += next_poll_in(looks)
+    assert next_poll_in(1) < 1.0
+    assert next_poll_in(1000) == 5.0
+    assert looks >= fair_polls(120.0)

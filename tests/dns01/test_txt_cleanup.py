@@ -1,4 +1,4 @@
-"""The janitor: by value, again and again, and never what is still needed."""
+"""TXT cleanup: removes by value, retries for ever, and keeps what another order still needs."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 @pytest.fixture
 def txt_cleanup(rig: Rig) -> TxtCleanup:
     lease = timedelta(seconds=30)
-    return TxtCleanup(rig.store, rig.solver, rig.clock, owner="janitor", lease=lease, rng=random.Random(1))
+    return TxtCleanup(rig.store, rig.solver, rig.clock, owner="worker", lease=lease, rng=random.Random(1))
 
 
 async def stored(rig: Rig, value: str = "v", state: TxtState = TxtState.REMOVE) -> TxtRecord:
@@ -58,7 +58,7 @@ async def test_it_removes_by_value_and_forgets_the_row(rig: Rig, txt_cleanup: Tx
 
 
 @pytest.mark.parametrize("state", [TxtState.PLANNED, TxtState.PRESENT])
-async def test_it_leaves_what_is_not_withdrawn(rig: Rig, txt_cleanup: TxtCleanup, state: TxtState) -> None:
+async def test_it_leaves_what_is_not_scheduled(rig: Rig, txt_cleanup: TxtCleanup, state: TxtState) -> None:
     await stored(rig, state=state)
     assert await txt_cleanup.work_off() == 0
     assert rig.provider.records
@@ -159,7 +159,7 @@ async def test_a_storage_that_is_away_does_not_end_it(
     await rig.assert_clean()
 
 
-async def test_what_a_dead_janitor_had_claimed_is_removed_after_its_lease(rig: Rig, txt_cleanup: TxtCleanup) -> None:
+async def test_what_a_dead_process_had_claimed_is_removed_after_its_lease(rig: Rig, txt_cleanup: TxtCleanup) -> None:
     await stored(rig)
     now = rig.clock.now()
     assert await rig.store.txt_records.claim(Lease("dead", now + timedelta(seconds=30)), now, 5)

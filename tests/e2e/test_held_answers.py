@@ -184,7 +184,7 @@ def _validated(bundle: OrderBundle) -> Change:
     now = SystemClock().now()
     authorizations = tuple(replace(item, upstream_status="valid") for item in bundle.authorizations)
     order = replace(bundle.order, stage=Stage.AUTHORIZED, run_at=None)
-    after = orders.settle(OrderBundle(order, authorizations), now)
+    after = orders.with_client_status(OrderBundle(order, authorizations), now)
     return Change(order=after.order, authorizations=after.authorizations)
 
 

@@ -122,7 +122,7 @@ async def test_in_mode_accept_an_answered_authorization_turns_valid_with_its_cou
     await rig.assert_valid(order_id)
 
 
-async def test_a_client_that_finalizes_after_the_efforts_are_over_gets_its_certificate(rig: Rig) -> None:
+async def test_a_client_that_finalizes_after_the_issuance_timeout_gets_its_certificate(rig: Rig) -> None:
     order_id = await rig.open(issuance_timeout=timedelta(hours=1))
     await rig.go()
     rig.clock.advance(3 * 86400)

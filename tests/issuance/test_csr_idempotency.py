@@ -26,9 +26,7 @@ async def reuse(rig: Rig, order_id: str, certificate: Certificate, csr: bytes) -
 @pytest.mark.parametrize(
     "stage", [Stage.ORDERING, Stage.PUBLISHING, Stage.PROPAGATING, Stage.VALIDATING, Stage.AUTHORIZED]
 )
-async def test_at_every_stage_records_and_flight_are_given_up_and_the_next_order_goes_on(
-    rig: Rig, stage: Stage
-) -> None:
+async def test_at_every_stage_records_and_lock_are_released_and_the_next_order_goes_on(rig: Rig, stage: Stage) -> None:
     certificate, csr = await issued(rig)
     rig.relay.reuse_orders = True
     rig.relay.reuse_authorizations = False

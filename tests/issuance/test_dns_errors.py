@@ -177,7 +177,7 @@ async def test_a_record_that_cannot_be_removed_is_tried_again_and_again_and_said
     assert [record.levelname for record in caplog.records].count("ERROR") == 2
 
 
-async def test_the_janitor_leaves_a_value_that_another_order_still_needs(rig: Rig) -> None:
+async def test_the_cleanup_leaves_a_value_that_another_order_still_needs(rig: Rig) -> None:
     """The CA gives a second order the same challenge: the row of the first must not take its record away."""
     rig.relay.reuse_orders = True
     rig.relay.validation_looks = 1000
@@ -186,7 +186,7 @@ async def test_the_janitor_leaves_a_value_that_another_order_still_needs(rig: Ri
     (row,) = await rig.store.txt_records.list()
     await rig.deactivate(first)
     second = await rig.open(finalize=True)
-    await rig.main.work_off()  # the second has planned and made the same value before the janitor comes
+    await rig.main.work_off()  # the second has planned and made the same value before the cleanup runs
     assert {item.value for item in await rig.store.txt_records.list()} == {row.value}
     assert len(await rig.store.txt_records.list()) == 2
     await rig.main.txt_cleanup.work_off()

@@ -174,7 +174,7 @@ async def test_an_error_that_nobody_foresaw_is_logged_and_tried_again_and_in_the
     await rig.go(7200)
     order = await rig.order(unlucky)
     assert order.error is not None
-    assert order.error.detail == "unforeseen error at stage ordering; the hub's log has it"
+    assert order.error.detail == "unexpected error at stage ordering; the hub's log has it"
     assert "secret-value" not in str(await rig.timeline(unlucky))
 
 

@@ -24,7 +24,7 @@ async def authorized(rig: Rig) -> tuple[str, FakeOrder]:
     return order_id, upstream
 
 
-async def test_an_order_that_is_pending_again_is_proven_again_and_not_made_anew(rig: Rig) -> None:
+async def test_an_order_that_is_pending_again_is_validated_again_and_not_restarted(rig: Rig) -> None:
     order_id, upstream = await authorized(rig)
     set_back(upstream)
     await rig.finalize(order_id)
@@ -62,7 +62,7 @@ async def test_an_order_that_is_found_finalized_with_our_csr_is_only_waited_for_
     assert rig.relay.calls.count("new_order") == 1
 
 
-async def test_an_order_that_is_found_invalid_is_made_anew(rig: Rig) -> None:
+async def test_an_order_that_is_found_invalid_is_restarted(rig: Rig) -> None:
     rig.relay.processing_looks = 100
     order_id, upstream = await back_at_ordering(rig)
     upstream.status = "invalid"

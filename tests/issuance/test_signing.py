@@ -25,7 +25,7 @@ async def test_an_order_is_finished_by_the_process_that_took_its_csr_without_ano
         monkeypatch.setattr(getattr(rig.store, noun), verb, no_claim)
     rig.registry._manager.unregister(name="fake")  # nobody listens to news
     rig.main.adopt(bundle)
-    await rig.main.orders.settle()
+    await rig.main.orders.wait_until_idle()
     monkeypatch.undo()
     await rig.assert_valid(order_id)
     order = await rig.order(order_id)
@@ -52,7 +52,7 @@ async def test_adopting_twice_signs_once(rig: Rig) -> None:
     bundle = await rig.finalize(order_id, rig.main.lease())
     rig.main.adopt(bundle)
     rig.main.adopt(bundle)
-    await rig.main.orders.settle()
+    await rig.main.orders.wait_until_idle()
     await rig.assert_valid(order_id)
     assert len(rig.signer.ca.issued) == 1
 
@@ -62,10 +62,10 @@ async def test_an_order_that_another_process_owns_is_not_adopted(rig: Rig) -> No
     other = rig.worker(owner="other")
     bundle = await rig.finalize(order_id, other.lease())
     rig.main.adopt(bundle)
-    await rig.main.orders.settle()
+    await rig.main.orders.wait_until_idle()
     assert (await rig.order(order_id)).status is OrderStatus.PROCESSING
     other.adopt(bundle)
-    await other.orders.settle()
+    await other.orders.wait_until_idle()
     await rig.assert_valid(order_id)
 
 
@@ -108,5 +108,5 @@ async def test_many_are_adopted_at_once(rig: Rig) -> None:
     bundles = await asyncio.gather(*(rig.finalize(order_id, rig.main.lease()) for order_id in ids))
     for bundle in bundles:
         rig.main.adopt(bundle)
-    await rig.main.orders.settle()
+    await rig.main.orders.wait_until_idle()
     await rig.assert_valid(*ids)

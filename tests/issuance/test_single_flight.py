@@ -43,9 +43,9 @@ async def test_other_names_or_another_profile_do_not_wait(rig: Rig) -> None:
     rig.relay.validation_looks = 100
     ids = [await rig.open("a.corp.test"), await rig.open("b.corp.test"), await rig.open("a.corp.test", profile="short")]
     await rig.go(5)
-    flights = {(await rig.order(order_id)).flight for order_id in ids}
-    assert None not in flights
-    assert len(flights) == 3
+    locks = {(await rig.order(order_id)).flight for order_id in ids}
+    assert None not in locks
+    assert len(locks) == 3
 
 
 async def test_an_order_whose_client_has_gone_does_not_keep_the_next_one_waiting(rig: Rig) -> None:
@@ -92,7 +92,7 @@ async def test_two_orders_that_both_wait_for_their_client_are_both_fulfilled(rig
 
 
 async def test_an_upstream_order_that_another_order_works_on_is_not_shared(rig: Rig) -> None:
-    """The CA gives the same order for what are two flights: the account was replaced by one with the same orders."""
+    """The CA gives the same order for what are two locks: the account was replaced by one with the same orders."""
     rig.relay.reuse_orders = True
     rig.relay.processing_looks = 5
     first = await rig.open(finalize=True)
@@ -104,7 +104,7 @@ async def test_an_upstream_order_that_another_order_works_on_is_not_shared(rig: 
     assert rig.relay.issued_for("www.corp.test") == 2
 
 
-async def test_a_failed_order_gives_the_flight_up(rig: Rig) -> None:
+async def test_a_failed_order_releases_the_lock(rig: Rig) -> None:
     rig.relay.validation_looks = 1000
     first = await rig.open(mode=AuthorizationMode.ACCEPT)
     await rig.go(5)

@@ -40,7 +40,7 @@ async def test_an_unavailable_ca_is_asked_again_until_it_answers_and_the_timelin
     assert rig.clock.now() - begun < timedelta(minutes=2)
 
 
-async def test_an_unavailable_ca_is_given_up_when_the_efforts_are_over(rig: Rig) -> None:
+async def test_an_unavailable_ca_is_given_up_at_the_deadline(rig: Rig) -> None:
     rig.relay.fail("new_order", UpstreamUnavailable("connection refused"), times=1000)
     order_id = await rig.open(issuance_timeout=timedelta(hours=2))
     await rig.go(86400)
@@ -52,7 +52,7 @@ async def test_an_unavailable_ca_is_given_up_when_the_efforts_are_over(rig: Rig)
     await rig.assert_clean()
 
 
-async def test_a_rate_limit_is_waited_out_where_the_efforts_last_so_long(rig: Rig) -> None:
+async def test_a_rate_limit_within_the_deadline_is_waited_for(rig: Rig) -> None:
     rig.relay.fail("new_order", UpstreamRateLimited("too many new orders", retry_after=7200.0))
     order_id = await rig.open(finalize=True)
     begun = rig.clock.now()
@@ -62,7 +62,7 @@ async def test_a_rate_limit_is_waited_out_where_the_efforts_last_so_long(rig: Ri
     assert rig.relay.calls.count("new_order") == 2
 
 
-async def test_a_rate_limit_beyond_the_efforts_is_told_to_the_client_in_the_words_of_the_ca(rig: Rig) -> None:
+async def test_a_rate_limit_beyond_the_deadline_reaches_the_client_in_the_words_of_the_ca(rig: Rig) -> None:
     rig.relay.fail("new_order", UpstreamRateLimited("too many certificates (5) already issued", retry_after=200_000.0))
     order_id = await rig.open()
     await rig.go(86400)
@@ -89,7 +89,7 @@ async def test_a_known_rate_limit_is_answered_from_memory(rig: Rig) -> None:
     await rig.assert_valid(later)
 
 
-async def test_a_lost_account_is_registered_anew_and_the_order_made_again(rig: Rig) -> None:
+async def test_a_lost_account_is_registered_again_and_the_order_restarted(rig: Rig) -> None:
     order_id = await rig.open()
     await rig.go(until=lambda: "new_order" in rig.relay.calls)
     rig.relay.accounts.clear()
@@ -136,7 +136,7 @@ async def test_an_account_that_stays_lost_is_not_registered_in_a_frenzy(rig: Rig
 
 
 @pytest.mark.parametrize("stage", ["pending", "processing"])
-async def test_an_upstream_order_that_is_gone_for_sure_is_made_anew(rig: Rig, stage: str) -> None:
+async def test_an_upstream_order_that_is_gone_for_sure_is_restarted(rig: Rig, stage: str) -> None:
     rig.relay.validation_looks = 3
     rig.relay.processing_looks = 3
     order_id = await rig.open(finalize=True)
@@ -339,7 +339,7 @@ async def test_404s_among_other_failures_do_not_make_an_order_dead(rig: Rig) -> 
     assert rig.relay.calls.count("new_order") == 1
 
 
-async def test_an_order_that_a_dead_one_has_left_invalid_is_made_anew(rig: Rig) -> None:
+async def test_an_order_that_a_dead_one_has_left_invalid_is_restarted(rig: Rig) -> None:
     rig.relay.reuse_orders = True
     first = await rig.open(mode=AuthorizationMode.ACCEPT)
     rig.relay.validation_looks = 1000
@@ -371,7 +371,7 @@ async def test_a_ca_whose_orders_are_always_dead_is_given_up_soon(rig: Rig, monk
 
 
 @pytest.mark.parametrize("status", ["processing", "valid"])
-async def test_an_upstream_order_that_somebody_else_has_used_up_is_made_anew(
+async def test_an_upstream_order_that_another_has_used_up_is_restarted(
     rig: Rig, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = rig.relay.new_order

@@ -92,7 +92,7 @@ async def test_an_upstream_order_that_is_ready_from_the_beginning_survives_a_cra
 
 
 async def test_an_order_that_gave_its_upstream_order_away_is_fulfilled_days_later(rig: Rig) -> None:
-    """Its efforts begin anew with its CSR: they had run out while it waited."""
+    """Its issuance timeout starts again with its CSR: it had passed while the order waited."""
     first = await rig.open()
     await rig.go()
     second = await rig.open(finalize=True)

@@ -203,6 +203,30 @@ async def test_two_workers_share_the_work_and_double_nothing(rig: Rig) -> None:
     assert rig.relay.calls.count("new_order") == 20
 
 
+async def test_the_commits_of_a_running_order_cause_no_claims(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims: list[int] = []
+    claim = rig.store.orders.claim
+
+    async def counted(*args: object) -> object:
+        found = await claim(*args)  # type: ignore[arg-type]
+        claims.append(len(found))
+        return found
+
+    original = rig.relay.new_order
+
+    async def slow(*args: object) -> object:
+        await asyncio.sleep(0.3)
+        return await original(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rig.store.orders, "claim", counted)
+    monkeypatch.setattr(rig.relay, "new_order", slow)
+    order_id = await rig.open(finalize=True)
+    async with running(rig.worker()):
+        await until(finished(rig, order_id))
+        assert claims.count(0) <= 2 * claims.count(1)  # after each claim that found the order, and after each job
+    await rig.assert_valid(order_id)
+
+
 async def test_an_idle_worker_asks_the_storage_next_to_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     claims: list[int] = []
     claim = rig.store.orders.claim

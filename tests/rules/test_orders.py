@@ -38,9 +38,9 @@ from acmehub.rules.orders import (
     finalize,
     issued,
     open_order,
-    settle,
     verified,
     with_authorization_status,
+    with_client_status,
     with_stage,
     with_status,
 )
@@ -125,7 +125,7 @@ def test_an_authorization_moves_by_the_table_only(one: AuthorizationStatus, othe
 
 
 @pytest.mark.parametrize(("one", "other"), list(pairs(STAGE_MOVES)))
-def test_fulfilment_moves_by_the_table_only(one: Stage, other: Stage) -> None:
+def test_issuance_moves_by_the_table_only(one: Stage, other: Stage) -> None:
     order = replace(opened().order, stage=one, attempts=3)
     if other in STAGE_MOVES[one]:
         moved = with_stage(order, other)
@@ -209,7 +209,7 @@ def test_what_the_client_asked_for_is_kept() -> None:
     assert (order.account_id, order.token_id, order.principal_id) == ("a1", "token1", "p1")
 
 
-def test_efforts_end_with_the_order_at_the_latest() -> None:
+def test_the_deadline_is_within_the_orders_lifetime() -> None:
     short = Lifetimes(order=timedelta(hours=1), issuance_timeout=timedelta(hours=24))
     assert opened(lifetimes=short).order.deadline == NOW + timedelta(hours=1)
     assert opened().order.deadline == NOW + timedelta(hours=24)
@@ -236,26 +236,26 @@ def statuses(bundle: OrderBundle) -> list[str]:
 
 
 def test_an_answered_authorization_turns_valid_with_its_counterpart_upstream() -> None:
-    bundle = settle(answered(validated_upstream(opened(), 0), 0), LATER)
+    bundle = with_client_status(answered(validated_upstream(opened(), 0), 0), LATER)
     assert (bundle.order.status, statuses(bundle)) == (OrderStatus.PENDING, ["valid", "pending"])
 
 
 def test_the_order_turns_ready_with_the_last_authorization_in_one_change() -> None:
     bundle = validated_upstream(answered(opened(), 0, 1), 0, 1)
     assert bundle.order.status is OrderStatus.PENDING
-    done = settle(bundle, LATER)
+    done = with_client_status(bundle, LATER)
     assert (done.order.status, statuses(done)) == (OrderStatus.READY, ["valid", "valid"])
-    assert settle(done, LATER) is done
+    assert with_client_status(done, LATER) is done
 
 
 def test_what_was_not_answered_or_not_validated_stays_pending() -> None:
     for bundle in (validated_upstream(opened(), 0, 1), answered(opened(), 0, 1)):
-        assert statuses(settle(bundle, LATER)) == ["pending", "pending"]
+        assert statuses(with_client_status(bundle, LATER)) == ["pending", "pending"]
 
 
 @pytest.mark.parametrize("stage", Stage)
 def test_the_stage_stands_for_all_authorizations_upstream(stage: Stage) -> None:
-    bundle = settle(at(answered(opened(), 0, 1), stage), LATER)
+    bundle = with_client_status(at(answered(opened(), 0, 1), stage), LATER)
     assert (bundle.order.status is OrderStatus.READY) == (stage in UPSTREAM_VALIDATED)
 
 
@@ -444,7 +444,7 @@ def test_a_chain_before_finalize_is_a_defect() -> None:
 
 
 def test_a_failed_order_is_invalid_with_its_pending_authorizations() -> None:
-    bundle = at(settle(answered(validated_upstream(opened(), 0), 0), NOW), Stage.VALIDATING, **JOB)
+    bundle = at(with_client_status(answered(validated_upstream(opened(), 0), 0), NOW), Stage.VALIDATING, **JOB)
     change = failed(bundle, REASON, LATER)
     done = after(bundle, change)
     assert (done.order.status, done.order.stage, done.order.error) == (OrderStatus.INVALID, Stage.FAILED, REASON)
@@ -514,12 +514,12 @@ def acts(bundle: OrderBundle) -> Iterator[Rule]:
 def seen_upstream(bundle: OrderBundle, item: Authorization) -> Change:
     now = next(one for one in bundle.authorizations if one.id == item.id)
     swapped = tuple(replace(one, upstream_status="valid") if one is now else one for one in bundle.authorizations)
-    settled = settle(replace(bundle, authorizations=swapped), LATER)
+    settled = with_client_status(replace(bundle, authorizations=swapped), LATER)
     return Change(order=settled.order, authorizations=settled.authorizations)
 
 
 def moved_on(bundle: OrderBundle, stage: Stage) -> Change:
-    settled = settle(replace(bundle, order=with_stage(bundle.order, stage)), LATER)
+    settled = with_client_status(replace(bundle, order=with_stage(bundle.order, stage)), LATER)
     return Change(order=settled.order, authorizations=settled.authorizations)
 
 

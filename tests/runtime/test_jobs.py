@@ -139,7 +139,7 @@ async def test_a_started_job_needs_no_claim_and_no_free_place() -> None:
     assert loop.find("2") == "2"
     assert loop.find("3") is None
     loop.gate.set()
-    await loop.settle()
+    await loop.wait_until_idle()
     assert (loop.seen, loop.limits) == (["1", "2"], [])
 
 

@@ -9,7 +9,7 @@ from acmehub.admin.errors import Invalid
 from acmehub.admin.gate import Gate
 from acmehub.admin.principals import PrincipalService
 from acmehub.admin.tokens import TokenService
-from acmehub.dns01 import DnsTrouble, Explanation, Rehearsal, Solver
+from acmehub.dns01 import DnsError, Explanation, Rehearsal, Solver
 from acmehub.models import (
     ManagedChallenge,
     Principal,
@@ -25,15 +25,13 @@ from acmehub.ports.authority import RelayAuthority, SigningAuthority, issues_for
 from acmehub.ports.clock import Clock
 from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.plugins import OrderRequest
-from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import Store
 from acmehub.rules.names import check_identifiers
 from acmehub.rules.permissions import Acting
 from acmehub.rules.scopes import MatchIndex, decide, match_rule
-from acmehub.runtime.plugin_objects import PluginObjects
-from acmehub.runtime.plugins import PluginError, Registry
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, PluginObjects
+from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshot, Snapshots
-from acmehub.runtime.vault import VaultError
 
 
 class AuthorityCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,7 +198,7 @@ class CheckService:
         known = AuthorityCheck(name=row.name, plugin=row.plugin, reason=selection.reason, account=row.account_url)
         try:
             made = (await self._plugin_objects.authority(row.id, snapshot)).object
-        except (PluginError, SettingsError, VaultError) as error:
+        except PLUGIN_UNUSABLE as error:
             return msgspec.structs.replace(known, error=str(error))
         flaw = None if row.enabled else "is disabled"
         if profile is not None and profile.lifetime_days is not None:
@@ -225,7 +223,7 @@ class CheckService:
             return check
         try:
             rehearsal = await self._solver.rehearse(challenge.id, check.name)
-        except (DnsTrouble, DnsProviderError, PluginError, SettingsError, VaultError) as error:
+        except (DnsError, DnsProviderError, *PLUGIN_UNUSABLE) as error:
             return msgspec.structs.replace(check, rehearsal_error=str(error))
         return msgspec.structs.replace(check, rehearsal=rehearsal)
 

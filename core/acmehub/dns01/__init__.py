@@ -1,6 +1,6 @@
-"""The solver for dns-01: zone finding, CNAMEs, propagation, TXT records and their cleanup."""
+"""dns-01: finds zones along CNAMEs, writes TXT records, watches their propagation, removes them."""
 
-from acmehub.dns01.errors import DnsTrouble, DnsUnclear, DnsWrong
+from acmehub.dns01.errors import DnsError, DnsUnclear, DnsWrong
 from acmehub.dns01.explanation import Explanation, Rehearsal
 from acmehub.dns01.propagation import Judgement, Sight, Verdict, View, judge
 from acmehub.dns01.resolver import Address, Caa, NameServer
@@ -11,7 +11,7 @@ from acmehub.dns01.zones import Place
 __all__ = [
     "Address",
     "Caa",
-    "DnsTrouble",
+    "DnsError",
     "DnsUnclear",
     "DnsWrong",
     "Explanation",

@@ -1,8 +1,8 @@
-"""What can be wrong with DNS, in two kinds: what passes by itself, and what somebody must put right."""
+"""Errors of DNS: those that may pass by themselves, and those that a person must fix."""
 
 
-class DnsTrouble(Exception):
-    """Base of both; `detail` is for people, `server` names who said it (empty: nobody did)."""
+class DnsError(Exception):
+    """Base of both; `detail` is for people, `server` is the one that answered (empty: none did)."""
 
     def __init__(self, detail: str, *, server: str = "") -> None:
         super().__init__(detail)
@@ -10,9 +10,9 @@ class DnsTrouble(Exception):
         self.server = server
 
 
-class DnsUnclear(DnsTrouble):
-    """No usable answer (timeout, SERVFAIL, unreachable): ask again later."""
+class DnsUnclear(DnsError):
+    """No usable answer (timeout, SERVFAIL, unreachable): a later query may work."""
 
 
-class DnsWrong(DnsTrouble):
-    """The answer is clear and does not do: a CNAME loop, a foreign zone, no zone at all."""
+class DnsWrong(DnsError):
+    """A clear answer that rules the record out: a CNAME loop, a zone that is not allowed, no zone at all."""

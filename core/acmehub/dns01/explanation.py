@@ -1,4 +1,4 @@
-"""What `acmehub check` wants to know of DNS: an explanation, and (`--live`) a rehearsal."""
+"""DNS for `acmehub check`: an explanation and, with `--live`, a rehearsal."""
 
 import asyncio
 import secrets
@@ -6,8 +6,8 @@ from typing import Protocol
 
 import msgspec
 
-from acmehub.dns01.errors import DnsTrouble
-from acmehub.dns01.propagation import Sight, Verdict, judge, next_query_in
+from acmehub.dns01.errors import DnsError
+from acmehub.dns01.propagation import Sight, Verdict, judge, next_poll_in
 from acmehub.dns01.resolver import Caa, NameServer, Resolver
 from acmehub.dns01.zones import Place, find_place
 from acmehub.models import ManagedChallenge, TxtRecord
@@ -16,7 +16,7 @@ from acmehub.ports.clock import Clock
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """What DNS says about a name: where its record would stand, who serves that zone, who may issue.
+    """What DNS says about a name: the place of its TXT record, the zone's servers, and who may issue.
 
     `chain` are the names from `_acme-challenge` on along CNAMEs, the last being `effective`. `managed_challenge` is the
     name of the one whose rule matches best (empty: none; then every zone is taken as allowed). `error` tells what is
@@ -34,7 +34,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
-    """A record was written, looked for and removed: whether it was `seen`, after how many `seconds`, in which words."""
+    """A record was written, queried and removed: whether it was `seen`, after how many `seconds`, and a message."""
 
     effective: str
     zone: str
@@ -47,39 +47,39 @@ class WritesRecords(Protocol):
     """The verbs of the solver that a rehearsal uses."""
 
     async def publish(self, record: TxtRecord) -> None:
-        """Make the record stand in DNS."""
+        """Create the record."""
         ...
 
-    async def withdraw(self, record: TxtRecord) -> None:
-        """Take it out again."""
+    async def remove(self, record: TxtRecord) -> None:
+        """Remove the record."""
         ...
 
     async def propagated(self, records: tuple[TxtRecord, ...]) -> tuple[Sight, ...]:
-        """What can be seen of it."""
+        """What servers show of the records."""
         ...
 
 
 async def explain(resolver: Resolver, name: str, challenge: ManagedChallenge | None) -> Explanation:
     """What DNS says about `name`; never raises for what DNS says or fails to say."""
     explanation = Explanation(name=canonical(name), managed_challenge=challenge.name if challenge else "")
-    troubles: list[str] = []
+    errors: list[str] = []
     try:
         place = await find_place(resolver, name, challenge.cname_zones if challenge else None)
         explanation = msgspec.structs.replace(explanation, effective=place.name, chain=place.chain, zone=place.zone)
         explanation = msgspec.structs.replace(explanation, servers=await resolver.servers(place.zone))
-    except DnsTrouble as error:
-        troubles.append(error.detail)
+    except DnsError as error:
+        errors.append(error.detail)
     try:
         explanation = msgspec.structs.replace(explanation, caa=await resolver.caa(base_name(canonical(name))))
-    except DnsTrouble as error:
-        troubles.append(error.detail)
-    return msgspec.structs.replace(explanation, error="; ".join(troubles))
+    except DnsError as error:
+        errors.append(error.detail)
+    return msgspec.structs.replace(explanation, error="; ".join(errors))
 
 
 async def rehearse(
     solver: WritesRecords, resolver: Resolver, challenge: ManagedChallenge, name: str, clock: Clock
 ) -> Rehearsal:
-    """Write, look, remove; raises `DnsTrouble` and `DnsProviderError`. The record is removed in any case."""
+    """Write a record, query until it is seen, remove it in any case. Raises `DnsError` and `DnsProviderError`."""
     place = await find_place(resolver, name, challenge.cname_zones)
     record = TxtRecord(
         order_id="rehearsal",
@@ -95,22 +95,22 @@ async def rehearse(
         await solver.publish(record)
         return await _watched(solver, place, record, started, clock)
     finally:
-        await solver.withdraw(record)
+        await solver.remove(record)
 
 
 async def _watched(solver: WritesRecords, place: Place, record: TxtRecord, started: float, clock: Clock) -> Rehearsal:
-    looks = 0
+    polls = 0
     while True:
         (sight,) = await solver.propagated((record,))
-        looks += 1
+        polls += 1
         seconds = clock.monotonic() - started
-        judgement = judge(sight, seconds, looks)
+        judgement = judge(sight, seconds, polls)
         if judgement.verdict is not Verdict.WAIT:
             return Rehearsal(
                 effective=place.name,
                 zone=place.zone,
                 seen=judgement.verdict is Verdict.GO,
                 seconds=seconds,
-                words=judgement.words,
+                words=judgement.message,
             )
-        await asyncio.sleep(next_query_in(looks))
+        await asyncio.sleep(next_poll_in(polls))

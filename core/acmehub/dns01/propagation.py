@@ -1,4 +1,4 @@
-"""Whether a TXT value can be seen where the CA will look for it (docs/reliability.md 2.9)."""
+"""Propagation: whether the servers that a CA may ask show a TXT value (docs/reliability.md 2.9)."""
 
 import asyncio
 import enum
@@ -17,7 +17,7 @@ SERVERS_AT_ONCE = 16
 class View(msgspec.Struct, frozen=True):
     """What the servers of a name show: which have all values, which lack one, which cannot be asked (and why).
 
-    `found` are all values that stand there, ours or not, on any of the servers.
+    `found` are all values that any of the servers shows, the hub's or not.
     """
 
     showing: tuple[str, ...] = ()
@@ -53,45 +53,45 @@ class Verdict(enum.StrEnum):
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """A verdict and the words for it."""
+    """A verdict and the message for it."""
 
     verdict: Verdict
-    words: str
+    message: str
 
 
-def judge(sight: Sight, elapsed: float, looks: int) -> Judgement:
-    """Go on, wait, or fail, `elapsed` seconds after the records were made and with this look being number `looks`.
+def judge(sight: Sight, elapsed: float, polls: int) -> Judgement:
+    """Go on, wait, or fail, `elapsed` seconds after the records were created, at poll number `polls`.
 
-    A limit counts only with a fair number of looks, so that a jump of the wall clock cannot end the waiting.
+    A limit counts only with a fair number of polls, so that a jump of the wall clock cannot end the waiting.
     """
     settings, view = sight.propagation, sight.view
     if settings.mode is PropagationMode.NONE:
         return Judgement(Verdict.GO, f"{sight.name}: not checked, as the managed challenge says")
     if settings.mode is PropagationMode.DELAY:
         late = elapsed >= settings.delay
-        words = f"{sight.name}: waits {settings.delay:g} s, as the managed challenge says"
-        return Judgement(Verdict.GO if late else Verdict.WAIT, words)
+        message = f"{sight.name}: waits {settings.delay:g} s, as the managed challenge says"
+        return Judgement(Verdict.GO if late else Verdict.WAIT, message)
     if view.complete:
         silent = f"; not reachable: {', '.join(view.silent)}" if view.silent else ""
         return Judgement(Verdict.GO, f"{sight.name} seen on {', '.join(view.showing)}{silent}")
     if view.blind:
-        words = f"{sight.name}: no server can be asked from here ({', '.join(view.silent) or 'none is known'})"
-        if elapsed >= settings.delay and looks > 1:
-            return Judgement(Verdict.GO, f"{words}; goes on after {settings.delay:g} s")
-        return Judgement(Verdict.WAIT, words)
-    words = f"{', '.join(view.lacking)} without the TXT record of {sight.name}"
-    if elapsed >= settings.limit and looks >= fair_looks(settings.limit):
-        return Judgement(Verdict.FAIL, f"{words} after {settings.limit:g} s")
-    return Judgement(Verdict.WAIT, words)
+        message = f"{sight.name}: no server can be asked from here ({', '.join(view.silent) or 'none is known'})"
+        if elapsed >= settings.delay and polls > 1:
+            return Judgement(Verdict.GO, f"{message}; goes on after {settings.delay:g} s")
+        return Judgement(Verdict.WAIT, message)
+    message = f"{', '.join(view.lacking)} without the TXT record of {sight.name}"
+    if elapsed >= settings.limit and polls >= fair_polls(settings.limit):
+        return Judgement(Verdict.FAIL, f"{message} after {settings.limit:g} s")
+    return Judgement(Verdict.WAIT, message)
 
 
-def next_query_in(queries: int) -> float:
-    """Seconds until the query after number `queries` (from 1): 0.75 s at first, 5 s in the end."""
-    return poll_in(queries, first=0.75, factor=1.5)
+def next_poll_in(polls: int) -> float:
+    """Seconds until the query after number `polls` (from 1): 0.75 s at first, 5 s in the end."""
+    return poll_in(polls, first=0.75, factor=1.5)
 
 
-def fair_looks(limit: float) -> int:
-    """How many looks `limit` seconds must have held at least, slow servers allowed for."""
+def fair_polls(limit: float) -> int:
+    """How many polls `limit` seconds must have held at least, slow servers allowed for."""
     return max(2, int(limit / 12.0))
 
 

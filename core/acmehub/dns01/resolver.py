@@ -1,4 +1,4 @@
-"""Questions to DNS, in names and values of ours; the one module of the engine that speaks dnspython.
+"""DNS queries; the one module of the core that uses dnspython.
 
 Resolvers are asked with recursion, authoritative servers without. Names are lower case without a trailing dot.
 """
@@ -38,8 +38,8 @@ class Address(msgspec.Struct, frozen=True, order=True):
     port: int
 
     def __str__(self) -> str:
-        shown = f"[{self.host}]" if ":" in self.host else self.host
-        return self.host if self.port == 53 else f"{shown}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.host if self.port == 53 else f"{host}:{self.port}"
 
 
 class NameServer(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class NameServer(msgspec.Struct, frozen=True):
 
 
 class Caa(msgspec.Struct, frozen=True):
-    """A CAA record (RFC 8659) and the name it stands at."""
+    """A CAA record (RFC 8659) and its owner name."""
 
     name: str
     flags: int
@@ -59,7 +59,7 @@ class Caa(msgspec.Struct, frozen=True):
 
 
 class Resolver:
-    """The questions of the solver. Every verb raises `DnsUnclear` when nobody gives a usable answer."""
+    """The queries of the solver. Every verb raises `DnsUnclear` when no server gives a usable answer."""
 
     def __init__(self, settings: Dns) -> None:
         self._settings = settings
@@ -189,14 +189,14 @@ class Resolver:
 
     async def _resolve(self, name: str, kind: dns.rdatatype.RdataType) -> dns.message.Message:
         """The first usable answer of a resolver."""
-        words = []
+        failures = []
         for server in await self.resolvers():
             try:
                 return await self._ask(name, kind, server, recursive=True)
             except DnsUnclear as error:
-                words.append(f"{error.server}: {error.detail}")
+                failures.append(f"{error.server}: {error.detail}")
         raise DnsUnclear(
-            f"no resolver could answer for {dns.rdatatype.to_text(kind)} of {name} ({'; '.join(words)})",
+            f"no resolver could answer for {dns.rdatatype.to_text(kind)} of {name} ({'; '.join(failures)})",
             server=", ".join(str(item) for item in self._resolvers),
         )
 
@@ -206,7 +206,7 @@ class Resolver:
         """One question to one server, over TCP when the answer was truncated."""
         flags = dns.flags.RD if recursive else 0
         query = dns.message.make_query(_name(name), kind, use_edns=0, payload=1232, flags=flags)
-        words = ""
+        message = ""
         for _ in range(TRIES):
             try:
                 response, _tcp = await dns.asyncquery.udp_with_fallback(
@@ -218,14 +218,14 @@ class Resolver:
                     ignore_errors=True,
                 )
             except dns.exception.Timeout:
-                words = f"no answer within {self._settings.timeout:g} s"
+                message = f"no answer within {self._settings.timeout:g} s"
             except (dns.exception.DNSException, OSError, EOFError) as error:
-                words = f"{type(error).__name__}: {error}".rstrip(": ")
+                message = f"{type(error).__name__}: {error}".rstrip(": ")
             else:
                 if response.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
                     return response
                 raise DnsUnclear(f"answers {dns.rcode.to_text(response.rcode())}", server=str(server))
-        raise DnsUnclear(words, server=str(server))
+        raise DnsUnclear(message, server=str(server))
 
 
 def parse_address(text: str, port: int) -> Address:

@@ -1,4 +1,4 @@
-"""The solver: plans, writes, watches and removes the TXT records that prove control of names to a CA (dns-01)."""
+"""The solver for dns-01: plans, creates, watches and removes TXT records."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -44,7 +44,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Solver:
-    """What fulfilment and `acmehub check` need of DNS. Verbs raise `DnsTrouble`, `DnsProviderError`, and what
+    """DNS for issuance and `acmehub check`. Verbs raise `DnsError`, `DnsProviderError`, and what
     `PluginObjects.provider` raises."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Solver:
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def plan(self, order: Order, wanted: Sequence[Wanted]) -> tuple[TxtRecord, ...]:
-        """The TXT record rows for what a CA wants to see, to be stored before `publish`.
+        """The rows of the TXT records that a CA asks for; the caller stores them before `publish`.
 
         The managed challenge is that of the asked name among those open to the order's principal. Raises `Problem`
         when there is none (any more), `DnsWrong` for a CNAME that leads where it may not.
@@ -82,15 +82,12 @@ class Solver:
         )
 
     async def publish(self, record: TxtRecord) -> None:
-        """Make the record stand in DNS."""
+        """Create the record in DNS."""
         async with self._provider(record) as provider:
             await provider.add_txt(record.zone, record.name, record.value)
 
     async def mark_present(self, record: TxtRecord) -> None:
-        """Note that `publish` was done (once more, maybe).
-
-        A row that turned to `remove` meanwhile, or is gone, comes back to be removed.
-        """
+        """Write that `publish` succeeded. If the row's removal was scheduled or done meanwhile, schedule it again."""
         now = self._clock.now()
         since = record.run_at if record.state is TxtState.PRESENT else now
         try:
@@ -98,17 +95,17 @@ class Solver:
         except (Conflict, Missing):
             rows = {row.id: row for row in await self._store.txt_records.of_order(record.order_id)}
             if record.id in rows and rows[record.id].state is not TxtState.REMOVE:
-                return  # another worker has taken the order over, and answers for the row
+                return  # another process has taken the order over, and keeps the row
             again = replace(record, id=new_id(), version=1, state=TxtState.REMOVE, run_at=now)
             await self._store.orders.apply(record.order_id, _add_record(again))
 
-    async def withdraw(self, record: TxtRecord) -> None:
-        """Take the record out of DNS, by its value."""
+    async def remove(self, record: TxtRecord) -> None:
+        """Remove the record from DNS, by its value."""
         async with self._provider(record) as provider:
             await provider.remove_txt(record.zone, record.name, record.value)
 
     async def propagated(self, records: Sequence[TxtRecord]) -> tuple[Sight, ...]:
-        """What can be seen of the records now, name by name; `propagation.judge` says what follows."""
+        """What servers show of the records now, by name; `propagation.judge` decides what follows."""
         names: dict[tuple[str, str, str], list[str]] = {}
         for record in records:
             names.setdefault((record.managed_challenge_id, record.zone, record.name), []).append(record.value)
@@ -116,16 +113,16 @@ class Solver:
 
     @property
     def resolver(self) -> Resolver:
-        """Who is asked with recursion."""
+        """The resolver of this solver."""
         return self._resolver
 
     async def proof(self, name: str, value: str) -> tuple[Place, View]:
-        """Where the record that proves control of `name` has to stand, and what the servers show (mode `verify`)."""
+        """The place of the record that validates `name`, and what the servers show there (mode `verify`)."""
         place = await find_place(self._resolver, name, None)
         return place, await view_authoritative(self._resolver, place.zone, place.name, (value,), (), self._port)
 
     async def explain(self, name: str) -> Explanation:
-        """What would happen for `name`, in DNS; troubles stand in it."""
+        """What DNS says about `name`; errors are part of it."""
         challenge = (await self._matches()).best(name)
         return await explain(self._resolver, name, challenge)
 
@@ -157,7 +154,7 @@ class Solver:
         settings = instance.row.propagation
         try:
             view = await self._view(instance, zone, name, values)
-        except DnsUnclear as error:  # the name servers themselves cannot be learnt
+        except DnsUnclear as error:  # the name servers are not known
             view = View(silent=(error.detail,))
         return Sight(name, settings, view)
 

@@ -16,13 +16,11 @@ from acmehub.dns01.solver import Solver
 from acmehub.models import Event, EventKind, TxtRecord, TxtState
 from acmehub.ports.clock import Clock
 from acmehub.ports.dns import DnsProviderError
-from acmehub.ports.settings import SettingsError
-from acmehub.ports.store import Conflict, Missing, Store, StoreUnavailable
+from acmehub.ports.store import Conflict, Store, StoreUnavailable
 from acmehub.rules.orders import Lease
 from acmehub.runtime.backoff import back_off, jittered
 from acmehub.runtime.jobs import Loop
-from acmehub.runtime.plugins import PluginError
-from acmehub.runtime.vault import VaultError
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 
 REMOVALS_AT_ONCE = 8
 BATCH = 32
@@ -92,8 +90,8 @@ class TxtCleanup(Loop[Removal]):
         started = self._clock.monotonic()
         try:
             async with self._gate:
-                await self._solver.withdraw(row)
-        except (DnsProviderError, Missing, PluginError, SettingsError, VaultError) as error:
+                await self._solver.remove(row)
+        except (DnsProviderError, *PLUGIN_UNUSABLE) as error:
             await self._reschedule(row, error)
             return
         await self._store.txt_records.remove(row)

@@ -1,4 +1,4 @@
-"""Where the record of a name has to stand: along the CNAMEs at `_acme-challenge`, in which zone, and whether there."""
+"""Zones: where the TXT record of a name goes, along the CNAMEs at `_acme-challenge`, and whether that is allowed."""
 
 import secrets
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ ANY_ZONE = "*"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where the TXT record of a name stands: `name` in `zone`; `chain` are the names that CNAMEs led along, the first
+    """Where the TXT record of a name goes: `name` in `zone`; `chain` are the names that CNAMEs led along, the first
     being `_acme-challenge` of the asked name and the last `name`."""
 
     name: str
@@ -24,7 +24,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def challenge_name(name: str) -> str:
-    """The name that a CA looks at for `name`, a wildcard or not (RFC 8555 section 8.4)."""
+    """The name that a CA queries for `name`, a wildcard or not (RFC 8555 section 8.4)."""
     return f"{LABEL}.{base_name(canonical(name))}"
 
 
@@ -41,11 +41,10 @@ async def follow(resolver: Resolver, name: str) -> tuple[str, ...]:
 
 
 async def find_place(resolver: Resolver, name: str, allowed: Sequence[str] | None) -> Place:
-    """Where the record for `name` is to stand.
+    """Where the TXT record for `name` goes. Raises `DnsWrong` naming the foreign zone.
 
-    A CNAME may lead within the zone of `name`, and into the zones `allowed` (`*`: any; None: whatever there is, for
-    who only looks). A wildcard CNAME (`*.example.com`) that leads elsewhere is not meant for challenges and is passed
-    over: the record itself will hide it. Raises `DnsWrong` naming the foreign zone.
+    A CNAME may lead within the zone of `name`, and into the zones `allowed` (`*`: any; None: no check). A wildcard
+    CNAME (`*.example.com`) that leads elsewhere is passed over: it is not for challenges, and the record hides it.
     """
     asked = challenge_name(name)
     chain = await follow(resolver, asked)

@@ -1,4 +1,4 @@
-"""Stages `authorizing`, `responding`, `validating`: the upstream's authorizations are read, answered, watched."""
+"""Stages `authorizing`, `responding`, `validating`: the worker reads, answers and polls the CA's authorizations."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from acmehub.dns01 import Wanted
 from acmehub.issuance.job import Job, changed
-from acmehub.issuance.upstream_order import restart_upstream_order
+from acmehub.issuance.retry_policy import UpstreamOrderUnusable
 from acmehub.issuance.validated import authorized, is_approved
 from acmehub.models import Authorization, EventKind, Order, Stage, TxtRecord
 from acmehub.models.identifiers import canonical
@@ -14,20 +14,17 @@ from acmehub.models.problems import Problem, ProblemDocument, ProblemType, Subpr
 from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamAuthorization, UpstreamOrder
 from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
-from acmehub.runtime.backoff import back_off, poll_in
+from acmehub.runtime.backoff import poll_in
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.crash_points import CrashPoint
 
 READS_AT_ONCE = 4
-OPEN = frozenset({"pending", "processing"})
+UNDECIDED = frozenset({"pending", "processing"})
 FINALIZED = frozenset({"processing", "valid"})
-USED_UP = EventKind.UPSTREAM_ORDER_USED_UP
-DEAD_AT_BIRTH = EventKind.UPSTREAM_ORDER_STILLBORN
-MOST_STILLBORN = 3
 
 
 async def read_authorizations(job: Job, relay: RelayAuthority) -> None:
-    """Stage `authorizing`: see what the upstream wants proven, and plan the records for it."""
+    """Stage `authorizing`: read what the CA wants validated, and plan the TXT records for it."""
     order = job.order
     account = await job.account(relay.server)
     upstream = await job.upstream_order(relay, account, _url(order))
@@ -41,31 +38,22 @@ async def read_authorizations(job: Job, relay: RelayAuthority) -> None:
         case "valid" if order.csr is not None:
             await _move_to_downloading(job, upstream)
         case "processing" | "valid":
-            await restart_upstream_order(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
+            raise UpstreamOrderUnusable(EventKind.UPSTREAM_ORDER_USED_UP, upstream.url)
         case _:
-            await _refuse_at_birth(job, relay, account, upstream)
+            raise await _stillborn(job, relay, account, upstream)
 
 
-async def _refuse_at_birth(
+async def _stillborn(
     job: Job,
     relay: RelayAuthority,
     account: UpstreamAccount,
     upstream: UpstreamOrder,
     seen: Sequence[UpstreamAuthorization] = (),
-) -> None:
-    """An upstream order that is dead before anything was done for it is what an earlier order has left: a new one is
-    made, unless the CA says why it must not be, or does so again and again."""
-    times = await _times(job, DEAD_AT_BIRTH)
-    if upstream.error is None and times < MOST_STILLBORN:
-        await restart_upstream_order(job, DEAD_AT_BIRTH, upstream.url, pause=back_off(times + 1))
-    else:
-        await fail_upstream(job, relay, account, upstream, seen)
-
-
-async def _times(job: Job, kind: EventKind) -> int:
-    """How often the order's timeline says so."""
-    timeline = await job.context.store.records.timeline(job.order.id)
-    return sum(item.kind is kind for item in timeline)
+) -> UpstreamOrderUnusable:
+    """An upstream order that is invalid before anything was done for it: an earlier order has left it."""
+    problem = await _reason(job, relay, account, upstream, seen)
+    final = upstream.error is not None
+    return UpstreamOrderUnusable(EventKind.UPSTREAM_ORDER_STILLBORN, upstream.url, problem, final=final)
 
 
 async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccount, upstream: UpstreamOrder) -> None:
@@ -74,9 +62,8 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
         relay.server,
     )
     event = job.event(EventKind.AUTHORIZATIONS_READ, _statuses(seen))
-    if any(item.status not in OPEN | {"valid"} for item in seen):
-        await _refuse_at_birth(job, relay, account, upstream, seen)
-        return
+    if any(item.status not in UNDECIDED | {"valid"} for item in seen):
+        raise await _stillborn(job, relay, account, upstream, seen)
     matched = _match(job.bundle, seen)
     if isinstance(matched, Problem):
         await job.fail(matched.document(), event)
@@ -84,7 +71,8 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
     wanted = [
         Wanted(authorization, item.txt_value)
         for authorization, item in matched
-        if item.status == "pending" and item.dns01_status in OPEN  # answered by an order before: the CA may still look
+        if item.status == "pending"
+        and item.dns01_status in UNDECIDED  # an earlier order may have responded: the CA still validates
     ]
     records: Sequence[TxtRecord] = ()
     if wanted:
@@ -96,7 +84,7 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
     def rule(current: OrderBundle) -> Change:
         authorizations = with_seen(current.authorizations, fields)
         order = replace(orders.with_stage(current.order, stage), upstream_finalize=upstream.finalize, run_at=now)
-        after = orders.settle(OrderBundle(order, authorizations), now)
+        after = orders.with_client_status(OrderBundle(order, authorizations), now)
         return Change(
             order=after.order,
             authorizations=changed(current.authorizations, after.authorizations),
@@ -110,11 +98,11 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
 def _match(
     bundle: OrderBundle, seen: Sequence[UpstreamAuthorization]
 ) -> Sequence[tuple[Authorization, UpstreamAuthorization]] | Problem:
-    """Ours and theirs, for each of theirs; a Problem when one that is to be answered is not ours, or not by dns-01."""
-    ours = {(canonical(item.identifier.value), item.wildcard): item for item in bundle.authorizations}
+    """The hub's authorization for each of the CA's; a Problem when a pending one is not expected or has no dns-01."""
+    own = {(canonical(item.identifier.value), item.wildcard): item for item in bundle.authorizations}
     pairs = []
     for item in seen:
-        mine = ours.get((canonical(item.identifier.value), item.wildcard))
+        mine = own.get((canonical(item.identifier.value), item.wildcard))
         if mine is not None:
             pairs.append((mine, item))
         if item.status != "pending":
@@ -129,7 +117,7 @@ def _match(
 def with_seen(
     authorizations: Sequence[Authorization], seen: Mapping[str, UpstreamAuthorization]
 ) -> tuple[Authorization, ...]:
-    """Authorizations with what was read of their counterparts, by our ids."""
+    """Authorizations with what was read of their counterparts at the CA; `seen` is by the hub's ids."""
     return tuple(
         replace(
             item,
@@ -144,7 +132,7 @@ def with_seen(
 
 
 async def respond(job: Job, relay: RelayAuthority) -> None:
-    """Stage `responding`: answer one challenge, if it is still pending; then, as a step of its own, the next."""
+    """Stage `responding`: respond to one challenge, if it is still pending; the next one is a step of its own."""
     account = await job.account(relay.server)
     waiting = [item for item in job.bundle.authorizations if _to_respond(item)]
     if not waiting:
@@ -190,22 +178,21 @@ async def watch_validation(job: Job, relay: RelayAuthority) -> None:
         await move_to_authorized(job, upstream)
         return
     if upstream.status in FINALIZED:
-        await restart_upstream_order(job, USED_UP, upstream.url, pause=back_off(await _times(job, USED_UP) + 1))
-        return
+        raise UpstreamOrderUnusable(EventKind.UPSTREAM_ORDER_USED_UP, upstream.url)
     if upstream.status != "pending":
         await fail_upstream(job, relay, account, upstream)
         return
-    unsettled = [
+    undecided = [
         item for item in job.bundle.authorizations if item.upstream_url is not None and item.upstream_status != "valid"
     ]
     read = await job.exchange(
-        gather_limited(lambda item: relay.authorization(account, item.upstream_url or ""), unsettled, READS_AT_ONCE),
+        gather_limited(lambda item: relay.authorization(account, item.upstream_url or ""), undecided, READS_AT_ONCE),
         relay.server,
     )
-    if any(item.status not in OPEN | {"valid"} for item in read):
+    if any(item.status not in UNDECIDED | {"valid"} for item in read):
         await fail_upstream(job, relay, account, upstream, read)
         return
-    await _keep_watching(job, upstream, {item.id: theirs for item, theirs in zip(unsettled, read, strict=True)})
+    await _keep_watching(job, upstream, {item.id: theirs for item, theirs in zip(undecided, read, strict=True)})
 
 
 async def _keep_watching(job: Job, upstream: UpstreamOrder, seen: Mapping[str, UpstreamAuthorization]) -> None:
@@ -213,14 +200,14 @@ async def _keep_watching(job: Job, upstream: UpstreamOrder, seen: Mapping[str, U
     if upstream.retry_after is not None:
         asked.append(upstream.retry_after)
     now = job.now
-    run_at = job.after(poll_in(job.look("validation"), max(asked, default=None)))
+    run_at = job.after(poll_in(job.count_poll("validation"), max(asked, default=None)))
     done = [item for item in seen.values() if item.status == "valid"]
     events = (job.event(EventKind.AUTHORIZATIONS_VALID, _statuses(done)),) if done else ()
 
     def rule(current: OrderBundle) -> Change:
         authorizations = with_seen(current.authorizations, seen)
         order = replace(current.order, run_at=run_at, attempts=0)
-        after = orders.settle(OrderBundle(order, authorizations), now)
+        after = orders.with_client_status(OrderBundle(order, authorizations), now)
         return Change(
             order=after.order, authorizations=changed(current.authorizations, after.authorizations), events=events
         )
@@ -229,7 +216,7 @@ async def _keep_watching(job: Job, upstream: UpstreamOrder, seen: Mapping[str, U
 
 
 async def move_to_authorized(job: Job, upstream: UpstreamOrder) -> None:
-    """The upstream has all proofs: records go, clients may finalize, and one that did goes on at once."""
+    """The CA has validated everything: TXT records can go, clients may finalize, and a CSR that is there is sent."""
     event = job.event(EventKind.UPSTREAM_ORDER_READY, upstream.status)
     now, issuance_timeout = job.now, job.context.issuance_timeout
     approved = await is_approved(job.context.store, job.order, now)
@@ -257,18 +244,31 @@ async def fail_upstream(
     upstream: UpstreamOrder,
     seen: Sequence[UpstreamAuthorization] = (),
 ) -> None:
-    """The upstream order is invalid, or will be: the client gets the CA's own words."""
-    if upstream.error is None and not seen:
+    """End the order, whose upstream order is invalid or will be, with the CA's own problem."""
+    problem = await _reason(job, relay, account, upstream, seen)
+    await job.fail(problem, job.event(EventKind.UPSTREAM_ORDER_FAILED, upstream.status))
+
+
+async def _reason(
+    job: Job,
+    relay: RelayAuthority,
+    account: UpstreamAccount,
+    upstream: UpstreamOrder,
+    seen: Sequence[UpstreamAuthorization],
+) -> ProblemDocument:
+    """Why an upstream order is invalid: its own error, else those of its authorizations, which are read if need be."""
+    if upstream.error is not None:
+        return upstream.error
+    if not seen:
         seen = await job.exchange(
             gather_limited(lambda url: relay.authorization(account, url), upstream.authorizations, READS_AT_ONCE),
             relay.server,
         )
-    event = job.event(EventKind.UPSTREAM_ORDER_FAILED, upstream.status)
-    await job.fail(upstream.error or _problem_of(seen, upstream), event)
+    return _problem_of(seen, upstream)
 
 
 def _problem_of(seen: Sequence[UpstreamAuthorization], upstream: UpstreamOrder) -> ProblemDocument:
-    bad = [item for item in seen if item.status not in OPEN | {"valid"}]
+    bad = [item for item in seen if item.status not in UNDECIDED | {"valid"}]
     parts = [
         Subproblem(
             type=item.error.type if item.error else ProblemType.UNAUTHORIZED.urn,
@@ -278,8 +278,8 @@ def _problem_of(seen: Sequence[UpstreamAuthorization], upstream: UpstreamOrder) 
         for item in bad
     ]
     if not parts:
-        words = f"the CA's order is {upstream.status} and does not say why"
-        return Problem(ProblemType.UNAUTHORIZED, words).document()
+        message = f"the CA's order is {upstream.status} and does not say why"
+        return Problem(ProblemType.UNAUTHORIZED, message).document()
     first = next((item.error for item in bad if item.error), None)
     if len(parts) == 1 and first is not None:
         return replace(first, identifier=None, subproblems=first.subproblems or tuple(parts))

@@ -11,32 +11,32 @@ from msgspec.structs import replace
 from acmehub.issuance.authorizing import fail_upstream
 from acmehub.issuance.job import Job
 from acmehub.issuance.renewal_windows import watched
+from acmehub.issuance.retry_policy import UpstreamOrderUnusable
 from acmehub.issuance.upstream_order import restart_upstream_order
 from acmehub.issuance.validated import to_finalizing
 from acmehub.models import Certificate, EventKind, Order, OrderStatus, Stage
-from acmehub.models.problems import URN, Problem, ProblemType
-from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamError, UpstreamOrder, UpstreamRefused
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamError, UpstreamOrder
 from acmehub.rules import orders
 from acmehub.rules.chains import ChainMismatch, Leaf, check_leaf
 from acmehub.rules.orders import Change, OrderBundle
-from acmehub.runtime.backoff import back_off, poll_in
+from acmehub.runtime.backoff import poll_in
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.crash_points import CrashPoint
 
 MOST_ALTERNATES = 8
-ODD_ANSWERS = 5  # looks at an order that contradicts itself before it is made anew
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,20000}-----END CERTIFICATE-----")
 
 _log = logging.getLogger(__name__)
 
 
 async def begin_finalizing(job: Job) -> None:
-    """Stage `authorized`, and the CSR is there."""
+    """Stage `authorized`: go on when the client has sent its CSR."""
     if job.order.csr is None:  # the client has not finalized yet: nothing to do
         await job.commit(lambda current: Change(order=replace(current.order, run_at=None)))
     elif job.order.upstream_url is None:
         await restart_upstream_order(
-            job, EventKind.UPSTREAM_ORDER_RESTARTED, "another order of the same names has taken the upstream order over"
+            job, EventKind.UPSTREAM_ORDER_RESTARTED, "another order for the same names took the upstream order over"
         )
     else:
         now, issuance_timeout = job.now, job.context.issuance_timeout
@@ -44,22 +44,16 @@ async def begin_finalizing(job: Job) -> None:
 
 
 async def finalize(job: Job, relay: RelayAuthority) -> None:
-    """Stage `finalizing`: ask what the upstream order is, and send the CSR only when it is `ready`."""
+    """Stage `finalizing`: read the upstream order, and send the CSR when it is `ready`."""
     order = job.order
     account = await job.account(relay.server)
     assert order.upstream_url is not None
     assert order.csr is not None
     upstream = await job.upstream_order(relay, account, order.upstream_url)
     if upstream.status == "ready":
-        try:
-            upstream = await job.exchange(
-                relay.finalize(account, upstream.finalize, order.upstream_url, order.csr), relay.server
-            )
-        except UpstreamRefused as error:
-            if error.problem.type == f"{URN}orderNotReady" and order.attempts < ODD_ANSWERS:
-                await job.put_off(back_off(order.attempts + 1), job.event(EventKind.CA_NOT_READY, error.detail))
-                return
-            raise
+        upstream = await job.exchange(
+            relay.finalize(account, upstream.finalize, order.upstream_url, order.csr), relay.server
+        )
         job.context.crash_points.hit(CrashPoint.AFTER_UPSTREAM_FINALIZE)
         await _move_on(job, relay, account, upstream, sent=True)
     else:
@@ -77,11 +71,13 @@ async def watch_issuance(job: Job, relay: RelayAuthority) -> None:
 async def _move_on(
     job: Job, relay: RelayAuthority, account: UpstreamAccount, upstream: UpstreamOrder, *, sent: bool
 ) -> None:
-    """Where an upstream order that has been finalized, or is to be, leads."""
+    """End the step by the status of an upstream order that was finalized, or still has to be."""
     event = job.event(EventKind.CSR_SENT if sent else EventKind.UPSTREAM_ORDER_READ, f"order is {upstream.status}")
     now = job.now
     finalizing = job.order.stage is Stage.FINALIZING
-    looks = job.look("issuance")  # counted through both stages: a CA that stays `ready` is not asked in a frenzy
+    polls = job.count_poll(
+        "issuance"
+    )  # counted through both stages, so that a CA that stays `ready` is polled ever less often
     match upstream.status:
         case "valid":
 
@@ -93,7 +89,7 @@ async def _move_on(
 
             await job.commit(rule)
         case "processing" | "ready" if sent or (finalizing and upstream.status == "processing"):
-            run_at = job.after(poll_in(looks, upstream.retry_after))
+            run_at = job.after(poll_in(polls, upstream.retry_after))
 
             def rule(current: OrderBundle) -> Change:
                 order = orders.with_stage(current.order, Stage.ISSUING)
@@ -101,25 +97,24 @@ async def _move_on(
 
             await job.commit(rule)
         case "processing":
-            await job.put_off(poll_in(looks, upstream.retry_after), attempts=0)
+            await job.reschedule(poll_in(polls, upstream.retry_after), attempts=0)
         case "ready":  # the finalize was lost, or is not seen yet: the same CSR once more
-            run_at = job.after(poll_in(looks, upstream.retry_after))
+            run_at = job.after(poll_in(polls, upstream.retry_after))
 
             def rule(current: OrderBundle) -> Change:
                 order = orders.with_stage(current.order, Stage.FINALIZING)
                 return Change(order=replace(order, run_at=run_at), events=(event,))
 
             await job.commit(rule)
-        case "pending" if job.order.attempts < ODD_ANSWERS:
-            await job.put_off(back_off(job.order.attempts + 1), event)
-        case "pending":  # cannot become valid any more without a proof of ours: look at it from the beginning
-            await restart_upstream_order(job, EventKind.UPSTREAM_ORDER_PENDING_AGAIN, upstream.url, keep=True)
+        case "pending":  # the CA wants control proven again
+            job.noted.append(event)
+            raise UpstreamOrderUnusable(EventKind.UPSTREAM_ORDER_PENDING_AGAIN, upstream.url)
         case _:
             await fail_upstream(job, relay, account, upstream)
 
 
 async def download(job: Job, relay: RelayAuthority) -> None:
-    """Stage `downloading`: fetch the chains, choose, check the leaf, and only then turn the order valid."""
+    """Stage `downloading`: fetch the chains, check the leaf, choose a chain, and turn the order valid."""
     context, order = job.context, job.order
     account = await job.account(relay.server)
     url = order.upstream_certificate
@@ -128,7 +123,7 @@ async def download(job: Job, relay: RelayAuthority) -> None:
         upstream = await job.exchange(relay.order(account, order.upstream_url), relay.server)
         url = upstream.certificate
         if url is None:
-            await job.put_off(
+            await job.reschedule(
                 poll_in(order.attempts + 1, upstream.retry_after),
                 job.event(EventKind.CERTIFICATE_WITHOUT_URL, upstream.url),
             )
@@ -166,7 +161,7 @@ async def download(job: Job, relay: RelayAuthority) -> None:
 
 
 def certificate_of(order: Order, leaf: Leaf, alternates: Sequence[str], job: Job) -> Certificate:
-    """The certificate to be stored, of a leaf that was checked."""
+    """The certificate that is stored for a checked leaf."""
     return Certificate(
         order_id=order.id,
         account_id=order.account_id,
@@ -188,7 +183,7 @@ def certificate_of(order: Order, leaf: Leaf, alternates: Sequence[str], job: Job
 
 
 async def _refuse_chain(job: Job, relay: RelayAuthority, account: UpstreamAccount, chain: str, why: str) -> None:
-    """The CA gave something else than was ordered: the order fails, and the certificate is revoked if that can be."""
+    """The CA issued something else than was ordered: fail the order, and revoke the certificate if the CA allows it."""
     _log.error("order %s: the CA gave a wrong certificate: %s", job.order.id, why)
     problem = Problem(ProblemType.SERVER_INTERNAL, f"the CA gave a wrong certificate: {why}")
     await job.fail(problem.document(), job.event(EventKind.WRONG_CERTIFICATE, why))

@@ -1,4 +1,4 @@
-"""One order in work: the exchange that is under way, the one write that ends each step, the lease."""
+"""One claimed order: its exchanges with the outside, the one write that ends each step, its lease."""
 
 import asyncio
 import random
@@ -34,8 +34,8 @@ from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
 from acmehub.validation import Validator
 
-EXCHANGE_SECONDS = 120.0  # an exchange that hangs longer has failed
-WRITE_TRIES = 6  # of a result whose write failed: the exchange behind it need not be made again
+EXCHANGE_SECONDS = 120.0  # then an exchange counts as failed
+WRITE_TRIES = 6  # attempts to write a result, so that the exchange behind it is not repeated
 FINISHED = frozenset({OrderStatus.VALID, OrderStatus.INVALID})
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ Rule = Callable[[OrderBundle], Change]
 
 
 class WorkerContext(msgspec.Struct, kw_only=True):
-    """What every step needs. `stopping` has each order given back after the step that runs."""
+    """What every step needs. With `stopping`, each order is given back after its present step."""
 
     store: Store
     plugin_objects: PluginObjects
@@ -55,7 +55,7 @@ class WorkerContext(msgspec.Struct, kw_only=True):
     crash_points: CrashPoints
     rng: random.Random
     limits: KnownLimits
-    looks: PollCounts
+    polls: PollCounts
     issuers: Issuers
     owner: str
     lease: timedelta
@@ -76,13 +76,13 @@ class WorkerContext(msgspec.Struct, kw_only=True):
         return self.signing[kind]
 
     async def announce(self, order: Order) -> None:
-        """See `announcing.announce`."""
+        """Tell plugins that an order is finished."""
         await announce(self.store, self.registry, order, self.clock.now())
 
 
 class Job:
     """An order that this process has claimed. `bundle` is the order as last read or written; `checked` its CSR, where
-    this process has just checked it; `told_replaces` whether its last newOrder told the CA what is replaced.
+    this process has just checked it; `sent_replaces` says whether its last newOrder had `replaces`.
     """
 
     def __init__(self, context: WorkerContext, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
@@ -95,7 +95,7 @@ class Job:
         self.server = ""
         self.account_url = ""
         self.noted: list[Event] = []
-        self.told_replaces = False
+        self.sent_replaces = False
         self._removal_scheduled = False
         self._seen: UpstreamOrder | None = None
 
@@ -106,7 +106,7 @@ class Job:
 
     @property
     def csr(self) -> CheckedCsr | bytes | None:
-        """The client's CSR (DER where it is not at hand as checked); None when it has not come yet."""
+        """The client's CSR, as checked or else as DER; None before the client has sent it."""
         der = self.order.csr
         return self._checked if self._checked is not None and self._checked.der == der else der
 
@@ -132,10 +132,7 @@ class Job:
         return self.now + timedelta(seconds=jittered(seconds, self.context.rng))
 
     async def exchange(self, work: Awaitable[T], server: str) -> T:
-        """Await one exchange with the outside; how long it took and with whom stands in the step's events.
-
-        One that hangs is `UpstreamUnavailable`.
-        """
+        """Await one exchange; the step's events carry its server and duration. A timeout is `UpstreamUnavailable`."""
         self.server = server
         started = self.context.clock.monotonic()
         try:
@@ -147,19 +144,19 @@ class Job:
             self.seconds = self.context.clock.monotonic() - started
 
     async def upstream_order(self, relay: RelayAuthority, account: UpstreamAccount, url: str) -> UpstreamOrder:
-        """The upstream order: as the step before has seen it (`remember`), else by an exchange."""
+        """The upstream order: as the step before has read it (`remember`), else read now."""
         seen, self._seen = self._seen, None
         if seen is not None and seen.url == url:
             return seen
         return await self.exchange(relay.order(account, url), relay.server)
 
     def remember(self, upstream: UpstreamOrder) -> None:
-        """Spare the next step an exchange: nobody but this claim works on the order, and a crash forgets it."""
+        """Keep the upstream order for the next step: only this claim works on it, so it need not be read again."""
         self._seen = upstream
 
-    def look(self, phase: str) -> int:
-        """How many looks, this one included, this process has taken at something that others work on."""
-        return self.context.looks.next(self.order.id, phase)
+    def count_poll(self, phase: str) -> int:
+        """Count a poll of this order in `phase`; its number, from 1."""
+        return self.context.polls.next(self.order.id, phase)
 
     async def account(self, server: str) -> UpstreamAccount:
         """The hub's account at the order's authority, registered (an exchange) on first use."""
@@ -176,10 +173,10 @@ class Job:
     async def commit(self, rule: Rule) -> None:
         """End the step: write what `rule` makes of the order as it is stored now.
 
-        Nothing is written when the order has gone to another stage meanwhile (the client gave it up; or this very
-        write was made and its confirmation lost). The lease is kept, and renewed, when the order can go on at once;
-        else it is given back in the same write. Events that were `noted` before are written with it. A storage that
-        fails is tried again while the lease holds.
+        Nothing is written when the order is at another stage meanwhile (the client deactivated an authorization, or
+        this very write was made and its confirmation lost). When the order can go on at once, its lease is renewed,
+        else released, in the same write. Events in `noted` are written with it. `StoreUnavailable` is retried while
+        the lease holds.
         """
         before = self.bundle
         self._removal_scheduled = False
@@ -212,7 +209,7 @@ class Job:
         raise AssertionError  # pragma: no cover
 
     def _with_lease(self, order: Order, now: datetime) -> Order:
-        """The order with its lease renewed, or given back when it cannot go on now."""
+        """The order with its lease renewed, or released when it cannot go on now."""
         if order.run_at is not None and order.run_at <= now and not self.context.stopping:
             return replace(order, lease_owner=self.context.owner, lease_until=now + self.context.lease)
         return replace(order, lease_owner=None, lease_until=None)
@@ -238,8 +235,8 @@ class Job:
 
         await self.commit(rule)
 
-    async def put_off(self, seconds: float, *events: Event, attempts: int | None = None) -> None:
-        """End the step: the same again in `seconds`, jittered; counts as one more failure, or sets their number."""
+    async def reschedule(self, seconds: float, *events: Event, attempts: int | None = None) -> None:
+        """End the step: take it again in `seconds`, jittered; `attempts` grows by one, or is set."""
         run_at = self.after(seconds)
 
         def rule(current: OrderBundle) -> Change:
@@ -250,5 +247,5 @@ class Job:
 
 
 def changed(before: Sequence[Authorization], after: Sequence[Authorization]) -> tuple[Authorization, ...]:
-    """Those of `after` that are not as they were."""
+    """The authorizations of `after` that differ from `before`."""
     return tuple(new for old, new in zip(before, after, strict=True) if new != old)

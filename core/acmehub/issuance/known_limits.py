@@ -1,4 +1,4 @@
-"""Known 429s: what a CA has refused for now is answered from memory until its time comes (docs/reliability.md 1.6)."""
+"""Known rate limits: until a CA's 429 ends, the hub answers from memory (docs/reliability.md 1.6)."""
 
 from acmehub.ports.authority import UpstreamRateLimited
 from acmehub.ports.clock import Clock
@@ -14,7 +14,7 @@ class KnownLimits:
         self._until: dict[tuple[str, str], tuple[float, UpstreamRateLimited]] = {}
 
     def note(self, account_url: str, name_set: str, error: UpstreamRateLimited) -> None:
-        """The CA said so."""
+        """Remember a 429 that says when it ends."""
         if error.retry_after is None:
             return
         key = (account_url, name_set)
@@ -24,7 +24,7 @@ class KnownLimits:
         self._until[key] = (self._clock.monotonic() + error.retry_after, error)
 
     def check(self, account_url: str, name_set: str) -> None:
-        """Raise what the CA said, with the time that is left."""
+        """Raise a 429 that still lasts, with the time that is left."""
         until, error = self._until.get((account_url, name_set), (0.0, None))
         left = until - self._clock.monotonic()
         if error is None:

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from acmehub.issuance.retry_policy import OURS
 from acmehub.models import Certificate
 from acmehub.ports.authority import (
     InformsOfRenewal,
@@ -25,7 +24,7 @@ from acmehub.ports.store import Conflict, Store
 from acmehub.rules.renewal import LATEST_RETRY, clamped
 from acmehub.runtime.backoff import jittered
 from acmehub.runtime.jobs import Loop
-from acmehub.runtime.plugin_objects import PluginObjects
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, PluginObjects
 
 ASKED_AT_ONCE = 4
 INTERVAL = 60.0
@@ -95,7 +94,7 @@ class WindowWatch(Loop[Certificate]):
                 return replace(certificate, window_until=None)
             async with asyncio.timeout(_EXCHANGE_SECONDS):
                 info = await authority.renewal_info(certificate.cert_id)
-        except (UpstreamError, TimeoutError, *OURS) as error:
+        except (UpstreamError, TimeoutError, *PLUGIN_UNUSABLE) as error:
             return self._failed(certificate, error)
         return self._informed(certificate, info)
 

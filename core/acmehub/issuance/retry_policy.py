@@ -1,18 +1,18 @@
-"""What becomes of an order when a step fails: tried again, ordered anew, or ended with words.
+"""Retry policy: an exception becomes a retry, a restarted upstream order, or a failed order with a problem.
 
-docs/reliability.md 2.13.
+Pure: `decide` reads and writes nothing, and knows no random numbers; jitter is added where the decision is applied
+(docs/reliability.md 2.13).
 """
 
 import itertools
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-from msgspec.structs import replace
+import msgspec
 
-from acmehub.dns01 import DnsTrouble, DnsUnclear
-from acmehub.issuance.job import Job
-from acmehub.issuance.upstream_order import restart_upstream_order
-from acmehub.models import EventKind, Stage
-from acmehub.models.problems import Problem, ProblemType
+from acmehub.dns01 import DnsError, DnsUnclear
+from acmehub.models import Event, EventKind, Stage
+from acmehub.models.problems import URN, Problem, ProblemDocument, ProblemType
 from acmehub.ports.authority import (
     UpstreamAccountLost,
     UpstreamError,
@@ -21,112 +21,203 @@ from acmehub.ports.authority import (
     UpstreamRefused,
 )
 from acmehub.ports.dns import DnsProviderError, DnsProviderUnavailable
-from acmehub.ports.settings import SettingsError
-from acmehub.ports.store import Missing
-from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.backoff import back_off
-from acmehub.runtime.plugins import PluginError
-from acmehub.runtime.vault import VaultError
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 
-OURS = (Missing, PluginError, SettingsError, VaultError)  # what an operator has to put right
-EXPECTED = (UpstreamError, DnsProviderError, DnsTrouble, Problem, *OURS)
-
-MOST_REFUSALS = 12  # with pauses up to a minute: about ten minutes for an operator to put it right
-LONGEST_PAUSE = 60.0
-LOST = EventKind.CA_NOT_FOUND
+MOST_ATTEMPTS = 12  # of what an operator has to put right; with pauses up to a minute, about ten minutes
+LONGEST_OPERATOR_PAUSE = 60.0
+LONGEST_RATE_LIMIT_PAUSE = 3600.0  # when the CA does not say how long its limit lasts
 SURE_OF_LOSS = 3  # 404s in a row until an upstream order counts as dead
-SURER_OF_LOSS = 6  # when it may have been finalized: about two minutes
+SURE_OF_LOSS_AFTER_CSR = 6  # when it may have been finalized: about two minutes
+MOST_CONTRADICTIONS = 5  # times that an upstream order may contradict itself
+MOST_STILLBORN = 3
 
 
-async def settle(job: Job, error: Exception) -> None:
-    """End the step that raised `error`, one of `EXPECTED`."""
-    if isinstance(error, UpstreamError):
-        job.server = error.server or job.server
-        await _settle_upstream(job, error)
-    elif isinstance(error, DnsProviderError):
-        job.server = error.server or job.server
-        await _settle_provider(job, error)
-    elif isinstance(error, DnsUnclear):
-        await _insist(job, EventKind.DNS_UNCLEAR, Problem(ProblemType.DNS, error.detail))
-    elif isinstance(error, DnsTrouble):
-        await job.fail(Problem(ProblemType.DNS, error.detail).document())
-    elif isinstance(error, Problem):
-        await job.fail(error.document())
-    else:
-        words = str(error) or type(error).__name__
-        await _insist(job, EventKind.NEEDS_OPERATOR, Problem(ProblemType.SERVER_INTERNAL, words))
+class UpstreamOrderUnusable(Exception):
+    """The upstream order is in a state in which this order cannot use it; `kind` says in which, `detail` is its URL.
+
+    `problem` is what the client gets if the order fails of it; `final` when the CA itself gave that reason.
+    """
+
+    def __init__(
+        self, kind: EventKind, detail: str, problem: ProblemDocument | None = None, *, final: bool = False
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.problem = problem
+        self.final = final
 
 
-async def _settle_upstream(job: Job, error: UpstreamError) -> None:
+class DeadlinePassed(Exception):
+    """The order's issuance timeout is over."""
+
+
+EXPECTED = (  # what a step raises by design; anything else is a defect, which `decide` retries as well
+    UpstreamError,
+    UpstreamOrderUnusable,
+    DeadlinePassed,
+    DnsProviderError,
+    DnsError,
+    Problem,
+    *PLUGIN_UNUSABLE,
+)
+COUNTED = (UpstreamObjectLost, UpstreamOrderUnusable, DeadlinePassed)  # decided by the order's timeline
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an order whose step failed. `attempts` are the failures of this step before the present one.
+
+    `sent_replaces`: its last newOrder named the certificate that it replaces. `timeline` is needed for `COUNTED` alone.
+    """
+
+    stage: Stage
+    attempts: int
+    deadline: datetime
+    now: datetime
+    sent_replaces: bool = False
+    timeline: Sequence[Event] = ()
+
+    def count(self, kind: EventKind) -> int:
+        """How many lines of the timeline are of this kind."""
+        return sum(item.kind is kind for item in self.timeline)
+
+    def in_a_row(self, kind: EventKind) -> int:
+        """How many lines of this kind the timeline ends with."""
+        return sum(1 for _ in itertools.takewhile(lambda item: item.kind is kind, reversed(self.timeline)))
+
+
+class Note(msgspec.Struct, frozen=True):
+    """A line for the order's timeline."""
+
+    kind: EventKind
+    detail: str
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Take the step again in `seconds`, with the upstream account or `replaces` forgotten where that is said."""
+
+    seconds: float
+    note: Note | None = None
+    forget_account: bool = False
+    forget_replaces: bool = False
+
+
+class RestartUpstreamOrder(msgspec.Struct, frozen=True):
+    """Go back to stage `ordering` in `seconds`, without the upstream order, or with `keep` to read it there again."""
+
+    seconds: float
+    note: Note
+    keep: bool = False
+
+
+class Fail(msgspec.Struct, frozen=True):
+    """The order is invalid, for this reason."""
+
+    problem: ProblemDocument
+    note: Note | None = None
+
+
+Decision = Retry | RestartUpstreamOrder | Fail
+
+
+def decide(error: Exception, facts: Facts) -> Decision:
+    """What follows from an exception of a step."""
+    pause = back_off(facts.attempts + 1)
+    match error:
+        case UpstreamError():
+            return _upstream(error, facts)
+        case UpstreamOrderUnusable():
+            return _unusable(error, facts)
+        case DeadlinePassed():
+            return Fail(_timed_out(facts))
+        case DnsProviderUnavailable():
+            asked = back_off(facts.attempts + 1, error.retry_after)
+            return Retry(asked, Note(EventKind.DNS_PROVIDER_UNAVAILABLE, error.detail))
+        case DnsProviderError():
+            return _for_operator(EventKind.DNS_PROVIDER_REFUSED, Problem(ProblemType.DNS, error.detail), facts)
+        case DnsUnclear():
+            return _for_operator(EventKind.DNS_UNCLEAR, Problem(ProblemType.DNS, error.detail), facts)
+        case DnsError():
+            return Fail(Problem(ProblemType.DNS, error.detail).document())
+        case Problem():
+            return Fail(error.document())
+        case _ if isinstance(error, PLUGIN_UNUSABLE):
+            problem = Problem(ProblemType.SERVER_INTERNAL, str(error) or type(error).__name__)
+            return _for_operator(EventKind.NEEDS_OPERATOR, problem, facts)
+    note = Note(EventKind.UNEXPECTED_ERROR, type(error).__name__)  # its text may hold secrets
+    if facts.attempts + 1 >= MOST_ATTEMPTS:
+        message = f"unexpected error at stage {facts.stage.value}; the hub's log has it"
+        return Fail(Problem(ProblemType.SERVER_INTERNAL, message).document(), note)
+    return Retry(pause, note)
+
+
+def _upstream(error: UpstreamError, facts: Facts) -> Decision:
+    pause = back_off(facts.attempts + 1)
     match error:
         case UpstreamRateLimited():
-            await _settle_limit(job, error)
-        case UpstreamAccountLost():
-            await job.context.plugin_objects.forget_account(job.order.authority_id, job.account_url)
-            event = job.event(EventKind.UPSTREAM_ACCOUNT_LOST, error.detail)
-            await job.put_off(back_off(job.order.attempts + 1), event)  # `steps` finds out whether it is another one
+            return _rate_limited(error, facts)
+        case UpstreamAccountLost():  # the next step finds out whether the CA gives another account
+            return Retry(pause, Note(EventKind.UPSTREAM_ACCOUNT_LOST, error.detail), forget_account=True)
         case UpstreamObjectLost():
-            await _settle_loss(job, error)
-        case UpstreamRefused() if job.order.stage is Stage.ORDERING and job.told_replaces:
-            await _order_without_replaces(job, error.detail)
+            return _lost(error, facts)
+        case UpstreamRefused() if facts.stage is Stage.ORDERING and facts.sent_replaces:
+            # A renewal is worth more than that the CA knows what it renews (docs/client-rules.md rule 29).
+            return Retry(0.0, Note(EventKind.CA_REFUSED_REPLACES, error.detail), forget_replaces=True)
+        case UpstreamRefused() if _not_ready(error) and facts.attempts < MOST_CONTRADICTIONS:
+            return Retry(pause, Note(EventKind.CA_NOT_READY, error.detail))
         case UpstreamRefused():
-            await job.fail(error.problem, job.event(EventKind.CA_REFUSED, error.detail))
-        case _:
-            pause = back_off(job.order.attempts + 1, error.retry_after)
-            await job.put_off(pause, job.event(EventKind.CA_UNAVAILABLE, error.detail))
+            return Fail(error.problem, Note(EventKind.CA_REFUSED, error.detail))
+    return Retry(back_off(facts.attempts + 1, error.retry_after), Note(EventKind.CA_UNAVAILABLE, error.detail))
 
 
-async def _order_without_replaces(job: Job, words: str) -> None:
-    """A renewal is worth more than the CA's knowing what it renews (docs/client-rules.md rule 29): if that was the
-    reason, the
-    next try succeeds, and else it is refused for good."""
-    event = job.event(EventKind.CA_REFUSED_REPLACES, words)
-    now = job.now
-
-    def rule(current: OrderBundle) -> Change:
-        return Change(order=replace(current.order, replaces=None, run_at=now), events=(event,))
-
-    await job.commit(rule)
+def _not_ready(error: UpstreamRefused) -> bool:
+    return error.problem.type == f"{URN}orderNotReady"
 
 
-async def _settle_limit(job: Job, error: UpstreamRateLimited) -> None:
-    """At its time, where that is within the order's patience; else the client is told."""
-    seconds = error.retry_after if error.retry_after is not None else back_off(job.order.attempts + 1, longest=3600.0)
-    event = job.event(EventKind.CA_RATE_LIMITED, f"{error.detail} (in {seconds:.0f} s again)")
-    if job.now + timedelta(seconds=seconds) < job.order.deadline:
-        await job.put_off(seconds, event)
-    else:
-        await job.fail(Problem(ProblemType.RATE_LIMITED, error.detail).document(), event)
+def _rate_limited(error: UpstreamRateLimited, facts: Facts) -> Decision:
+    """Wait where the deadline allows it, else tell the client."""
+    seconds = error.retry_after
+    if seconds is None:
+        seconds = back_off(facts.attempts + 1, longest=LONGEST_RATE_LIMIT_PAUSE)
+    note = Note(EventKind.CA_RATE_LIMITED, f"{error.detail} (again in {seconds:.0f} s)")
+    if facts.now + timedelta(seconds=seconds) < facts.deadline:
+        return Retry(seconds, note)
+    return Fail(Problem(ProblemType.RATE_LIMITED, error.detail).document(), note)
 
 
-async def _settle_loss(job: Job, error: UpstreamObjectLost) -> None:
-    """One 404 may be a slip of the CA's; a certificate that was issued is never ordered a second time."""
-    event = job.event(LOST, error.detail)
-    timeline = await job.context.store.records.timeline(job.order.id)
-    in_a_row = sum(1 for _ in itertools.takewhile(lambda item: item.kind == LOST, reversed(timeline)))
-    count = min(in_a_row, job.order.attempts) + 1  # what worked meanwhile has reset `attempts`
-    sure = SURER_OF_LOSS if job.order.stage in (Stage.FINALIZING, Stage.ISSUING) else SURE_OF_LOSS
-    if count < sure or job.order.stage is Stage.DOWNLOADING:
-        await job.put_off(back_off(job.order.attempts + 1), event)
-    else:
-        await restart_upstream_order(
-            job, EventKind.UPSTREAM_ORDER_LOST, error.detail, pause=back_off(job.order.attempts + 1)
-        )
+def _lost(error: UpstreamObjectLost, facts: Facts) -> Decision:
+    """One 404 may be a slip of the CA; a certificate that was issued is never ordered a second time."""
+    lost = min(facts.in_a_row(EventKind.CA_NOT_FOUND), facts.attempts) + 1  # a step that worked resets `attempts`
+    sure = SURE_OF_LOSS_AFTER_CSR if facts.stage in (Stage.FINALIZING, Stage.ISSUING) else SURE_OF_LOSS
+    pause = back_off(facts.attempts + 1)
+    if lost < sure or facts.stage is Stage.DOWNLOADING:
+        return Retry(pause, Note(EventKind.CA_NOT_FOUND, error.detail))
+    return RestartUpstreamOrder(pause, Note(EventKind.UPSTREAM_ORDER_LOST, error.detail))
 
 
-async def _settle_provider(job: Job, error: DnsProviderError) -> None:
-    if isinstance(error, DnsProviderUnavailable):
-        pause = back_off(job.order.attempts + 1, error.retry_after)
-        await job.put_off(pause, job.event(EventKind.DNS_PROVIDER_UNAVAILABLE, error.detail))
-    else:
-        await _insist(job, EventKind.DNS_PROVIDER_REFUSED, Problem(ProblemType.DNS, error.detail))
+def _unusable(error: UpstreamOrderUnusable, facts: Facts) -> Decision:
+    note = Note(error.kind, error.detail)
+    if error.kind is EventKind.UPSTREAM_ORDER_PENDING_AGAIN:
+        if facts.attempts < MOST_CONTRADICTIONS:
+            return Retry(back_off(facts.attempts + 1))
+        return RestartUpstreamOrder(0.0, note, keep=True)
+    count = facts.count(error.kind)
+    if error.problem is not None and (error.final or count >= MOST_STILLBORN):
+        return Fail(error.problem, Note(EventKind.UPSTREAM_ORDER_FAILED, error.detail))
+    return RestartUpstreamOrder(back_off(count + 1), note)
 
 
-async def _insist(job: Job, kind: EventKind, problem: Problem) -> None:
-    """Try again for about ten minutes, then give up with this problem."""
-    event = job.event(kind, problem.detail)
-    attempts = job.order.attempts + 1
-    if attempts >= MOST_REFUSALS:
-        await job.fail(problem.document(), event)
-    else:
-        await job.put_off(min(LONGEST_PAUSE, back_off(attempts + 1)), event)
+def _timed_out(facts: Facts) -> ProblemDocument:
+    """The problem of an order whose deadline has passed: with the last line of its timeline that has words."""
+    last = next((f": {item.kind}: {item.detail}" for item in reversed(facts.timeline) if item.detail), "")
+    return Problem(ProblemType.SERVER_INTERNAL, f"given up at stage {facts.stage.value}{last}").document()
+
+
+def _for_operator(kind: EventKind, problem: Problem, facts: Facts) -> Decision:
+    """Retry for about ten minutes, in which an operator may put it right; then fail with `problem`."""
+    note = Note(kind, problem.detail)
+    attempts = facts.attempts + 1
+    if attempts >= MOST_ATTEMPTS:
+        return Fail(problem.document(), note)
+    return Retry(back_off(attempts + 1, longest=LONGEST_OPERATOR_PAUSE), note)

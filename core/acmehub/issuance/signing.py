@@ -13,11 +13,11 @@ from acmehub.rules.orders import Change, OrderBundle
 
 
 async def sign(job: Job, authority: SigningAuthority, name: str) -> None:
-    """Sign and finish. `name` is the authority's, for the timeline."""
+    """Sign, check, and turn the order valid. `name` is the authority's, for the timeline."""
     order = job.order
     if order.stage is Stage.ORDERING:  # the order was opened for another kind of authority
         await job.fail(
-            Problem(ProblemType.SERVER_INTERNAL, f"authority {name} signs by itself now; order anew").document()
+            Problem(ProblemType.SERVER_INTERNAL, f"authority {name} signs by itself now; send a new order").document()
         )
         return
     csr = job.csr

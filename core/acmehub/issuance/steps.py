@@ -1,29 +1,28 @@
-"""The step that is next for an order: by what its client has to prove, then by its stage."""
+"""The next step of an order: validation in mode `verify`, then the step of its stage."""
 
 from acmehub.issuance.authorizing import read_authorizations, respond, watch_validation
 from acmehub.issuance.issuing import begin_finalizing, download, finalize, watch_issuance
 from acmehub.issuance.job import Job
 from acmehub.issuance.publishing import publish, watch_propagation
+from acmehub.issuance.retry_policy import DeadlinePassed
 from acmehub.issuance.signing import sign
-from acmehub.issuance.upstream_order import flight_key, order_upstream, restart_upstream_order
-from acmehub.issuance.verifying import to_verify, verify, wait_for_proofs
+from acmehub.issuance.upstream_order import lock_key, order_upstream, restart_upstream_order
+from acmehub.issuance.verifying import to_verify, verify, wait_for_responses
 from acmehub.models import AuthorizationMode, EventKind, OrderStatus, Stage
-from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.authority import RelayAuthority
 from acmehub.ports.settings import SettingsError
 
-# Where another account than before makes no difference: a certificate that exists is fetched, not ordered again.
+# Stages in which the upstream account may change: a certificate that exists is fetched, not ordered again.
 ANY_ACCOUNT = frozenset({Stage.ORDERING, Stage.PUBLISHING, Stage.PROPAGATING, Stage.DOWNLOADING})
 
 
 async def take_step(job: Job) -> None:
-    """One step: at most one outside effect, then one write. Raises what `trouble.EXPECTED` lists."""
+    """One step: at most one outside effect, then one write. Raises what `retry_policy.EXPECTED` lists."""
     order = job.order
     if order.deadline <= job.now and order.stage is not Stage.AUTHORIZED:
-        await _give_up(job)
-        return
+        raise DeadlinePassed
     if order.mode is AuthorizationMode.VERIFY and order.status is OrderStatus.PENDING:
-        await (verify(job) if to_verify(job.bundle) else wait_for_proofs(job))
+        await (verify(job) if to_verify(job.bundle) else wait_for_responses(job))
         return
     instance = await job.context.plugin_objects.authority(order.authority_id)
     authority = instance.object
@@ -32,14 +31,14 @@ async def take_step(job: Job) -> None:
     elif isinstance(authority, RelayAuthority):
         await _relay_step(job, authority)
     else:
-        raise SettingsError(f"plugin {instance.row.plugin!r} gave an object that is no authority")
+        raise SettingsError(f"plugin {instance.row.plugin!r} returned an object that is no authority")
 
 
 async def _relay_step(job: Job, relay: RelayAuthority) -> None:
     order = job.order
     if order.stage not in ANY_ACCOUNT and order.flight is not None:
         account = await job.account(relay.server)
-        if flight_key(relay, account, order) != order.flight:
+        if lock_key(relay, account, order) != order.flight:
             await restart_upstream_order(job, EventKind.UPSTREAM_ACCOUNT_CHANGED, account.url)
             return
     match job.order.stage:
@@ -65,11 +64,3 @@ async def _relay_step(job: Job, relay: RelayAuthority) -> None:
             await download(job, relay)
         case Stage.DONE | Stage.FAILED:
             raise AssertionError(f"order {job.order.id} is {job.order.stage} and was claimed")
-
-
-async def _give_up(job: Job) -> None:
-    """The order's time is over: say what it failed of last."""
-    timeline = await job.context.store.records.timeline(job.order.id)
-    last = next((f": {item.kind}: {item.detail}" for item in reversed(timeline) if item.detail), "")
-    problem = Problem(ProblemType.SERVER_INTERNAL, f"given up at stage {job.order.stage.value}{last}")
-    await job.fail(problem.document())

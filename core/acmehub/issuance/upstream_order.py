@@ -1,41 +1,41 @@
-"""Stage `ordering`: one upstream order at a time per account, names and profile, then the upstream's newOrder."""
+"""Stage `ordering`: take the single-flight lock of account, names and profile, then send the upstream newOrder."""
 
 import hashlib
 
 from msgspec.structs import replace
 
 from acmehub.issuance.job import Job
-from acmehub.issuance.replacement import upstream_request
 from acmehub.issuance.validated import authorized, is_approved
-from acmehub.models import Event, EventKind, Order, Stage
-from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamRateLimited
+from acmehub.models import Certificate, Event, EventKind, Order, Stage
+from acmehub.ports.authority import IssueRequest, RelayAuthority, UpstreamAccount, UpstreamRateLimited
 from acmehub.ports.store import Conflict
 from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
+from acmehub.rules.renewal import identifier, serial_or_none
 from acmehub.runtime.crash_points import CrashPoint
 
-WAIT_SECONDS = 2.0  # the storage makes waiters due when the flight is given up, but not when its holder is idle
+WAIT_SECONDS = 2.0  # the storage makes waiters due when the lock is released, not when its holder waits for a CSR
 
 
-def flight_key(relay: RelayAuthority, account: UpstreamAccount, order: Order) -> str:
-    """What only one order at a time may work on upstream."""
+def lock_key(relay: RelayAuthority, account: UpstreamAccount, order: Order) -> str:
+    """The key of the single-flight lock: upstream account, names and profile."""
     parts = (relay.server, account.url, order.name_set, order.profile or "")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 async def order_upstream(job: Job, relay: RelayAuthority) -> None:
-    """Take the flight; then, as a step of its own, make the upstream order (or find the one there is)."""
+    """Take the lock; in a step of its own, create the upstream order, or go on with the one there is."""
     context, order = job.context, job.order
     account = await job.account(relay.server)
-    key = flight_key(relay, account, order)
+    key = lock_key(relay, account, order)
     if order.flight != key:
-        await _take_flight(job, key)
+        await _take_lock(job, key)
         return
     if order.upstream_url is not None:
         await _resume(job, relay, account, order.upstream_url)
         return
     context.limits.check(account.url, order.name_set)
-    request = await upstream_request(job, account)
+    request = await _request(job, account)
     context.crash_points.hit(CrashPoint.BEFORE_UPSTREAM_NEW_ORDER)
     try:
         upstream = await job.exchange(relay.new_order(account, request), relay.server)
@@ -45,10 +45,10 @@ async def order_upstream(job: Job, relay: RelayAuthority) -> None:
     context.crash_points.hit(CrashPoint.AFTER_UPSTREAM_NEW_ORDER)
     event = job.event(EventKind.UPSTREAM_ORDER_CREATED, upstream.url)
     ready = job.event(EventKind.UPSTREAM_ORDER_READY, "ready from the beginning", exchange=False)
-    rivals = await context.store.orders.rivals(order.id, upstream_url=upstream.url)
-    for rival in rivals:
-        if await _hand_over(job, rival) is None:
-            await _wait(job, f"the CA gave the upstream order that order {rival.id} works on")
+    holders = await context.store.orders.rivals(order.id, upstream_url=upstream.url)
+    for holder in holders:
+        if await _transfer(job, holder) is None:
+            await _wait(job, f"the CA returned the upstream order that order {holder.id} works on")
             return
 
     now, issuance_timeout = job.now, context.issuance_timeout
@@ -68,10 +68,40 @@ async def order_upstream(job: Job, relay: RelayAuthority) -> None:
     job.remember(upstream)
 
 
-async def _take_flight(job: Job, key: str) -> None:
+async def _request(job: Job, account: UpstreamAccount) -> IssueRequest:
+    """The upstream newOrder; with `replaces` if the certificate comes from the same CA and upstream account."""
+    cert_id = job.order.replaces
+    job.sent_replaces = False
+    if cert_id is None:
+        return job.request
+    why = _why_not_replaces(await _certificate(job, cert_id), job, account)
+    if not why:
+        job.sent_replaces = True
+        return job.request
+    if job.order.attempts == 0:
+        job.noted.append(job.event(EventKind.REPLACES_NOT_SENT, why, exchange=False))
+    return replace(job.request, replaces=None)
+
+
+async def _certificate(job: Job, cert_id: str) -> Certificate | None:
+    same = await job.context.store.certificates.by_serial(serial_or_none(cert_id) or "")
+    return next((item for item in same if identifier(item) == cert_id), None)
+
+
+def _why_not_replaces(certificate: Certificate | None, job: Job, account: UpstreamAccount) -> str:
+    if certificate is None:
+        return "the certificate is not stored any more"
+    if certificate.authority_id != job.order.authority_id:
+        return "the certificate is another authority's"
+    if certificate.account_url != account.url:
+        return "the certificate is another upstream account's"
+    return ""
+
+
+async def _take_lock(job: Job, key: str) -> None:
     def rule(current: OrderBundle) -> Change:
         order = replace(current.order, flight=key, attempts=0)
-        if current.order.flight is not None:  # another account than before: its orders are out of reach
+        if current.order.flight is not None:  # another account than before: it cannot read the old account's orders
             order = replace(order, upstream_url=None, upstream_finalize=None, upstream_certificate=None)
         return Change(order=order)
 
@@ -82,28 +112,28 @@ async def _take_flight(job: Job, key: str) -> None:
             raise
     else:
         return
-    rivals = await job.context.store.orders.rivals(job.order.id, flight=key)
-    for rival in rivals:
-        taken = await _hand_over(job, rival)
+    holders = await job.context.store.orders.rivals(job.order.id, flight=key)
+    for holder in holders:
+        taken = await _transfer(job, holder)
         if taken is not None:
-            await _continue_for(job, key, rival, taken)
+            await _continue_with(job, key, holder, taken)
             return
-    await _wait(job, ", ".join(f"order {rival.id}" for rival in rivals))
+    await _wait(job, ", ".join(f"order {holder.id}" for holder in holders))
 
 
-async def _hand_over(job: Job, rival: Order) -> Order | None:
-    """Have an order that only waits for its client's CSR give up its upstream order, which it can make anew quickly.
+async def _transfer(job: Job, holder: Order) -> Order | None:
+    """Take the lock and the upstream order from a holder that only waits for its client's CSR; None if it does not.
 
-    None when it does not wait any more. The client of the older order may be gone for good, and must not keep others
-    from the same names until that order expires.
+    Its client may never come back, and must not block the names until that order expires. If it does come back, its
+    new upstream order is quick, because the authorizations are valid.
     """
     now = job.now
 
     def rule(current: OrderBundle) -> Change:
-        if not _idle(current.order) or current.order.upstream_url != rival.upstream_url:
+        if not _idle(current.order) or current.order.upstream_url != holder.upstream_url:
             return Change(order=current.order)
         event = Event(
-            order_id=rival.id,
+            order_id=holder.id,
             at=now,
             kind=EventKind.UPSTREAM_ORDER_GIVEN,
             detail=f"to order {job.order.id}, same names",
@@ -111,21 +141,21 @@ async def _hand_over(job: Job, rival: Order) -> Order | None:
         given = replace(current.order, flight=None, upstream_url=None, upstream_finalize=None)
         return Change(order=given, events=(event,))
 
-    if not _idle(rival):
+    if not _idle(holder):
         return None
-    after = await job.context.store.orders.apply(rival.id, rule)
-    return rival if after.order.upstream_url is None and _idle(after.order) else None
+    after = await job.context.store.orders.apply(holder.id, rule)
+    return holder if after.order.upstream_url is None and _idle(after.order) else None
 
 
 def _idle(order: Order) -> bool:
     return order.stage is Stage.AUTHORIZED and order.csr is None
 
 
-async def _continue_for(job: Job, key: str, rival: Order, taken: Order) -> None:
-    """Go on with the upstream order that another one has given up, where it is the same that this one would ask for."""
-    asked = (rival.not_before, rival.not_after, rival.replaces)
+async def _continue_with(job: Job, key: str, holder: Order, taken: Order) -> None:
+    """Take the lock, and the upstream order of its holder if this order would ask the CA for the same."""
+    asked = (holder.not_before, holder.not_after, holder.replaces)
     same = asked == (job.order.not_before, job.order.not_after, job.order.replaces)
-    event = job.event(EventKind.UPSTREAM_ORDER_TAKEN, f"from order {rival.id}", exchange=False)
+    event = job.event(EventKind.UPSTREAM_ORDER_TAKEN, f"from order {holder.id}", exchange=False)
 
     def rule(current: OrderBundle) -> Change:
         order = replace(current.order, flight=key)
@@ -140,7 +170,7 @@ async def _continue_for(job: Job, key: str, rival: Order, taken: Order) -> None:
 
     try:
         await job.commit(rule)
-    except Conflict as conflict:  # a third one was quicker; the order taken over is left to lapse
+    except Conflict as conflict:  # a third order was first; the upstream order is left to expire
         if conflict.field != "flight":
             raise
         await _wait(job, "a third order")
@@ -149,11 +179,11 @@ async def _continue_for(job: Job, key: str, rival: Order, taken: Order) -> None:
 async def _wait(job: Job, whom: str) -> None:
     first = job.order.attempts == 0
     event = job.event(EventKind.WAITS_FOR_LOCK, whom, exchange=False)
-    await job.put_off(WAIT_SECONDS, *((event,) if first else ()), attempts=1)
+    await job.reschedule(WAIT_SECONDS, *((event,) if first else ()), attempts=1)
 
 
 async def _resume(job: Job, relay: RelayAuthority, account: UpstreamAccount, url: str) -> None:
-    """There was an upstream order: go on with it unless it is dead."""
+    """Go on with the upstream order that there is, unless it is invalid."""
     upstream = await job.exchange(relay.order(account, url), relay.server)
     dead = upstream.status == "invalid"
     event = job.event(EventKind.UPSTREAM_ORDER_READ, upstream.status)
@@ -171,14 +201,14 @@ async def _resume(job: Job, relay: RelayAuthority, account: UpstreamAccount, url
 async def restart_upstream_order(
     job: Job, kind: EventKind, detail: str, *, keep: bool = False, pause: float = 0.0
 ) -> None:
-    """End the step: back to `ordering`, without the upstream order (or, with `keep`, to look at it there)."""
+    """End the step: back to `ordering`, without the upstream order, or with `keep` to read it again there."""
     event = job.event(kind, detail)
     now = job.now
     run_at = job.after(pause) if pause else now
 
     def rule(current: OrderBundle) -> Change:
         order = current.order
-        if order.stage is Stage.AUTHORIZED:  # its client has taken its time: efforts begin anew
+        if order.stage is Stage.AUTHORIZED:  # its client took its time: the issuance timeout starts again
             order = replace(order, deadline=max(order.deadline, now + job.context.issuance_timeout))
         if order.stage is not Stage.ORDERING:
             order = orders.with_stage(order, Stage.ORDERING)

@@ -1,4 +1,4 @@
-"""The upstream has validated every name: clients may finalize, and an order that was finalized goes on at once."""
+"""The CA has validated an order: its client may finalize, and a CSR that is there is sent at once."""
 
 from datetime import datetime, timedelta
 
@@ -29,14 +29,14 @@ def authorized(
     *events: Event,
     approved: bool,
 ) -> Change:
-    """The rule: the upstream order takes a CSR, so the removal of the records is scheduled; `approved` is what
+    """The rule: the upstream order takes a CSR, so the removal of its TXT records is scheduled; `approved` is what
     `is_approved` says."""
     authorizations = tuple(
         replace(item, upstream_status="valid") if item.upstream_url is not None else item
         for item in current.authorizations
     )
     order = replace(orders.with_stage(current.order, Stage.AUTHORIZED), upstream_finalize=upstream.finalize)
-    after = orders.settle(OrderBundle(order, authorizations), now)
+    after = orders.with_client_status(OrderBundle(order, authorizations), now)
     if approved:
         after, more = approve(after, now)
         events += more
@@ -59,7 +59,7 @@ def approve(bundle: OrderBundle, now: datetime) -> tuple[OrderBundle, tuple[Even
 
 
 def to_finalizing(order: Order, now: datetime, issuance_timeout: timedelta) -> Order:
-    """On with the client's CSR; efforts begin anew, as the client may have taken its time."""
+    """Stage `finalizing`; the issuance timeout starts again, because the client may have taken its time."""
     return replace(
         orders.with_stage(order, Stage.FINALIZING), run_at=now, deadline=max(order.deadline, now + issuance_timeout)
     )

@@ -1,4 +1,4 @@
-"""Mode `verify`: the hub looks itself for the proof that the client says it has published."""
+"""Mode `verify`: the hub validates challenges itself, as a CA does."""
 
 import msgspec
 from msgspec.structs import replace
@@ -20,21 +20,21 @@ from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.validation import ValidationFailed
 
-PAUSES = (0.5, 1.0, 2.0, 3.0, 4.0)  # seconds between looks: about ten in all, as clients publish late
-SLOW = 4.0  # seconds: a look that takes longer counts for several, so that nobody keeps a worker busy
+PAUSES = (0.5, 1.0, 2.0, 3.0, 4.0)  # seconds between attempts: about ten in all, as clients publish late
+SLOW = 4.0  # seconds: a slower attempt counts for several, so that no client keeps a worker busy
 NAMES_AT_ONCE = 16
 
 
-class Look(msgspec.Struct, frozen=True):
-    """What a look for one proof gave: nothing wrong (None), or what the client is to be told."""
+class Attempt(msgspec.Struct, frozen=True):
+    """The outcome for one authorization: `error` goes to the client (None: validated), `message` to the timeline."""
 
     authorization: Authorization
-    flaw: Subproblem | None
-    words: str
+    error: Subproblem | None
+    message: str
 
 
 def to_verify(bundle: OrderBundle) -> list[Authorization]:
-    """The authorizations that the client says it can prove, and the hub has not looked for yet."""
+    """The pending authorizations whose challenge the client has responded to."""
     if bundle.order.mode is not AuthorizationMode.VERIFY or bundle.order.status is not OrderStatus.PENDING:
         return []
     return [
@@ -45,35 +45,35 @@ def to_verify(bundle: OrderBundle) -> list[Authorization]:
 
 
 async def verify(job: Job) -> None:
-    """Look for every proof that is claimed; those seen turn valid, one that stays away fails the order."""
+    """Validate every answered challenge; in the end one that fails makes the order invalid."""
     targets = to_verify(job.bundle)
     actor = await job.context.store.accounts.actor(job.order.account_id)
     if actor is None:
         raise Missing(f"there is no account {job.order.account_id}")
     thumbprint = actor.account.thumbprint
     dns = all(item.answered is ChallengeType.DNS_01 for item in targets)
-    look = gather_limited(lambda item: _look(job, item, thumbprint), targets, NAMES_AT_ONCE)
-    looks = await job.exchange(look, "DNS" if dns else "the client's servers")
-    missing = [look for look in looks if look.flaw is not None]
+    attempt = gather_limited(lambda item: _attempt(job, item, thumbprint), targets, NAMES_AT_ONCE)
+    attempts = await job.exchange(attempt, "DNS" if dns else "the client's servers")
+    missing = [item for item in attempts if item.error is not None]
     count = job.order.attempts + 1 + int((job.seconds or 0.0) / SLOW)
     last = count > len(PAUSES)
     if missing and last:
         await _fail(job, missing)
         return
-    seen = {look.authorization.id: look.words for look in looks if look.flaw is None}
-    events = tuple(job.event(EventKind.VALIDATION_FAILED, look.words) for look in missing)
+    seen = {item.authorization.id: item.message for item in attempts if item.error is None}
+    events = tuple(job.event(EventKind.VALIDATION_FAILED, item.message) for item in missing)
     now, issuance_timeout, remember = job.now, job.context.issuance_timeout, job.context.remember
     later = job.after(PAUSES[min(job.order.attempts, len(PAUSES) - 1)])
 
     def rule(current: OrderBundle) -> Change:
         after = current
         proven = []
-        for authorization_id, words in seen.items():
+        for authorization_id, message in seen.items():
             change = orders.verified(after, authorization_id, now, remember)
             kept = {item.id: item for item in change.authorizations}
             after = OrderBundle(change.order, tuple(kept.get(item.id, item) for item in after.authorizations))
             proven += [
-                replace(event, detail=f"{event.detail}: {words}", server=job.server, seconds=job.seconds)
+                replace(event, detail=f"{event.detail}: {message}", server=job.server, seconds=job.seconds)
                 for event in change.events
             ]
         order = after.order
@@ -93,8 +93,8 @@ async def verify(job: Job) -> None:
     await job.commit(rule)
 
 
-async def wait_for_proofs(job: Job) -> None:
-    """The client has not answered a challenge yet: nothing to do until it does."""
+async def wait_for_responses(job: Job) -> None:
+    """The client has not responded to a challenge yet: nothing is due until it does."""
     now = job.now
 
     def rule(current: OrderBundle) -> Change:
@@ -103,29 +103,29 @@ async def wait_for_proofs(job: Job) -> None:
     await job.commit(rule)
 
 
-async def _look(job: Job, authorization: Authorization, thumbprint: str) -> Look:
+async def _attempt(job: Job, authorization: Authorization, thumbprint: str) -> Attempt:
     try:
-        words = await job.context.validator.validate(authorization, thumbprint)
+        message = await job.context.validator.validate(authorization, thumbprint)
     except ValidationFailed as error:
-        flaw = subproblem(error.type, error.detail, authorization.identifier)
-        return Look(authorization, flaw, error.detail)
-    return Look(authorization, None, words)
+        problem = subproblem(error.type, error.detail, authorization.identifier)
+        return Attempt(authorization, problem, error.detail)
+    return Attempt(authorization, None, message)
 
 
-async def _fail(job: Job, missing: list[Look]) -> None:
+async def _fail(job: Job, missing: list[Attempt]) -> None:
     """The order is invalid, and each authorization bears its own reason."""
-    parts = [look.flaw for look in missing if look.flaw is not None]
-    names = ", ".join(look.authorization.identifier.value for look in missing)
+    parts = [item.error for item in missing if item.error is not None]
+    names = ", ".join(item.authorization.identifier.value for item in missing)
     document = gathered(f"no proof was found for {names}", parts).document()
-    own = {look.authorization.id: look.flaw for look in missing}
+    own = {item.authorization.id: item.error for item in missing}
     event = job.event(EventKind.VALIDATION_FAILED, document.detail)
     now = job.now
 
     def rule(current: OrderBundle) -> Change:
         change = orders.failed(current, document, now)
         authorizations = tuple(
-            replace(item, error=replace(document, type=flaw.type, detail=flaw.detail, subproblems=()))
-            if (flaw := own.get(item.id)) is not None
+            replace(item, error=replace(document, type=reason.type, detail=reason.detail, subproblems=()))
+            if (reason := own.get(item.id)) is not None
             else item
             for item in change.authorizations
         )

@@ -13,20 +13,19 @@ from msgspec.structs import replace
 
 from acmehub.config import Verify, Worker
 from acmehub.dns01 import Solver, TxtCleanup
+from acmehub.issuance.failures import handle
 from acmehub.issuance.job import Job, WorkerContext
 from acmehub.issuance.known_limits import KnownLimits
 from acmehub.issuance.pruning import Pruner
 from acmehub.issuance.renewal_windows import WindowWatch
-from acmehub.issuance.retry_policy import EXPECTED, MOST_REFUSALS, settle
+from acmehub.issuance.retry_policy import EXPECTED
 from acmehub.issuance.steps import take_step
-from acmehub.models import EventKind
-from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Fenced, Missing, Store, StoreUnavailable
 from acmehub.rules.chains import Issuers
 from acmehub.rules.csr import CheckedCsr
 from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, OrderBundle
-from acmehub.runtime.backoff import PollCounts, SteadyClock, back_off
+from acmehub.runtime.backoff import PollCounts, SteadyClock
 from acmehub.runtime.crash_points import CrashPoint, CrashPoints
 from acmehub.runtime.jobs import Loop, keep_running
 from acmehub.runtime.plugin_objects import PluginObjects
@@ -69,7 +68,7 @@ class OrderLoop(Loop[Job]):
                 try:
                     await take_step(job)
                 except EXPECTED as error:
-                    await settle(job, error)
+                    await handle(job, error)
                 if not job.goes_on:
                     return
         except Fenced:
@@ -79,16 +78,15 @@ class OrderLoop(Loop[Job]):
         """A defect of the hub or of a plugin: tried again with growing pauses, in the end a failure with a reason."""
         if not job.goes_on:
             return
-        event = job.event(EventKind.UNEXPECTED_ERROR, type(error).__name__)
-        attempts = job.order.attempts + 1
         try:
-            if attempts >= MOST_REFUSALS:
-                message = f"unforeseen error at stage {job.order.stage.value}; the hub's log has it"
-                await job.fail(Problem(ProblemType.SERVER_INTERNAL, message).document(), event)
-            else:
-                await job.put_off(back_off(attempts), event)
+            await handle(job, error)
         except (Fenced, Missing) as second:
             _log.warning("order %s: its lease is left to run out: %s", job.order.id, second)
+
+    def order_changed(self, order_id: str, _version: int) -> None:
+        """A commit changed an order (empty: unknown which); the end of a running job wakes the loop anyway."""
+        if self.find(order_id) is None:
+            self.wake()
 
     async def drain(self) -> None:
         """Let the steps that run end; each order is given back after its step."""
@@ -160,7 +158,7 @@ class IssuanceWorker:
             crash_points=crash_points,
             rng=rng,
             limits=KnownLimits(steady),
-            looks=PollCounts(),
+            polls=PollCounts(),
             issuers=Issuers(),
             owner=owner,
             lease=lease,
@@ -191,7 +189,7 @@ class IssuanceWorker:
     async def run(self) -> None:
         """Work until cancelled; then running steps may end, leases are given back, and TXT records are removed."""
         self._context.stopping = False
-        end_subscription = self._context.store.subscribe(lambda _order_id, _version: self.orders.wake())
+        end_subscription = self._context.store.subscribe(self.orders.order_changed)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_running("renewal of leases", self.orders.renew_leases))

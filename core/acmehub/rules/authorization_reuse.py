@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from acmehub.models import Authorization, AuthorizationMode, AuthorizationStatus, ChallengeType, Event, EventKind
 from acmehub.models.identifiers import canonical
-from acmehub.rules.orders import OrderBundle, settle
+from acmehub.rules.orders import OrderBundle, with_client_status
 
 LEAST = timedelta(hours=1)  # a proof that ends sooner leaves the client no time for its CSR
 
@@ -47,7 +47,7 @@ def with_earlier_proofs(
         return bundle, ()
     end = min(bundle.order.expires, *(item.expires for item in authorizations))
     order = replace(bundle.order, expires=end, deadline=min(bundle.order.deadline, end))
-    return settle(OrderBundle(order, tuple(authorizations)), now), tuple(events)
+    return with_client_status(OrderBundle(order, tuple(authorizations)), now), tuple(events)
 
 
 def names_of(bundle: OrderBundle) -> tuple[str, ...]:

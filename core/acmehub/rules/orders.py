@@ -1,4 +1,4 @@
-"""The state machine of an order and its authorizations (RFC 8555 section 7.1.6), and of its fulfilment.
+"""The state machine of an order and its authorizations (RFC 8555 section 7.1.6), and of its issuance.
 
 Pure functions that take `now`; the tables `ORDER_MOVES`, `AUTHORIZATION_MOVES` and `STAGE_MOVES` are the only moves
 there are. A rule takes an `OrderBundle` as it is stored and returns a `Change`; the store runs rule and write in one
@@ -52,8 +52,8 @@ AUTHORIZATION_MOVES: dict[AuthorizationStatus, frozenset[AuthorizationStatus]] =
     AuthorizationStatus.REVOKED: frozenset(),
 }
 
-_AGAIN = frozenset({Stage.ORDERING, Stage.FAILED})  # the upstream order died: from anywhere before `done`
-_EARLY = _AGAIN | {Stage.DONE}  # or is not needed: a certificate that is there is handed out again
+_AGAIN = frozenset({Stage.ORDERING, Stage.FAILED})  # the upstream order is unusable: from anywhere before `done`
+_EARLY = _AGAIN | {Stage.DONE}  # or it is not needed: the client gets an earlier certificate
 
 STAGE_MOVES: dict[Stage, frozenset[Stage]] = {
     Stage.ORDERING: frozenset({Stage.AUTHORIZING, Stage.AUTHORIZED, Stage.FAILED, Stage.DONE}),  # it may be ready
@@ -79,11 +79,11 @@ TIME_TO_ANSWER = timedelta(seconds=60)  # since newOrder, before the silence of 
 
 
 class IllegalMove(Exception):
-    """A move that the tables do not have: a defect of ours, never the client's."""
+    """A move that the tables do not have: a defect of the hub, never the client's fault."""
 
 
 class Lifetimes(msgspec.Struct, frozen=True):
-    """How long things live: the client's order, the hub's efforts for it, what the hub has seen proven (0: not)."""
+    """Lifetimes: of the client's order, of issuance for it, of what the hub has validated itself (0: none)."""
 
     order: timedelta = timedelta(days=7)
     issuance_timeout: timedelta = timedelta(hours=24)
@@ -91,7 +91,7 @@ class Lifetimes(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """Who works on an order, and until when without a sign of life."""
+    """Which process works on an order, and until when."""
 
     owner: str
     until: datetime
@@ -139,7 +139,7 @@ def with_authorization_status(
 
 
 def with_stage(order: Order, stage: Stage) -> Order:
-    """The order at another stage of its fulfilment, with the count of failures reset."""
+    """The order at another stage of its issuance, with `attempts` reset."""
     if stage not in STAGE_MOVES[order.stage]:
         raise IllegalMove(f"order {order.id}: stage {order.stage} to {stage}")
     return replace(order, stage=stage, attempts=0)
@@ -162,8 +162,8 @@ def open_order(
 ) -> OrderBundle:
     """A new order and its authorizations, one per identifier, in the state its mode asks for.
 
-    `mode` is settled (not `auto`); `signing` says that the authority signs by itself and asks for no challenge, so that
-    fulfilment begins where an upstream order would be ready. Of names that are equal as DNS has it the first stays.
+    `mode` is not `auto`. With `signing`, the authority signs by itself and asks for no challenge: issuance begins at
+    stage `authorized`. Of names that are equal in DNS the first is kept.
     """
     first: dict[tuple[str, str], Identifier] = {}
     for item in identifiers:
@@ -171,7 +171,7 @@ def open_order(
     unique = tuple(first.values())
     approved = mode is AuthorizationMode.PREAPPROVED
     expires = now + lifetimes.order
-    waits = signing or mode is AuthorizationMode.VERIFY  # for the CSR, or for the client's proof
+    waits = signing or mode is AuthorizationMode.VERIFY  # for the CSR, or for the client to respond
     order = Order(
         account_id=actor.account.id,
         token_id=actor.token.id,
@@ -209,8 +209,8 @@ def open_order(
     return OrderBundle(order, authorizations)
 
 
-def settle(bundle: OrderBundle, now: datetime) -> OrderBundle:
-    """Turn valid what has become so: in mode `accept` each answered authorization whose counterpart upstream is valid.
+def with_client_status(bundle: OrderBundle, now: datetime) -> OrderBundle:
+    """Set the statuses that clients see: in mode `accept`, an answered authorization is valid once it is so upstream.
 
     The order turns ready together with its last authorization, in the same change (docs/client-rules.md rule 2).
     """
@@ -231,9 +231,10 @@ def settle(bundle: OrderBundle, now: datetime) -> OrderBundle:
 
 
 def approve(bundle: OrderBundle, now: datetime) -> Change:
-    """The upstream has validated before the client responded: authorizations of mode `accept` turn valid without that.
+    """The upstream has validated before the client responded: pending authorizations of mode `accept` turn valid.
 
-    Only where mode `auto` chose `accept` (docs/client-rules.md section 4.4).
+    Only where the hub itself chose `accept` (`auto`): the client may then finalize at once (docs/client-rules.md
+    section 4.4).
     """
     order = bundle.order
     if (
@@ -271,7 +272,7 @@ def answer(bundle: OrderBundle, authorization_id: str, challenge: ChallengeType,
     order = bundle.order
     if order.mode is AuthorizationMode.VERIFY:
         order = replace(order, run_at=now, attempts=0)
-    after = settle(OrderBundle(order, _swap(bundle.authorizations, answered)), now)
+    after = with_client_status(OrderBundle(order, _swap(bundle.authorizations, answered)), now)
     event = Event(
         order_id=order.id,
         at=now,
@@ -282,13 +283,13 @@ def answer(bundle: OrderBundle, authorization_id: str, challenge: ChallengeType,
 
 
 def verified(bundle: OrderBundle, authorization_id: str, now: datetime, remember: timedelta = timedelta()) -> Change:
-    """The hub itself has seen the client's proof (mode `verify`); it is good for `remember`, if that is longer."""
+    """The hub itself has validated an authorization (mode `verify`); it is valid for `remember`, if that is longer."""
     target = next(item for item in bundle.authorizations if item.id == authorization_id)
     if target.status is not AuthorizationStatus.PENDING:
         return Change(order=bundle.order)
     proven = with_authorization_status(target, AuthorizationStatus.VALID, now)
     proven = replace(proven, expires=max(proven.expires, now + remember))
-    after = settle(OrderBundle(bundle.order, _swap(bundle.authorizations, proven)), now)
+    after = with_client_status(OrderBundle(bundle.order, _swap(bundle.authorizations, proven)), now)
     event = Event(order_id=bundle.order.id, at=now, kind=EventKind.VALIDATED, detail=target.identifier.value)
     return Change(order=after.order, authorizations=_changed(bundle, after), events=(event,))
 
@@ -325,7 +326,7 @@ def _why_not_ready(order: Order, now: datetime) -> str:
 
 
 def issued(order: Order, certificate: Certificate, now: datetime) -> Change:
-    """The chain is here: order valid, job done, lease given back, TXT records to remove; all in one write."""
+    """The chain is there: order valid, job done, lease released, TXT records scheduled for removal, in one write."""
     done = replace(
         with_stage(with_status(order, OrderStatus.VALID), Stage.DONE),
         certificate_id=certificate.id,
@@ -339,7 +340,7 @@ def issued(order: Order, certificate: Certificate, now: datetime) -> Change:
 
 
 def failed(bundle: OrderBundle, problem: ProblemDocument, now: datetime) -> Change:
-    """The order cannot be fulfilled: invalid with a reason, pending authorizations with it.
+    """Nothing can be issued: the order is invalid with a reason, and so are its pending authorizations.
 
     docs/client-rules.md rule 6.
     """
@@ -361,7 +362,7 @@ def failed(bundle: OrderBundle, problem: ProblemDocument, now: datetime) -> Chan
 
 
 def deactivate(bundle: OrderBundle, authorization_id: str, now: datetime) -> Change:
-    """The client gives an authorization up (RFC 8555 section 7.5.2); an order that still needed it is invalid."""
+    """The client deactivates an authorization (RFC 8555 section 7.5.2); an order that still needed it is invalid."""
     target = next(item for item in bundle.authorizations if item.id == authorization_id)
     if target.status is AuthorizationStatus.DEACTIVATED:
         return Change(order=bundle.order)
@@ -384,7 +385,7 @@ def expired(bundle: OrderBundle, now: datetime) -> Change:
 
 
 def as_of(authorization: Authorization, now: datetime) -> Authorization:
-    """The authorization as it is to be read at a moment: a valid one past its time has expired (section 7.1.6)."""
+    """The authorization at a moment: a valid one past its time has expired (RFC 8555 section 7.1.6)."""
     if authorization.status is AuthorizationStatus.VALID and authorization.expires <= now:
         return with_authorization_status(authorization, AuthorizationStatus.EXPIRED, now)
     return authorization

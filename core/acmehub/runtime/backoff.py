@@ -1,4 +1,4 @@
-"""How long to wait, and by which clock: pauses after failures, intervals of polling, time that never goes back."""
+"""Back-off, poll intervals and jitter, each by one formula; and a clock that never goes back."""
 
 import random
 from datetime import datetime, timedelta
@@ -12,9 +12,9 @@ SHORTEST_POLL = 0.25
 
 
 class SteadyClock:
-    """The wall clock, except that it does not step back: what was due is not put off, no lease comes alive again.
+    """The wall clock, but never stepping back: what was due stays due, and a lease that ended stays ended.
 
-    A step forward is followed at once, as other processes follow it.
+    It follows a step forward at once, as other processes do.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -23,25 +23,25 @@ class SteadyClock:
         self._at = clock.monotonic()
 
     def now(self) -> datetime:
-        """See `Clock.now`."""
+        """The time; not before what was returned last."""
         wall, at = self._clock.now(), self._clock.monotonic()
         steady = self._wall + timedelta(seconds=at - self._at)
         self._wall, self._at = max(wall, steady), at
         return self._wall
 
     def monotonic(self) -> float:
-        """See `Clock.monotonic`."""
+        """Seconds that never go back."""
         return self._clock.monotonic()
 
 
 class PollCounts:
-    """How often this process has looked at what others work on: paces the polling, and matters for nothing else."""
+    """How often this process has polled each order in each phase; used for poll intervals only."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], int] = {}
 
     def next(self, order_id: str, phase: str) -> int:
-        """The number of this look, from 1; the oldest counts are forgotten first."""
+        """The number of this poll, from 1; the oldest counts are forgotten first."""
         count = self._counts.pop((order_id, phase), 0) + 1
         if len(self._counts) >= KEPT_COUNTS:
             self._counts.pop(next(iter(self._counts)))

@@ -1,4 +1,4 @@
-"""Several things at once, but not too many, and none left running when one of them fails."""
+"""Concurrency with a limit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -9,7 +9,7 @@ R = TypeVar("R")
 
 
 async def gather_limited(verb: Callable[[T], Awaitable[R]], items: Iterable[T], at_once: int) -> list[R]:
-    """The results of `verb`, in order; when all are done and one of them has failed, the first failure is raised."""
+    """`gather` with a concurrency limit; waits for all, then raises the first failure."""
     gate = asyncio.Semaphore(at_once)
 
     async def one(item: T) -> R:

@@ -107,13 +107,13 @@ class Loop(ABC, Generic[T]):
         """Work on everything that is due now until nothing is; how many jobs were claimed."""
         count = 0
         while True:
-            started, _more = await self._claim()
+            started = await self._claim()
             count += started
             if not started and not self._running:
                 return count
-            await self.settle()
+            await self.wait_until_idle()
 
-    async def settle(self, seconds: float | None = None) -> None:
+    async def wait_until_idle(self, seconds: float | None = None) -> None:
         """Wait until no job is in work, or `seconds` have passed."""
         try:
             async with asyncio.timeout(seconds):
@@ -126,12 +126,12 @@ class Loop(ABC, Generic[T]):
 
     async def drain(self) -> None:
         """Let running jobs end within the grace; cancel the others and give them back."""
-        await self.settle(self.grace)
+        await self.wait_until_idle(self.grace)
         for job in await self.cancel():
             await self.give_back(job)
 
     async def cancel(self) -> list[T]:
-        """Cancel the running jobs, which stay claimed; gives those."""
+        """Cancel the jobs in work; which they were. They are not given back."""
         left = list(self._running.values())
         for _job, task in left:
             task.cancel()
@@ -141,18 +141,17 @@ class Loop(ABC, Generic[T]):
 
     # ---------------------------------------------------------------------------------------------------- claiming
 
-    async def _claim(self) -> tuple[int, bool]:
-        """Claim for the free places; how many jobs were started, and whether there may be more."""
+    async def _claim(self) -> int:
+        """Claim for the free places; how many jobs were started."""
         room = self.places - len(self._running)
         if room < self.refill:
-            return 0, False
-        claimed = await self.claim(room)
+            return 0
         started = 0
-        for job in claimed:
+        for job in await self.claim(room):
             if self.key(job) not in self._running:
                 self.start(job)
                 started += 1
-        return started, started > 0 and len(claimed) >= room
+        return started
 
     async def _claim_for_ever(self) -> None:
         failures = 0
@@ -161,8 +160,8 @@ class Loop(ABC, Generic[T]):
             self._raise_fatal()
             claimed_at = self._clock.monotonic()
             try:
-                started, more = await self._claim()
-                seconds = 0.0 if more else await self._until_next()
+                started = await self._claim()
+                seconds = await self._until_next()
                 failures = 0
             except StoreUnavailable as error:
                 failures += 1
@@ -183,15 +182,18 @@ class Loop(ABC, Generic[T]):
         return min(self.idle, (due - self._clock.now()).total_seconds())
 
     async def _sleep(self, seconds: float, claimed_at: float) -> None:
-        """Until `seconds` have passed or the loop is woken, and `BREATH` after that claim."""
-        try:
-            async with asyncio.timeout(max(seconds, 0.0)):
-                await self._woken.wait()
-        except TimeoutError:
-            pass  # the next job is due
+        """Until `seconds` have passed or the loop is woken, and `BREATH` after the last claim."""
         early = BREATH - (self._clock.monotonic() - claimed_at)
         if early > 0:
             await asyncio.sleep(early)
+            seconds -= early
+        if seconds <= 0 or self._woken.is_set():
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            pass  # the next job is due
 
     # ----------------------------------------------------------------------------------------------------- working
 

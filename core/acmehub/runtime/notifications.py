@@ -1,4 +1,4 @@
-"""Carries news to the configured notifiers: mail, chat, a webhook, whatever a plugin offers."""
+"""Notifications: sends news to the configured notifiers (mail, chat, a webhook: what plugins offer)."""
 
 import asyncio
 import logging
@@ -15,14 +15,14 @@ _log = logging.getLogger(__name__)
 
 
 class NamedNotifier(msgspec.Struct, frozen=True):
-    """A notifier, and the name it is logged by."""
+    """A notifier, and its name for the log."""
 
     name: str
     notifier: Notifier
 
 
 class Notifications:
-    """Takes part by the news hooks, like any plugin. A delivery that fails is logged and holds nothing up."""
+    """Sends news to every notifier. A delivery that fails is logged, and delays nothing else."""
 
     def __init__(self, notifiers: Sequence[NamedNotifier]) -> None:
         self._notifiers = notifiers
@@ -39,7 +39,7 @@ class Notifications:
         self._send(event)
 
     async def aclose(self) -> None:
-        """Let deliveries that are under way end, for `GRACE` seconds at most, then have the notifiers let go."""
+        """Wait up to `GRACE` seconds for running deliveries, then close the notifiers."""
         if self._deliveries:
             _done, left = await asyncio.wait(self._deliveries, timeout=GRACE)
             for delivery in left:
@@ -60,5 +60,5 @@ class Notifications:
 async def _deliver(item: NamedNotifier, news: OrderFinished | AccountCreated) -> None:
     try:
         await item.notifier.notify(news)
-    except Exception:  # noqa: BLE001  a stranger's code: whatever it raises concerns its own delivery alone
+    except Exception:  # noqa: BLE001  plugin code: any exception ends this delivery only
         _log.exception("notifier %s could not deliver %s", item.name, type(news).__name__)

@@ -32,8 +32,7 @@ from acmehub.runtime.vault import Vault, VaultError
 AUTHORITY_SETTINGS = "authority.settings"
 AUTHORITY_ACCOUNT_KEY = "authority.account_key"
 MANAGED_CHALLENGE_SETTINGS = "managed_challenge.settings"
-
-UNUSABLE = (Missing, PluginError, SettingsError, VaultError)
+PLUGIN_UNUSABLE = (Missing, PluginError, SettingsError, VaultError)
 """What `PluginObjects` raises for a row that no object can be made of; their texts are for operators."""
 
 
@@ -53,8 +52,8 @@ class ProviderObject(msgspec.Struct, frozen=True):
 
 
 class PluginObjects:
-    """The objects in use; one per hub. Every verb raises one of `UNUSABLE` for a row that is unknown, or that no object
-    can be made of."""
+    """The objects in use; one per hub. Every verb raises one of `PLUGIN_UNUSABLE` for a row that is unknown, or that no
+    object can be made of."""
 
     def __init__(
         self, store: Store, snapshots: Snapshots, registry: Registry, vault: Vault, context: PluginContext

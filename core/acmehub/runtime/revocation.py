@@ -23,7 +23,7 @@ from acmehub.ports.authority import (
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Store
 from acmehub.runtime.audit import Audit
-from acmehub.runtime.plugin_objects import UNUSABLE, PluginObjects
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, PluginObjects
 
 EXCHANGE_SECONDS = 120.0
 CLOSE_SECONDS = 5.0
@@ -42,7 +42,7 @@ class RevocationService:
     async def revoke(self, certificate: Certificate, reason: int | None, actor: str) -> Certificate:
         """Revoke a certificate and note it; `actor` names the caller in the audit.
 
-        Raises `UpstreamError`s, and those of `UNUSABLE` when the authority cannot be used.
+        Raises `UpstreamError`s, and those of `PLUGIN_UNUSABLE` when the authority cannot be used.
         """
         return await asyncio.shield(self.start(certificate, reason, actor))
 
@@ -80,7 +80,7 @@ class RevocationService:
         except TimeoutError as error:
             await self._note(actor, certificate, "the authority did not answer", allowed=False)
             raise UpstreamUnavailable(f"no answer within {EXCHANGE_SECONDS:g} s") from error
-        except (UpstreamError, *UNUSABLE) as error:
+        except (UpstreamError, *PLUGIN_UNUSABLE) as error:
             await self._note(actor, certificate, str(error), allowed=False)
             raise
         revoked = await self._store_revocation(certificate, reason)

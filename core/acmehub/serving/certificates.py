@@ -23,10 +23,9 @@ from acmehub.config import Config, ConfigError
 from acmehub.models.identifiers import Identifier, canonical
 from acmehub.ports.authority import IssueRequest, SigningAuthority, UpstreamError
 from acmehub.ports.clock import Clock
-from acmehub.ports.settings import SettingsError
 from acmehub.ports.store import StoreError
-from acmehub.runtime.plugins import PluginError
-from acmehub.runtime.vault import VaultError, write_private
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
+from acmehub.runtime.vault import write_private
 from acmehub.serving.data_dir import ROOT_FILE
 
 RELOAD_INTERVAL = 60.0
@@ -159,7 +158,7 @@ class OwnCertificate(ServingCertificate):
     async def refresh(self) -> None:
         try:
             await self.prepare()
-        except (ConfigError, UpstreamError, StoreError, PluginError, SettingsError, VaultError, OSError) as error:
+        except (ConfigError, UpstreamError, StoreError, OSError, *PLUGIN_UNUSABLE) as error:
             self._renew_at = self._clock.now() + _RETRY
             _log.error("own TLS certificate not renewed, next attempt in an hour: %s", error)
 

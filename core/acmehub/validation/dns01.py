@@ -3,7 +3,7 @@
 import base64
 import hashlib
 
-from acmehub.dns01 import DnsTrouble, Solver
+from acmehub.dns01 import DnsError, Solver
 from acmehub.models.problems import ProblemType
 from acmehub.validation.errors import ValidationFailed
 
@@ -12,7 +12,7 @@ async def validate(solver: Solver, name: str, key_authorization: str) -> str:
     """Validate dns-01 for `name`; returns where the record was found. Raises `ValidationFailed`."""
     try:
         place, view = await solver.proof(name, record_value(key_authorization))
-    except DnsTrouble as error:
+    except DnsError as error:
         raise ValidationFailed(ProblemType.DNS, error.detail) from error
     if view.complete:
         return f"{place.name} on {', '.join(view.showing)}"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from acmehub.config import Verify
-from acmehub.dns01 import DnsTrouble
+from acmehub.dns01 import DnsError
 from acmehub.dns01.resolver import Resolver
 from acmehub.models.problems import ProblemType
 from acmehub.validation.errors import ValidationFailed
@@ -102,7 +102,7 @@ class Egress:
     async def _resolved(self, host: str) -> Sequence[str]:
         try:
             found = await self._resolver.addresses(host)
-        except DnsTrouble as error:
+        except DnsError as error:
             raise ValidationFailed(ProblemType.DNS, error.detail) from error
         if not found:
             raise ValidationFailed(ProblemType.DNS, f"{host} has no address in DNS (A, AAAA)")

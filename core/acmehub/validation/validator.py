@@ -52,5 +52,5 @@ class Validator:
 
 
 def key_authorization(token: str, thumbprint: str) -> str:
-    """RFC 8555 section 8.1."""
+    """The key authorization of a challenge (RFC 8555 section 8.1)."""
     return f"{token}.{thumbprint}"

@@ -9,7 +9,7 @@ from acmehub.models import Profile
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.plugins import OrderRequest, Selection
 from acmehub.ports.store import Missing
-from acmehub.runtime.plugin_objects import UNUSABLE, AuthorityObject, PluginObjects
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, AuthorityObject, PluginObjects
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshot
 
@@ -53,7 +53,7 @@ async def chosen_authority(plugin_objects: PluginObjects, snapshot: Snapshot, se
         found = await plugin_objects.authority(selection.authority_id, snapshot)
         if not found.row.enabled:
             raise Missing(f"authority {found.row.name!r} is disabled")
-    except UNUSABLE as error:
+    except PLUGIN_UNUSABLE as error:
         _log.error("an order cannot be taken: its authority is not usable", extra={"reason": str(error)})
         raise Problem(
             ProblemType.SERVER_INTERNAL,

@@ -17,7 +17,7 @@ from acmehub.ports.store import Store
 from acmehub.rules.chains import serial_text
 from acmehub.rules.csr import UNREADABLE
 from acmehub.rules.jws import decode_base64url, jwk_of
-from acmehub.runtime.plugin_objects import UNUSABLE
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 from acmehub.runtime.revocation import RevocationService, leaf_of
 
 CLIENT_REASONS = (0, 1, 3, 4, 5, 9, 10)
@@ -98,7 +98,7 @@ class ClientRevocations:
             return task.result()
         except UpstreamError as error:
             raise _problem(error) from error
-        except UNUSABLE as error:
+        except PLUGIN_UNUSABLE as error:
             _log.error("certificate %s cannot be revoked: %s", certificate.id, error)
             raise _later("the certificate's authority cannot be used at present; the hub's log says why") from error
 
