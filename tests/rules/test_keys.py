@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from acmehub.rules.keys import key_flaw, weakness
+from acmehub.rules.keys import fits, key_flaw, kind, weakness
 from tests.rules.certificates import close_primes_key, roca_key, rsa_spki, small_factor_key
 from tests.rules.samples import ec_key, rsa_key
 
@@ -54,3 +54,12 @@ def test_the_known_weaknesses_are_told_apart() -> None:
 def test_sound_keys_are_never_called_weak() -> None:
     for _ in range(5):
         assert weakness(rsa.generate_private_key(65537, 2048).public_key()) is None
+
+
+def test_a_key_is_of_its_kind_and_rsa_stands_for_every_size() -> None:
+    curve, rsa_2048 = ec_key("ES384").public_key(), rsa_key(2048).public_key()
+    assert (kind(curve), kind(rsa_2048)) == ("P-384", "RSA-2048")
+    assert fits(curve, ["P-384"])
+    assert not fits(curve, ["P-256", "RSA"])
+    assert fits(rsa_2048, ["RSA"])
+    assert not fits(rsa_2048, ["RSA-3072", "P-384"])

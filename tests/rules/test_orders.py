@@ -32,6 +32,7 @@ from acmehub.rules.orders import (
     OrderBundle,
     answer,
     approve,
+    as_of,
     deactivate,
     expired,
     failed,
@@ -578,3 +579,11 @@ def test_whatever_client_and_worker_do_the_order_stays_sound(mode: Authorization
                 todo.append(new)
     assert ends == set(OrderStatus) - ({OrderStatus.PENDING} if mode is PREAPPROVED else set())
     assert len(seen) > 50
+
+
+def test_a_valid_authorization_is_read_as_expired_from_its_time_on() -> None:
+    valid = replace(opened().authorizations[0], status=AuthorizationStatus.VALID, expires=LATER)
+    assert as_of(valid, NOW) is valid
+    assert as_of(valid, LATER).status is AuthorizationStatus.EXPIRED
+    pending = replace(valid, status=AuthorizationStatus.PENDING)
+    assert as_of(pending, LATER) is pending

@@ -16,11 +16,13 @@ from acmehub.rules.renewal import (
     campaign_window,
     cert_id,
     cert_id_in,
+    clamped,
     concerns,
     default_window,
     identifier,
     retry_after,
     serial_in,
+    serial_or_none,
 )
 from acmehub.testing.fake_ca import FakeCa, make_csr
 
@@ -222,3 +224,13 @@ def test_clients_come_back_sooner_in_a_campaign_and_when_there_may_be_news() -> 
     assert retry_after(replace(certificate, window_until=NOW + SECOND), ordinary, 21_600, NOW) == 900
     assert retry_after(replace(certificate, window_until=NOW - DAY), ordinary, 21_600, NOW) == 21_600
     assert retry_after(soon, urged, 60, NOW) == 60
+
+
+@pytest.mark.parametrize(("retry", "asked"), [(None, 3600), (5.0, 60), (7200.0, 7200), (1e9, 86_400)])
+def test_the_ca_is_asked_again_within_the_limits_of_the_rfc(retry: float | None, asked: float) -> None:
+    assert clamped(retry, 3600) == asked
+
+
+def test_what_is_no_identifier_has_no_serial_number() -> None:
+    assert serial_or_none("no identifier") is None
+    assert serial_or_none("AAAA.AQ") == "01"
