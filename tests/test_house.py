@@ -60,7 +60,7 @@ WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 def retired_words(text: str) -> set[str]:
     """The retired words, names and turns of phrase in a text; words also within identifiers, singular or plural."""
-    words = {word.lower() for word in WORD.findall(text)}
+    words = {word.lower() for word in WORD.findall(text.replace("privilegeWithdrawn", ""))}  # RFC 5280 section 5.3.1
     found = {word for word in RETIRED if {word, f"{word}s", f"{word}d"} & words}
     found |= {name for name in RETIRED_NAMES if re.search(rf"\b{name}\b", text)}
     return found | {turn for turn in TURNS if re.search(rf"\b{turn}\b", text, re.IGNORECASE)}

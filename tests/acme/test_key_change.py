@@ -68,18 +68,18 @@ async def test_a_key_in_use_is_a_409_with_the_location_of_its_account(lab: Lab, 
 
 
 async def test_two_accounts_that_take_one_key_at_once_end_with_one_owner(lab: Lab) -> None:
-    rivals = [await lab.client() for _ in range(6)]
+    lock_holders = [await lab.client() for _ in range(6)]
     key = AccountKey.generate()
     bodies = []
-    for one in rivals:
+    for one in lock_holders:
         url = one.directory["keyChange"]
         inner = key.jws({"jwk": key.jwk, "url": url}, compact({"account": one.kid, "oldKey": one.key.jwk}))
         bodies.append(await one.sign(url, inner))
     replies = await asyncio.gather(
-        *(one.send(one.directory["keyChange"], body) for one, body in zip(rivals, bodies, strict=True))
+        *(one.send(one.directory["keyChange"], body) for one, body in zip(lock_holders, bodies, strict=True))
     )
     assert sorted(reply.status for reply in replies) == [200] + [409] * 5
-    winner = rivals[[reply.status for reply in replies].index(200)]
+    winner = lock_holders[[reply.status for reply in replies].index(200)]
     assert {reply.location for reply in replies if reply.status == 409} == {winner.kid}
 
 

@@ -49,7 +49,7 @@ async def test_the_same_csr_again_gets_the_same_certificate_at_once(lab: Lab, cl
     assert reply.json["certificate"].endswith(f"/cert/{certificate.id}")
     assert await client.certificate(reply.json["certificate"]) == CHAIN
     order = (await lab.stored(reply.location)).order
-    assert (order.stage, order.run_at, order.flight, order.lease_owner) == (Stage.DONE, None, None, None)
+    assert (order.stage, order.run_at, order.lock_key, order.lease_owner) == (Stage.DONE, None, None, None)
     (event,) = [item for item in await lab.hub.store.records.timeline(order.id) if item.kind == "certificate reused"]
     assert certificate.order_id in event.detail
     assert len(await lab.hub.store.certificates.list()) == 1

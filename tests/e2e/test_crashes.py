@@ -1,4 +1,4 @@
-"""kill -9 at each crash point of issuance (docs/reliability.md section 3), with orders in flight."""
+"""kill -9 at each crash point of issuance (docs/reliability.md section 3), with orders in lock_key."""
 
 import asyncio
 import signal

@@ -37,7 +37,7 @@ async def test_at_every_stage_records_and_lock_are_released_and_the_next_order_g
     other = await rig.open(actor=await rig.account(), finalize=True)
     await reuse(rig, order_id, certificate, csr)
     order = await rig.order(order_id)
-    assert (order.status, order.stage, order.flight) == (OrderStatus.VALID, Stage.DONE, None)
+    assert (order.status, order.stage, order.lock_key) == (OrderStatus.VALID, Stage.DONE, None)
     await rig.go()
     await rig.assert_valid(order_id, other)
     assert rig.relay.issued_for("www.corp.test") == 2  # the first one, and that of the other account

@@ -29,7 +29,7 @@ async def test_the_second_waits_until_the_first_is_finished_and_is_woken_at_once
     second = await rig.open(finalize=True)
     await rig.go(until=lambda: "finalize" in rig.relay.calls)
     waiting = await rig.order(second)
-    assert (waiting.stage, waiting.upstream_url, waiting.flight) == (Stage.ORDERING, None, None)
+    assert (waiting.stage, waiting.upstream_url, waiting.lock_key) == (Stage.ORDERING, None, None)
     whats = await rig.whats(second)
     assert whats.count("waits for another order for the same names") == 1
     await rig.go()
@@ -43,7 +43,7 @@ async def test_other_names_or_another_profile_do_not_wait(rig: Rig) -> None:
     rig.relay.validation_looks = 100
     ids = [await rig.open("a.corp.test"), await rig.open("b.corp.test"), await rig.open("a.corp.test", profile="short")]
     await rig.go(5)
-    locks = {(await rig.order(order_id)).flight for order_id in ids}
+    locks = {(await rig.order(order_id)).lock_key for order_id in ids}
     assert None not in locks
     assert len(locks) == 3
 

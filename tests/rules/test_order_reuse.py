@@ -105,7 +105,7 @@ def test_a_certificate_is_reused_for_another_order_but_not_for_another_certifica
 
 
 @pytest.mark.parametrize(
-    "fields", [{"created": NOW - timedelta(days=1)}, {"fence": 3}, {"flight": "x"}, {"attempts": 2}]
+    "fields", [{"created": NOW - timedelta(days=1)}, {"fence": 3}, {"lock_key": "x"}, {"attempts": 2}]
 )
 def test_how_far_an_order_has_come_makes_it_no_other_wish(fields: dict[str, Any]) -> None:
     stored = opened()
@@ -237,12 +237,12 @@ def test_a_certificate_that_a_campaign_may_replace_is_not_reused() -> None:
 
 
 def test_a_reused_certificate_ends_the_order_and_fences_its_worker_off() -> None:
-    bundle = but(opened(), flight="x", lease_owner="w", lease_until=NOW, fence=2)
+    bundle = but(opened(), lock_key="x", lease_owner="w", lease_until=NOW, fence=2)
     certificate = a_certificate(bundle.order)
     change = reuse_certificate(bundle, b"csr", certificate, NOW)
     order = change.order
     assert (order.status, order.stage, order.certificate_id) == (OrderStatus.VALID, Stage.DONE, certificate.id)
-    assert (order.csr, order.flight, order.run_at, order.lease_owner, order.fence) == (b"csr", None, None, None, 3)
+    assert (order.csr, order.lock_key, order.run_at, order.lease_owner, order.fence) == (b"csr", None, None, None, 3)
     assert change.schedule_removal
     assert [(event.kind, event.detail) for event in change.events] == [
         ("certificate reused", "the one of order earlier, whose CSR was the same")

@@ -425,7 +425,7 @@ def test_an_order_that_is_not_ready_says_why(bundle: OrderBundle, now: datetime,
 
 # ------------------------------------------------------------------------------------------------------- the ends
 
-JOB = {"flight": "f", "lease_owner": "me", "lease_until": LATER, "run_at": LATER}
+JOB = {"lock_key": "f", "lease_owner": "me", "lease_until": LATER, "run_at": LATER}
 
 
 def test_an_issued_order_is_valid_and_its_job_is_done() -> None:
@@ -435,7 +435,7 @@ def test_an_issued_order_is_valid_and_its_job_is_done() -> None:
     change = issued(order, made, LATER)
     done = change.order
     assert (done.status, done.stage, done.certificate_id) == (OrderStatus.VALID, Stage.DONE, made.id)
-    assert (done.flight, done.run_at, done.lease_owner, done.lease_until) == (None, None, None, None)
+    assert (done.lock_key, done.run_at, done.lease_owner, done.lease_until) == (None, None, None, None)
     assert (change.certificate, change.schedule_removal) == (made, True)
 
 
@@ -449,7 +449,7 @@ def test_a_failed_order_is_invalid_with_its_pending_authorizations() -> None:
     change = failed(bundle, REASON, LATER)
     done = after(bundle, change)
     assert (done.order.status, done.order.stage, done.order.error) == (OrderStatus.INVALID, Stage.FAILED, REASON)
-    assert (done.order.flight, done.order.run_at, done.order.lease_owner) == (None, None, None)
+    assert (done.order.lock_key, done.order.run_at, done.order.lease_owner) == (None, None, None)
     assert statuses(done) == ["valid", "invalid"]
     assert [item.error for item in change.authorizations] == [REASON]
     assert change.schedule_removal
@@ -553,7 +553,7 @@ def assert_sound(before: OrderBundle, now: OrderBundle) -> None:
             assert order.stage is Stage.FAILED
             assert "pending" not in statuses(now)
     if order.status in (OrderStatus.VALID, OrderStatus.INVALID):
-        assert (order.run_at, order.flight, order.lease_owner) == (None, None, None)
+        assert (order.run_at, order.lock_key, order.lease_owner) == (None, None, None)
 
 
 @pytest.mark.parametrize("signing", [False, True])

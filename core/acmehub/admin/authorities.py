@@ -30,7 +30,10 @@ class NewAuthority(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[str, described("Its name.", change="Rename it.")]
     plugin: Annotated[
         str,
-        described("Its kind: ca_acme, ca_local, ca_letsencrypt, …", change="Another kind; its settings begin anew."),
+        described(
+            "Its kind: ca_acme, ca_local, ca_letsencrypt, …",
+            change="Another kind; its settings start empty.",
+        ),
     ]
     settings: Settings = {}
     default: Annotated[

@@ -26,7 +26,8 @@ class NewManagedChallenge(msgspec.Struct, frozen=True, kw_only=True):
 
     name: Annotated[str, described("Its name.", change="Rename it.")]
     plugin: Annotated[
-        str, described("Its kind: dns_rfc2136, dns_cloudflare, …", change="Another kind; its settings begin anew.")
+        str,
+        described("Its kind: dns_rfc2136, dns_cloudflare, …", change="Another kind; its settings start empty."),
     ]
     match: Annotated[
         str,

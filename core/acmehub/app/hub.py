@@ -135,8 +135,8 @@ class Hub:
         try:
             await found(self.store, self.vault, self.registry, self.clock.now())
             if serve or worker:
-                for complaint in await self.load_named_plugins():
-                    _log.error("%s", complaint)
+                for error_line in await self.load_named_plugins():
+                    _log.error("%s", error_line)
             unsubscribe = self.store.subscribe(self.order_events.publish)
             try:
                 async with self._work(worker):
@@ -154,7 +154,7 @@ class Hub:
 
         A resource whose plugin is missing fails when it is used; everything else works.
         """
-        complaints = []
+        errors = []
         for noun, offers, rows in (
             ("authority", self.registry.authorities, await self.store.authorities.list()),
             ("managed challenge", self.registry.dns_providers, await self.store.managed_challenges.list()),
@@ -163,8 +163,8 @@ class Hub:
                 try:
                     offers[row.plugin]
                 except PluginError as error:
-                    complaints.append(f"{noun} {row.name!r} cannot be used: {error}")
-        return complaints
+                    errors.append(f"{noun} {row.name!r} cannot be used: {error}")
+        return errors
 
     def stop(self) -> None:
         """End every long poll."""

@@ -42,7 +42,7 @@ async def show(session: Session, account_id: str) -> Result:
     "--learned",
     type=click.Choice(["preapproved", "accept", "none"]),
     required=True,
-    help="The mode that `auto` is to use for it until another kind of client does; none: learn anew.",
+    help="The mode that `auto` is to use for it until another kind of client does; none: forget what was learned.",
 )
 @hub_verb
 async def set_(session: Session, account_id: str, learned: str) -> Result:
@@ -56,7 +56,7 @@ async def set_(session: Session, account_id: str, learned: str) -> Result:
 @click.argument("account_id", metavar="ACCOUNT")
 @hub_verb
 async def deactivate(session: Session, account_id: str) -> Result:
-    """Refuse an account for good; its device must register anew with EAB credentials."""
+    """Refuse an account for good; its device must register again with EAB credentials."""
     found = await session.hub.admin.accounts.deactivate(account_id, session.acting)
     return Result(found, [f"account {account_id} is {found.status}"])
 

@@ -59,7 +59,7 @@ async def show(session: Session, order_id: str) -> Result:
 @click.argument("order_id", metavar="ORDER")
 @hub_verb
 async def retry(session: Session, order_id: str) -> Result:
-    """Have an unfinished order worked on at once, with new time for efforts.
+    """Have an unfinished order worked on at once, with the whole issuance timeout again.
 
     An invalid order stays invalid (RFC 8555 section 7.1.6): its client must order again.
     """

@@ -36,9 +36,9 @@ async def take_step(job: Job) -> None:
 
 async def _relay_step(job: Job, relay: RelayAuthority) -> None:
     order = job.order
-    if order.stage not in ANY_ACCOUNT and order.flight is not None:
+    if order.stage not in ANY_ACCOUNT and order.lock_key is not None:
         account = await job.account(relay.server)
-        if lock_key(relay, account, order) != order.flight:
+        if lock_key(relay, account, order) != order.lock_key:
             await restart_upstream_order(job, EventKind.UPSTREAM_ACCOUNT_CHANGED, account.url)
             return
     match job.order.stage:

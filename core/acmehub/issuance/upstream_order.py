@@ -28,7 +28,7 @@ async def order_upstream(job: Job, relay: RelayAuthority) -> None:
     context, order = job.context, job.order
     account = await job.account(relay.server)
     key = lock_key(relay, account, order)
-    if order.flight != key:
+    if order.lock_key != key:
         await _take_lock(job, key)
         return
     if order.upstream_url is not None:
@@ -45,7 +45,7 @@ async def order_upstream(job: Job, relay: RelayAuthority) -> None:
     context.crash_points.hit(CrashPoint.AFTER_UPSTREAM_NEW_ORDER)
     event = job.event(EventKind.UPSTREAM_ORDER_CREATED, upstream.url)
     ready = job.event(EventKind.UPSTREAM_ORDER_READY, "ready from the beginning", exchange=False)
-    holders = await context.store.orders.rivals(order.id, upstream_url=upstream.url)
+    holders = await context.store.orders.lock_holders(order.id, upstream_url=upstream.url)
     for holder in holders:
         if await _transfer(job, holder) is None:
             await _wait(job, f"the CA returned the upstream order that order {holder.id} works on")
@@ -100,19 +100,19 @@ def _why_not_replaces(certificate: Certificate | None, job: Job, account: Upstre
 
 async def _take_lock(job: Job, key: str) -> None:
     def rule(current: OrderBundle) -> Change:
-        order = replace(current.order, flight=key, attempts=0)
-        if current.order.flight is not None:  # another account than before: it cannot read the old account's orders
+        order = replace(current.order, lock_key=key, attempts=0)
+        if current.order.lock_key is not None:  # another account than before: it cannot read the old account's orders
             order = replace(order, upstream_url=None, upstream_finalize=None, upstream_certificate=None)
         return Change(order=order)
 
     try:
         await job.commit(rule)
     except Conflict as conflict:
-        if conflict.field != "flight":
+        if conflict.field != "lock_key":
             raise
     else:
         return
-    holders = await job.context.store.orders.rivals(job.order.id, flight=key)
+    holders = await job.context.store.orders.lock_holders(job.order.id, lock_key=key)
     for holder in holders:
         taken = await _transfer(job, holder)
         if taken is not None:
@@ -138,7 +138,7 @@ async def _transfer(job: Job, holder: Order) -> Order | None:
             kind=EventKind.UPSTREAM_ORDER_GIVEN,
             detail=f"to order {job.order.id}, same names",
         )
-        given = replace(current.order, flight=None, upstream_url=None, upstream_finalize=None)
+        given = replace(current.order, lock_key=None, upstream_url=None, upstream_finalize=None)
         return Change(order=given, events=(event,))
 
     if not _idle(holder):
@@ -158,7 +158,7 @@ async def _continue_with(job: Job, key: str, holder: Order, taken: Order) -> Non
     event = job.event(EventKind.UPSTREAM_ORDER_TAKEN, f"from order {holder.id}", exchange=False)
 
     def rule(current: OrderBundle) -> Change:
-        order = replace(current.order, flight=key)
+        order = replace(current.order, lock_key=key)
         if same and taken.upstream_url is not None:
             order = replace(
                 orders.with_stage(order, Stage.AUTHORIZING),
@@ -171,7 +171,7 @@ async def _continue_with(job: Job, key: str, holder: Order, taken: Order) -> Non
     try:
         await job.commit(rule)
     except Conflict as conflict:  # a third order was first; the upstream order is left to expire
-        if conflict.field != "flight":
+        if conflict.field != "lock_key":
             raise
         await _wait(job, "a third order")
 

@@ -56,7 +56,7 @@ class Order(Model, frozen=True, kw_only=True):
     """A client's order and, in the same row, the job of issuing its certificate.
 
     `mode`: the authorization mode that was chosen for it. `name_set`: `identifiers.name_set` of its identifiers.
-    `flight`: the single-flight lock that it holds (unique while not None): one upstream order at a time per upstream
+    `lock_key`: the single-flight lock that it holds (unique while not None): one upstream order at a time per upstream
     account, names and profile. `client_profile`: the `Profile` that the client named; `profile`: the one requested
     from the authority. `replaces`: the ARI identifier (RFC 9773) of the certificate that it renews, which the hub has
     issued. With `preauthorization`, the order only carries the authorization that newAuthz made (RFC 8555 section
@@ -86,7 +86,7 @@ class Order(Model, frozen=True, kw_only=True):
     # issuance
     authority_id: Annotated[str, FOR_CERTIFICATE]
     stage: Annotated[Stage, NO_WISH]
-    flight: Annotated[str | None, NO_WISH] = None
+    lock_key: Annotated[str | None, NO_WISH] = None
     upstream_url: Annotated[str | None, NO_WISH] = None
     upstream_finalize: Annotated[str | None, NO_WISH] = None
     upstream_certificate: Annotated[str | None, NO_WISH] = None

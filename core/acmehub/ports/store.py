@@ -39,7 +39,7 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """The database cannot be used now (locked, full, read-only, not reachable); nothing was changed, or it is not
-    known whether (a lost COMMIT). The text names the place and the cure."""
+    known whether (a lost COMMIT). The text names the place and what to do."""
 
 
 class Conflict(StoreError):
@@ -149,9 +149,9 @@ class Orders(Protocol):
         """Read the order, ask `rule`, write its `Change`: one transaction; returns what is stored now.
 
         `rule` is pure and may raise (nothing is written, the exception comes through); it may run more than once and
-        in another thread. With `fence`, `Fenced` unless it is the row's. `Conflict("flight")` when another order holds
-        the flight that the change takes. A certificate of an order that `replaces` another one makes that one's
-        `replaced_by` this order, unless it has one. Giving a flight up makes the orders that wait for it (same
+        in another thread. With `fence`, `Fenced` unless it is the row's. `Conflict("lock_key")` when another order has
+        the lock that the change takes. A certificate of an order that `replaces` another one makes that one's
+        `replaced_by` this order, unless it has one. Giving the lock up makes the orders that wait for it (same
         `name_set` and authority, stage `ordering`, a `run_at`) due at once. A change whose order equals the stored one
         and that has nothing else writes nothing. `Missing` when there is no such order.
         """
@@ -169,8 +169,8 @@ class Orders(Protocol):
         """When the next order becomes claimable (due, or its lease over); None when there is none."""
         ...
 
-    async def rivals(self, order_id: str, *, flight: str = "", upstream_url: str = "") -> Sequence[Order]:
-        """Orders other than `order_id`, neither done nor failed, that hold this flight, or have this upstream order."""
+    async def lock_holders(self, order_id: str, *, lock_key: str = "", upstream_url: str = "") -> Sequence[Order]:
+        """Orders other than `order_id`, neither done nor failed, that have this lock or this upstream order."""
         ...
 
     async def open_of(self, account_id: str, name_set: str) -> Sequence[OrderBundle]:

@@ -330,7 +330,7 @@ def issued(order: Order, certificate: Certificate, now: datetime) -> Change:
     done = replace(
         with_stage(with_status(order, OrderStatus.VALID), Stage.DONE),
         certificate_id=certificate.id,
-        flight=None,
+        lock_key=None,
         run_at=None,
         lease_owner=None,
         lease_until=None,
@@ -347,7 +347,7 @@ def failed(bundle: OrderBundle, problem: ProblemDocument, now: datetime) -> Chan
     order = replace(
         with_stage(with_status(bundle.order, OrderStatus.INVALID), Stage.FAILED),
         error=problem,
-        flight=None,
+        lock_key=None,
         run_at=None,
         lease_owner=None,
         lease_until=None,

@@ -31,7 +31,7 @@ INDEXES = (
     Index("managed_challenge_name_unique", tables.ManagedChallenge, "name"),
     Index("authority_name_unique", tables.Authority, "name"),
     Index("account_thumbprint_unique", tables.Account, "thumbprint"),
-    Index("orders_flight_unique", tables.Order, "flight", "flight IS NOT NULL"),
+    Index("orders_lock_key_unique", tables.Order, "lock_key", "lock_key IS NOT NULL"),
     Index("profile_name_unique", tables.Profile, "name"),
     Index("campaign_name_unique", tables.Campaign, "name"),
     # foreign keys and look-ups

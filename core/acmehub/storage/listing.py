@@ -28,7 +28,7 @@ class OrderLists:
         beyond = newest_first(table.select(table.id).where(mine), table, dialect, Parameter(2), Parameter(3))
         self._of_account_beyond = prepared(beyond, dialect)
         unfinished = table.stage.not_in(["done", "failed"]) & (table.id != Parameter(2))
-        self._of_flight = prepared(order.select().where(table.flight == Parameter(1), unfinished), dialect)
+        self._of_lock_key = prepared(order.select().where(table.lock_key == Parameter(1), unfinished), dialect)
         of_upstream = order.select().where(table.upstream_url == Parameter(1), unfinished)
         self._of_upstream = prepared(of_upstream.order_by(table.created, table.id), dialect)
         is_open = table.status.is_in(["pending", "ready"])
@@ -57,10 +57,10 @@ class OrderLists:
         )
         self._held = prepared(held.order_by(its.created, its.id, ascending=False), dialect)
 
-    def rivals(self, order_id: str, flight: str, upstream_url: str) -> Unit[tuple[Order, ...]]:
-        """`Orders.rivals`; an order that is both appears once."""
+    def lock_holders(self, order_id: str, lock_key: str, upstream_url: str) -> Unit[tuple[Order, ...]]:
+        """`Orders.lock_holders`; an order that is both appears once."""
         found: dict[str, Order] = {}
-        for sql, value in ((self._of_flight, flight), (self._of_upstream, upstream_url)):
+        for sql, value in ((self._of_lock_key, lock_key), (self._of_upstream, upstream_url)):
             if value:
                 for row in (yield sql(value, order_id)):
                     order = self._order.read(row)

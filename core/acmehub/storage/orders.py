@@ -131,7 +131,7 @@ class SqlOrders(Orders):
         if not steps and not change.schedule_removal:
             return before
         woken: tuple[tuple[str, int], ...] = ()
-        if "flight" in names and order.flight is not None:
+        if "lock_key" in names and order.lock_key is not None:
             woken = yield from self._wake_waiting(order)
         if change.schedule_removal and not change.records:
             steps.append(hot_statements.SCHEDULE_REMOVAL(order.id))
@@ -185,8 +185,8 @@ class SqlOrders(Orders):
     async def next_due(self) -> datetime | None:
         return await self._driver.point_read(self._jobs.next_due)
 
-    async def rivals(self, order_id: str, *, flight: str = "", upstream_url: str = "") -> Sequence[Order]:
-        return await self._driver.point_read(self._lists.rivals, order_id, flight, upstream_url)
+    async def lock_holders(self, order_id: str, *, lock_key: str = "", upstream_url: str = "") -> Sequence[Order]:
+        return await self._driver.point_read(self._lists.lock_holders, order_id, lock_key, upstream_url)
 
     async def open_of(self, account_id: str, name_set: str) -> Sequence[OrderBundle]:
         found = [await self.get(id) for id in await self._driver.point_read(self._lists.open_of, account_id, name_set)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from acmehub.ports.store import Conflict, StoreError, StoreUnavailable
 from acmehub.storage.statements import Batch, Changed, Statement, T, Unit
 
-_CURES = {
+_HINTS = {
     sqlite3.SQLITE_BUSY: "is locked by another process: end that process, or wait for it",
     sqlite3.SQLITE_LOCKED: "is locked by another process: end that process, or wait for it",
     sqlite3.SQLITE_FULL: "cannot grow: the disk is full, make room on it",
@@ -109,8 +109,8 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError | None:
         return Conflict(field, f"another {table} has this {field}")
     if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
         return Conflict("references", "something else refers to this, or what this refers to is not there")
-    cure = _CURES.get(code & 0xFF)
-    return StoreUnavailable(f"the database {path} {cure} ({error})") if cure else None
+    hint = _HINTS.get(code & 0xFF)
+    return StoreUnavailable(f"the database {path} {hint} ({error})") if hint else None
 
 
 class FileLock:

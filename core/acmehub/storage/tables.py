@@ -182,7 +182,7 @@ class Order(Table, tablename="orders", db=DB):
     certificate_id = _text(null=True)
     authority_id = _to(Authority)
     stage = _text()
-    flight = _text(null=True)
+    lock_key = _text(null=True)
     upstream_url = _text(null=True)
     upstream_finalize = _text(null=True)
     upstream_certificate = _text(null=True)

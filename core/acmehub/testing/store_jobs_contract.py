@@ -131,7 +131,7 @@ class JobsContract:
             bundle.order.id, lambda stored: Change(order=stored.order, records=(seed.record(bundle),))
         )
 
-    async def test_a_ledger_row_is_replaced_by_version_and_forgotten(self, store: Store) -> None:
+    async def test_a_txt_record_is_replaced_by_version_and_forgotten(self, store: Store) -> None:
         seed = await sow(store)
         bundle = await self._with_record(store, seed)
         (record,) = await store.txt_records.of_order(bundle.order.id)

@@ -61,7 +61,7 @@ class OrdersContract:
             csr=b"\x30\x00",
             certificate_id="c",
             stage=Stage.FAILED,
-            flight="f",
+            lock_key="f",
             upstream_url="https://ca.test/o/1",
             upstream_finalize="https://ca.test/o/1/f",
             upstream_certificate="https://ca.test/c/1",
@@ -90,8 +90,8 @@ class OrdersContract:
         assert result == OrderBundle(replace(new, version=2), (replace(changed, version=2), two))
         assert await store.orders.get(order.id) == result
         assert await store.records.timeline(order.id) == (event,)
-        assert await store.orders.apply(order.id, _to(error=None, csr=None, run_at=None, flight=None)) == OrderBundle(
-            replace(new, error=None, csr=None, run_at=None, flight=None, version=3), result.authorizations
+        assert await store.orders.apply(order.id, _to(error=None, csr=None, run_at=None, lock_key=None)) == OrderBundle(
+            replace(new, error=None, csr=None, run_at=None, lock_key=None, version=3), result.authorizations
         )
 
     async def test_a_rule_that_raises_leaves_everything_as_it_was(self, store: Store) -> None:
@@ -188,36 +188,37 @@ class OrdersContract:
         assert stored is not None
         assert (stored.order.attempts, stored.order.version) == (30, 31)
 
-    async def test_a_flight_is_held_by_one_order(self, store: Store) -> None:
+    async def test_a_lock_is_held_by_one_order(self, store: Store) -> None:
         seed = await sow(store)
         one, two = seed.order(), seed.order()
         await store.orders.add(one)
         await store.orders.add(two)
         results = await asyncio.gather(
-            *[store.orders.apply(item.order.id, _to(flight="ca names")) for item in (one, two)], return_exceptions=True
+            *[store.orders.apply(item.order.id, _to(lock_key="ca names")) for item in (one, two)],
+            return_exceptions=True,
         )
         refused = [result for result in results if isinstance(result, Conflict)]
-        assert [conflict.field for conflict in refused] == ["flight"]
+        assert [conflict.field for conflict in refused] == ["lock_key"]
         holder = next(result for result in results if isinstance(result, OrderBundle)).order
         loser = two if holder.id == one.order.id else one
-        await store.orders.apply(holder.id, _to(flight=None))
-        await store.orders.apply(loser.order.id, _to(flight="ca names"))
+        await store.orders.apply(holder.id, _to(lock_key=None))
+        await store.orders.apply(loser.order.id, _to(lock_key="ca names"))
 
-    async def test_giving_a_flight_up_makes_those_that_wait_due_at_once(self, store: Store) -> None:
+    async def test_giving_a_lock_up_makes_those_that_wait_due_at_once(self, store: Store) -> None:
         seed = await sow(store)
         holder = seed.order("a.corp.test")
         waiting = [seed.order("a.corp.test") for _ in range(2)]
         asleep, elsewhere = seed.order("a.corp.test"), seed.order("b.corp.test")
         for bundle in (holder, *waiting, asleep, elsewhere):
             await store.orders.add(bundle)
-        await store.orders.apply(holder.order.id, _to(flight="f", stage=Stage.AUTHORIZING, run_at=None))
+        await store.orders.apply(holder.order.id, _to(lock_key="f", stage=Stage.AUTHORIZING, run_at=None))
         later = holder.order.created + timedelta(days=10_000)
         for bundle in (*waiting, elsewhere):
             await store.orders.apply(bundle.order.id, _to(run_at=later))
         await store.orders.apply(asleep.order.id, _to(run_at=None))
         news: list[tuple[str, int]] = []
         store.subscribe(lambda *item: news.append(item))
-        await store.orders.apply(holder.order.id, _to(flight=None))
+        await store.orders.apply(holder.order.id, _to(lock_key=None))
         for bundle in waiting:
             stored = await store.orders.get(bundle.order.id)
             assert stored is not None
@@ -231,22 +232,22 @@ class OrdersContract:
         await asyncio.sleep(0.2)
         assert set(news) - {("", 0)} == {(holder.order.id, 3), *((bundle.order.id, 3) for bundle in waiting)}
 
-    async def test_rivals_hold_the_flight_or_have_the_upstream_order(self, store: Store) -> None:
+    async def test_holders_have_the_lock_or_the_upstream_order(self, store: Store) -> None:
         seed = await sow(store)
         me, flying, same, done = seed.order(), seed.order(), seed.order(), seed.order()
         for bundle in (me, flying, same, done):
             await store.orders.add(bundle)
         await store.orders.apply(me.order.id, _to(upstream_url="u"))
-        await store.orders.apply(flying.order.id, _to(flight="f"))
+        await store.orders.apply(flying.order.id, _to(lock_key="f"))
         await store.orders.apply(same.order.id, _to(upstream_url="u"))
         await store.orders.apply(done.order.id, _to(upstream_url="u", stage=Stage.DONE))
 
         async def ids(**wanted: str) -> set[str]:
-            return {order.id for order in await store.orders.rivals(me.order.id, **wanted)}
+            return {order.id for order in await store.orders.lock_holders(me.order.id, **wanted)}
 
-        assert await ids(flight="f") == {flying.order.id}
+        assert await ids(lock_key="f") == {flying.order.id}
         assert await ids(upstream_url="u") == {same.order.id}
-        assert await ids(flight="f", upstream_url="u") == {flying.order.id, same.order.id}
+        assert await ids(lock_key="f", upstream_url="u") == {flying.order.id, same.order.id}
         assert await ids() == set()
 
     async def test_the_chain_is_stored_with_the_order_that_becomes_valid(self, store: Store) -> None:

@@ -13,7 +13,7 @@ Errors = (asyncpg.PostgresError, TimeoutError, *_Gone)
 AGAIN = {"40001", "40P01"}
 """Serialization failure, deadlock: the transaction may simply be run again."""
 
-_CURES = {
+_HINTS = {
     "25006": "it accepts no writes (a standby, or set read-only): point the settings at the primary",
     "28": "it refuses the user or the password: check the settings, and pg_hba.conf there",
     "3D000": "the database does not exist: create it (README of storage_postgres)",
@@ -58,10 +58,10 @@ def translated(error: BaseException, place: str, *, committing: bool = False) ->
         return Conflict("references", "something else refers to this, or what this refers to is not there")
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        cure = next((_CURES[state[:length]] for length in (5, 3, 2) if state[:length] in _CURES), None)
-        if cure is None and state not in AGAIN:
+        hint = next((_HINTS[state[:length]] for length in (5, 3, 2) if state[:length] in _HINTS), None)
+        if hint is None and state not in AGAIN:
             return None
-        return StoreUnavailable(f"PostgreSQL at {place}: {cure or 'too much contention: try again'}{doubt} ({error})")
+        return StoreUnavailable(f"PostgreSQL at {place}: {hint or 'too much contention: try again'}{doubt} ({error})")
     if isinstance(error, TimeoutError):
         return StoreUnavailable(f"PostgreSQL at {place} did not answer in time: check that it runs and is idle{doubt}")
     if isinstance(error, _Gone) and not isinstance(error, ValueError):

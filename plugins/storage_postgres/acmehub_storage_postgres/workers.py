@@ -23,7 +23,7 @@ _TRIES = 5
 Published = Callable[[dict[str, int]], None]
 
 
-class Job(msgspec.Struct):
+class QueuedUnit(msgspec.Struct):
     """A unit of work to be made and run, in a transaction when it writes."""
 
     verb: Callable[..., Unit[Any]]
@@ -39,7 +39,7 @@ class Workers:
         self._settings = settings
         self._place = settings.place
         self._published = published
-        self._queue: deque[Job] = deque()
+        self._queue: deque[QueuedUnit] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -63,7 +63,7 @@ class Workers:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._unfinished += 1
         self._rest.clear()
-        self._queue.append(Job(verb, args, future, writes))
+        self._queue.append(QueuedUnit(verb, args, future, writes))
         while self._idle:
             sleeper = self._idle.pop()
             if not sleeper.done():
@@ -115,7 +115,9 @@ class Workers:
         if connection is not None:
             await discard(connection, self._settings.timeout)
 
-    async def _serve(self, job: Job, connection: "asyncpg.Connection[Any] | None") -> "asyncpg.Connection[Any] | None":
+    async def _serve(
+        self, job: QueuedUnit, connection: "asyncpg.Connection[Any] | None"
+    ) -> "asyncpg.Connection[Any] | None":
         """Run a job and settle its future; gives the connection to go on with."""
         tries = 0
         while True:
@@ -148,7 +150,7 @@ class Workers:
         known.__cause__ = failure.error
         return known
 
-    async def _run(self, job: Job, connection: "asyncpg.Connection[Any]") -> Any:
+    async def _run(self, job: QueuedUnit, connection: "asyncpg.Connection[Any]") -> Any:
         unit = Running(job.verb(*job.args), self._joined)
         if not job.writes:
             return await unit.to_end(connection)
@@ -167,7 +169,7 @@ class Workers:
         return value
 
 
-def _settle(job: Job, *, value: Any = None, error: BaseException | None = None) -> None:
+def _settle(job: QueuedUnit, *, value: Any = None, error: BaseException | None = None) -> None:
     if job.future.done():  # its caller was cancelled meanwhile
         return
     if error is None:

@@ -36,7 +36,7 @@ from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshots
 
 
-class Dispatcher(Protocol):
+class OrderDispatcher(Protocol):
     """Hands orders over to the worker of this process, where there is one."""
 
     def lease(self) -> Lease | None:
@@ -56,7 +56,7 @@ class OrderService:
         store: Store,
         snapshots: Snapshots,
         registry: Registry,
-        dispatcher: Dispatcher,
+        dispatcher: OrderDispatcher,
         clock: Clock,
         lifetimes: Lifetimes,
         order_reuse: OrderReuse,

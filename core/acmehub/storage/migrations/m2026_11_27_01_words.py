@@ -75,11 +75,14 @@ async def forwards() -> MigrationManager:
     """Rename columns and values; a text that no version of the hub wrote becomes the detail of a `noted`."""
     manager = MigrationManager(migration_id=ID, app_name="acmehub", description="words")
     manager.rename_column("Order", "orders", "give_up_at", "deadline")
+    manager.rename_column("Order", "orders", "flight", "lock_key")
     manager.rename_column("Authorization", "authorization_", "triggered", "responded")
     manager.rename_column("Event", "event", "what", "kind")
 
     async def rename() -> None:  # raw: rows; runs before the columns get their new names
         await DB.run_ddl("UPDATE orders SET stage = 'responding' WHERE stage = 'triggering'")
+        await DB.run_ddl("DROP INDEX orders_flight_unique")
+        await DB.run_ddl("CREATE UNIQUE INDEX orders_lock_key_unique ON orders (flight) WHERE flight IS NOT NULL")
         await DB.run_ddl(
             "UPDATE event SET what = 'TXT record cannot be removed', detail = substr(what, 31) || ': ' || detail"
             " WHERE what LIKE 'TXT record cannot be removed, %'"
