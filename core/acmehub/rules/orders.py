@@ -8,6 +8,7 @@ transaction, so no two of them ever overlap on one order.
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -154,16 +155,13 @@ def open_order(
     signing: bool,
     now: datetime,
     lifetimes: Lifetimes = Lifetimes(),
-    profile: str | None = None,
-    not_before: datetime | None = None,
-    not_after: datetime | None = None,
-    replaces: str | None = None,
-    client_profile: str | None = None,
+    **asked: Any,
 ) -> OrderBundle:
     """A new order and its authorizations, one per identifier, in the state its mode asks for.
 
     `mode` is not `auto`. With `signing`, the authority signs by itself and asks for no challenge: issuance begins at
-    stage `authorized`. Of names that are equal in DNS the first is kept.
+    stage `authorized`. Of names that are equal in DNS the first is kept. `asked` are further fields of `Order`, as the
+    client asks for them: they change nothing here.
     """
     first: dict[tuple[str, str], Identifier] = {}
     for item in identifiers:
@@ -182,15 +180,11 @@ def open_order(
         mode=mode,
         expires=expires,
         created=now,
-        profile=profile,
-        not_before=not_before,
-        not_after=not_after,
-        replaces=replaces,
-        client_profile=client_profile,
         authority_id=authority_id,
         stage=Stage.AUTHORIZED if signing else Stage.ORDERING,
         run_at=None if waits else now,
         deadline=min(expires, now + lifetimes.issuance_timeout),
+        **asked,
     )
     authorizations = tuple(
         Authorization(
