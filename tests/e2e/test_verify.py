@@ -56,7 +56,7 @@ class World(NamedTuple):
         """What happened to the newest order but `number`."""
         order = self.hub.json("order", "list")[number]
         events = self.hub.json("order", "show", order["id"])["timeline"]
-        return [f"{event['what']}: {event['detail']}" for event in events]
+        return [f"{event['kind']}: {event['detail']}" for event in events]
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_certbot_standalone_proves_by_http_01_and_renews_without_a_proof(
     assert world.names_in(client.chain()) == set(names)
     seen = [line for line in world.timeline() if line.startswith("validated")]
     assert len(seen) == 2
-    assert f"proof seen: a.corp.test: http://a.corp.test:{world.http_port}/.well-known/acme-challenge/" in seen[0]
+    assert f"validated: a.corp.test: http://a.corp.test:{world.http_port}/.well-known/acme-challenge/" in seen[0]
     first = client.chain().read_bytes()
     again = client.renew("--http-01-port", str(free_port()))  # where the hub does not look
     assert again.returncode == 0, again.stdout
