@@ -31,6 +31,8 @@ class Numbers(Loop[str]):
         self.unexpected: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.confirmed = asyncio.Event()
+        self.confirmed.set()
         self.claim_fails: list[BaseException] = []
         self.work_fails: list[BaseException] = []
 
@@ -39,6 +41,7 @@ class Numbers(Loop[str]):
         if self.claim_fails:
             raise self.claim_fails.pop()
         claimed, self.due = self.due[:limit], self.due[limit:]
+        await self.confirmed.wait()
         return claimed
 
     async def next_due(self) -> datetime | None:
@@ -250,6 +253,29 @@ async def test_a_loop_that_stops_lets_jobs_end_within_its_grace() -> None:
         loop.gate.set()
     assert task.cancelled()
     assert (loop.seen, loop.given_back) == (["1"], [])
+
+
+async def test_what_a_claim_under_way_gets_is_worked_on_before_the_loop_ends() -> None:
+    loop = Numbers("1", grace=5.0)
+    loop.confirmed.clear()
+    async with running(loop) as task:
+        await until(lambda: loop.limits)
+        task.cancel()
+        await asyncio.sleep(0.02)
+        assert not task.done()
+        loop.confirmed.set()
+    assert loop.seen == ["1"]
+
+
+async def test_a_claim_that_does_not_end_keeps_no_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jobs, "LONGEST_CLAIM", 0.02)
+    loop = Numbers("1")
+    loop.confirmed.clear()
+    async with running(loop):
+        await until(lambda: loop.limits)
+    assert "a claim does not end" in caplog.text
 
 
 async def test_a_job_that_does_not_end_within_the_grace_is_cancelled_and_given_back() -> None:

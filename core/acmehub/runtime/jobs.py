@@ -17,6 +17,7 @@ from acmehub.runtime.backoff import back_off, jittered
 
 BREATH = 0.025  # seconds between two claims unless the first found jobs and more are due: many commits concern no job
 RESTART = 5.0  # seconds until a loop that failed starts again
+LONGEST_CLAIM = 5.0  # seconds that a loop which stops waits for a claim under way
 LONGEST_OUTAGE_PAUSE = 15.0  # seconds between claims while the storage is unavailable
 
 T = TypeVar("T")
@@ -51,6 +52,8 @@ class Loop(ABC, Generic[T]):
         self._rng = rng
         self._running: dict[str, tuple[T, asyncio.Task[None]]] = {}
         self._woken = asyncio.Event()
+        self._not_claiming = asyncio.Event()
+        self._not_claiming.set()
         self._fatal: BaseException | None = None
 
     # ------------------------------------------------------------------------------------- what a kind of job says
@@ -98,8 +101,15 @@ class Loop(ABC, Generic[T]):
 
     async def run(self) -> None:
         """Work until cancelled, then drain. A loop that fails is logged and starts again."""
+        task = asyncio.create_task(keep_running(self.name, self._claim_for_ever))
         try:
-            await keep_running(self.name, self._claim_for_ever)
+            await asyncio.wait([task])
+            await task
+        except asyncio.CancelledError:
+            await self._end_claim()
+            task.cancel()
+            await asyncio.wait([task])
+            raise
         finally:
             await self.drain()
 
@@ -146,12 +156,25 @@ class Loop(ABC, Generic[T]):
         room = self.places - len(self._running)
         if room < self.refill:
             return 0
+        self._not_claiming.clear()
+        try:
+            claimed = await self.claim(room)
+        finally:
+            self._not_claiming.set()
         started = 0
-        for job in await self.claim(room):
+        for job in claimed:
             if self.key(job) not in self._running:
                 self.start(job)
                 started += 1
         return started
+
+    async def _end_claim(self) -> None:
+        """Let a claim that is under way end: cancelled, it may have claimed jobs that nobody works on."""
+        try:
+            async with asyncio.timeout(LONGEST_CLAIM):
+                await self._not_claiming.wait()
+        except TimeoutError:
+            _log.warning("%s: a claim does not end; what it claims is left to its next claim", self.name)
 
     async def _claim_for_ever(self) -> None:
         failures = 0
