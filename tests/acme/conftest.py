@@ -2,16 +2,26 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from acmehub.config import Acme
+from acmehub.runtime import plugins
 from acmehub.testing.acme_client import AcmeClient
 from tests.acme.lab import Lab, laboratory
 
 HOLD = 0.05
+
+
+@pytest.fixture(scope="package", autouse=True)
+def entry_points() -> Iterator[None]:
+    """The installed plugins, which do not change, are looked up once and not for each hub."""
+    found = plugins.installed_entry_points()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins, "installed_entry_points", lambda: found)
+        yield
 
 
 @pytest.fixture(scope="session")

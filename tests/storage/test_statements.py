@@ -66,7 +66,7 @@ def test_a_prepared_query_numbers_its_parameters_and_has_the_rest_in_its_text(di
 def test_a_prepared_query_takes_no_foreign_words() -> None:
     order = tables.Order
     with pytest.raises(TypeError, match="use a Parameter"):
-        prepared(order.select(order.id).where(order.profile == "it's"), Dialect.SQLITE)
+        _ = prepared(order.select(order.id).where(order.profile == "it's"), Dialect.SQLITE).sqlite
 
 
 # ------------------------------------------------------------------------------------------------------- how much

@@ -117,16 +117,32 @@ class Parameter(int):
         return f"@{int(self)}"  # how the builder writes a limit
 
 
+class Prepared(Sql):
+    """A Piccolo query whose text is built when it is first used: a process uses few of all queries."""
+
+    __slots__ = ("_dialect", "_query")
+
+    def __init__(self, query: Query[Any, Any], dialect: Dialect) -> None:
+        self._query = query
+        self._dialect = dialect
+
+    def __getattr__(self, name: str) -> str:
+        if name not in ("postgres", "sqlite"):
+            raise AttributeError(name)
+        text, values = _compiled(self._query, self._dialect)
+        found = iter(values)
+        text = _PLACEHOLDER.sub(lambda _match: _written(next(found)), text)
+        mark = "?" if self._dialect is Dialect.SQLITE else "$"
+        self.postgres = self.sqlite = _PARAMETER.sub(rf"{mark}\1", text)
+        return self.sqlite
+
+
 def prepared(query: Query[Any, Any], dialect: Dialect) -> Sql:
-    """The text of a Piccolo query with `Parameter`s, to be built once and called with their values.
+    """The text of a Piccolo query with `Parameter`s, to be kept and called with their values.
 
     Other values are written into the text: a partial index is used only for a condition that stands there.
     """
-    text, values = _compiled(query, dialect)
-    found = iter(values)
-    text = _PLACEHOLDER.sub(lambda _match: _written(next(found)), text)
-    mark = "?" if dialect is Dialect.SQLITE else "$"
-    return Sql.ready(_PARAMETER.sub(rf"{mark}\1", text))
+    return Prepared(query, dialect)
 
 
 def built(query: Query[Any, Any], dialect: Dialect) -> Statement:
