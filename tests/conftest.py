@@ -1,5 +1,6 @@
 """What all tests share: free ports, logs that are searched for secrets at the end, and no silent skips in CI."""
 
+import gc
 import os
 import socket
 import subprocess
@@ -71,6 +72,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     files = sorted(collection_path.parent.glob("test_*.py"))
     return (collection_path in files and files.index(collection_path) % parts != part - 1) or None
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: no collection of cycles looks at it again, which saves a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

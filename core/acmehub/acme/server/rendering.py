@@ -1,6 +1,7 @@
 """Stored objects and problems rendered as ACME objects (RFC 8555 section 7.1)."""
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -37,21 +38,28 @@ def account_object(account: Account, urls: Urls) -> AccountObject:
     )
 
 
+_TRANSLATED = frozenset({"status", "expires", "not_before", "not_after", "error", "profile"})
+_AS_STORED = tuple(
+    name for name in OrderObject.__struct_fields__ if name in Order.__struct_fields__ and name not in _TRANSLATED
+)
+"""The members of an order object that are sent as the order has them."""
+
+
 def order_object(bundle: OrderBundle, urls: Urls) -> OrderObject:
     """RFC 8555 section 7.1.3; the profile is the one that the client named."""
     order = bundle.order
+    as_stored: dict[str, Any] = {name: getattr(order, name) for name in _AS_STORED}
     return OrderObject(
         status=order.status.value,
         expires=timestamp(order.expires),
-        identifiers=order.identifiers,
         authorizations=tuple(urls.authorization(item.id) for item in bundle.authorizations),
         finalize=urls.finalize(order.id),
         not_before=_when(order.not_before),
         not_after=_when(order.not_after),
-        replaces=order.replaces,
         profile=order.client_profile,
         error=_error(order.error) if order.status is OrderStatus.INVALID else None,
         certificate=_certificate(order, urls),
+        **as_stored,
     )
 
 
