@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -167,14 +167,11 @@ async def test_rows_that_change_while_they_are_read_are_never_older_than_their_r
 async def test_profiles_are_found_by_their_authority_and_tokens_by_their_directory(store: Store) -> None:
     row = an_authority()
     await store.authorities.add(row)
-    for name, authority_id, enabled in (
-        ("a", row.id, True),
-        ("b", row.id, True),
-        ("c", row.id, False),
-        ("d", "", True),
-    ):
+    given = (("a", row.id, True), ("b", row.id, True), ("c", row.id, False), ("d", "", True))
+    for second, (name, authority_id, enabled) in enumerate(given):
+        created = NOW + timedelta(seconds=second)
         await store.profiles.add(
-            Profile(name=name, description="", authority_id=authority_id, enabled=enabled, created=NOW)
+            Profile(name=name, description="", authority_id=authority_id, enabled=enabled, created=created)
         )
     profiles = await (await Snapshots(store).current()).profiles()
     assert profiles.by_authority == {row.id: ("a", "b")}
