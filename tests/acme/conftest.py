@@ -1,8 +1,9 @@
 """Fixtures of the ACME server's tests."""
 
 import asyncio
+import functools
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,13 @@ from acmehub.testing.acme_client import AcmeClient
 from tests.acme.lab import Lab, laboratory
 
 HOLD = 0.05
+_installed = functools.cache(plugins.installed_entry_points)
 
 
-@pytest.fixture(scope="package", autouse=True)
-def entry_points() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     """The installed plugins, which do not change, are looked up once and not for each hub."""
-    found = plugins.installed_entry_points()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugins, "installed_entry_points", lambda: found)
-        yield
+    monkeypatch.setattr(plugins, "installed_entry_points", _installed)
 
 
 @pytest.fixture(scope="session")
