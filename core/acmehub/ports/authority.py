@@ -30,7 +30,16 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class UpstreamRateLimited(UpstreamError):
-    """`rateLimited`: the hub tries again after `retry_after` seconds at the earliest."""
+    """`rateLimited`: the hub tries again after `retry_after` seconds at the earliest.
+
+    `paused`: the CA has paused the account or a name, and asks for a person; the hub does not ask again by itself.
+    """
+
+    def __init__(
+        self, detail: str, *, server: str = "", retry_after: float | None = None, paused: bool = False
+    ) -> None:
+        super().__init__(detail, server=server, retry_after=retry_after)
+        self.paused = paused
 
 
 class UpstreamAccountLost(UpstreamError):
