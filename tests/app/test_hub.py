@@ -16,6 +16,7 @@ from acmehub.ports.settings import Secret, SettingsError
 from acmehub.ports.store import StoreUnavailable
 from acmehub.runtime.plugins import PluginMissing
 from acmehub.runtime.vault import VaultError, encode_key
+from acmehub.testing.store_samples import sow
 
 
 def config_in(folder: Path) -> Config:
@@ -155,12 +156,13 @@ async def test_without_a_worker_no_order_is_claimed_at_finalize(tmp_path: Path) 
     hub = build_hub(config_in(tmp_path))
     before = hub.orders
     async with hub.running(serve=True, worker=False):
-        assert hub.dispatcher.lease() is None
+        order = (await sow(hub.store)).order().order
+        assert hub.dispatcher.lease(order) is None
     async with hub.running(serve=True, worker=True):
-        lease = hub.dispatcher.lease()
+        lease = hub.dispatcher.lease(order)
         assert lease is not None
         assert lease.owner == hub.worker.lease().owner
-    assert hub.dispatcher.lease() is None
+    assert hub.dispatcher.lease(order) is None
     assert hub.orders is before
 
 

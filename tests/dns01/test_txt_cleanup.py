@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from acmehub.dns01 import TxtCleanup
+from acmehub.dns01.txt_cleanup import BATCH, REMOVALS_AT_ONCE
 from acmehub.models import TxtRecord, TxtState
 from acmehub.ports.dns import DnsProviderRefused
 from acmehub.ports.store import StoreUnavailable
@@ -167,3 +168,36 @@ async def test_what_a_dead_process_had_claimed_is_removed_after_its_lease(rig: R
     rig.clock.advance(31)
     assert await txt_cleanup.work_off() == 1
     await rig.assert_clean()
+
+
+async def test_a_silent_provider_does_not_keep_the_records_of_others(
+    rig: Rig, txt_cleanup: TxtCleanup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        await stored(rig, f"silent {number}")
+    silent, rig.challenge = rig.challenge, await rig.managed_challenge("corp.test")
+    await stored(rig, "of a healthy one")
+    healthy, remove = rig.challenge.id, rig.solver.remove
+    hanging: list[str] = []
+
+    async def hang(row: TxtRecord) -> None:
+        if row.managed_challenge_id == silent.id:
+            hanging.append(row.id)
+            await asyncio.Event().wait()
+        await remove(row)
+
+    async def left() -> set[str]:
+        return {row.managed_challenge_id for row in await rig.store.txt_records.list()}
+
+    monkeypatch.setattr(rig.solver, "remove", hang)
+    task = asyncio.create_task(txt_cleanup.run())
+    txt_cleanup.grace = 0.0
+    async with asyncio.timeout(5.0):
+        while healthy in await left():
+            await asyncio.sleep(0.01)
+    claimed = [row for row in await rig.store.txt_records.list() if row.lease_owner]
+    assert len(hanging) == REMOVALS_AT_ONCE
+    assert len(claimed) == BATCH
+    task.cancel()
+    await asyncio.wait([task])
+    assert await left() == {silent.id}

@@ -6,6 +6,7 @@ docs/reliability.md 2.10.
 import asyncio
 import logging
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -20,9 +21,10 @@ from acmehub.ports.store import Conflict, Store, StoreUnavailable
 from acmehub.rules.orders import Lease
 from acmehub.runtime.backoff import back_off, jittered
 from acmehub.runtime.jobs import Loop
+from acmehub.runtime.places import Groups
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 
-REMOVALS_AT_ONCE = 8
+REMOVALS_AT_ONCE = 8  # of one managed challenge
 BATCH = 32
 FIRST_PAUSE = 10.0
 LONGEST_PAUSE = 3600.0
@@ -49,12 +51,14 @@ class TxtCleanup(Loop[Removal]):
     def __init__(
         self, store: Store, solver: Solver, clock: Clock, *, owner: str, lease: timedelta, rng: random.Random
     ) -> None:
-        super().__init__("TXT cleanup", clock, rng, places=BATCH, refill=BATCH // 2, idle=IDLE, grace=GRACE)
+        super().__init__(
+            "TXT cleanup", clock, rng, places=BATCH, refill=BATCH // 2, idle=IDLE, grace=GRACE, shared=True
+        )
         self._store = store
         self._solver = solver
         self._owner = owner
         self._lease = lease
-        self._gate = asyncio.Semaphore(REMOVALS_AT_ONCE)
+        self._gates = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(REMOVALS_AT_ONCE))
 
     async def finish(self) -> None:
         """Remove what is due once more before the process ends, within the grace."""
@@ -67,7 +71,8 @@ class TxtCleanup(Loop[Removal]):
     async def claim(self, limit: int) -> Sequence[Removal]:
         """Rows in state `remove` that are due, each with whether another order needs its record."""
         now = self._clock.now()
-        rows = await self._store.txt_records.claim(Lease(self._owner, now + self._lease), now, limit)
+        lease = Lease(self._owner, now + self._lease)
+        rows = await self._store.txt_records.claim(lease, now, limit, self.places.full())
         if not rows:
             return ()
         needed = {_place(row) for row in await self._store.txt_records.list() if row.state is not TxtState.REMOVE}
@@ -75,7 +80,12 @@ class TxtCleanup(Loop[Removal]):
 
     async def next_due(self) -> datetime | None:
         """When the next removal is due."""
-        return await self._store.txt_records.next_due()
+        return await self._store.txt_records.next_due(self.passed_over)
+
+    def groups(self, job: Removal) -> Groups:
+        """One managed challenge's provider may be silent, and the others' records go nevertheless."""
+        id = job.row.managed_challenge_id
+        return Groups((id,), id)
 
     def key(self, job: Removal) -> str:
         """The row's id."""
@@ -89,8 +99,9 @@ class TxtCleanup(Loop[Removal]):
             return
         started = self._clock.monotonic()
         try:
-            async with self._gate:
-                await self._solver.remove(row)
+            with self.places.waiting(row.id):
+                async with self._gates[row.managed_challenge_id]:
+                    await self._solver.remove(row)
         except (DnsProviderError, *PLUGIN_UNUSABLE) as error:
             await self._reschedule(row, error)
             return

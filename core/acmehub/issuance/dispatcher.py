@@ -1,6 +1,7 @@
 """Hands orders over to the worker of this process, where there is one."""
 
 from acmehub.issuance.worker import IssuanceWorker
+from acmehub.models import Order
 from acmehub.rules.csr import CheckedCsr
 from acmehub.rules.orders import Lease, OrderBundle
 
@@ -19,9 +20,10 @@ class Dispatcher:
         """From now on no order is claimed."""
         self._worker = None
 
-    def lease(self) -> Lease | None:
-        """A lease for an order that is claimed in the write that makes it due; None while off."""
-        return self._worker.lease() if self._worker is not None else None
+    def lease(self, order: Order) -> Lease | None:
+        """A lease for an order that is claimed in the write that makes it due; None while off, or without a place."""
+        worker = self._worker
+        return worker.lease() if worker is not None and worker.has_place(order) else None
 
     def adopt(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
         """Go on with an order that was claimed with such a lease; `csr` is its CSR, which has just been checked.

@@ -19,6 +19,7 @@ from acmehub.ports.authority import (
     RelayAuthority,
     SigningAuthority,
     UpstreamAccount,
+    UpstreamError,
     UpstreamOrder,
     UpstreamUnavailable,
 )
@@ -82,7 +83,8 @@ class WorkerContext(msgspec.Struct, kw_only=True):
 
 class Job:
     """An order that this process has claimed. `bundle` is the order as last read or written; `checked` its CSR, where
-    this process has just checked it; `sent_replaces` says whether its last newOrder had `replaces`.
+    this process has just checked it; `sent_replaces` says whether its last newOrder had `replaces`; `answered` whether
+    its authority answered the last exchange, None before the first.
     """
 
     def __init__(self, context: WorkerContext, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
@@ -93,6 +95,7 @@ class Job:
         self.renewed = context.clock.monotonic()
         self.seconds: float | None = None
         self.server = ""
+        self.answered: bool | None = None
         self.account_url = ""
         self.noted: list[Event] = []
         self.sent_replaces = False
@@ -132,6 +135,16 @@ class Job:
         return self.now + timedelta(seconds=jittered(seconds, self.context.rng))
 
     async def exchange(self, work: Awaitable[T], server: str) -> T:
+        """Await one exchange with the authority, and note whether it answered."""
+        try:
+            result = await self.timed(work, server)
+        except UpstreamError as error:
+            self.answered = not isinstance(error, UpstreamUnavailable)
+            raise
+        self.answered = True
+        return result
+
+    async def timed(self, work: Awaitable[T], server: str) -> T:
         """Await one exchange; the step's events carry its server and duration. A timeout is `UpstreamUnavailable`."""
         self.server = server
         started = self.context.clock.monotonic()
@@ -161,7 +174,11 @@ class Job:
     async def account(self, server: str) -> UpstreamAccount:
         """The hub's account at the order's authority, registered (an exchange) on first use."""
         self.account_url = ""
-        account = await self.exchange(self.context.plugin_objects.account(self.order.authority_id), server)
+        try:
+            account = await self.timed(self.context.plugin_objects.account(self.order.authority_id), server)
+        except UpstreamUnavailable:  # success says nothing of the authority: most often the account is known
+            self.answered = False
+            raise
         self.account_url = account.url
         return account
 

@@ -53,7 +53,7 @@ async def watch_propagation(job: Job) -> None:
     """Stage `propagating`: go on when every reachable server shows every value; fail at the limit."""
     rows = await _rows(job)
     polls = job.count_poll("propagation")
-    sights = await job.exchange(job.context.solver.propagated(rows), ", ".join(sorted({row.zone for row in rows})))
+    sights = await job.timed(job.context.solver.propagated(rows), ", ".join(sorted({row.zone for row in rows})))
     now = job.now
     elapsed = max((now - max(row.run_at or row.created for row in rows)).total_seconds(), 0.0) if rows else 0.0
     judgements = [judge(sight, elapsed, polls) for sight in sights]

@@ -53,7 +53,7 @@ async def verify(job: Job) -> None:
     thumbprint = actor.account.thumbprint
     dns = all(item.answered is ChallengeType.DNS_01 for item in targets)
     attempt = gather_limited(lambda item: _attempt(job, item, thumbprint), targets, NAMES_AT_ONCE)
-    attempts = await job.exchange(attempt, "DNS" if dns else "the client's servers")
+    attempts = await job.timed(attempt, "DNS" if dns else "the client's servers")
     missing = [item for item in attempts if item.error is not None]
     count = job.order.attempts + 1 + int((job.seconds or 0.0) / SLOW)
     last = count > len(PAUSES)

@@ -20,6 +20,7 @@ from acmehub.issuance.pruning import Pruner
 from acmehub.issuance.renewal_windows import WindowWatch
 from acmehub.issuance.retry_policy import EXPECTED
 from acmehub.issuance.steps import take_step
+from acmehub.models import Order
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Fenced, Missing, Store, StoreUnavailable
 from acmehub.rules.chains import Issuers
@@ -28,6 +29,7 @@ from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, OrderBundle
 from acmehub.runtime.backoff import PollCounts, SteadyClock
 from acmehub.runtime.crash_points import CrashPoint, CrashPoints
 from acmehub.runtime.jobs import Loop, keep_running
+from acmehub.runtime.places import Groups
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
 from acmehub.validation import Validator
@@ -38,22 +40,33 @@ GRACE = 10.0  # seconds in which steps may end when the process stops
 _log = logging.getLogger(__name__)
 
 
+def groups_of(order: Order) -> Groups:
+    """The groups of an order, as the storage's claim knows them."""
+    mode = order.mode.value
+    return Groups((order.authority_id, mode, order.principal_id), f"{order.authority_id} {mode}")
+
+
 class OrderLoop(Loop[Job]):
     """Orders as jobs: claimed with a lease and a fence, worked on step after step."""
 
     def __init__(self, context: WorkerContext, places: int) -> None:
-        super().__init__("issuance", context.clock, context.rng, places=places, idle=IDLE, grace=GRACE)
+        super().__init__("issuance", context.clock, context.rng, places=places, idle=IDLE, grace=GRACE, shared=True)
         self._context = context
 
     async def claim(self, limit: int) -> Sequence[Job]:
         """Orders that are due and that nobody works on."""
         context = self._context
-        claimed = await context.store.orders.claim(context.new_lease(), context.clock.now(), limit)
+        full = self.places.full()
+        claimed = await context.store.orders.claim(context.new_lease(), context.clock.now(), limit, full)
         return [Job(context, bundle) for bundle in claimed]
 
     async def next_due(self) -> datetime | None:
         """When the next order is due, or the lease of one ends."""
-        return await self._context.store.orders.next_due()
+        return await self._context.store.orders.next_due(self.passed_over)
+
+    def groups(self, job: Job) -> Groups:
+        """Whom the order is for, and whom it may wait for."""
+        return groups_of(job.order)
 
     def key(self, job: Job) -> str:
         """The order's id."""
@@ -65,10 +78,13 @@ class OrderLoop(Loop[Job]):
             while True:
                 if job.order.csr is not None and job.order.stage not in UPSTREAM_VALIDATED:
                     self._context.crash_points.hit(CrashPoint.AFTER_CSR_STORED)
-                try:
-                    await take_step(job)
-                except EXPECTED as error:
-                    await handle(job, error)
+                with self.places.waiting(job.order.id):
+                    try:
+                        await take_step(job)
+                    except EXPECTED as error:
+                        await handle(job, error)
+                if job.answered is not None:
+                    self.places.answers(job.order.authority_id, job.answered)
                 if not job.goes_on:
                     return
         except Fenced:
@@ -169,6 +185,10 @@ class IssuanceWorker:
         self.orders = OrderLoop(self._context, worker.concurrency)
         self.pruner = Pruner(store, steady, rng, self._context.announce, keep)
         self.windows = WindowWatch(store, plugin_objects, steady, rng)
+
+    def has_place(self, order: Order) -> bool:
+        """Whether an order may be claimed now in another write than the claim of the loop."""
+        return self.orders.places.open_to(groups_of(order))
 
     def lease(self) -> Lease:
         """A lease of this process from now on, for an order that is claimed in another write and given to `adopt`."""

@@ -157,16 +157,21 @@ class Orders(Protocol):
         """
         ...
 
-    async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[OrderBundle]:
-        """Take up to `limit` due orders whose lease is free or over, most overdue first, fence + 1 each."""
+    async def claim(
+        self, lease: Lease, now: datetime, limit: int, full: frozenset[str] = frozenset()
+    ) -> Sequence[OrderBundle]:
+        """Take up to `limit` due orders whose lease is free or over, most overdue first, fence + 1 each.
+
+        Orders are passed over whose authority's id, mode, principal's id, or `<authority's id> <mode>` is in `full`.
+        """
         ...
 
     async def renew(self, order_id: str, fence: int, until: datetime) -> bool:
         """Extend a lease; False when it is lost."""
         ...
 
-    async def next_due(self) -> datetime | None:
-        """When the next order becomes claimable (due, or its lease over); None when there is none."""
+    async def next_due(self, after: datetime | None = None) -> datetime | None:
+        """When the next order becomes claimable (due, or its lease over) after that; None when there is none."""
         ...
 
     async def lock_holders(self, order_id: str, *, lock_key: str = "", upstream_url: str = "") -> Sequence[Order]:
@@ -227,12 +232,14 @@ class TxtRecords(Protocol):
         """The record is gone from DNS: forget the row (fine when it is forgotten already)."""
         ...
 
-    async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[TxtRecord]:
-        """Take rows in state `remove` that are due."""
+    async def claim(
+        self, lease: Lease, now: datetime, limit: int, full: frozenset[str] = frozenset()
+    ) -> Sequence[TxtRecord]:
+        """Take rows in state `remove` that are due, of no managed challenge whose id is in `full`."""
         ...
 
-    async def next_due(self) -> datetime | None:
-        """When the next removal is due; None when there is none."""
+    async def next_due(self, after: datetime | None = None) -> datetime | None:
+        """When the next removal is due after that; None when there is none."""
         ...
 
     async def list(self) -> Sequence[TxtRecord]:

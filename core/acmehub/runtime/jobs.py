@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import StoreUnavailable
 from acmehub.runtime.backoff import back_off, jittered
+from acmehub.runtime.places import NO_GROUPS, Groups, Places
 
 BREATH = 0.025  # seconds between two claims unless the first found jobs and more are due: many commits concern no job
 RESTART = 5.0  # seconds until a loop that failed starts again
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 class Loop(ABC, Generic[T]):
     """One kind of job, worked on by at most `places` at once. `name` stands in log messages.
 
+    With `shared`, places are shared out among the `groups` of jobs (`runtime.places`).
     The loop claims again when it is woken, when a job ends, when `next_due` has come, and after `idle` seconds at the
     latest; it waits until at least `refill` places are free. On cancellation running jobs have `grace` seconds to end.
     """
@@ -42,9 +44,9 @@ class Loop(ABC, Generic[T]):
         refill: int = 1,
         idle: float = 60.0,
         grace: float = 0.0,
+        shared: bool = False,
     ) -> None:
         self.name = name
-        self.places = places
         self.refill = refill
         self.idle = idle
         self.grace = grace
@@ -52,6 +54,8 @@ class Loop(ABC, Generic[T]):
         self._rng = rng
         self._running: dict[str, tuple[T, asyncio.Task[None]]] = {}
         self._woken = asyncio.Event()
+        self.places = Places(places, self.wake, shared=shared)
+        self.passed_over: datetime | None = None  # when the last claim found nothing more but jobs of full groups
         self._not_claiming = asyncio.Event()
         self._not_claiming.set()
         self._fatal: BaseException | None = None
@@ -60,7 +64,7 @@ class Loop(ABC, Generic[T]):
 
     @abstractmethod
     async def claim(self, limit: int) -> Sequence[T]:
-        """Up to `limit` jobs that are due; may raise `StoreUnavailable`."""
+        """Up to `limit` jobs that are due, none of a group that is full; may raise `StoreUnavailable`."""
 
     @abstractmethod
     async def work(self, job: T) -> None:
@@ -70,8 +74,12 @@ class Loop(ABC, Generic[T]):
     def key(self, job: T) -> str:
         """What identifies a job: of two with one key, the one that runs already is kept."""
 
+    def groups(self, job: T) -> Groups:  # noqa: ARG002  for subclasses
+        """What a job belongs to."""
+        return NO_GROUPS
+
     async def next_due(self) -> datetime | None:
-        """When a claim will find something; None when nothing is known to become due."""
+        """When a claim will find something, after `passed_over`; None when nothing is known to become due."""
         return None
 
     async def handle_unexpected(self, job: T, error: Exception) -> None:
@@ -153,14 +161,18 @@ class Loop(ABC, Generic[T]):
 
     async def _claim(self) -> int:
         """Claim for the free places; how many jobs were started."""
-        room = self.places - len(self._running)
-        if room < self.refill:
+        self.passed_over = None
+        room = self.places.room() if self.places.free >= self.refill else 0
+        if room <= 0:
             return 0
+        full, now = self.places.full(), self._clock.now()
         self._not_claiming.clear()
         try:
             claimed = await self.claim(room)
         finally:
             self._not_claiming.set()
+        if full and len(claimed) < room:
+            self.passed_over = now
         started = 0
         for job in claimed:
             if self.key(job) not in self._running:
@@ -197,7 +209,7 @@ class Loop(ABC, Generic[T]):
 
     async def _until_next(self) -> float:
         """Seconds until a job can be claimed; without free places only the end of a job counts."""
-        if self.places - len(self._running) < self.refill:
+        if self.places.free < self.refill:
             return self.idle
         due = await self.next_due()
         if due is None:
@@ -223,6 +235,7 @@ class Loop(ABC, Generic[T]):
     def _run(self, job: T, work: Coroutine[Any, Any, None], ended: Callable[[T, asyncio.Task[None]], None]) -> None:
         task = asyncio.create_task(work)
         self._running[self.key(job)] = (job, task)
+        self.places.take(self.key(job), self.groups(job))
         task.add_done_callback(lambda done: ended(job, done))
 
     async def _attempt(self, job: T) -> None:
@@ -255,7 +268,8 @@ class Loop(ABC, Generic[T]):
         kept = self._running.get(self.key(job))
         if kept is not None and kept[1] is task:
             del self._running[self.key(job)]
-        self._woken.set()  # a place is free, and the job may be due again
+            self.places.leave(self.key(job))
+        self._woken.set()  # the job may be due again
         return None if task.cancelled() else task.exception()
 
     def _raise_fatal(self) -> None:

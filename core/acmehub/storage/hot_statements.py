@@ -77,13 +77,22 @@ WAKE_WAITING = Sql(
 
 
 def claim_orders(columns: str) -> Sql:
-    """Each round of the worker: passes locked rows over, see `LOCK_ORDER`."""
+    """Each round of the worker: passes locked rows over, see `LOCK_ORDER`, and orders of groups that are full.
+
+    The columns of groups stand in the index `orders_due`, so that what is passed over costs no reading of rows.
+    """
     return Sql(
         "UPDATE orders SET lease_owner = $1, lease_until = $2, fence = fence + 1, version = version + 1"
         " WHERE id IN (SELECT id FROM orders WHERE run_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)"
-        " ORDER BY run_at LIMIT $4 {skip}) RETURNING {columns}",
+        "{unless} ORDER BY run_at LIMIT $4 {skip}) RETURNING {columns}",
+        unless=_unless_in("$5", "authority_id", "mode", "principal_id", "authority_id || ' ' || mode"),
         columns=columns,
     )
+
+
+def _unless_in(groups: str, *values: str) -> str:
+    """The condition that none of `values` is one of the `groups` (`|one||other|`); the words are both dialects'."""
+    return "".join(f" AND replace({groups}, '|' || {value} || '|', '') = {groups}" for value in values)
 
 
 # each renewal of a lease, for each order under way
@@ -95,9 +104,9 @@ RENEW_LEASE = Sql(
 # each round of the worker: Piccolo has no UNION; the first half reads the head of an index
 NEXT_DUE_ORDER = Sql(
     "SELECT min(due) FROM (SELECT due FROM (SELECT run_at AS due FROM orders"
-    " WHERE run_at IS NOT NULL AND lease_until IS NULL ORDER BY run_at LIMIT 1) AS free"
+    " WHERE run_at > $1 AND lease_until IS NULL ORDER BY run_at LIMIT 1) AS free"
     " UNION ALL SELECT CASE WHEN lease_until > run_at THEN lease_until ELSE run_at END AS due FROM orders"
-    " WHERE run_at IS NOT NULL AND lease_until IS NOT NULL) AS both_halves"
+    " WHERE run_at IS NOT NULL AND lease_until IS NOT NULL) AS both_halves WHERE due > $1"
 )
 
 # pruning: Piccolo has no NOT EXISTS, and NOT IN would read all certificates that are valid
@@ -120,11 +129,12 @@ _DUE = "coalesce(run_at, created)"
 
 
 def claim_removals(columns: str) -> Sql:
-    """Each round of the TXT cleanup: passes locked rows over, see `LOCK_ORDER`."""
+    """Each round of the TXT cleanup: passes locked rows over, see `LOCK_ORDER`, and challenges that are full."""
     return Sql(
         "UPDATE txt_record SET lease_owner = $1, lease_until = $2, version = version + 1 WHERE id IN"
         " (SELECT id FROM txt_record WHERE state = 'remove' AND {due} <= $3"
-        " AND (lease_until IS NULL OR lease_until <= $3) ORDER BY {due} LIMIT $4 {skip}) RETURNING {columns}",
+        " AND (lease_until IS NULL OR lease_until <= $3){unless} ORDER BY {due} LIMIT $4 {skip}) RETURNING {columns}",
+        unless=_unless_in("$5", "managed_challenge_id"),
         columns=columns,
         due=_DUE,
     )
@@ -132,7 +142,8 @@ def claim_removals(columns: str) -> Sql:
 
 # each round of the TXT cleanup: the order of `claim_removals`
 NEXT_DUE_REMOVAL = Sql(
-    "SELECT min(CASE WHEN lease_until > {due} THEN lease_until ELSE {due} END) FROM txt_record WHERE state = 'remove'",
+    "SELECT min(due) FROM (SELECT CASE WHEN lease_until > {due} THEN lease_until ELSE {due} END AS due"
+    " FROM txt_record WHERE state = 'remove') AS removals WHERE due > $1",
     due=_DUE,
 )
 

@@ -1,6 +1,6 @@
 """Orders as jobs: claiming what is due, renewing leases, knowing when something is due next."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from acmehub.models import Authorization, Order
 from acmehub.rules.orders import Lease, OrderBundle
@@ -10,6 +10,7 @@ from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.statements import Batch, Dialect, Unit
 
 _GROUP = 16
+BEFORE_ALL = datetime.fromtimestamp(0, UTC)
 
 
 class JobRows:
@@ -24,10 +25,10 @@ class JobRows:
         of_orders = authorization.select().where(table.order_id.is_in([Parameter(n) for n in range(1, _GROUP + 1)]))
         self._authorizations = prepared(of_orders, dialect)
 
-    def claim(self, lease: Lease, now: datetime, limit: int) -> Unit[tuple[OrderBundle, ...]]:
-        """Up to `limit` orders, most overdue first, now owned by `lease`."""
+    def claim(self, lease: Lease, now: datetime, limit: int, full: frozenset[str]) -> Unit[tuple[OrderBundle, ...]]:
+        """Up to `limit` orders, most overdue first and of no group in `full`, now owned by `lease`."""
         until = time_value(self._dialect, lease.until)
-        rows = yield self._claim(lease.owner, until, time_value(self._dialect, now), limit)
+        rows = yield self._claim(lease.owner, until, time_value(self._dialect, now), limit, as_text(full))
         orders = [self._order.read(row) for row in rows]
         orders.sort(key=lambda order: order.run_at or now)
         found: dict[str, list[Authorization]] = {order.id: [] for order in orders}
@@ -49,7 +50,12 @@ class JobRows:
         )
         return bool(rows)
 
-    def next_due(self) -> Unit[datetime | None]:
+    def next_due(self, after: datetime | None) -> Unit[datetime | None]:
         """The earliest moment at which a claim would find something: the head of an index, and the few leased rows."""
-        rows = yield hot_statements.NEXT_DUE_ORDER()
+        rows = yield hot_statements.NEXT_DUE_ORDER(time_value(self._dialect, after or BEFORE_ALL))
         return read_time(self._dialect, rows[0][0])
+
+
+def as_text(groups: frozenset[str]) -> str:
+    """Groups as the statements of claims take them."""
+    return "".join(f"|{group}|" for group in sorted(groups))

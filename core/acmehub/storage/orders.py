@@ -174,16 +174,18 @@ class SqlOrders(Orders):
         rows = yield hot_statements.WAKE_WAITING(now, order.name_set, order.authority_id, order.id)
         return tuple((row[0], row[1]) for row in rows)
 
-    async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[OrderBundle]:
+    async def claim(
+        self, lease: Lease, now: datetime, limit: int, full: frozenset[str] = frozenset()
+    ) -> Sequence[OrderBundle]:
         """Subscribers do not hear of a claim or of a renewal: nothing they wait for changed."""
-        claimed = await self._driver.write(self._jobs.claim, lease, now, limit)
+        claimed = await self._driver.write(self._jobs.claim, lease, now, limit, full)
         return tuple(map(self._put, claimed))
 
     async def renew(self, order_id: str, fence: int, until: datetime) -> bool:
         return await self._driver.write(self._jobs.renew, order_id, fence, until)
 
-    async def next_due(self) -> datetime | None:
-        return await self._driver.point_read(self._jobs.next_due)
+    async def next_due(self, after: datetime | None = None) -> datetime | None:
+        return await self._driver.point_read(self._jobs.next_due, after)
 
     async def lock_holders(self, order_id: str, *, lock_key: str = "", upstream_url: str = "") -> Sequence[Order]:
         return await self._driver.point_read(self._lists.lock_holders, order_id, lock_key, upstream_url)

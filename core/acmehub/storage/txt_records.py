@@ -9,6 +9,7 @@ from acmehub.rules.orders import Lease
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.jobs import BEFORE_ALL, as_text
 from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Batch, Sql, Unit
@@ -47,22 +48,25 @@ class SqlTxtRecords(TxtRecords):
     def _remove(self, record_id: str) -> Unit[None]:
         yield Batch((self._delete(record_id),), autocommit=True)
 
-    async def claim(self, lease: Lease, now: datetime, limit: int) -> Sequence[TxtRecord]:
+    async def claim(
+        self, lease: Lease, now: datetime, limit: int, full: frozenset[str] = frozenset()
+    ) -> Sequence[TxtRecord]:
         """Most overdue first."""
-        return await self._driver.write(self._claim_due, lease, now, limit)
+        return await self._driver.write(self._claim_due, lease, now, limit, full)
 
-    def _claim_due(self, lease: Lease, now: datetime, limit: int) -> Unit[tuple[TxtRecord, ...]]:
+    def _claim_due(self, lease: Lease, now: datetime, limit: int, full: frozenset[str]) -> Unit[tuple[TxtRecord, ...]]:
         dialect = self._driver.dialect
-        claim = self._claim(lease.owner, time_value(dialect, lease.until), time_value(dialect, now), limit)
+        until, at = time_value(dialect, lease.until), time_value(dialect, now)
+        claim = self._claim(lease.owner, until, at, limit, as_text(full))
         rows = yield Batch((claim,), autocommit=True)
         records = [self._codec.read(row) for row in rows]
         records.sort(key=lambda record: record.run_at or record.created)
         return tuple(records)
 
-    async def next_due(self) -> datetime | None:
+    async def next_due(self, after: datetime | None = None) -> datetime | None:
         """A row that is leased is due when its lease is over."""
-        return await self._driver.point_read(self._due)
+        return await self._driver.point_read(self._due, after)
 
-    def _due(self) -> Unit[datetime | None]:
-        rows = yield hot_statements.NEXT_DUE_REMOVAL()
+    def _due(self, after: datetime | None) -> Unit[datetime | None]:
+        rows = yield hot_statements.NEXT_DUE_REMOVAL(time_value(self._driver.dialect, after or BEFORE_ALL))
         return read_time(self._driver.dialect, rows[0][0])

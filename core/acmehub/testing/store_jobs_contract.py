@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from acmehub.models import Certificate, OrderStatus, Stage, TxtState
+from acmehub.models import AuthorizationMode, Certificate, OrderStatus, Stage, TxtState
 from acmehub.ports.store import Conflict, Fenced, Store
 from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.testing.store_samples import Seed, a_certificate, an_event, at, sow, unchanged
@@ -63,6 +63,27 @@ class JobsContract:
             await store.orders.add(bundle)
         claimed = await store.orders.claim(Lease("me", at(30)), at(0), 64)
         assert [(b.order.id, b.authorizations) for b in claimed] == [(b.order.id, b.authorizations) for b in bundles]
+
+    async def test_orders_of_full_groups_are_passed_over(self, store: Store) -> None:
+        seed = await sow(store)
+        (first, second) = (seed.order(f"{n}.corp.test", created=at(-9 + n)) for n in range(2))
+        elsewhere = replace(second.order, mode=AuthorizationMode.VERIFY)
+        await store.orders.add(first)
+        await store.orders.add(OrderBundle(elsewhere, second.authorizations))
+        order = first.order
+        every = [
+            frozenset({order.authority_id}),
+            frozenset({order.principal_id}),
+            frozenset({"x", order.mode.value, "verify"}),
+            frozenset({f"{order.authority_id} {order.mode.value}", f"{order.authority_id} verify"}),
+        ]
+        for full in every:
+            assert await store.orders.claim(Lease("me", at(30)), at(0), 9, full) == ()
+        spared = frozenset({f"{order.authority_id} {order.mode.value}", order.id, order.authority_id[:-1]})
+        claimed = await store.orders.claim(Lease("me", at(30)), at(0), 9, spared)
+        assert [bundle.order.id for bundle in claimed] == [elsewhere.id]
+        assert await store.orders.next_due() == at(-9)
+        assert await store.orders.next_due(at(0)) == at(30)
 
     async def test_two_claimers_never_get_the_same_order(self, store: Store, make_store: MakeStore) -> None:
         seed = await sow(store)

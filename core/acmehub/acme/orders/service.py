@@ -39,8 +39,8 @@ from acmehub.runtime.snapshot import Snapshots
 class OrderDispatcher(Protocol):
     """Hands orders over to the worker of this process, where there is one."""
 
-    def lease(self) -> Lease | None:
-        """A lease for an order that is claimed in the write that makes it due; None while no worker runs here."""
+    def lease(self, order: Order) -> Lease | None:
+        """A lease for an order that is claimed in the write that makes it due; None without a worker or a place."""
         ...
 
     def adopt(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
@@ -129,7 +129,7 @@ class OrderService:
         earlier = await self._order_reuse.certificate_for(before, csr, now)
         if earlier is not None:
             return await self._reuse_certificate(before, csr, earlier, now)
-        lease = self._dispatcher.lease()
+        lease = self._dispatcher.lease(before)
         bundle = await self._apply(order_id, lambda stored: finalize_rule(stored, csr, now, lease))
         if lease is not None and _claimed(before, bundle.order, lease):
             self._dispatcher.adopt(bundle, checked)
