@@ -61,7 +61,7 @@ def test_a_group_is_not_robbed_by_another_kind_of_group() -> None:
 
 
 async def test_a_job_that_waits_gives_its_place_back_and_takes_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "PATIENCE", 0.01)
+    monkeypatch.setattr(places, "PLACE_SECONDS", 0.01)
     woken = asyncio.Event()
     shares = made(2, freed=woken.set)
     shares.take("1", Groups(("a",), "c"))
@@ -77,7 +77,7 @@ async def test_a_job_that_waits_gives_its_place_back_and_takes_it_again(monkeypa
 
 
 async def test_a_crowd_that_waits_is_no_larger_than_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "PATIENCE", 0.0)
+    monkeypatch.setattr(places, "PLACE_SECONDS", 0.0)
     shares = made(4)
     begun = 0
     with ExitStack() as waits:

@@ -97,7 +97,8 @@ class Verify(Section, frozen=True, kw_only=True):
 
 
 class Worker(Section, frozen=True, kw_only=True):
-    """`[worker]`: orders that one process works on at once (shared out by authority, mode, principal), the lease in seconds, the issuance timeout in hours.
+    """`[worker]`: orders that one process works on at once (shared out by authority, mode and principal), the lease in
+    seconds, the issuance timeout in hours.
 
     `keep_days`: an order is deleted when it has ended, was opened that many days ago, and its certificate expired as
     many days ago; 0 keeps everything.

@@ -1,7 +1,7 @@
 """The places of a job loop, shared out so that no group of jobs keeps the others waiting.
 
 A job belongs to groups, by what it may wait for or whom it serves. A group may hold `SHARE` times as many places as are
-free: alone it gets most of them, and a group that comes later finds some free. A job that waits longer than `PATIENCE`
+free: alone it gets most of them, and a group that comes later finds some free. A job that waits longer than `PLACE_SECONDS`
 seconds gives its place back until it goes on.
 """
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import msgspec
 
 SHARE = 3
-PATIENCE = 0.25  # seconds; then a step waits for somebody else, and its place can serve another job
+PLACE_SECONDS = 0.25  # seconds; then a step waits for somebody else, and its place can serve another job
 FEW = 4  # jobs at once of a group that does not answer
 
 
@@ -78,8 +78,8 @@ class Places:
 
     @contextmanager
     def waiting(self, key: str) -> Iterator[None]:
-        """What the job does here may last: after `PATIENCE` it holds no place until the end of the block."""
-        handle = asyncio.get_running_loop().call_later(PATIENCE, self._give_back, key)
+        """What the job does here may last: after `PLACE_SECONDS` it holds no place until the end of the block."""
+        handle = asyncio.get_running_loop().call_later(PLACE_SECONDS, self._give_back, key)
         try:
             yield
         finally:
