@@ -1,8 +1,8 @@
 """The places of a job loop, shared out so that no group of jobs keeps the others waiting.
 
 A job belongs to groups, by what it may wait for or whom it serves. A group may hold `SHARE` times as many places as are
-free: alone it gets most of them, and a group that comes later finds some free. A job that waits longer than `PLACE_SECONDS`
-seconds gives its place back until it goes on.
+free: alone it gets most of them, and a group that comes later finds some free. A job that waits longer than
+`PLACE_SECONDS` gives its place back until it goes on.
 """
 
 import asyncio
