@@ -88,7 +88,6 @@ def test_eddsa_goes_with_an_ed25519_key_only_and_the_other_way_round(algorithm: 
         {"x": encode_base64url(bytes(31))},
         {"x": encode_base64url(bytes(33))},
         {"x": EXAMPLE["x"] + "="},
-        {"d": None},
         {"d": encode_base64url(bytes(32))},
         {"kty": "EC"},
     ],

@@ -118,7 +118,7 @@ def test_what_is_not_a_flattened_jws_is_malformed(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "member", [{"header": {"nonce": NONCE}}, {"header": {}}, {"header": None}, {"signatures": []}, {"x": 1}]
+    "member", [{"header": {"nonce": NONCE}}, {"header": {}}, {"header": ""}, {"signatures": []}, {"x": 1}, {"x": None}]
 )
 def test_further_members_such_as_an_unprotected_header_are_refused(member: dict[str, Any]) -> None:
     assert_malformed(signed(**member), "flattened JWS")
@@ -130,6 +130,13 @@ def test_a_member_that_stands_there_twice_is_refused(name: str) -> None:
     value = json.loads(once)[name]
     for twice in (f'"{name}":"{value}"', f'"\\u{ord(name[0]):04x}{name[1:]}":"{value}"', f'"{name}":"e30"'):
         assert_malformed(once[:-1] + f",{twice}}}".encode(), "twice")
+
+
+def test_null_for_the_unprotected_header_hides_no_second_member() -> None:
+    assert parse(signed(header=None)).url == URL
+    for more in ('"header":null', '"payload":"e30"', '"payload":null', '"payload":0'):
+        with pytest.raises(Problem, match="flattened JWS"):
+            parse(signed(header=None)[:-1] + f",{more}}}".encode())
 
 
 def test_an_escaped_member_name_does_not_hide_a_duplicate_behind_a_missing_one() -> None:

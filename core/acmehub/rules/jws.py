@@ -41,6 +41,7 @@ _SHA256 = hashes.SHA256()
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _TO_PLAIN_BASE64 = bytes.maketrans(b"-_+/", b"+/!!")
 _QUOTES = 3 * 4  # protected, payload, signature: a name and a string each; base64url has no quotes
+_QUOTES_WITH_HEADER = _QUOTES + 2  # and the name of `"header": null`
 
 
 class Jws(msgspec.Struct, frozen=True):
@@ -57,11 +58,12 @@ class Jws(msgspec.Struct, frozen=True):
 
 
 class _Flattened(msgspec.Struct, forbid_unknown_fields=True):
-    """RFC 7515 section 7.2.2 without the unprotected header."""
+    """RFC 7515 section 7.2.2 without an unprotected header: `null` in its place is none."""
 
     protected: str
     payload: str
     signature: str
+    header: None = None
 
 
 class Flattened(msgspec.Struct, frozen=True):
@@ -123,14 +125,14 @@ def _jws(parts: Flattened, alg: str, nonce: str) -> Jws:
 
 def read_flattened(body: bytes) -> Flattened:
     """Read a flattened JWS strictly: three members, each once, in canonical base64url, and a header without `crit` and
-    `b64`. Raises `malformed`."""
+    `b64`. `null` for a member of the header means that it is absent. Raises `malformed`."""
     if len(body) > MAX_BODY:
         raise Problem(ProblemType.MALFORMED, f"the request is larger than {MAX_BODY} bytes", status=413)
     try:
         outer = _FLATTENED.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(f"the body is not a flattened JWS: {_message(error)}") from error
-    if body.count(b'"') != _QUOTES:
+    if body.count(b'"') not in (_QUOTES, _QUOTES_WITH_HEADER):
         raise malformed("the body is not a flattened JWS: a member stands there twice")
     header = _read_header(_member_bytes("protected", outer.protected))
     return Flattened(
@@ -203,7 +205,7 @@ def canonical_jwk(jwk: object) -> bytes:
     """The canonical JSON of a public JWK (RFC 7638 section 3): required members only. Raises `badPublicKey`."""
     if not isinstance(jwk, Mapping):
         raise bad_key("it is not a JSON object")
-    if not _PRIVATE_MEMBERS.isdisjoint(jwk):
+    if any(jwk[name] is not None for name in _PRIVATE_MEMBERS.intersection(jwk)):
         raise bad_key("it has private members; send the public key only")
     match jwk.get("kty"):
         case "EC":
@@ -290,6 +292,8 @@ def _read_header(text: bytes) -> dict[str, Any]:
         raise malformed(f"the JWS header is not readable: {_message(error)}") from error
     if not isinstance(header, dict):
         raise malformed("the JWS header is not a JSON object")
+    if None in header.values():
+        header = {name: value for name, value in header.items() if value is not None}
     for name in ("crit", "b64"):
         if name in header:
             raise malformed(f"{name!r} in the JWS header is not supported")

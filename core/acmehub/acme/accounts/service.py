@@ -68,7 +68,7 @@ class AccountService:
             return await self._existing(existing)
         if asked.only_return_existing:
             raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
-        check_contacts(asked.contact)
+        contacts = check_contacts(asked.contact or ())
         if terms_of_service and not asked.terms_of_service_agreed:
             raise Problem(
                 ProblemType.USER_ACTION_REQUIRED,
@@ -80,10 +80,10 @@ class AccountService:
         account = Account(
             jwk=jwk,
             thumbprint=thumbprint,
-            contact=asked.contact,
+            contact=contacts,
             token_id=token.id,
             principal_id=token.principal_id,
-            binding=b"" if directory else bytes(asked.external_account_binding),  # it would hold the secret URL
+            binding=b"" if directory else asked.binding,  # it would hold the secret URL
             user_agent=user_agent[:256],
             created=now,
         )
@@ -112,11 +112,10 @@ class AccountService:
 
     async def update(self, actor: Actor, asked: AccountUpdate) -> Account:
         """Change the contacts, or deactivate for good (RFC 8555 sections 7.3.2, 7.3.6); other updates are ignored."""
-        if asked.contact is not None:
-            check_contacts(asked.contact)
+        contacts = None if asked.contact is None else check_contacts(asked.contact)
         account = actor.account
         while True:
-            changed = _updated(account, asked)
+            changed = _updated(account, contacts, asked.status)
             if changed == account:
                 return account
             try:
@@ -164,15 +163,14 @@ class AccountService:
 
         Unknown key ids cost the same time as wrong keys.
         """
-        raw = bytes(asked.external_account_binding)
-        if not raw or raw == b"null":
+        if not asked.binding:
             if directory is not None:
                 return directory
             raise Problem(
                 ProblemType.EXTERNAL_ACCOUNT_REQUIRED,
                 "an account here needs external account binding: ask the operator for a key id and an HMAC key",
             )
-        binding = parse_binding(raw, account_jwk=jwk, new_account_url=new_account_url)
+        binding = parse_binding(asked.binding, account_jwk=jwk, new_account_url=new_account_url)
         token = await self._store.tokens.get(binding.kid)
         row_id, sealed = (_NOBODY, self._nobodys_key) if token is None else (token.id, token.sealed_hmac_key)
         key = self._vault.open(_HMAC, row_id, sealed)
@@ -197,10 +195,10 @@ class AccountService:
         await audit.note(f"token {token.title}", action, f"token {token.id}", detail, allowed=allowed)
 
 
-def _updated(account: Account, asked: AccountUpdate) -> Account:
-    if asked.contact is not None:
-        account = replace(account, contact=asked.contact)
-    if asked.status == "deactivated":
+def _updated(account: Account, contacts: tuple[str, ...] | None, status: str | None) -> Account:
+    if contacts is not None:
+        account = replace(account, contact=contacts)
+    if status == "deactivated":
         account = replace(account, status=AccountStatus.DEACTIVATED)
     return account
 
