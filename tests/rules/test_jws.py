@@ -192,13 +192,13 @@ def test_a_member_of_the_key_that_stands_there_twice_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["crit", "b64"])
-@pytest.mark.parametrize("value", [None, [], ["exp"], False, True])
+@pytest.mark.parametrize("value", [[], ["exp"], False, True])
 def test_crit_and_b64_are_refused(name: str, value: object) -> None:
     assert_malformed(signed(header() | {name: value}), name)
 
 
 @pytest.mark.parametrize("name", ["alg", "url", "kid", "nonce"])
-@pytest.mark.parametrize("value", [None, 1, [], {}, True])
+@pytest.mark.parametrize("value", [1, [], {}, True])
 def test_parameters_of_another_type_than_text_are_refused(name: str, value: object) -> None:
     assert_malformed(signed(header() | {name: value}), name)
 
@@ -247,7 +247,7 @@ def assert_bad_key(jwk: object, word: str = "") -> None:
     assert word in problem.detail
 
 
-@pytest.mark.parametrize("jwk", [None, 1, "x", [], {}, {"kty": None}, {"kty": "oct", "x": "AA"}, {"kty": "OKP"}])
+@pytest.mark.parametrize("jwk", [False, 1, "x", [], {}, {"kty": None}, {"kty": "oct", "x": "AA"}, {"kty": "OKP"}])
 def test_what_is_not_an_rsa_or_ec_key_is_refused(jwk: object) -> None:
     assert_bad_key(jwk)
 
@@ -255,7 +255,8 @@ def test_what_is_not_an_rsa_or_ec_key_is_refused(jwk: object) -> None:
 @pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
 def test_a_private_member_is_refused_whatever_it_holds(member: str) -> None:
     for key in (ec_key(), rsa_key()):
-        assert_bad_key(public_jwk(key) | {member: None}, "private")
+        for value in ("", 0, "AA", {}):
+            assert_bad_key(public_jwk(key) | {member: value}, "private")
 
 
 @pytest.mark.parametrize("change", [{"crv": "P-384"}, {"crv": "secp256k1"}, {"crv": None}, {"crv": ["P-256"]}])
