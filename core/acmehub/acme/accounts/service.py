@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from acmehub.acme.accounts.secret_directories import SecretDirectories
 from acmehub.models import Account, AccountStatus, Actor, Principal, Token
 from acmehub.models.accounts import MOST_FORMER_KEYS
+from acmehub.models.base import is_id
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.models.wire import AccountUpdate, NewAccount
 from acmehub.ports.clock import Clock
@@ -175,7 +176,7 @@ class AccountService:
                 "an account here needs external account binding: ask the operator for a key id and an HMAC key",
             )
         binding = parse_binding(asked.binding, account_jwk=jwk, new_account_url=new_account_url)
-        token = await self._store.tokens.get(binding.kid)
+        token = await self._store.tokens.get(binding.kid) if is_id(binding.kid) else None
         row_id, sealed = (_NOBODY, self._nobodys_key) if token is None else (token.id, token.sealed_hmac_key)
         key = self._vault.open(_HMAC, row_id, sealed)
         verify_binding(binding, None if token is None else key)

@@ -2,21 +2,17 @@
 
 from datetime import datetime, timedelta
 
-import msgspec
-
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.authority import CertificateAuthority, GrantsLifetimes
+from acmehub.rules.times import parse_time
 
 
 def requested_date(member: str, text: str | None, *, signing: bool) -> datetime | None:
     """A date that the client asks for: RFC 3339, and only where the authority grants dates (`signing`)."""
     if text is None:
         return None
-    try:
-        moment = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    moment = parse_time(text)
+    if moment is None:
         raise Problem(ProblemType.MALFORMED, f"'{member}' is not a time of RFC 3339, as in 2026-11-24T06:00:00Z")
     if not signing:
         raise Problem(ProblemType.MALFORMED, f"the authority of this order sets dates itself; leave '{member}' out")
