@@ -218,6 +218,17 @@ async def test_a_contact_that_is_not_one_mail_address_is_refused(lab: Lab, conta
     assert (await client.post(client.kid, {"contact": [contact]}, status=400)).problem == problem
 
 
+async def test_rule_17_a_binding_is_shown_in_compact_json_however_it_was_sent(lab: Lab) -> None:
+    _, external = await lab.token()
+    client = await lab.stranger()
+    url = client.directory["newAccount"]
+    binding = external.binding(client.key, url)
+    payload = json.dumps({"externalAccountBinding": {**binding, "header": None}}, indent=2).encode()
+    created = await client.send(url, await client.sign(url, payload))
+    assert created.status == 201
+    assert created.json["externalAccountBinding"] == binding
+
+
 @pytest.mark.parametrize("contact", ["mailto: ops@example.org", "mailto:ops@example.org ", "mailto:  ops@example.org"])
 async def test_a_blank_after_mailto_is_taken_and_not_stored(lab: Lab, contact: str) -> None:
     _, external = await lab.token()

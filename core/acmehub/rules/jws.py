@@ -57,7 +57,7 @@ class Jws(msgspec.Struct, frozen=True):
     signature: bytes
 
 
-class _Flattened(msgspec.Struct, forbid_unknown_fields=True):
+class _Flattened(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """RFC 7515 section 7.2.2 without an unprotected header: `null` in its place is none."""
 
     protected: str
@@ -141,6 +141,11 @@ def read_flattened(body: bytes) -> Flattened:
         f"{outer.protected}.{outer.payload}".encode(),
         _member_bytes("signature", outer.signature),
     )
+
+
+def compacted(body: bytes) -> bytes:
+    """A flattened JWS that `read_flattened` has taken, as compact JSON of its three members."""
+    return msgspec.json.encode(_FLATTENED.decode(body))
 
 
 def load_key(jwk: bytes) -> AccountKey:

@@ -17,7 +17,7 @@ from acmehub.ports.plugins import AccountCreated
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.contacts import check_contacts
 from acmehub.rules.eab import new_hmac_key, parse_binding, require_active, use_token, verify_binding
-from acmehub.rules.jws import require_strong
+from acmehub.rules.jws import compacted, require_strong
 from acmehub.rules.key_change import NewKey
 from acmehub.runtime.audit import Audit
 from acmehub.runtime.deactivation import cancel_open_orders
@@ -87,7 +87,7 @@ class AccountService:
             contact=contacts,
             token_id=token.id,
             principal_id=token.principal_id,
-            binding=b"" if directory else asked.binding,  # it would hold the secret URL
+            binding=b"" if directory else compacted(asked.binding),  # it would hold the secret URL
             user_agent=user_agent[:256],
             created=now,
         )
