@@ -218,6 +218,19 @@ async def test_a_contact_that_is_not_one_mail_address_is_refused(lab: Lab, conta
     assert (await client.post(client.kid, {"contact": [contact]}, status=400)).problem == problem
 
 
+async def test_control_characters_of_a_user_agent_are_escaped_where_they_come_in(lab: Lab) -> None:
+    controls = "".join(map(chr, (*range(1, 32), *range(127, 160))))
+    _, external = await lab.token()
+    client = await lab.stranger()
+    client.user_agent = f"evil{controls}/1".encode("latin-1")  # type: ignore[assignment]  # as it is on the wire
+    await client.register(external, status=201)
+    actor = await lab.hub.store.accounts.actor(client.kid.rpartition("/")[2])
+    assert actor is not None
+    stored = actor.account.user_agent
+    assert stored.isprintable()
+    assert stored.startswith("evil\\x01\\x02")
+
+
 async def test_rule_17_a_binding_is_shown_in_compact_json_however_it_was_sent(lab: Lab) -> None:
     _, external = await lab.token()
     client = await lab.stranger()

@@ -4,6 +4,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -139,6 +140,7 @@ async def test_null_for_a_member_that_means_nothing_is_ignored(lab: Lab) -> None
 async def test_null_in_the_header_of_a_request_is_its_absence(lab: Lab) -> None:
     _, external = await lab.token()
     client, stranger = await lab.client(), await lab.stranger()
+    needed: dict[str, Any]
     for member in HEADER:
         needed = {"nonce": await client.nonce(), "url": client.kid, "kid": client.kid}
         reply = await client.send(client.kid, client.key.jws({member: None, **needed}, b""))
@@ -187,6 +189,7 @@ async def test_null_for_an_optional_member_of_a_jwk_is_its_absence(lab: Lab) -> 
     client = await lab.stranger()
     url = client.directory["newAccount"]
     shown = AccountKey(client.key.private)
-    shown.jwk = {**client.key.jwk, **dict.fromkeys(PRIVATE)}
+    jwk: dict[str, Any] = {**client.key.jwk, **dict.fromkeys(PRIVATE)}
+    shown.jwk = jwk
     binding = ExternalAccount(token.id, external.key).binding(shown, url)
-    await client.post(url, {"externalAccountBinding": binding}, status=201, jwk=shown.jwk)
+    await client.post(url, {"externalAccountBinding": binding}, status=201, jwk=jwk)

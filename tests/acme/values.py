@@ -138,15 +138,15 @@ def replaced(item: Any, place: Place, value: object) -> Any:
         return value
     if isinstance(item, list):
         return [replaced(part, place[1:], value) if at == place[0] else part for at, part in enumerate(item)]
-    within = item if isinstance(item, dict) else {}
+    within: dict[Any, Any] = item if isinstance(item, dict) else {}
     return {**within, place[0]: replaced(within.get(place[0]), place[1:], value)}
 
 
-def with_inner(payload: dict[str, Any], place: Place, value: object) -> dict[str, Any]:
+def with_inner(payload: Any, place: Place, value: object) -> Any:
     """The payload whose JWS (`place[0]`, or all of it) has `value` at a place of its `protected` or `payload`."""
     outer, part, *rest = place
     jws = payload[outer] if outer else payload
-    changed = {**jws, part: b64(json.dumps(replaced(decoded(jws[part]), tuple(rest), value)).encode())}
+    changed: Any = {**jws, part: b64(json.dumps(replaced(decoded(jws[part]), tuple(rest), value)).encode())}
     return {**payload, outer: changed} if outer else changed
 
 

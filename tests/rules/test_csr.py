@@ -74,6 +74,7 @@ MUST_STAPLE = x509.TLSFeature([x509.TLSFeatureType.status_request])
 NO_CA = x509.BasicConstraints(ca=False, path_length=None)
 KEY_ID = x509.SubjectKeyIdentifier(bytes(20))
 SMIME = x509.UnrecognizedExtension(ObjectIdentifier("1.2.840.113549.1.9.15"), b"\x30\x00")
+NETSCAPE = x509.UnrecognizedExtension(ObjectIdentifier("2.16.840.1.113730.1.1"), b"\x03\x02\x07\x80")
 POLICIES = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.311.21.10"), b"\x30\x00")
 STRANGE = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
 
@@ -108,6 +109,7 @@ def test_a_csr_with_exactly_the_names_of_the_order_is_taken(der: bytes, names: l
         [(NO_CA, True)],
         [(KEY_ID, False)],
         [(SMIME, False), (POLICIES, False)],
+        [(KEY_USAGE, False), (NETSCAPE, False)],
         [(KEY_USAGE, False), (ALL_USES, False), (MUST_STAPLE, True), (NO_CA, False)],
     ],
 )
@@ -268,7 +270,7 @@ def test_an_extension_that_no_client_sends_is_refused_by_its_number(asked: x509.
     assert_refused(request(A, extensions=[(asked, False)]), A, word=f"not supported ({asked.oid.dotted_string})")
 
 
-@pytest.mark.parametrize("asked", [SMIME, POLICIES, KEY_ID], ids=lambda asked: asked.oid.dotted_string)
+@pytest.mark.parametrize("asked", [SMIME, POLICIES, NETSCAPE, KEY_ID], ids=lambda asked: asked.oid.dotted_string)
 def test_an_extension_that_is_only_a_note_is_refused_where_it_is_critical(asked: x509.ExtensionType) -> None:
     assert_refused(request(A, extensions=[(asked, True)]), A, word="critical extension that is not supported")
 

@@ -255,7 +255,8 @@ def test_what_is_not_an_rsa_or_ec_key_is_refused(jwk: object) -> None:
 @pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
 def test_a_private_member_is_refused_whatever_it_holds(member: str) -> None:
     for key in (ec_key(), rsa_key()):
-        for value in ("", 0, "AA", {}):
+        values: tuple[object, ...] = ("", 0, "AA", {})
+        for value in values:
             assert_bad_key(public_jwk(key) | {member: value}, "private")
 
 

@@ -32,6 +32,7 @@ _EXTENSIONS = frozenset(  # what clients ask for; the CA decides about them
 _NOTES = frozenset(  # what clients send besides, and no CA has to act on: never critical
     {
         ExtensionOID.SUBJECT_KEY_IDENTIFIER,  # keytool, Posh-ACME, certreq
+        ObjectIdentifier("2.16.840.1.113730.1.1"),  # Netscape's certificate type: devices with mbedTLS
         ObjectIdentifier("1.2.840.113549.1.9.15"),  # S/MIME capabilities: certreq and IIS, for RSA keys
         ObjectIdentifier("1.3.6.1.4.1.311.21.10"),  # application policies: certreq repeats the extended key usage
     }

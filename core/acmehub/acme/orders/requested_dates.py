@@ -23,10 +23,13 @@ def check_dates(
     not_before: datetime | None, not_after: datetime | None, authority: CertificateAuthority, now: datetime
 ) -> None:
     """Raise `malformed` for a period that is empty or over, or beyond what the authority signs for."""
+    longest = now + timedelta(days=authority.longest_days) if isinstance(authority, GrantsLifetimes) else None
+    if not_before is not None and longest is not None and not_before >= longest:
+        raise Problem(ProblemType.MALFORMED, "'notBefore' is later than the authority signs for")
     if not_after is None:
         return
     if not_after <= max(now, not_before or now):
         raise Problem(ProblemType.MALFORMED, "'notAfter' is not later than 'notBefore' and now")
-    if isinstance(authority, GrantsLifetimes) and not_after > now + timedelta(days=authority.longest_days):
+    if isinstance(authority, GrantsLifetimes) and longest is not None and not_after > longest:
         days = f"{authority.longest_days:g}"
         raise Problem(ProblemType.MALFORMED, f"'notAfter' is later than the {days} days that the authority signs for")
