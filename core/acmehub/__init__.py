@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from acmehub.ports.store import Store as Store
     from acmehub.ports.store import StoreError as StoreError
     from acmehub.ports.store import StoreUnavailable as StoreUnavailable
+    from acmehub.rules.csr import load_csr as load_csr
     from acmehub.upstream.authority import AcmeRelay as AcmeRelay
     from acmehub.upstream.settings import RelaySettings as RelaySettings
 
@@ -107,6 +108,7 @@ _HOMES = {
     "acmehub.ports.settings": ("PluginSettings", "Secret", "SettingsError", "read_settings"),
     "acmehub.ports.store": ("Conflict", "Store", "StoreError", "StoreUnavailable"),
     "acmehub.models.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),
+    "acmehub.rules.csr": ("load_csr",),
     "acmehub.upstream.authority": ("AcmeRelay",),
     "acmehub.upstream.settings": ("RelaySettings",),
 }

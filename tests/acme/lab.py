@@ -123,7 +123,7 @@ class Lab:
 
     async def token(self, principal: Principal | None = None, **fields: Any) -> tuple[Token, ExternalAccount]:
         owner = principal or await self.principal(new_id())
-        id, key = "t" + new_id(), new_hmac_key()
+        id, key = new_id(), new_hmac_key()
         row = Token(
             id=id,
             title=fields.pop("title", "credentials"),

@@ -91,5 +91,5 @@ class Known:
                 assert states <= {"valid", "expired"}, states
             case "processing" | "valid":
                 assert states <= {"valid", "deactivated", "expired", "revoked"}, states
-            case "invalid":
-                assert "pending" not in states, states
+            case "invalid":  # the pending ones are left to the client after it has deactivated one
+                assert "pending" not in states or "deactivated" in states, states

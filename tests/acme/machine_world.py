@@ -185,7 +185,7 @@ class World:
         mode = bundle.order.mode
         return order, {
             self.urls.authorization(item.id): msgspec.json.decode(
-                encode(authorization_object(as_of(item, self.clock.now()), mode, self.urls))
+                encode(authorization_object(as_of(item, self.clock.now(), bundle.order.status), mode, self.urls))
             )
             for item in bundle.authorizations
         }

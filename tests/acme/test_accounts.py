@@ -218,6 +218,42 @@ async def test_a_contact_that_is_not_one_mail_address_is_refused(lab: Lab, conta
     assert (await client.post(client.kid, {"contact": [contact]}, status=400)).problem == problem
 
 
+async def test_control_characters_of_a_user_agent_are_escaped_where_they_come_in(lab: Lab) -> None:
+    controls = "".join(map(chr, (*range(1, 32), *range(127, 160))))
+    _, external = await lab.token()
+    client = await lab.stranger()
+    client.user_agent = f"evil{controls}/1".encode("latin-1")  # type: ignore[assignment]  # as it is on the wire
+    await client.register(external, status=201)
+    actor = await lab.hub.store.accounts.actor(client.kid.rpartition("/")[2])
+    assert actor is not None
+    stored = actor.account.user_agent
+    assert stored.isprintable()
+    assert stored.startswith("evil\\x01\\x02")
+
+
+async def test_rule_17_a_binding_is_shown_in_compact_json_however_it_was_sent(lab: Lab) -> None:
+    _, external = await lab.token()
+    client = await lab.stranger()
+    url = client.directory["newAccount"]
+    binding = external.binding(client.key, url)
+    payload = json.dumps({"externalAccountBinding": {**binding, "header": None}}, indent=2).encode()
+    created = await client.send(url, await client.sign(url, payload))
+    assert created.status == 201
+    assert created.json["externalAccountBinding"] == binding
+
+
+@pytest.mark.parametrize("contact", ["mailto: ops@example.org", "mailto:ops@example.org ", "mailto:  ops@example.org"])
+async def test_a_blank_after_mailto_is_taken_and_not_stored(lab: Lab, contact: str) -> None:
+    _, external = await lab.token()
+    client = await lab.stranger()
+    created = await client.register(external, status=201, contact=[contact])
+    assert created.json["contact"] == ["mailto:ops@example.org"]
+    assert (await client.post(client.kid, {"contact": [contact, contact]})).json["contact"] == [
+        "mailto:ops@example.org",
+        "mailto:ops@example.org",
+    ]
+
+
 async def test_too_many_contacts_are_refused(lab: Lab) -> None:
     _, external = await lab.token()
     contacts = [f"mailto:a{number}@example.org" for number in range(11)]

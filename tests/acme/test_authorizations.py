@@ -2,7 +2,7 @@
 
 import pytest
 
-from acmehub.models import AuthorizationMode, ChallengeType
+from acmehub.models import AuthorizationMode, ChallengeType, Stage
 from acmehub.testing.acme_client import AcmeClient
 from tests.acme.lab import BASE, Lab
 
@@ -154,6 +154,39 @@ async def test_rule_10_a_deactivated_authorization_is_200_and_the_next_order_is_
     again = await client.new_order(["a.corp.test"])
     assert again.json["status"] == placed.json["status"]
     assert again.location != placed.location
+
+
+@pytest.mark.parametrize("mode", [AuthorizationMode.ACCEPT, AuthorizationMode.VERIFY])
+async def test_rule_10_one_deactivated_authorization_ends_the_order_and_leaves_its_siblings_pending(
+    lab: Lab, mode: AuthorizationMode
+) -> None:
+    client = await lab.client(authorization=mode)
+    placed = await client.new_order(["a.corp.test", "b.corp.test", "c.corp.test"])
+    first, second, third = placed.json["authorizations"]
+    await client.respond((await client.authorization(second)).json["challenges"][0]["url"])
+    assert (await client.post(first, {"status": "deactivated"}, status=200)).json["status"] == "deactivated"
+    order = await client.order(placed.location)
+    assert (order.json["status"], order.json["error"]["type"].rpartition(":")[2]) == ("invalid", "unauthorized")
+    assert order.retry_after is None
+    for url in (second, third):
+        read = await client.authorization(url)
+        assert (read.json["status"], read.retry_after) == ("pending", None)
+        response = await client.respond(read.json["challenges"][0]["url"])
+        assert response.status == 200
+        assert response.retry_after is None
+    stored = (await lab.stored(placed.location)).order
+    assert (stored.stage, stored.run_at, stored.lock_key) == (Stage.FAILED, None, None)
+    for url in (second, third, second):
+        assert (await client.post(url, {"status": "deactivated"}, status=200)).json["status"] == "deactivated"
+
+
+async def test_rule_10_deactivating_an_authorization_that_is_over_is_200_with_its_state(lab: Lab) -> None:
+    client = await accepting(lab)
+    placed = await client.new_order(["a.corp.test"])
+    url = placed.json["authorizations"][0]
+    await lab.upstream_refuses(placed.location)
+    for _ in range(2):
+        assert (await client.post(url, {"status": "deactivated"}, status=200)).json["status"] == "invalid"
 
 
 @pytest.mark.parametrize("status", ["valid", "invalid", "revoked", "x"])

@@ -3,12 +3,14 @@
 import asyncio
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from acmehub.models import AuthorizationMode, OrderStatus
 from acmehub.testing.acme_client import AcmeClient
-from acmehub.testing.acme_keys import b64, make_csr
+from acmehub.testing.acme_keys import AccountKey, b64, make_csr, with_version
 from tests.acme.lab import Lab
 
 
@@ -101,6 +103,46 @@ async def test_a_csr_with_the_accounts_key_is_bad(client: AcmeClient) -> None:
     assert not isinstance(key, Ed25519PrivateKey)
     csr, _ = make_csr(["a.corp.test"], key=key)
     assert (await client.finalize(placed.json, csr, status=400)).problem == "badCSR"
+
+
+async def test_a_csr_with_a_former_key_of_the_account_is_bad(lab: Lab, client: AcmeClient) -> None:
+    former = client.key.private
+    assert not isinstance(former, Ed25519PrivateKey)
+    await client.key_change(AccountKey.generate())
+    await client.key_change(AccountKey.generate("Ed25519"))
+    placed = await client.new_order(["a.corp.test"])
+    csr, _ = make_csr(["a.corp.test"], key=former)
+    refused = await client.finalize(placed.json, csr, status=400)
+    assert refused.problem == "badCSR"
+    assert "former key" in refused.json["detail"]
+    assert (await lab.stored(placed.location)).order.status is OrderStatus.READY
+    other = await lab.client()
+    placed = await other.new_order(["a.corp.test"])
+    assert (await other.finalize(placed.json, csr)).json["status"] == "processing"
+
+
+async def test_a_csr_with_an_ed25519_key_is_a_bad_public_key_and_the_types_that_are_taken_are_named(
+    lab: Lab, client: AcmeClient
+) -> None:
+    placed = await client.new_order(["a.corp.test"])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("a.corp.test")]), critical=False)
+    csr = builder.sign(Ed25519PrivateKey.generate(), None).public_bytes(Encoding.DER)
+    refused = await client.finalize(placed.json, csr, status=400)
+    assert refused.problem == "badPublicKey"
+    assert "RSA keys of 2048 to 4096 bits and EC keys on P-256, P-384, P-521" in refused.json["detail"]
+    assert (await lab.stored(placed.location)).order.status is OrderStatus.READY
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_rule_28_a_csr_of_version_1_or_2_is_taken_and_kept_byte_for_byte(
+    lab: Lab, client: AcmeClient, number: int
+) -> None:
+    placed = await client.new_order(["a.corp.test"])
+    csr, key = make_csr(["a.corp.test"])
+    old = with_version(csr, number, key)
+    assert (await client.finalize(placed.json, old)).json["status"] == "processing"
+    assert (await lab.stored(placed.location)).order.csr == old
 
 
 @pytest.mark.parametrize("text", ["", "!", "AA==", "AAAA"])

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from msgspec.structs import replace
 
+from acmehub.acme.accounts import service
 from acmehub.models import Account
 from acmehub.ports.store import Conflict
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, compact, make_csr
 from tests.acme.lab import BASE, Lab
+from tests.rules.certificates import close_primes_key, roca_key, small_factor_key
 
 KINDS = ("P-256", "P-384", "P-521", "RSA", "Ed25519")
 
@@ -227,6 +231,46 @@ async def test_a_change_of_contacts_meanwhile_is_not_undone(
     monkeypatch.setattr(store, "replace", late)
     changed = await client.key_change(AccountKey.generate())
     assert changed.json["contact"] == ["mailto:meanwhile@example.org"]
+
+
+@pytest.mark.parametrize(
+    ("made", "word"), [(roca_key, "ROCA"), (close_primes_key, "too close"), (small_factor_key, "small factor")]
+)
+async def test_a_weak_key_becomes_no_accounts(
+    lab: Lab, client: AcmeClient, made: Callable[[], RSAPrivateKey], word: str
+) -> None:
+    weak = AccountKey(made())
+    refused = await client.key_change(weak, status=400)
+    assert refused.problem == "badPublicKey"
+    assert word in refused.json["detail"]
+    assert (await account_of(lab, client)).thumbprint == client.key.thumbprint
+    _, external = await lab.token()
+    other = await lab.stranger()
+    other.key = weak
+    refused = await other.register(external, status=400)
+    assert refused.problem == "badPublicKey"
+    assert word in refused.json["detail"]
+
+
+async def test_an_account_that_has_a_weak_key_keeps_it(lab: Lab, client: AcmeClient) -> None:
+    weak = AccountKey(close_primes_key())
+    jwk = compact(dict(sorted(weak.jwk.items())))
+    stored = await account_of(lab, client)
+    await lab.hub.store.accounts.replace(replace(stored, jwk=jwk, thumbprint=weak.thumbprint))
+    client.key = weak
+    assert (await client.post(client.kid)).json["status"] == "valid"
+    assert (await client.register(status=200)).location == client.kid
+
+
+async def test_the_thumbprints_of_former_keys_are_kept_and_the_oldest_forgotten(
+    lab: Lab, client: AcmeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MOST_FORMER_KEYS", 2)
+    former = []
+    for _ in range(3):
+        former.append(client.key.thumbprint)
+        await client.key_change(AccountKey.generate())
+        assert (await account_of(lab, client)).former_keys == tuple(former[-2:])
 
 
 async def test_the_change_stands_in_the_audit(lab: Lab, client: AcmeClient) -> None:

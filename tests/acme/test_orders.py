@@ -210,6 +210,21 @@ async def test_dates_that_cannot_be_had_are_refused_before_there_is_an_order(lab
     assert (await client.new_order(["a.corp.test"], notBefore=soon, notAfter=later)).json["notBefore"] == soon
 
 
+async def test_dates_at_the_ends_of_time_are_refused_whatever_their_offset(lab: Lab) -> None:
+    await lab.no_authority()
+    await lab.authority("ca_local", name="signs")
+    client = await lab.client()
+    for offset in ("Z", "+23:59", "-23:59"):
+        for dates in (
+            {"notBefore": f"9999-12-31T23:59:59{offset}"},
+            {"notAfter": f"0001-01-01T00:00:00{offset}"},
+            {"notAfter": f"9999-12-31T23:59:59.999999{offset}"},
+            {"notBefore": f"0001-01-01T00:00:00{offset}", "notAfter": f"9999-12-31T23:59:59{offset}"},
+        ):
+            assert (await client.new_order(["a.corp.test"], status=400, **dates)).problem == "malformed"
+    assert (await client.new_order(["a.corp.test"], notBefore=f"0001-01-01T00:00:00{offset}")).status == 201
+
+
 async def test_rule_29_replaces_that_is_unknown_or_nonsense_is_ignored(client: AcmeClient) -> None:
     assert "replaces" not in (await client.new_order(["a.corp.test"], replaces="AbC-_1.Zz")).json
     assert "replaces" not in (await client.new_order(["b.corp.test"], replaces="?")).json

@@ -116,6 +116,19 @@ def alike(answer: httpx.Response) -> Any:
     return answer.status_code, headers, answer.content
 
 
+async def test_doubled_and_trailing_slashes_are_a_404_that_names_the_right_url_to_those_who_know_the_key(
+    lab: Lab,
+) -> None:
+    _, key = await secret_token(lab)
+    for leaf in ("directory", "new-account"):
+        for odd in (f"/acme/{key}/{leaf}/", f"//acme/{key}/{leaf}", f"/acme//{key}/{leaf}"):
+            response = await lab.http.get(f"{BASE}{odd}")
+            assert response.status_code == 404
+            assert response.json()["detail"].endswith(f"it is {url_of(key, leaf)}")
+            unknown = await lab.http.get(f"{BASE}{odd.replace(key, key[::-1])}")
+            assert (unknown.status_code, unknown.json()["detail"]) == (404, "there is no such resource")
+
+
 @pytest.mark.parametrize("leaf", ["directory", "new-account"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT"])
 async def test_an_unknown_key_is_answered_as_an_unknown_path_is(lab: Lab, method: str, leaf: str) -> None:

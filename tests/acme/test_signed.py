@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from acmehub.acme.server import context
 from acmehub.app.asgi import create_app
+from acmehub.models import new_id
 from acmehub.testing.acme_client import AcmeClient, check_answer
 from acmehub.testing.acme_keys import AccountKey, compact
 from tests.acme.lab import BASE, Lab
@@ -62,10 +63,38 @@ async def test_an_unknown_path_is_a_problem_with_a_nonce(lab: Lab, path: str) ->
 
 
 @pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("//acme/directory", "directory"),
+        ("/acme//directory", "directory"),
+        ("/acme/directory/", "directory"),
+        ("//acme//directory//", "directory"),
+        ("/acme/new-nonce/", "new-nonce"),
+        ("/acme//new-order", "new-order"),
+        (f"/acme/order/{'0' * 44}/finalize/", f"order/{'0' * 44}/finalize"),
+    ],
+)
+async def test_a_url_with_doubled_or_trailing_slashes_is_a_404_that_names_the_right_one(
+    lab: Lab, path: str, meant: str
+) -> None:
+    for method in ("GET", "HEAD", "POST"):
+        response = await lab.http.request(method, f"{BASE}{path}")
+        assert response.status_code == 404
+        if method != "HEAD":
+            assert response.json()["detail"].endswith(f"slashes, it is {BASE}/acme/{meant}")
+
+
+@pytest.mark.parametrize("path", ["/acme/", "/acme//", "/acme/nowhere/", "/acme/order//", "/acme/order/abc/"])
+async def test_slashes_that_hide_nothing_are_an_ordinary_404(lab: Lab, path: str) -> None:
+    response = await lab.http.get(f"{BASE}{path}")
+    assert (response.status_code, response.json()["detail"]) == (404, "there is no such resource")
+
+
+@pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
         ("GET", "/acme/new-order", "POST"),
-        ("PUT", "/acme/order/abc", "POST"),
+        ("PUT", f"/acme/order/{new_id()}", "POST"),
         ("GET", "/acme/revoke-cert", "POST"),
         ("PUT", "/acme/directory", "GET, HEAD, POST"),
         ("DELETE", "/acme/new-nonce", "GET, HEAD, POST"),

@@ -158,6 +158,7 @@ async def test_a_common_name_is_taken_when_it_is_one_of_the_names_and_short_enou
         ("a.test", ("a.test", "b.test"), "a.test"),
         ("A.test", ("a.test",), "a.test"),
         ("c.test", ("a.test",), ""),
+        ("\u212a.test", ("k.test",), ""),  # the Kelvin sign, whose lower case is k
         (long_name[:64], (long_name, "a.test"), ""),
     ):
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, asked)])

@@ -88,7 +88,6 @@ def test_eddsa_goes_with_an_ed25519_key_only_and_the_other_way_round(algorithm: 
         {"x": encode_base64url(bytes(31))},
         {"x": encode_base64url(bytes(33))},
         {"x": EXAMPLE["x"] + "="},
-        {"d": None},
         {"d": encode_base64url(bytes(32))},
         {"kty": "EC"},
     ],
@@ -151,4 +150,4 @@ def test_a_signature_whose_second_half_is_not_reduced_is_refused() -> None:
 
 
 def test_certificates_are_not_made_for_ed25519_keys() -> None:
-    assert key_flaw(ed25519_key().public_key()) == "only RSA and EC keys are supported"
+    assert "Ed25519 are not supported" in (key_flaw(ed25519_key().public_key()) or "")

@@ -467,7 +467,7 @@ def test_giving_up_an_authorization_ends_an_order_that_needed_it(mode: Authoriza
     bundle = opened(mode)
     change = deactivate(bundle, bundle.authorizations[1].id, LATER)
     done = after(bundle, change)
-    other = "valid" if mode is PREAPPROVED else "invalid"
+    other = "valid" if mode is PREAPPROVED else "pending"
     assert (done.order.status, statuses(done)) == (OrderStatus.INVALID, [other, "deactivated"])
     assert done.order.error is not None
     assert done.order.error.type.endswith("unauthorized")
@@ -482,10 +482,33 @@ def test_giving_up_an_authorization_after_finalize_leaves_the_order() -> None:
     assert statuses(after(bundle, change)) == ["deactivated", "valid"]
 
 
-def test_an_authorization_that_is_invalid_cannot_be_given_up() -> None:
+@pytest.mark.parametrize("mode", [ACCEPT, VERIFY])
+def test_the_siblings_of_a_given_up_authorization_stay_pending_until_they_are_given_up_or_expire(
+    mode: AuthorizationMode,
+) -> None:
+    bundle = at(answered(opened(mode), 0), Stage.ORDERING, **JOB)
+    change = deactivate(bundle, bundle.authorizations[1].id, LATER)
+    assert change.schedule_removal
+    done = after(bundle, change)
+    job = done.order.stage, done.order.lock_key, done.order.run_at, done.order.lease_owner
+    assert job == (Stage.FAILED, None, None, None)
+    assert statuses(done) == ["pending", "deactivated"]
+    left = done.authorizations[0].id
+    assert answer(done, left, ChallengeType.DNS_01, LATER) == Change(order=done.order)
+    expires = done.authorizations[0].expires
+    lapsed = as_of(done.authorizations[0], expires, done.order.status)
+    assert lapsed.status is AuthorizationStatus.INVALID
+    assert lapsed.error is not None
+    assert deactivate(done, left, expires) == Change(order=done.order)
+    both = after(done, deactivate(done, left, LATER))
+    assert (both.order.status, statuses(both)) == (OrderStatus.INVALID, ["deactivated", "deactivated"])
+
+
+def test_an_authorization_that_is_over_stays_as_it_is() -> None:
     bundle = ended()
-    with pytest.raises(Problem, match="invalid cannot be deactivated"):
-        deactivate(bundle, bundle.authorizations[0].id, LATER)
+    assert deactivate(bundle, bundle.authorizations[0].id, LATER) == Change(order=bundle.order)
+    ready = opened(PREAPPROVED)
+    assert deactivate(ready, ready.authorizations[0].id, ready.order.expires) == Change(order=ready.order)
 
 
 # --------------------------------------------------------------------------- every rule in every state there is
@@ -551,7 +574,7 @@ def assert_sound(before: OrderBundle, now: OrderBundle) -> None:
         case OrderStatus.INVALID:
             assert order.error is not None
             assert order.stage is Stage.FAILED
-            assert "pending" not in statuses(now)
+            assert "pending" not in statuses(now) or "deactivated" in statuses(now)
     if order.status in (OrderStatus.VALID, OrderStatus.INVALID):
         assert (order.run_at, order.lock_key, order.lease_owner) == (None, None, None)
 
@@ -583,7 +606,8 @@ def test_whatever_client_and_worker_do_the_order_stays_sound(mode: Authorization
 
 def test_a_valid_authorization_is_read_as_expired_from_its_time_on() -> None:
     valid = replace(opened().authorizations[0], status=AuthorizationStatus.VALID, expires=LATER)
-    assert as_of(valid, NOW) is valid
-    assert as_of(valid, LATER).status is AuthorizationStatus.EXPIRED
+    assert as_of(valid, NOW, OrderStatus.VALID) is valid
+    assert as_of(valid, LATER, OrderStatus.VALID).status is AuthorizationStatus.EXPIRED
     pending = replace(valid, status=AuthorizationStatus.PENDING)
-    assert as_of(pending, LATER) is pending
+    assert as_of(pending, LATER, OrderStatus.PENDING) is pending
+    assert as_of(pending, NOW, OrderStatus.INVALID) is pending

@@ -18,13 +18,17 @@ class AccountStatus(enum.StrEnum):
     REVOKED = "revoked"
 
 
+MOST_FORMER_KEYS = 1000  # per account; the oldest are forgotten, so that a row stays small
+
+
 class Account(Model, frozen=True, kw_only=True):
     """An ACME account.
 
     `jwk`: its public key as canonical JSON (RFC 7638); `thumbprint`: the SHA-256 of that, unique. `binding`: the EAB
     object as the client sent it (RFC 8555 section 7.3.4); `token_id`: the token that it names. `user_agent`: the last
     one that was recorded. `learned`: the authorization mode that mode `auto` has learned for this account (None: none
-    yet); `learned_why`: the reason, for people.
+    yet); `learned_why`: the reason, for people. `former_keys`: thumbprints of the keys that it had before, the newest
+    last, at most `MOST_FORMER_KEYS`.
     """
 
     status: AccountStatus = AccountStatus.VALID
@@ -38,6 +42,7 @@ class Account(Model, frozen=True, kw_only=True):
     created: datetime
     learned: AuthorizationMode | None = None
     learned_why: str = ""
+    former_keys: tuple[str, ...] = ()
 
 
 class Actor(msgspec.Struct, frozen=True):

@@ -1,10 +1,13 @@
 """The base of stored objects: an id and a version."""
 
+import re
 import secrets
 import time
 from datetime import UTC, datetime
 
 import msgspec
+
+_ID = re.compile(r"[0-9a-f]{44}")
 
 
 def new_id() -> str:
@@ -14,6 +17,11 @@ def new_id() -> str:
     index. With fully random ids, an order costs a third more in a database of 100 000 orders.
     """
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(16)}"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text from outside can be an id: anything else is not even looked for."""
+    return _ID.fullmatch(text) is not None
 
 
 def made_at(id: str) -> datetime:

@@ -2,7 +2,8 @@
 
 These objects are not stored; `acme/server/rendering.py` makes them of stored ones. Required members have no default, so
 that `omit_defaults` never drops them; absent members are omitted, never null (docs/client-rules.md rule 17).
-Payloads may have unknown members (RFC 8555 section 6.2 and docs/client-rules.md rule 16).
+Payloads may have unknown members (RFC 8555 section 6.2 and docs/client-rules.md rule 16), and `null` for an optional
+member means that it is absent.
 """
 
 import msgspec
@@ -39,12 +40,18 @@ class Directory(Wire, frozen=True, kw_only=True):
 
 
 class NewAccount(Wire, frozen=True, kw_only=True):
-    """The payload of newAccount (RFC 8555 section 7.3); the binding is a flattened JWS."""
+    """The payload of newAccount (RFC 8555 section 7.3); the binding is a flattened JWS (`binding`)."""
 
-    contact: tuple[str, ...] = ()
-    terms_of_service_agreed: bool = False
-    only_return_existing: bool = False
+    contact: tuple[str, ...] | None = None
+    terms_of_service_agreed: bool | None = None
+    only_return_existing: bool | None = None
     external_account_binding: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def binding(self) -> bytes:
+        """The external account binding as it was sent; empty when there is none."""
+        raw = bytes(self.external_account_binding)
+        return b"" if raw == b"null" else raw
 
 
 class AccountUpdate(Wire, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from acmehub.rules.csr import (
     alternative_names,
     common_names,
     listed,
+    load_csr,
     wanted_names,
 )
 from acmehub.rules.keys import PublicKey, key_flaw, spki_of
@@ -98,7 +99,7 @@ def check_leaf(
     """
     try:
         leaf, above = _read_chain(chain_pem, issuers or Issuers())
-        asked = csr.spki_sha256 if isinstance(csr, CheckedCsr) else _spki_sha256(_key_of(x509.load_der_x509_csr(csr)))
+        asked = csr.spki_sha256 if isinstance(csr, CheckedCsr) else _spki_sha256(_key_of(load_csr(csr)))
         issued = _spki_sha256(_key_of(leaf))
         names = _leaf_names(leaf)
         if issued != asked:

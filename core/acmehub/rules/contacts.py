@@ -14,13 +14,17 @@ _ADDRESS = re.compile(
 )
 
 
-def check_contacts(contacts: Sequence[str]) -> None:
-    """Raise `unsupportedContact` for a scheme other than `mailto`, `invalidContact` if it is not exactly one
-    address."""
+def check_contacts(contacts: Sequence[str]) -> tuple[str, ...]:
+    """The contacts as they are stored: blanks around the address, which getssl sends, are left out.
+
+    Raises `unsupportedContact` for a scheme other than `mailto`, `invalidContact` if it is not exactly one address.
+    """
     if len(contacts) > _MOST:
         raise _invalid(f"{len(contacts)} contacts; at most {_MOST} are kept")
+    checked = []
     for contact in contacts:
         scheme, colon, rest = contact.partition(":")
+        rest = rest.strip(" ")
         if not colon or scheme.lower() != "mailto":
             raise Problem(
                 ProblemType.UNSUPPORTED_CONTACT, f"contact {contact[:64]!a}: only mailto: addresses are supported"
@@ -32,6 +36,8 @@ def check_contacts(contacts: Sequence[str]) -> None:
             raise _invalid(f"contact {contact[:64]!a}: one address per contact")
         if len(address) > _LONGEST or not _ADDRESS.fullmatch(address):
             raise _invalid(f"contact {contact[:64]!a} is not a mail address")
+        checked.append(f"{scheme}:{rest}")
+    return tuple(checked)
 
 
 def _invalid(detail: str) -> Problem:

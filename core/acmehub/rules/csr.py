@@ -1,6 +1,7 @@
 """Checks of a CSR against its order (RFC 8555 section 7.4).
 
-The hub forwards a CSR unchanged, so these checks cover everything in it that a CA may act on, unless it is harmless.
+The hub forwards a CSR unchanged, so these checks cover everything in it that a CA may act on: of extensions and subject
+attributes, those that clients are known to send are allowed, and no others.
 """
 
 import hashlib
@@ -9,28 +10,55 @@ from collections.abc import Collection, Iterable
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
-from cryptography.x509.oid import ExtensionOID, NameOID, SignatureAlgorithmOID
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.x509.oid import ExtensionOID, NameOID, ObjectIdentifier
 
 from acmehub.models.identifiers import Identifier, is_address
 from acmehub.models.problems import Problem, ProblemType
-from acmehub.rules.jws import jwk_of
-from acmehub.rules.keys import PublicKey, key_flaw, spki_of, weakness
+from acmehub.rules.jws import jwk_of, thumbprint
+from acmehub.rules.keys import TAKEN, PublicKey, key_flaw, spki_of, type_flaw, weakness
 from acmehub.rules.names import shown
 
 _HASHES = frozenset({"sha256", "sha384", "sha512"})
-_HARMLESS = frozenset(  # extensions that may be critical; the CA decides about them
-    {ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE, ExtensionOID.TLS_FEATURE}
+_EXTENSIONS = frozenset(  # what clients ask for; the CA decides about them
+    {
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.TLS_FEATURE,
+    }
 )
-_ECDSA = {
-    SignatureAlgorithmOID.ECDSA_WITH_SHA256: ECDSA(SHA256()),
-    SignatureAlgorithmOID.ECDSA_WITH_SHA384: ECDSA(SHA384()),
-    SignatureAlgorithmOID.ECDSA_WITH_SHA512: ECDSA(SHA512()),
-}
-_MICROSOFT_EXTENSION_REQUEST = x509.ObjectIdentifier("1.3.6.1.4.1.311.2.1.14")
-_EXTENSION_REQUEST = x509.ObjectIdentifier("1.2.840.113549.1.9.14")
+_NOTES = frozenset(  # what clients send besides, and no CA has to act on: never critical
+    {
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,  # keytool, Posh-ACME, certreq
+        ObjectIdentifier("2.16.840.1.113730.1.1"),  # Netscape's certificate type: devices with mbedTLS
+        ObjectIdentifier("1.2.840.113549.1.9.15"),  # S/MIME capabilities: certreq and IIS, for RSA keys
+        ObjectIdentifier("1.3.6.1.4.1.311.21.10"),  # application policies: certreq repeats the extended key usage
+    }
+)
+_SUBJECT = frozenset(
+    {
+        NameOID.COMMON_NAME,
+        NameOID.SERIAL_NUMBER,
+        NameOID.COUNTRY_NAME,
+        NameOID.LOCALITY_NAME,
+        NameOID.STATE_OR_PROVINCE_NAME,
+        NameOID.STREET_ADDRESS,
+        NameOID.ORGANIZATION_NAME,
+        NameOID.ORGANIZATIONAL_UNIT_NAME,
+        NameOID.POSTAL_CODE,
+        NameOID.USER_ID,
+        NameOID.DOMAIN_COMPONENT,
+        NameOID.EMAIL_ADDRESS,
+        NameOID.UNSTRUCTURED_NAME,  # routers put their name there
+        ObjectIdentifier("1.2.840.113549.1.9.8"),  # and their address there (unstructuredAddress)
+    }
+)
+_MICROSOFT_EXTENSION_REQUEST = ObjectIdentifier("1.3.6.1.4.1.311.2.1.14")
+_EXTENSION_REQUEST = ObjectIdentifier("1.2.840.113549.1.9.14")
 _MAX_COMMON_NAME = 64  # X.520, ub-common-name
+_WRONG_VERSIONS = (b"\x02\x01\x01", b"\x02\x01\x02")  # INTEGER 1 and 2: 0 is the only version (RFC 2986 section 4.1)
 # What cryptography raises for invalid input (UserWarning: where warnings are errors; KeyError and TypeError: an unknown
 # TLS feature, a directory name whose text is a bit string).
 UNREADABLE = (
@@ -70,12 +98,32 @@ class CheckedCsr(msgspec.Struct, frozen=True):
     public_key: PublicKey
 
 
-def check_csr(der: bytes, identifiers: Iterable[Identifier], account_jwk: bytes) -> CheckedCsr:
-    """Check a CSR (DER) against its order and the canonical JWK of its account. Raises `badCSR`."""
+def load_csr(der: bytes) -> x509.CertificateSigningRequest:
+    """A CSR (DER) for reading; the version field may be 1 or 2, as old clients send it, instead of 0.
+
+    The object of such a CSR says version 0: `der` itself has the bytes that were signed, and goes to the CA. Raises
+    what `UNREADABLE` lists.
+    """
     try:
-        csr = x509.load_der_x509_csr(der)
+        return x509.load_der_x509_csr(der)
+    except x509.InvalidVersion:  # the rest is readable; certbot before 1.29, for one, writes 2
+        begin = _header_size(der, 0)
+        begin += _header_size(der, begin)
+        if der[begin : begin + 3] not in _WRONG_VERSIONS:
+            raise
+        return x509.load_der_x509_csr(der[: begin + 2] + b"\0" + der[begin + 3 :])
+
+
+def check_csr(
+    der: bytes, identifiers: Iterable[Identifier], account_jwk: bytes, former_keys: Collection[str] = ()
+) -> CheckedCsr:
+    """Check a CSR (DER) against its order, the canonical JWK of its account and the thumbprints of the account's former
+    keys. Raises `badCSR`, and `badPublicKey` for a key of a type that no certificate can have.
+    """
+    try:
+        csr = load_csr(der)
         key, names = _read_csr(csr)
-        signed = _is_self_signed(csr, key)
+        signed = _is_self_signed(csr, der, key)
     except UNREADABLE as error:
         raise _bad_csr(f"it cannot be read ({ascii(str(error))[1:-1][:150]})") from error
     if not signed:
@@ -87,17 +135,29 @@ def check_csr(der: bytes, identifiers: Iterable[Identifier], account_jwk: bytes)
     if weak is not None:
         raise _bad_csr(weak)
     spki = spki_of(key)
-    if jwk_of(key, spki) == account_jwk:
+    jwk = jwk_of(key, spki)
+    if jwk == account_jwk:
         raise _bad_csr("its key is the account's key; a certificate needs one of its own")
+    if former_keys and thumbprint(jwk) in former_keys:
+        raise _bad_csr("its key is a former key of the account; a certificate needs one of its own")
     return CheckedCsr(der, tuple(sorted(names.names | names.addresses)), hashlib.sha256(spki).hexdigest(), key)
 
 
-def _is_self_signed(csr: x509.CertificateSigningRequest, key: PublicKey) -> bool:
-    scheme = _ECDSA.get(csr.signature_algorithm_oid)
-    if scheme is None or not isinstance(key, EllipticCurvePublicKey):
-        return csr.is_signature_valid
-    try:  # as `is_signature_valid`, but without reading the key again
-        key.verify(csr.signature, csr.tbs_certrequest_bytes, scheme)
+def _header_size(der: bytes, at: int) -> int:
+    """The bytes of tag and length of the element that begins there."""
+    return 2 + (der[at + 1] & 0x7F if der[at + 1] & 0x80 else 0)
+
+
+def _is_self_signed(csr: x509.CertificateSigningRequest, der: bytes, key: PublicKey) -> bool:
+    """Whether the CSR is signed by its own key, over the bytes in `der` whatever their version field."""
+    begin = _header_size(der, 0)
+    signed = der[begin : begin + len(csr.tbs_certrequest_bytes)]
+    scheme = csr.signature_algorithm_parameters
+    try:
+        if isinstance(key, EllipticCurvePublicKey):
+            key.verify(csr.signature, signed, scheme)  # type: ignore[arg-type]  # TypeError for another key's scheme
+        else:
+            key.verify(csr.signature, signed, scheme, csr.signature_hash_algorithm)  # type: ignore[arg-type]
     except InvalidSignature:
         return False
     return True
@@ -105,19 +165,12 @@ def _is_self_signed(csr: x509.CertificateSigningRequest, key: PublicKey) -> bool
 
 def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, SubjectNames]:
     """The key and the names of a CSR."""
+    key = _key_of(csr)
     hash_algorithm = csr.signature_hash_algorithm
     if hash_algorithm is None or hash_algorithm.name not in _HASHES:
         used = "no hash" if hash_algorithm is None else hash_algorithm.name
         raise _bad_csr(f"it is signed with {used}; SHA-256, SHA-384 and SHA-512 are allowed")
-    key = csr.public_key()
-    flaw = key_flaw(key)
-    if flaw is not None:
-        raise _bad_csr(flaw)
-    names = common_names(csr.subject)
-    if len(names) > 1:
-        raise _bad_csr("its subject has more than one common name")
-    if any(not 0 < len(name) <= _MAX_COMMON_NAME for name in names):
-        raise _bad_csr(f"a common name has 1 to {_MAX_COMMON_NAME} characters")
+    names = _subject_names(csr.subject)
     requests = [item for item in csr.attributes if item.oid in (_EXTENSION_REQUEST, _MICROSOFT_EXTENSION_REQUEST)]
     if len(requests) > 1:
         raise _bad_csr("it has more than one list of extensions")
@@ -130,7 +183,40 @@ def _read_csr(csr: x509.CertificateSigningRequest) -> tuple[PublicKey, SubjectNa
                 raise _bad_csr(f"it asks for a name of another kind than DNS and IP ({error})") from None
         else:
             _check_extension(extension)
-    return key, asked.with_common(names)  # type: ignore[return-value]  # key_flaw lets no other kind through
+    return key, asked.with_common(names)
+
+
+def _key_of(csr: x509.CertificateSigningRequest) -> PublicKey:
+    try:
+        key = csr.public_key()
+    except UnsupportedAlgorithm as error:
+        raise _bad_key(f"{ascii(str(error))[1:-1][:150]}; {TAKEN}") from error
+    flaw = type_flaw(key)
+    if flaw is not None:
+        raise _bad_key(flaw)
+    flaw = key_flaw(key)
+    if flaw is not None:
+        raise _bad_csr(flaw)
+    return key  # type: ignore[return-value]  # type_flaw lets no other kind through
+
+
+def _subject_names(subject: x509.Name) -> set[str]:
+    """The common name of a subject, in lower case. Raises `badCSR` for parts that are not allowed."""
+    names: set[str] = set()
+    for item in subject:
+        if item.oid == NameOID.COMMON_NAME:
+            name = str(item.value)
+            names.add(name.lower() if name.isascii() else name)
+        elif item.oid not in _SUBJECT:
+            raise _bad_csr(f"its subject has an attribute that is not supported ({item.oid.dotted_string})")
+    if len(names) > 1:
+        raise _bad_csr("its subject has more than one common name")
+    for name in names:
+        if not 0 < len(name) <= _MAX_COMMON_NAME:
+            raise _bad_csr(f"a common name has 1 to {_MAX_COMMON_NAME} characters")
+        if not name.isascii():
+            raise _bad_csr(f"its common name is not ASCII ({shown(name)}); international names are A-labels (xn--...)")
+    return names
 
 
 def _check_extension(extension: x509.Extension[x509.ExtensionType]) -> None:
@@ -139,14 +225,18 @@ def _check_extension(extension: x509.Extension[x509.ExtensionType]) -> None:
     if isinstance(value, x509.BasicConstraints):
         if value.ca:
             raise _bad_csr("it asks for a CA certificate")
-    elif extension.critical and extension.oid not in _HARMLESS:
-        raise _bad_csr(f"it has a critical extension that is not supported ({extension.oid.dotted_string})")
+    elif extension.oid in _EXTENSIONS:
+        return
+    elif extension.critical or extension.oid not in _NOTES:
+        kind = "a critical extension" if extension.critical else "an extension"
+        raise _bad_csr(f"it has {kind} that is not supported ({extension.oid.dotted_string})")
 
 
 def common_names(subject: x509.Name) -> set[str]:
-    """The common names of a subject, lower case."""
-    found = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return {str(item.value).lower() for item in found}
+    """The common names of a subject, in lower case where they are ASCII: no other character is equal to a letter of a
+    DNS name."""
+    found = (str(item.value) for item in subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+    return {name.lower() if name.isascii() else name for name in found}
 
 
 def wanted_names(identifiers: Iterable[Identifier]) -> SubjectNames:
@@ -184,6 +274,10 @@ def listed(names: Collection[str]) -> str:
     """Names for a message: the first five, and how many more."""
     first = [shown(name) for name in sorted(names)[:5]]
     return ", ".join(first) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if first else "no name"
+
+
+def _bad_key(detail: str) -> Problem:
+    return Problem(ProblemType.BAD_PUBLIC_KEY, f"the CSR is not accepted: {detail}")
 
 
 def _bad_csr(detail: str) -> Problem:

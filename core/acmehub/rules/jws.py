@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from acmehub.models.problems import Problem, ProblemType
-from acmehub.rules.keys import CURVES, AccountKey, PublicKey, ed25519_flaw, key_flaw, spki_of
+from acmehub.rules.keys import CURVES, AccountKey, PublicKey, ed25519_flaw, key_flaw, spki_of, weakness
 
 ALGORITHMS: tuple[str, ...] = ("RS256", "ES256", "ES384", "ES512", "EdDSA")
 MAX_BODY = 64 * 1024
@@ -41,6 +41,7 @@ _SHA256 = hashes.SHA256()
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _TO_PLAIN_BASE64 = bytes.maketrans(b"-_+/", b"+/!!")
 _QUOTES = 3 * 4  # protected, payload, signature: a name and a string each; base64url has no quotes
+_QUOTES_WITH_HEADER = _QUOTES + 2  # and the name of `"header": null`
 
 
 class Jws(msgspec.Struct, frozen=True):
@@ -56,12 +57,13 @@ class Jws(msgspec.Struct, frozen=True):
     signature: bytes
 
 
-class _Flattened(msgspec.Struct, forbid_unknown_fields=True):
-    """RFC 7515 section 7.2.2 without the unprotected header."""
+class _Flattened(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """RFC 7515 section 7.2.2 without an unprotected header: `null` in its place is none."""
 
     protected: str
     payload: str
     signature: str
+    header: None = None
 
 
 class Flattened(msgspec.Struct, frozen=True):
@@ -123,14 +125,14 @@ def _jws(parts: Flattened, alg: str, nonce: str) -> Jws:
 
 def read_flattened(body: bytes) -> Flattened:
     """Read a flattened JWS strictly: three members, each once, in canonical base64url, and a header without `crit` and
-    `b64`. Raises `malformed`."""
+    `b64`. `null` for a member of the header means that it is absent. Raises `malformed`."""
     if len(body) > MAX_BODY:
         raise Problem(ProblemType.MALFORMED, f"the request is larger than {MAX_BODY} bytes", status=413)
     try:
         outer = _FLATTENED.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(f"the body is not a flattened JWS: {_message(error)}") from error
-    if body.count(b'"') != _QUOTES:
+    if body.count(b'"') not in (_QUOTES, _QUOTES_WITH_HEADER):
         raise malformed("the body is not a flattened JWS: a member stands there twice")
     header = _read_header(_member_bytes("protected", outer.protected))
     return Flattened(
@@ -139,6 +141,11 @@ def read_flattened(body: bytes) -> Flattened:
         f"{outer.protected}.{outer.payload}".encode(),
         _member_bytes("signature", outer.signature),
     )
+
+
+def compacted(body: bytes) -> bytes:
+    """A flattened JWS that `read_flattened` has taken, as compact JSON of its three members."""
+    return msgspec.json.encode(_FLATTENED.decode(body))
 
 
 def load_key(jwk: bytes) -> AccountKey:
@@ -158,6 +165,17 @@ def load_key(jwk: bytes) -> AccountKey:
     if flaw is not None:
         raise bad_key(flaw)
     return key
+
+
+def require_strong(jwk: bytes) -> None:
+    """Raise `badPublicKey` for a canonical JWK with a known weakness: such a key can become no account's.
+
+    Not a part of `load_key`: a certificate's weak key may still sign its revocation.
+    """
+    key = load_key(jwk)
+    weak = None if isinstance(key, Ed25519PublicKey) else weakness(key)
+    if weak is not None:
+        raise bad_key(weak)
 
 
 def _load_ed25519(octets: bytes) -> Ed25519PublicKey:
@@ -203,7 +221,7 @@ def canonical_jwk(jwk: object) -> bytes:
     """The canonical JSON of a public JWK (RFC 7638 section 3): required members only. Raises `badPublicKey`."""
     if not isinstance(jwk, Mapping):
         raise bad_key("it is not a JSON object")
-    if not _PRIVATE_MEMBERS.isdisjoint(jwk):
+    if any(jwk[name] is not None for name in _PRIVATE_MEMBERS.intersection(jwk)):
         raise bad_key("it has private members; send the public key only")
     match jwk.get("kty"):
         case "EC":
@@ -290,6 +308,8 @@ def _read_header(text: bytes) -> dict[str, Any]:
         raise malformed(f"the JWS header is not readable: {_message(error)}") from error
     if not isinstance(header, dict):
         raise malformed("the JWS header is not a JSON object")
+    if None in header.values():
+        header = {name: value for name, value in header.items() if value is not None}
     for name in ("crit", "b64"):
         if name in header:
             raise malformed(f"{name!r} in the JWS header is not supported")

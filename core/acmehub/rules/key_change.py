@@ -15,6 +15,7 @@ from acmehub.rules.jws import (
     load_key,
     malformed,
     parse_without_nonce,
+    require_strong,
     thumbprint,
     unique_members,
     verify,
@@ -42,6 +43,7 @@ def check_key_change(inner: bytes, *, url: str, account_url: str, account_jwk: b
         if jws.jwk is None:
             raise malformed("its header needs 'jwk', the new key, and not 'kid'")
         verify(jws, load_key(jws.jwk))
+        require_strong(jws.jwk)
         asked = _asked(jws)
         if jws.url != url:
             raise malformed("its 'url' is not the one of the outer JWS")

@@ -20,6 +20,7 @@ AccountKey = PublicKey | Ed25519PublicKey
 
 RSA_BITS = (2048, 4096)
 CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+TAKEN = f"RSA keys of {RSA_BITS[0]} to {RSA_BITS[1]} bits and EC keys on {', '.join(CURVES.values())} are taken"
 
 _MAX_EXPONENT = 2**256  # NIST SP 800-89 section 5.3.3; larger ones only cost time
 _FERMAT_ROUNDS = 100
@@ -34,14 +35,20 @@ _ORDER_8 = 270738550114484064931822528722565878893680426757531351946374360975030
 _SMALL_ORDER = frozenset({0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8})  # y of the points that 8 times give zero
 
 
+def type_flaw(key: object) -> str | None:
+    """Why a certificate cannot have a key of this type or on this curve; None if it can."""
+    if isinstance(key, EllipticCurvePublicKey):
+        return None if key.curve.name in CURVES else f"the curve {key.curve.name} is not supported; {TAKEN}"
+    if isinstance(key, RSAPublicKey):
+        return None
+    return f"keys of type {type(key).__name__.removesuffix('PublicKey')} are not supported; {TAKEN}"
+
+
 def key_flaw(key: object) -> str | None:
     """Why a public key is not accepted (type, curve, size, exponent); None if it is. Cheap."""
-    if isinstance(key, EllipticCurvePublicKey):
-        if key.curve.name not in CURVES:
-            return f"the curve {key.curve.name} is not supported, only {', '.join(CURVES.values())}"
-        return None
-    if not isinstance(key, RSAPublicKey):
-        return "only RSA and EC keys are supported"
+    flaw = type_flaw(key)
+    if flaw is not None or not isinstance(key, RSAPublicKey):
+        return flaw
     least, most = RSA_BITS
     if not least <= key.key_size <= most:
         return f"an RSA key of {key.key_size} bits; {least} to {most} are allowed"

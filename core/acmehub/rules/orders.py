@@ -71,10 +71,7 @@ STAGE_MOVES: dict[Stage, frozenset[Stage]] = {
     Stage.FAILED: frozenset(),
 }
 
-UPSTREAM_VALIDATED = frozenset(
-    {Stage.AUTHORIZED, Stage.FINALIZING, Stage.ISSUING, Stage.DOWNLOADING, Stage.DONE},
-)
-
+UPSTREAM_VALIDATED = frozenset({Stage.AUTHORIZED, Stage.FINALIZING, Stage.ISSUING, Stage.DOWNLOADING, Stage.DONE})
 
 TIME_TO_ANSWER = timedelta(seconds=60)  # since newOrder, before the silence of a client in mode `accept` counts
 
@@ -257,7 +254,8 @@ def _accepted(order: Order, authorization: Authorization) -> bool:
 def answer(bundle: OrderBundle, authorization_id: str, challenge: ChallengeType, now: datetime) -> Change:
     """The client responds to a challenge; idempotent in every state (docs/client-rules.md rule 5)."""
     target = next(item for item in bundle.authorizations if item.id == authorization_id)
-    if target.status is not AuthorizationStatus.PENDING or target.answered is not None:
+    is_over = bundle.order.status is not OrderStatus.PENDING  # nobody looks for a proof any more
+    if is_over or target.status is not AuthorizationStatus.PENDING or target.answered is not None:
         return Change(order=bundle.order)
     if challenge not in (possible := challenges_of(target, bundle.order.mode)):
         kinds = ", ".join(item.value for item in possible)
@@ -356,32 +354,38 @@ def failed(bundle: OrderBundle, problem: ProblemDocument, now: datetime) -> Chan
 
 
 def deactivate(bundle: OrderBundle, authorization_id: str, now: datetime) -> Change:
-    """The client deactivates an authorization (RFC 8555 section 7.5.2); an order that still needed it is invalid."""
+    """The client deactivates an authorization (RFC 8555 section 7.5.2); an order that still needed it is invalid.
+
+    Its other authorizations stay as they are (section 7.1.6), and so does one that is over (rule 10).
+    """
     target = next(item for item in bundle.authorizations if item.id == authorization_id)
-    if target.status is AuthorizationStatus.DEACTIVATED:
+    if AuthorizationStatus.DEACTIVATED not in AUTHORIZATION_MOVES[as_of(target, now, bundle.order.status).status]:
         return Change(order=bundle.order)
-    if AuthorizationStatus.DEACTIVATED not in AUTHORIZATION_MOVES[target.status]:
-        raise Problem(ProblemType.MALFORMED, f"an authorization that is {target.status.value} cannot be deactivated")
     given_up = with_authorization_status(target, AuthorizationStatus.DEACTIVATED, now)
     if bundle.order.status not in (OrderStatus.PENDING, OrderStatus.READY):
         return Change(order=bundle.order, authorizations=(given_up,))
     reason = Problem(ProblemType.UNAUTHORIZED, f"the authorization for {target.identifier.value} was deactivated")
-    change = failed(OrderBundle(bundle.order, _swap(bundle.authorizations, given_up)), reason.document(), now)
-    return replace(change, authorizations=(given_up, *change.authorizations))
+    return replace(failed(OrderBundle(bundle.order), reason.document(), now), authorizations=(given_up,))
 
 
 def expired(bundle: OrderBundle, now: datetime) -> Change:
     """The client let the order lapse, or the pre-authorization: what was valid has expired, what was pending failed."""
     what = "pre-authorization expired" if bundle.order.preauthorization else "order expired before it was finalized"
     change = failed(bundle, Problem(ProblemType.MALFORMED, f"the {what}").document(), now)
-    lapsed = _changed(bundle, OrderBundle(bundle.order, tuple(as_of(item, now) for item in bundle.authorizations)))
-    return replace(change, authorizations=(*change.authorizations, *lapsed))
+    after = tuple(as_of(item, now, bundle.order.status) for item in bundle.authorizations)
+    return replace(change, authorizations=(*change.authorizations, *_changed(bundle, OrderBundle(bundle.order, after))))
 
 
-def as_of(authorization: Authorization, now: datetime) -> Authorization:
-    """The authorization at a moment: a valid one past its time has expired (RFC 8555 section 7.1.6)."""
-    if authorization.status is AuthorizationStatus.VALID and authorization.expires <= now:
+def as_of(authorization: Authorization, now: datetime, order: OrderStatus) -> Authorization:
+    """The authorization at a moment, `order` being its order's status (RFC 8555 section 7.1.6): past its time, a valid
+    one has expired, and a pending one of an invalid order is invalid."""
+    if authorization.expires > now:
+        return authorization
+    if authorization.status is AuthorizationStatus.VALID:
         return with_authorization_status(authorization, AuthorizationStatus.EXPIRED, now)
+    if authorization.status is AuthorizationStatus.PENDING and order is OrderStatus.INVALID:
+        over = Problem(ProblemType.MALFORMED, "the authorization expired before it was validated").document()
+        return replace(with_authorization_status(authorization, AuthorizationStatus.INVALID, now), error=over)
     return authorization
 
 

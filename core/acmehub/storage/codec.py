@@ -1,7 +1,8 @@
 """Rows and models: derived once per kind of model from its table, so that the hot verbs only run through short lists.
 
-A column has the field's name. Enums are stored as their value, times as timestamptz (in SQLite as text of one width, so
-that its order is time's), nested values as JSON. A model that does not fit its table is refused when the store is made.
+A column has the field's name. Every string can be stored (`storable`). Enums are stored as their value, times as
+timestamptz (in SQLite as text of one width, so that its order is time's), nested values as JSON. A model that does not
+fit its table is refused when the store is made.
 """
 
 import enum
@@ -66,8 +67,27 @@ def read_time(dialect: Dialect, value: Any) -> datetime | None:
     return time
 
 
+def storable(text: str) -> str:
+    """Words from outside without what no engine's text can hold: lone surrogates, and (PostgreSQL) U+0000."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 def _json_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return msgspec.json.encode(_storable_parts(msgspec.to_builtins(value))).decode()
+
+
+def _storable_parts(value: Any) -> Any:
+    """What is nested, with every text as `storable` has it."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(name): _storable_parts(item) for name, item in value.items()}
+    return [_storable_parts(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _parts(hint: Any) -> tuple[Any, bool]:
@@ -183,8 +203,10 @@ def _coders(
         return None, bool if sqlite else None
     if isinstance(column, Timestamptz):
         return (time_text, datetime.fromisoformat) if sqlite else (None, None)
-    if not isinstance(column, Text | ForeignKey) or hint is str:
+    if not isinstance(column, Text | ForeignKey):
         return None, None
+    if hint is str:  # the hub's own ids have nothing odd
+        return None if isinstance(column, ForeignKey) or column._meta.primary_key else storable, None
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return _enum_value, {item.value: item for item in hint}.__getitem__
     return _json_text, msgspec.json.Decoder(hint).decode

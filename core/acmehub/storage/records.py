@@ -23,24 +23,12 @@ class EventRows:
 
     def insert(self, events: Sequence[Event]) -> Statement:
         """Append `events` (at least one)."""
-        return self._codec.insert.many([storable_row(self._codec.row(event)) for event in events])
+        return self._codec.insert.many([self._codec.row(event) for event in events])
 
     def read(self, order_id: str) -> Unit[tuple[Event, ...]]:
         """An order's events, oldest first."""
         rows = yield self.timeline(order_id)
         return tuple(map(self._codec.read, rows))
-
-
-def storable_row(row: list[object]) -> list[object]:
-    """The values of a row, other people's words as `storable` has them."""
-    return [storable(value) if type(value) is str else value for value in row]
-
-
-def storable(text: str) -> str:
-    """Other people's words without what PostgreSQL's text cannot hold: U+0000 and lone surrogates."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 class AuditRows:
@@ -53,7 +41,7 @@ class AuditRows:
         """The statement that appends `entries`; none when there are none."""
         if not entries:
             return ()
-        return (self.codec.insert.many([storable_row(self.codec.row(item)) for item in entries]),)
+        return (self.codec.insert.many([self.codec.row(item) for item in entries]),)
 
 
 class SqlRecords(Records):

@@ -157,6 +157,7 @@ class Account(Table, tablename="account", db=DB):
     created = _time()
     learned = _text(null=True)
     learned_why = _text("")
+    former_keys = _text("[]")
 
 
 class Order(Table, tablename="orders", db=DB):

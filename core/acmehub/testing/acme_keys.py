@@ -117,6 +117,31 @@ def make_csr(
     return builder.sign(private, hashes.SHA256()).public_bytes(Encoding.DER), private
 
 
+def with_version(csr: bytes, number: int, key: PrivateKey) -> bytes:
+    """The same CSR (DER, with version 0) signed again with another number in its version field, as old clients do."""
+    read = x509.load_der_x509_csr(csr)
+    clear = read.tbs_certrequest_bytes
+    begin = csr.index(clear)
+    place = clear.index(b"\x02\x01\x00") + 2
+    clear = clear[:place] + bytes((number,)) + clear[place + 1 :]
+    if isinstance(key, rsa.RSAPrivateKey):
+        signature = key.sign(clear, padding.PKCS1v15(), hashes.SHA256())
+    else:
+        signature = key.sign(clear, ec.ECDSA(hashes.SHA256()))
+    algorithm = csr[begin + len(clear) :]
+    algorithm = algorithm[: 2 + algorithm[1]]
+    return _element(0x30, clear + algorithm + _element(0x03, b"\0" + signature))
+
+
+def _element(tag: int, content: bytes) -> bytes:
+    """An element of DER with less than 65 536 bytes."""
+    size = len(content)
+    length = bytes((size,)) if size < 0x80 else bytes((0x82, size >> 8, size & 0xFF))
+    if 0x80 <= size <= 0xFF:
+        length = bytes((0x81, size))
+    return bytes((tag,)) + length + content
+
+
 def _flattened(header: dict[str, Any], payload: bytes, sign: Any) -> bytes:
     protected, body = b64(compact(header)), b64(payload)
     signature = b64(sign(f"{protected}.{body}".encode()))

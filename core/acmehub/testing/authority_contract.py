@@ -36,6 +36,7 @@ from acmehub import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
+from acmehub.testing.acme_keys import with_version
 
 MOST_READS = 200  # how often the suite reads an object before it gives up
 PAUSE = 0.05
@@ -313,6 +314,14 @@ class SigningAuthorityContract:
         for child, parent in zip((leaf, *above), (*above, root), strict=True):
             child.verify_directly_issued_by(parent)
         root.verify_directly_issued_by(root)
+
+    @pytest.mark.parametrize("number", [1, 2])
+    async def test_a_csr_whose_version_field_is_wrong_is_signed_too(self, lab: SigningLab, number: int) -> None:
+        authority = await lab.authority()
+        key = _key(256)
+        csr = with_version(csr_for("a.test", key=key), number, key)
+        leaf = x509.load_pem_x509_certificate((await authority.sign(csr, request_for("a.test"))).encode())
+        assert leaf.public_key() == key.public_key()
 
     async def test_a_leaf_is_for_tls_servers_and_no_authority(self, lab: SigningLab) -> None:
         leaf = await _sign(lab, request_for("a.test"))

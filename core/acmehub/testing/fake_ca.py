@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from acmehub.rules.csr import load_csr
+
 
 class FakeCa:
     """A root, two intermediates with one key (for an alternate chain), and leaves on demand."""
@@ -31,7 +33,7 @@ class FakeCa:
         self, csr: bytes, names: Sequence[str], now: datetime, lifetime: timedelta = timedelta(days=90)
     ) -> tuple[str, ...]:
         """A new leaf for a CSR (DER), as the default chain and an alternate (PEM, leaf first)."""
-        request = x509.load_der_x509_csr(csr)
+        request = load_csr(csr)
         leaf = self._leaf(request.public_key(), names, now, lifetime)
         self.issued.append(leaf)
         return tuple(_pem(leaf) + _pem(item) for item in self._intermediates)

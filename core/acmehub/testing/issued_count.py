@@ -8,6 +8,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from acmehub.rules.csr import load_csr
+
 
 def spki_sha256(item: x509.Certificate | x509.CertificateSigningRequest) -> str:
     """SHA-256 of a public key's SPKI in hexadecimal, as in `models.Certificate`."""
@@ -37,7 +39,7 @@ class IssuedCount:
         if isinstance(payload, dict) and isinstance(payload.get("csr"), str):
             text = payload["csr"]
             der = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            self._finalized[spki_sha256(x509.load_der_x509_csr(der))].add(path)
+            self._finalized[spki_sha256(load_csr(der))].add(path)
         elif content_type.startswith("application/pem-certificate-chain"):
             leaf = x509.load_pem_x509_certificate(body)
             self._serials[spki_sha256(leaf)].add(leaf.serial_number)

@@ -38,6 +38,7 @@ from acmehub.testing.store_samples import (
     at,
     sow,
 )
+from acmehub.testing.store_strings_contract import StringsContract
 
 MakeStore = Callable[[], Store]
 
@@ -369,6 +370,7 @@ class StoreContract(
     CertificatesContract,
     RenewalContract,
     RepeatsContract,
+    StringsContract,
     LifeContract,
 ):
     """Everything; needs the fixture `make_store`."""

@@ -8,6 +8,8 @@ from msgspec.structs import replace
 
 from acmehub.acme.accounts.secret_directories import SecretDirectories
 from acmehub.models import Account, AccountStatus, Actor, Principal, Token
+from acmehub.models.accounts import MOST_FORMER_KEYS
+from acmehub.models.base import is_id
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.models.wire import AccountUpdate, NewAccount
 from acmehub.ports.clock import Clock
@@ -15,6 +17,7 @@ from acmehub.ports.plugins import AccountCreated
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.contacts import check_contacts
 from acmehub.rules.eab import new_hmac_key, parse_binding, require_active, use_token, verify_binding
+from acmehub.rules.jws import compacted, require_strong
 from acmehub.rules.key_change import NewKey
 from acmehub.runtime.audit import Audit
 from acmehub.runtime.deactivation import cancel_open_orders
@@ -68,7 +71,8 @@ class AccountService:
             return await self._existing(existing)
         if asked.only_return_existing:
             raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
-        check_contacts(asked.contact)
+        require_strong(jwk)
+        contacts = check_contacts(asked.contact or ())
         if terms_of_service and not asked.terms_of_service_agreed:
             raise Problem(
                 ProblemType.USER_ACTION_REQUIRED,
@@ -80,10 +84,10 @@ class AccountService:
         account = Account(
             jwk=jwk,
             thumbprint=thumbprint,
-            contact=asked.contact,
+            contact=contacts,
             token_id=token.id,
             principal_id=token.principal_id,
-            binding=b"" if directory else bytes(asked.external_account_binding),  # it would hold the secret URL
+            binding=b"" if directory else compacted(asked.binding),  # it would hold the secret URL
             user_agent=user_agent[:256],
             created=now,
         )
@@ -112,11 +116,10 @@ class AccountService:
 
     async def update(self, actor: Actor, asked: AccountUpdate) -> Account:
         """Change the contacts, or deactivate for good (RFC 8555 sections 7.3.2, 7.3.6); other updates are ignored."""
-        if asked.contact is not None:
-            check_contacts(asked.contact)
+        contacts = None if asked.contact is None else check_contacts(asked.contact)
         account = actor.account
         while True:
-            changed = _updated(account, asked)
+            changed = _updated(account, contacts, asked.status)
             if changed == account:
                 return account
             try:
@@ -143,7 +146,8 @@ class AccountService:
                 raise Problem(
                     ProblemType.MALFORMED, "another account has this key", status=409, location=url_of(owner.id)
                 )
-            changed = replace(account, jwk=new.jwk, thumbprint=new.thumbprint)
+            former = (*account.former_keys, account.thumbprint)[-MOST_FORMER_KEYS:]
+            changed = replace(account, jwk=new.jwk, thumbprint=new.thumbprint, former_keys=former)
             try:
                 stored = await self._store.accounts.replace(changed)
             except Conflict:  # the key was taken, or something else of the account has changed meanwhile
@@ -164,16 +168,15 @@ class AccountService:
 
         Unknown key ids cost the same time as wrong keys.
         """
-        raw = bytes(asked.external_account_binding)
-        if not raw or raw == b"null":
+        if not asked.binding:
             if directory is not None:
                 return directory
             raise Problem(
                 ProblemType.EXTERNAL_ACCOUNT_REQUIRED,
                 "an account here needs external account binding: ask the operator for a key id and an HMAC key",
             )
-        binding = parse_binding(raw, account_jwk=jwk, new_account_url=new_account_url)
-        token = await self._store.tokens.get(binding.kid)
+        binding = parse_binding(asked.binding, account_jwk=jwk, new_account_url=new_account_url)
+        token = await self._store.tokens.get(binding.kid) if is_id(binding.kid) else None
         row_id, sealed = (_NOBODY, self._nobodys_key) if token is None else (token.id, token.sealed_hmac_key)
         key = self._vault.open(_HMAC, row_id, sealed)
         verify_binding(binding, None if token is None else key)
@@ -197,10 +200,10 @@ class AccountService:
         await audit.note(f"token {token.title}", action, f"token {token.id}", detail, allowed=allowed)
 
 
-def _updated(account: Account, asked: AccountUpdate) -> Account:
-    if asked.contact is not None:
-        account = replace(account, contact=asked.contact)
-    if asked.status == "deactivated":
+def _updated(account: Account, contacts: tuple[str, ...] | None, status: str | None) -> Account:
+    if contacts is not None:
+        account = replace(account, contact=contacts)
+    if status == "deactivated":
         account = replace(account, status=AccountStatus.DEACTIVATED)
     return account
 

@@ -37,7 +37,7 @@ async def earlier(store: Store, fresh: OrderBundle, now: datetime) -> OrderBundl
     """The account's newest pre-authorization of the same name that holds, or waits for its client in the same mode."""
     for bundle in await store.orders.open_of(fresh.order.account_id, fresh.order.name_set):
         if bundle.order.preauthorization and bundle.order.expires > now:
-            status = as_of(bundle.authorizations[0], now).status
+            status = as_of(bundle.authorizations[0], now, bundle.order.status).status
             waits = status is AuthorizationStatus.PENDING and bundle.order.mode is fresh.order.mode
             if waits or status is AuthorizationStatus.VALID:
                 return bundle

@@ -62,7 +62,10 @@ def last_moment(
             status=503,
             retry_after=_RETRY_AFTER,
         )
-    latest = (not_before or now) + timedelta(days=profile.lifetime_days)
+    try:
+        latest = (not_before or now) + timedelta(days=profile.lifetime_days)
+    except OverflowError:
+        raise Problem(ProblemType.MALFORMED, "'notBefore' is later than any certificate can begin") from None
     if not_after is not None and not_after > latest:
         raise Problem(
             ProblemType.INVALID_PROFILE,

@@ -121,7 +121,7 @@ class OrderService:
         CSR that the account got a certificate for lately gets that certificate again.
         """
         before = (await self.client_order(actor, order_id)).order
-        checked = check_csr(csr, before.identifiers, actor.account.jwk)
+        checked = check_csr(csr, before.identifiers, actor.account.jwk, actor.account.former_keys)
         if before.csr is None and before.client_profile is not None:
             profiles = await (await self._snapshots.current()).profiles()
             check_key(profiles.enabled.get(before.client_profile), checked.public_key)

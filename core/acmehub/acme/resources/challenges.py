@@ -7,7 +7,7 @@ from acmehub.acme.server.signed import Signed, signed_post
 from acmehub.models import ChallengeType
 from acmehub.models.problems import not_found
 from acmehub.rules.challenges import challenges_of
-from acmehub.rules.orders import OrderBundle
+from acmehub.rules.orders import OrderBundle, as_of
 
 
 @signed_post("/acme/chall/{authorization_id}/{type}")
@@ -23,13 +23,13 @@ async def challenge(signed: Signed) -> AcmeResponse:
         return await context.hub.orders.order(actor, item.order_id)
 
     bundle = await context.long_polls.until(
-        lambda now: not waits_for_hub(part(now, item.id)),
+        lambda now: not waits_for_hub(now, item.id),
         await context.hub.orders.answer(actor, item, kind) if responds else await read(),
         read,
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
     )
-    item = part(bundle, item.id)
+    item = as_of(part(bundle, item.id), context.hub.clock.now(), bundle.order.status)
     if kind not in challenges_of(item, bundle.order.mode):
         raise not_found()
     client_timeout = signed.client_timeout
@@ -37,7 +37,7 @@ async def challenge(signed: Signed) -> AcmeResponse:
     return json_response(
         challenge_object(item, kind, context.urls),
         links=((context.urls.authorization(item.id), "up"),),
-        retry_after=wait if waits_for_hub(item) else None,
+        retry_after=wait if waits_for_hub(bundle, item.id) else None,
     )
 
 

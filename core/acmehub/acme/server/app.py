@@ -10,7 +10,7 @@ from acmehub.acme.server.context import AppContext
 from acmehub.acme.server.long_poll import ClientGone
 from acmehub.acme.server.rendering import problem_response
 from acmehub.acme.server.responses import AcmeResponse
-from acmehub.acme.server.routing import NotAllowed, Request, Route, Router
+from acmehub.acme.server.routing import Misspelt, NotAllowed, Request, Route, Router
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.store import StoreUnavailable
 
@@ -32,7 +32,7 @@ class AcmeServer:
         path = scope["raw_path"].decode("latin-1")
         route: Route | None = None
         try:
-            route, parts = self._router.find(method, path)
+            route, parts = await self._find(method, path)
             response = await route.serve(Request(self._context, scope, receive, method, path, parts))
         except Problem as problem:
             response = problem_response(problem)
@@ -48,6 +48,16 @@ class AcmeServer:
         if method == "POST" or response.status >= 400 or (route is not None and route.gives_nonce):
             headers.append((b"replay-nonce", self._context.nonces.issue().encode()))
         await _send(send, response, headers, bodiless=method == "HEAD")
+
+    async def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """The route; a 404 names the URL that was meant, that of a secret directory only where its key is right."""
+        try:
+            return self._router.find(method, path)
+        except Misspelt as problem:
+            key = problem.parts.get("directory_key")
+            if key is None or await self._context.hub.accounts.directories.token(key) is not None:
+                problem.detail += f"; without doubled and trailing slashes, it is {self._context.urls.of(problem.path)}"
+            raise
 
 
 async def _send(send: Send, response: AcmeResponse, headers: list[tuple[bytes, bytes]], *, bodiless: bool) -> None:

@@ -1,6 +1,7 @@
 """Routes of the ACME server: the resource of a path and a method."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 import msgspec
 from litestar.types import HTTPScope, Receive
@@ -8,9 +9,12 @@ from litestar.types import HTTPScope, Receive
 from acmehub.acme.server.context import AppContext
 from acmehub.acme.server.responses import AcmeResponse
 from acmehub.models import Token
+from acmehub.models.base import is_id
 from acmehub.models.problems import Problem, ProblemType, not_found
 
 _ANY = "{"
+_IDS = frozenset({"account_id", "order_id", "authorization_id", "certificate_id", "after"})
+_SLASHES = re.compile("/{2,}")
 
 
 class Request(msgspec.Struct):
@@ -73,20 +77,38 @@ class Router:
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """The route and the values of its parameters; raises Problems with status 404 and 405."""
-        segments = path.split("/")
         allowed: list[str] = []
-        if len(segments) > 2:
-            count = len(segments)
-            found = self._routes.get((segments[2], count)) or self._routes.get((_ANY, count)) or []
-            for pattern, route in found:
-                parts = _match(pattern, segments)
-                if parts is not None:
-                    if method in route.methods or not route.methods:
-                        return route, parts
-                    allowed += route.methods
+        for route, parts in self._at(path):
+            if method in route.methods or not route.methods:
+                return route, parts
+            allowed += route.methods
         if allowed:
             raise NotAllowed(method, allowed)
+        meant = _SLASHES.sub("/", path).rstrip("/")
+        if meant != path:
+            for _, parts in self._at(meant):
+                raise Misspelt(meant, parts)
         raise not_found()
+
+    def _at(self, path: str) -> Iterator[tuple[Route, dict[str, str]]]:
+        """The routes of a path, with the values of their parameters."""
+        segments = path.split("/")
+        count = len(segments)
+        if count > 2:
+            for pattern, route in self._routes.get((segments[2], count)) or self._routes.get((_ANY, count)) or ():
+                parts = _match(pattern, segments)
+                if parts is not None:
+                    yield route, parts
+
+
+class Misspelt(Problem):
+    """404: there is nothing at the path, but at the one without its doubled and trailing slashes (`path`)."""
+
+    def __init__(self, path: str, parts: dict[str, str]) -> None:
+        missing = not_found()
+        super().__init__(missing.type, missing.detail, status=missing.status)
+        self.path = path
+        self.parts = parts
 
 
 class NotAllowed(Problem):
@@ -105,9 +127,10 @@ def _match(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] | 
     parts = {}
     for expected, segment in zip(pattern, segments, strict=True):
         if expected.startswith("{"):
-            if not segment:
+            name = expected[1:-1]
+            if not segment or (name in _IDS and not is_id(segment)):
                 return None
-            parts[expected[1:-1]] = segment
+            parts[name] = segment
         elif expected != segment:
             return None
     return parts

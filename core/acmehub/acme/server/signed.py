@@ -16,6 +16,7 @@ from acmehub.acme.server.responses import AcmeResponse
 from acmehub.acme.server.routing import Request, Route
 from acmehub.models import Actor
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.models.text import escape_controls
 from acmehub.rules.authorization_modes import ClientTimeout
 from acmehub.rules.eab import require_active
 from acmehub.rules.jws import MAX_BODY, Jws, load_key, parse, thumbprint, verify
@@ -31,8 +32,8 @@ class _Signed(msgspec.Struct, kw_only=True):
 
     @property
     def user_agent(self) -> str:
-        """The client's User-Agent; empty when it gave none."""
-        return self.request.header(b"user-agent")
+        """The client's User-Agent, its control characters escaped; empty when it gave none."""
+        return escape_controls(self.request.header(b"user-agent"))
 
     @property
     def address(self) -> str:

@@ -4,6 +4,7 @@ docs/client-rules.md rule 18: absolute, path only, `[A-Za-z0-9/_.-]`, no trailin
 """
 
 from acmehub.models import ChallengeType
+from acmehub.models.base import is_id
 
 PREFIX = "/acme"
 
@@ -47,7 +48,7 @@ class Urls:
     def account_id(self, kid: str) -> str | None:
         """The account that a `kid` names; None when it is no account URL of this server."""
         account_id = kid.removeprefix(self._account)
-        return account_id if account_id != kid and account_id and "/" not in account_id else None
+        return account_id if account_id != kid and is_id(account_id) else None
 
     def account_orders(self, account_id: str, after: str = "") -> str:
         """An account's orders list, or the page of it that begins beyond the order `after`."""

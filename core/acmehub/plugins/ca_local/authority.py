@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
-from acmehub import Clock, Identifier, IssueRequest, Problem, ProblemType, SettingsError, UpstreamRefused
+from acmehub import Clock, Identifier, IssueRequest, Problem, ProblemType, SettingsError, UpstreamRefused, load_csr
 
 from . import der
 from .hierarchy import ECDSA_WITH_SHA256, completed, constant_extensions, load_key
@@ -91,7 +91,7 @@ class _Signer:
         }
 
     def sign(self, csr: bytes, request: IssueRequest, now: datetime) -> str:
-        asked = x509.load_der_x509_csr(csr)
+        asked = load_csr(csr)
         if request.profile is not None:
             raise _refused(ProblemType.INVALID_PROFILE, "this authority has no profiles")
         start, end = self._period(request, now)
@@ -173,9 +173,9 @@ def _general_name(identifier: Identifier) -> bytes:
 def _common_name(csr: x509.CertificateSigningRequest, names: list[str]) -> str:
     """The CSR's common name if it is one of the names and short enough; else empty."""
     for attribute in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
-        value = str(attribute.value).lower()
-        if value in names and len(value) <= _LONGEST_COMMON_NAME:
-            return value
+        value = str(attribute.value)
+        if value.isascii() and value.lower() in names and len(value) <= _LONGEST_COMMON_NAME:
+            return value.lower()
     return ""
 
 
