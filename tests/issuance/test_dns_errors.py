@@ -159,7 +159,7 @@ async def test_a_name_without_a_managed_challenge_is_refused_with_the_rule_it_wo
     await rig.go()
     order = await rig.order(order_id)
     assert order.error is not None
-    assert order.error.type == f"{URN}rejectedIdentifier"
+    assert order.error.type == f"{URN}unauthorized"
     assert "a rule with www.far.test or *.far.test would be needed" in order.error.detail
 
 
