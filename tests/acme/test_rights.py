@@ -14,15 +14,19 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
 from acmehub.config import Verify
 from acmehub.models import (
+    Account,
     AccountStatus,
     Actor,
     AuthorizationMode,
     AuthorizationStatus,
+    Certificate,
+    ChallengeType,
     EventKind,
     ManagedChallenge,
     OrderStatus,
@@ -36,21 +40,30 @@ from acmehub.models import (
     Stage,
     new_id,
 )
-from acmehub.models.problems import URN
+from acmehub.models.identifiers import Identifier
+from acmehub.models.problems import URN, Problem, ProblemType
+from acmehub.models.wire import NewOrder, RevokeCert
 from acmehub.ports.authority import UpstreamUnavailable
 from acmehub.rules import orders
+from acmehub.rules.jws import canonical_jwk
+from acmehub.rules.orders import OrderBundle
 from acmehub.runtime.rights import FRESH
-from acmehub.testing.acme_client import AcmeClient, Reply
-from acmehub.testing.acme_keys import b64, compact, make_csr
+from acmehub.testing.acme_client import AcmeClient
+from acmehub.testing.acme_keys import AccountKey, b64, make_csr
 from tests.acme.lab import BASE
 from tests.acme.machine_world import LEASE, Crash, World
 
 REMEMBER = 30
+_KEY = ec.generate_private_key(ec.SECP256R1())
+_JWK = canonical_jwk(AccountKey.generate().jwk)
 _numbers = itertools.count(1)
 
 
 class Tenant:
-    """A client whose names, profile and managed challenge are its own; `names` are two of its names."""
+    """An account whose names, profile and managed challenge are its own; `names` are two of its names.
+
+    It asks the services behind the resources, which get the actor of a request that was let in.
+    """
 
     def __init__(
         self,
@@ -68,9 +81,9 @@ class Tenant:
         world.run(self._found("outside.signer" if signing else "outside.relay", mode))
 
     async def _found(self, authority: str, mode: AuthorizationMode) -> None:
-        hub, lab, id = self.world.hub, self.world.lab, new_id()
+        hub, now, id = self.world.hub, self.world.clock.now(), new_id()
         (row,) = await hub.store.authorities.named(authority)
-        await hub.store.profiles.add(Profile(name=self.profile, description="d", authority_id=row.id, created=lab.now))
+        await hub.store.profiles.add(Profile(name=self.profile, description="d", authority_id=row.id, created=now))
         self.challenge = ManagedChallenge(
             id=id,
             name=self.tag,
@@ -79,7 +92,7 @@ class Tenant:
             tags=(self.tag,),
             propagation=Propagation(PropagationMode.NONE),
             sealed_settings=hub.vault.seal("managed_challenge.settings", id, b"{}"),
-            created=lab.now,
+            created=now,
         )
         await hub.store.managed_challenges.add(self.challenge)
         principal = Principal(
@@ -87,48 +100,59 @@ class Tenant:
             type=PrincipalType.APPLICATION,
             roles=(RoleAssignment(Role.MANAGED_ACME_CONSUMER, (self.tag,)),),
             profiles=(self.profile,),
-            created=lab.now,
+            created=now,
         )
         await hub.store.principals.add(principal)
-        _, external = await lab.token(principal, authorization=mode)
-        self.client = await lab.stranger()
-        await self.client.register(external, status=201)
+        self.token, self.external = await self.world.lab.token(principal, authorization=mode)
+        account = Account(jwk=_JWK, thumbprint=new_id(), token_id=self.token.id, principal_id=principal.id, created=now)
+        await hub.store.accounts.bind(account, lambda token, _principal: token)
+        self.account_id = account.id
 
     async def actor(self) -> Actor:
-        found = await self.world.hub.store.accounts.actor(self.client.kid.rpartition("/")[2])
+        """As stored now."""
+        found = await self.world.hub.store.accounts.actor(self.account_id)
         assert found is not None
         return found
 
     # ---------------------------------------------------------------------------------------------- the client
 
-    def order(self, names: Sequence[str] = (), *, status: int | None = None) -> Reply:
-        return self.world.run(self.client.new_order(names or self.names[:1], profile=self.profile, status=status))
+    def order(self, *names: str) -> str:
+        """newOrder for these names, or for the first one; the order's id."""
+        identifiers = tuple(Identifier("dns", name) for name in names or self.names[:1])
+        asked = NewOrder(identifiers=identifiers, profile=self.profile)
+        return self.world.run(self.world.hub.orders.open(self.world.run(self.actor()), asked)).order.id
 
-    def finalize(self, placed: Reply, *, status: int | None = None) -> Reply:
-        csr, _ = make_csr([item["value"] for item in placed.json["identifiers"]])
-        return self.world.run(self.client.finalize(placed.json, csr, status=status))
+    def finalize(self, order_id: str) -> None:
+        names = [item.value for item in self.stored(order_id).order.identifiers]
+        actor = self.world.run(self.actor())
+        self.world.run(self.world.hub.orders.finalize(actor, order_id, make_csr(names, key=_KEY)[0]))
 
-    def prove(self, placed: Reply, *, by_hand: bool = True) -> None:
-        """Respond to the order's only challenge in mode `verify`; `by_hand` also finds the proof."""
-        authorization = self.world.run(self.client.authorization(placed.json["authorizations"][0])).json
-        urls = {item["type"]: item["url"] for item in authorization["challenges"]}
-        self.world.run(self.client.respond(urls["dns-01"]))
-        if by_hand:
-            item, now = self.stored(placed).authorizations[0], self.world.clock.now()
-            rule = functools.partial(
-                orders.verified, authorization_id=item.id, now=now, remember=timedelta(days=REMEMBER)
-            )
-            self.world.run(self.world.hub.store.orders.apply(item.order_id, rule))
+    def certificate(self, order_id: str) -> Certificate:
+        """What the client downloads."""
+        certificate_id = self.stored(order_id).order.certificate_id
+        assert certificate_id is not None
+        return self.world.run(self.world.hub.orders.certificate(self.world.run(self.actor()), certificate_id))
 
-    def issue(self) -> bytes:
-        """An order to its end; the leaf (DER)."""
-        self.placed = self.order()
+    def respond(self, order_id: str) -> None:
+        """Respond to the order's first challenge, by dns-01."""
+        item, actor = self.stored(order_id).authorizations[0], self.world.run(self.actor())
+        self.world.run(self.world.hub.orders.answer(actor, item, ChallengeType.DNS_01))
+
+    def prove(self, order_id: str) -> None:
+        """The same, and the hub has found the proof."""
+        self.respond(order_id)
+        item, now = self.stored(order_id).authorizations[0], self.world.clock.now()
+        rule = functools.partial(orders.verified, authorization_id=item.id, now=now, remember=timedelta(days=REMEMBER))
+        self.world.run(self.world.hub.store.orders.apply(order_id, rule))
+
+    def issue(self) -> str:
+        """An order to its end; its id."""
+        order_id = self.order()
         self.work()
-        self.finalize(self.placed)
+        self.finalize(order_id)
         self.work()
-        shown = self.world.run(self.client.order(self.placed.location)).json
-        chain = self.world.run(self.client.certificate(shown["certificate"]))
-        return x509.load_pem_x509_certificates(chain.encode())[0].public_bytes(Encoding.DER)
+        assert self.stored(order_id).order.status is OrderStatus.VALID
+        return order_id
 
     # ---------------------------------------------------------------------------------------------- the worker
 
@@ -138,24 +162,25 @@ class Tenant:
         while self.world.until_due():
             self.world.run(self.world.work())
 
-    def stored(self, placed: Reply) -> orders.OrderBundle:
-        return self.world.run(self.world.lab.stored(placed.location))
+    def stored(self, order_id: str) -> OrderBundle:
+        found = self.world.run(self.world.hub.store.orders.get(order_id))
+        assert found is not None
+        return found
 
-    def kinds(self, placed: Reply) -> list[EventKind]:
-        timeline = self.world.run(self.world.hub.store.records.timeline(self.stored(placed).order.id))
-        return [event.kind for event in timeline]
+    def kinds(self, order_id: str) -> list[EventKind]:
+        return [event.kind for event in self.world.run(self.world.hub.store.records.timeline(order_id))]
 
     # ------------------------------------------------------------------------------------------ what came of it
 
-    def check_ended(self, placed: Reply) -> None:
+    def check_ended(self, order_id: str) -> None:
         """The order is invalid, for the reason that the right was taken, and no TXT record is left."""
         self.work()
-        order = self.stored(placed).order
+        order = self.stored(order_id).order
         assert order.status is OrderStatus.INVALID
         assert order.error is not None
         assert order.error.type == f"{URN}unauthorized"
         assert order.error.detail.startswith("no longer allowed: ")
-        assert EventKind.RIGHT_TAKEN in self.kinds(placed)
+        assert EventKind.RIGHT_TAKEN in self.kinds(order_id)
         assert not self.world.run(self.world.hub.store.txt_records.of_order(order.id))
         assert not any(self.names[0] in name for _zone, name in self.world.provider.records)
 
@@ -208,9 +233,6 @@ LOSSES: dict[str, Loss] = {
     "challenge disabled": _disable_challenge,
     "account deactivated": _deactivate,
 }
-AT_THE_DOOR = {"role taken", "token disabled", "token revoked", "principal disabled", "account deactivated"}
-"""With these, the account may send no request at all."""
-
 KEPT = {"token expired"}  # accounts that it has bound keep working, so that devices can renew (docs/security.md)
 
 
@@ -228,20 +250,21 @@ class Taking:
         self.subject = Tenant(self.world, names, **kind)
         return self.subject
 
-    def check(self, reply: Reply, status: int) -> None:
-        """The answer to a request after the right was taken."""
+    def check(self, ask: Callable[[], object], *, kinds: Sequence[ProblemType] = (ProblemType.UNAUTHORIZED,)) -> None:
+        """What is asked for after the right was taken: it is given, or refused with one of these types."""
         if self.allowed:
-            assert reply.status == status, reply.body
-        else:
-            assert 400 <= reply.status < 404, reply.body
-            assert reply.problem in ("unauthorized", "rejectedIdentifier", "invalidProfile")
+            ask()
+            return
+        with pytest.raises(Problem) as refusal:
+            ask()
+        assert refusal.value.type in kinds
 
-    def check_order(self, placed: Reply) -> None:
+    def check_order(self, order_id: str) -> None:
         """The order after its right was taken: it goes on, or is invalid for that reason."""
         if self.allowed:
-            assert self.subject.stored(placed).order.status is not OrderStatus.INVALID
+            assert self.subject.stored(order_id).order.status is not OrderStatus.INVALID
         else:
-            self.subject.check_ended(placed)
+            self.subject.check_ended(order_id)
 
     async def take(self) -> None:
         """Now, and longer ago than a step may judge by."""
@@ -293,87 +316,75 @@ def taking(world: World, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     return Taking(world, request.param, monkeypatch)
 
 
-def refused(reply: Reply) -> None:
-    assert 400 <= reply.status < 404, reply.body
-    assert reply.problem in ("unauthorized", "rejectedIdentifier", "invalidProfile")
+def der(certificate: Certificate) -> bytes:
+    """The leaf."""
+    return x509.load_pem_x509_certificates(certificate.chain.encode())[0].public_bytes(Encoding.DER)
 
 
 # ------------------------------------------------------------------------------------------- at the front, now
 
-
-async def _send(client: AcmeClient, url: str, payload: object = None) -> Reply:
-    """A signed POST, whatever the answer."""
-    return await client.send(url, await client.sign(url, b"" if payload is None else compact(payload)))
+REFUSALS = (ProblemType.UNAUTHORIZED, ProblemType.REJECTED_IDENTIFIER, ProblemType.INVALID_PROFILE)
+"""Of newOrder."""
 
 
 def test_new_order(taking: Taking) -> None:
     tenant = taking.tenant()
     taking.now()
-    asked = {"identifiers": [{"type": "dns", "value": tenant.names[0]}], "profile": tenant.profile}
-    reply = taking.world.run(_send(tenant.client, tenant.client.directory["newOrder"], asked))
-    taking.check(reply, 201)
+    taking.check(tenant.order, kinds=REFUSALS)
 
 
 def test_new_authz(taking: Taking) -> None:
     tenant = taking.tenant()
     taking.now()
-    asked = {"identifier": {"type": "dns", "value": tenant.names[0]}}
-    reply = taking.world.run(_send(tenant.client, tenant.client.directory["newAuthz"], asked))
-    if taking.name == "profile taken":  # newAuthz names no profile
-        assert reply.status == 201
-    else:
-        taking.check(reply, 201)
+    taking.allowed |= taking.name == "profile taken"  # newAuthz names no profile
+    asked = NewOrder(identifiers=(Identifier("dns", tenant.names[0]),))
+    actor, open_order = taking.world.run(tenant.actor()), taking.world.hub.orders.open
+    taking.check(lambda: taking.world.run(open_order(actor, asked, preauthorization=True)), kinds=REFUSALS)
 
 
 def test_finalize(taking: Taking) -> None:
     tenant = taking.tenant()
-    placed = tenant.order()
+    order_id = tenant.order()
     tenant.work()
     taking.now()
-    csr, _ = make_csr(tenant.names[:1])
-    taking.check(taking.world.run(_send(tenant.client, placed.json["finalize"], {"csr": b64(csr)})), 200)
-    assert (tenant.stored(placed).order.csr is not None) is taking.allowed
-    if taking.name not in (*KEPT, *AT_THE_DOOR):
-        tenant.check_ended(placed)
+    taking.check(lambda: tenant.finalize(order_id))
+    assert (tenant.stored(order_id).order.csr is not None) is taking.allowed
+    taking.check_order(order_id)
 
 
 def test_authorization_reuse(taking: Taking) -> None:
     tenant = taking.tenant(mode=AuthorizationMode.VERIFY)
-    placed = tenant.order()
-    tenant.prove(placed)
+    tenant.prove(tenant.order())
     taking.now()
-    asked = {"identifiers": [{"type": "dns", "value": name} for name in tenant.names], "profile": tenant.profile}
-    reply = taking.world.run(_send(tenant.client, tenant.client.directory["newOrder"], asked))
-    taking.check(reply, 201)
-    if taking.allowed:
-        states = [item.status for item in tenant.stored(reply).authorizations]
+    found: list[str] = []
+    taking.check(lambda: found.append(tenant.order(*tenant.names)), kinds=REFUSALS)
+    for order_id in found:
+        states = [item.status for item in tenant.stored(order_id).authorizations]
         assert states == [AuthorizationStatus.VALID, AuthorizationStatus.PENDING]
 
 
 def test_revocation_by_authorization(taking: Taking) -> None:
     owner = taking.tenant()
-    leaf = owner.issue()
+    leaf = der(owner.certificate(owner.issue()))
     tenant = taking.tenant(owner.names)
     tenant.order()
     taking.now()
-    reply = taking.world.run(_send(tenant.client, tenant.client.directory["revokeCert"], {"certificate": b64(leaf)}))
-    taking.check(reply, 200)
+    actor, revoke = taking.world.run(tenant.actor()), taking.world.hub.client_revocations.by_account
+    taking.check(lambda: taking.world.run(revoke(actor, RevokeCert(certificate=b64(leaf)))))
     assert [item for item, _reason in taking.world.relay.revoked if item == leaf] == [leaf] * taking.allowed
 
 
 def test_download_after_the_upstream_finalize(taking: Taking) -> None:
     tenant = taking.tenant()
-    placed = tenant.order()
+    order_id = tenant.order()
     tenant.work()
-    tenant.finalize(placed)
+    tenant.finalize(order_id)
     taking.when(taking.world.relay, "finalize")
     tenant.work()
-    order = tenant.stored(placed).order
+    order = tenant.stored(order_id).order
     assert order.status is OrderStatus.VALID
-    certificate = taking.world.run(taking.world.hub.store.certificates.get(order.certificate_id or ""))
-    assert certificate is not None
-    url = f"{BASE}/acme/cert/{certificate.id}"
-    taking.check(taking.world.run(_send(tenant.client, url)), 200)
+    assert taking.world.run(taking.world.hub.store.certificates.get(order.certificate_id or "")) is not None
+    taking.check(lambda: tenant.certificate(order_id))
 
 
 # ------------------------------------------------------------------------------------------------ steps of issuance
@@ -381,106 +392,106 @@ def test_download_after_the_upstream_finalize(taking: Taking) -> None:
 
 def test_upstream_order(taking: Taking) -> None:
     tenant = taking.tenant()
-    placed = tenant.order()
+    order_id = tenant.order()
     taking.now()
     tenant.work()
     assert ("new_order" in taking.world.relay.calls) is taking.allowed
-    taking.check_order(placed)
+    taking.check_order(order_id)
 
 
 def test_planning_of_txt_records(taking: Taking) -> None:
     tenant = taking.tenant()
-    placed = tenant.order()
+    order_id = tenant.order()
     taking.when(taking.world.relay, "authorization")
     plans = taking.results(taking.world.hub.solver, "plan")
     tenant.work()
     assert bool(plans) is taking.allowed
-    taking.check_order(placed)
+    taking.check_order(order_id)
 
 
 def test_txt_record(taking: Taking) -> None:
     tenant = taking.tenant()
-    placed = tenant.order(tenant.names)
+    order_id = tenant.order(*tenant.names)
     taking.when(taking.world.hub.store.txt_records, "of_order")
     tenant.work()
     assert any(verb == "add_txt" for verb, *_ in taking.world.provider.calls) is taking.allowed
-    taking.check_order(placed)
+    taking.check_order(order_id)
 
 
 def test_propagation(taking: Taking) -> None:
     tenant = taking.tenant()
-    placed = tenant.order()
+    order_id = tenant.order()
     taking.when(taking.world.provider, "add_txt")
     looks = taking.results(taking.world.hub.solver, "propagated")
     tenant.work()
     assert bool(looks) is taking.allowed
-    taking.check_order(placed)
+    taking.check_order(order_id)
 
 
 def test_response_to_the_upstream_challenge(taking: Taking) -> None:
     tenant = taking.tenant()
-    placed = tenant.order()
+    order_id = tenant.order()
     taking.when(taking.world.relay, "authorization", passage=2)
     tenant.work()
     assert ("answer" in taking.world.relay.calls) is taking.allowed
-    taking.check_order(placed)
+    taking.check_order(order_id)
 
 
 def test_upstream_validation(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taking.world.relay, "validation_looks", 2)
     tenant = taking.tenant()
-    placed = tenant.order()
+    order_id = tenant.order()
     taking.when(taking.world.relay, "answer")
     tenant.work()
-    taking.check_order(placed)
+    taking.check_order(order_id)
 
 
 def test_upstream_finalize(taking: Taking) -> None:
     tenant = taking.tenant()
-    placed = tenant.order()
+    order_id = tenant.order()
     tenant.work()
-    tenant.finalize(placed)
+    tenant.finalize(order_id)
     taking.when(taking.world.relay, "order")
     tenant.work()
     assert ("finalize" in taking.world.relay.calls) is taking.allowed
-    taking.check_order(placed)
+    taking.check_order(order_id)
 
 
 def test_upstream_finalize_after_a_step_that_failed_before_it(taking: Taking) -> None:
     tenant = taking.tenant()
-    placed = tenant.order()
+    order_id = tenant.order()
     tenant.work()
-    tenant.finalize(placed)
+    tenant.finalize(order_id)
     taking.world.relay.fail("order", UpstreamUnavailable("no answer"))
     taking.world.run(taking.world.work())
-    assert tenant.stored(placed).order.stage is Stage.FINALIZING
+    assert tenant.stored(order_id).order.stage is Stage.FINALIZING
     taking.now()
     tenant.work()
     assert ("finalize" in taking.world.relay.calls) is taking.allowed
-    taking.check_order(placed)
+    taking.check_order(order_id)
 
 
 def test_signature(taking: Taking) -> None:
     tenant = taking.tenant(signing=True)
-    placed = tenant.order()
-    tenant.finalize(placed)
+    order_id = tenant.order()
+    tenant.finalize(order_id)
     taking.now()
     signatures = taking.results(taking.world.signer, "sign")
     tenant.work()
     assert bool(signatures) is taking.allowed
-    taking.check_order(placed)
+    taking.check_order(order_id)
 
 
-def test_validation_in_mode_verify(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_in_mode_verify(taking: Taking) -> None:
     tenant = taking.tenant(mode=AuthorizationMode.VERIFY)
-    placed = tenant.order()
-    tenant.prove(placed, by_hand=False)
+    order_id = tenant.order()
+    tenant.respond(order_id)
     taking.now()
     looks = taking.results(taking.world.hub.solver, "proof")
     tenant.work()
     assert bool(looks) is taking.allowed
     if not taking.allowed:
-        tenant.check_ended(placed)
+        tenant.check_ended(order_id)
 
 
 # ------------------------------------------------------------------------------------- what may have been sent
@@ -492,9 +503,9 @@ def test_once_the_upstream_finalize_may_have_been_sent_the_order_runs_to_its_end
 ) -> None:
     taking = Taking(world, "names narrowed", monkeypatch)
     tenant = taking.tenant()
-    placed = tenant.order()
+    order_id = tenant.order()
     tenant.work()
-    tenant.finalize(placed)
+    tenant.finalize(order_id)
     if when == "answer lost":
         world.relay.fail("finalize", UpstreamUnavailable("no answer"))  # lost on its way: the order stays ready
         world.run(world.work())
@@ -504,32 +515,11 @@ def test_once_the_upstream_finalize_may_have_been_sent_the_order_runs_to_its_end
             world.run(world.work())
         world.crash("none", 1)
         world.clock.advance(LEASE + 1)
-    assert tenant.stored(placed).order.stage is Stage.FINALIZING
+    assert tenant.stored(order_id).order.stage is Stage.FINALIZING
     taking.now()
     tenant.work()
-    assert tenant.stored(placed).order.status is OrderStatus.VALID
-    assert EventKind.RIGHT_TAKEN not in tenant.kinds(placed)
-
-
-def test_an_order_shows_its_certificate_and_only_the_download_is_refused(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taking = Taking(world, "names narrowed", monkeypatch)
-    tenant = taking.tenant()
-    tenant.issue()
-    placed = tenant.placed
-    taking.now()
-    shown = world.run(tenant.client.order(placed.location)).json
-    assert shown["status"] == "valid"
-    refusal = world.run(tenant.client.post(shown["certificate"], status=403))
-    assert refusal.problem == "unauthorized"
-    assert tenant.names[0] in refusal.json["detail"]
-    again = world.run(_send(tenant.client, placed.json["finalize"], {"csr": b64(make_csr(tenant.names[:1])[0])}))
-    assert (again.status, again.problem) == (403, "unauthorized")
-    assert tenant.stored(placed).order.status is OrderStatus.VALID
-    token = world.run(tenant.actor()).token
-    world.run(world.hub.store.tokens.replace(replace(token, names="")))
-    world.run(tenant.client.certificate(shown["certificate"]))
+    assert tenant.stored(order_id).order.status is OrderStatus.VALID
+    assert EventKind.RIGHT_TAKEN not in tenant.kinds(order_id)
 
 
 def test_a_record_that_was_planned_for_a_disabled_challenge_is_not_written_by_it(
@@ -541,36 +531,83 @@ def test_a_record_that_was_planned_for_a_disabled_challenge_is_not_written_by_it
     sealed = world.hub.vault.seal("managed_challenge.settings", other.id, b"{}")
     other = replace(other, sealed_settings=sealed)
     world.run(world.hub.store.managed_challenges.add(other))
-    placed = tenant.order()
+    order_id = tenant.order()
     taking.when(world.hub.store.txt_records, "of_order")
     rows = taking.results(world.hub.solver, "plan")
     tenant.work()
-    tenant.finalize(placed)
+    tenant.finalize(order_id)
     tenant.work()
-    assert tenant.stored(placed).order.status is OrderStatus.VALID
+    assert tenant.stored(order_id).order.status is OrderStatus.VALID
     assert [row.managed_challenge_id for planned in rows for row in planned] == [tenant.challenge.id, other.id]
-    assert EventKind.MANAGED_CHALLENGE_CHANGED in tenant.kinds(placed)
-
-
-def test_an_order_outlives_its_profile_until_its_certificate_is_fetched(world: World) -> None:
-    tenant = Tenant(world)
-    (profile,) = world.run(world.hub.store.profiles.named(tenant.profile))
-    placed = tenant.order()
-    world.run(world.hub.store.profiles.replace(replace(profile, enabled=False)))
-    tenant.work()
-    tenant.finalize(placed)
-    tenant.work()
-    world.run(tenant.client.certificate(world.run(tenant.client.order(placed.location)).json["certificate"]))
+    assert EventKind.MANAGED_CHALLENGE_CHANGED in tenant.kinds(order_id)
 
 
 def test_an_order_is_judged_by_what_was_read_a_quarter_of_a_second_ago_and_not_by_more(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert FRESH == 0.25
     for seconds, status in ((FRESH - 0.01, OrderStatus.READY), (FRESH + 0.01, OrderStatus.INVALID)):
         taking = Taking(world, "token disabled", monkeypatch)
         tenant = taking.tenant()
-        placed = tenant.order()
+        order_id = tenant.order()
+        world.run(world.hub.rights.actor(tenant.account_id))  # as each request does
         world.run(LOSSES[taking.name](tenant))
         world.clock.advance(seconds)
         world.run(world.work())
-        assert tenant.stored(placed).order.status is status
+        assert tenant.stored(order_id).order.status is status
+
+
+# ------------------------------------------------------------------------------------------------- what clients see
+
+
+async def _client(tenant: Tenant) -> AcmeClient:
+    client = await tenant.world.lab.stranger()
+    await client.register(tenant.external, status=201)
+    tenant.account_id = client.kid.rpartition("/")[2]
+    return client
+
+
+def test_finalize_is_unauthorized_and_the_order_says_why(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    taking = Taking(world, "names narrowed", monkeypatch)
+    tenant = taking.tenant()
+    client = world.run(_client(tenant))
+    placed = world.run(client.new_order(tenant.names, profile=tenant.profile))
+    taking.now()
+    refusal = world.run(client.finalize(placed.json, make_csr(tenant.names)[0], status=403))
+    assert refusal.problem == "unauthorized"
+    assert [item["identifier"]["value"] for item in refusal.json["subproblems"]] == list(tenant.names)
+    shown = world.run(client.order(placed.location)).json
+    assert (shown["status"], shown["error"]) == ("invalid", refusal.json)
+
+
+def test_a_valid_order_shows_its_certificate_and_the_download_is_refused_while_the_right_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking = Taking(world, "names narrowed", monkeypatch)
+    tenant = taking.tenant()
+    client = world.run(_client(tenant))
+    url = f"{BASE}/acme/order/{tenant.issue()}"
+    taking.now()
+    shown = world.run(client.order(url)).json
+    assert shown["status"] == "valid"
+    for address in (shown["certificate"], f"{shown['certificate']}/1"):
+        refusal = world.run(client.post(address, status=403))
+        assert refusal.problem == "unauthorized"
+        assert tenant.names[0] in refusal.json["detail"]
+    again = world.run(client.post(f"{url}/finalize", {"csr": b64(make_csr(tenant.names[:1])[0])}, status=403))
+    assert again.problem == "unauthorized"
+    assert world.run(client.order(url)).json["status"] == "valid"
+    token = world.run(tenant.actor()).token
+    world.run(world.hub.store.tokens.replace(replace(token, names="")))
+    world.run(client.certificate(shown["certificate"]))
+
+
+def test_an_order_outlives_its_profile_until_its_certificate_is_fetched(world: World) -> None:
+    tenant = Tenant(world)
+    (profile,) = world.run(world.hub.store.profiles.named(tenant.profile))
+    order_id = tenant.order()
+    world.run(world.hub.store.profiles.replace(replace(profile, enabled=False)))
+    tenant.work()
+    tenant.finalize(order_id)
+    tenant.work()
+    assert tenant.certificate(order_id)
