@@ -527,7 +527,8 @@ def test_a_record_that_was_planned_for_a_disabled_challenge_is_not_written_by_it
 ) -> None:
     taking = Taking(world, "challenge disabled", monkeypatch)
     tenant = taking.tenant()
-    other = replace(tenant.challenge, id=new_id(), name=f"{tenant.tag} too", created=world.clock.now())
+    later = tenant.challenge.created + timedelta(seconds=1)
+    other = replace(tenant.challenge, id=new_id(), name=f"{tenant.tag} too", created=later)
     sealed = world.hub.vault.seal("managed_challenge.settings", other.id, b"{}")
     other = replace(other, sealed_settings=sealed)
     world.run(world.hub.store.managed_challenges.add(other))
@@ -555,6 +556,21 @@ def test_an_order_is_judged_by_what_was_read_a_quarter_of_a_second_ago_and_not_b
         world.clock.advance(seconds)
         world.run(world.work())
         assert tenant.stored(order_id).order.status is status
+
+
+def test_judging_each_step_costs_a_quick_order_no_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step reads the revisions once, as without rights; the actor is the one that the requests have read."""
+    taking = Taking(world, "token expired", monkeypatch)
+    tenant = taking.tenant()
+    order_id = tenant.order()
+    world.run(world.hub.rights.actor(tenant.account_id))
+    actors = taking.results(world.hub.store.accounts, "actor")
+    revisions = taking.results(world.hub.store, "revisions")
+    steps = taking.results(world.hub.store.orders, "apply")
+    world.run(world.work())
+    assert tenant.stored(order_id).order.stage is Stage.VALIDATING
+    assert not actors
+    assert len(revisions) <= len(steps) + 2  # a provider each for writing and for looking
 
 
 # ------------------------------------------------------------------------------------------------- what clients see
@@ -610,4 +626,4 @@ def test_an_order_outlives_its_profile_until_its_certificate_is_fetched(world: W
     tenant.work()
     tenant.finalize(order_id)
     tenant.work()
-    assert tenant.certificate(order_id)
+    assert tenant.certificate(order_id).profile == tenant.profile

@@ -36,7 +36,8 @@ class Rights:
         """An account with its token and principal as they are stored now."""
         read_at = self._clock.monotonic()
         actor = await self._store.accounts.actor(account_id)
-        if actor is not None:
+        kept = self._actors.get(account_id)
+        if actor is not None and (kept is None or kept[0] <= read_at):
             self._actors.put(account_id, (read_at, actor))
         return actor
 

@@ -149,10 +149,12 @@ class Snapshots:
         """The configuration as it is stored now; one read."""
         read_at = self._clock.monotonic()
         revisions = await self._store.revisions()
-        if self._latest is None or self._latest.revisions != revisions:
-            self._latest = Snapshot(self._store, revisions, self._latest)
-        self._read_at = max(self._read_at, read_at)
-        return self._latest
+        snapshot = self._latest
+        if snapshot is None or snapshot.revisions != revisions:
+            snapshot = Snapshot(self._store, revisions, snapshot)
+        if self._latest is None or read_at >= self._read_at:  # else a later read has come first
+            self._latest, self._read_at = snapshot, read_at
+        return snapshot
 
     async def recent(self, seconds: float) -> Snapshot:
         """The configuration as it was stored at most `seconds` ago; no read where the latest snapshot is so young."""
