@@ -20,7 +20,7 @@ from acmehub.acme.server.responses import encode
 from acmehub.acme.server.urls import Urls
 from acmehub.app.asgi import create_app
 from acmehub.app.hub import build_hub
-from acmehub.config import Acme, Config, Dns, TlsMode, Worker
+from acmehub.config import Acme, Config, Dns, TlsMode, Verify, Worker
 from acmehub.issuance import IssuanceWorker
 from acmehub.models import AuthorizationMode, ManagedChallenge, Propagation, PropagationMode, new_id
 from acmehub.ports.plugins import PluginContext, Register
@@ -86,7 +86,14 @@ class World:
     itself; with `adopts` the process that takes a CSR goes on with its order.
     """
 
-    def __init__(self, template: Path | None = None, *, signing: bool = False, adopts: bool = False) -> None:
+    def __init__(
+        self,
+        template: Path | None = None,
+        *,
+        signing: bool = False,
+        adopts: bool = False,
+        verify: Verify = Verify(),
+    ) -> None:
         self._runner = asyncio.Runner()
         self._exits = AsyncExitStack()
         self._folder = Path(tempfile.mkdtemp(dir=MEMORY if Path(MEMORY).is_dir() else None))
@@ -99,7 +106,7 @@ class World:
         self.relay = FakeRelay(self.clock, self.provider.has)
         self.signer = FakeSigner(self.clock)
         self.adopts = adopts
-        self.run(self._open(signing, migrate=template is None))
+        self.run(self._open(signing, verify, migrate=template is None))
 
     def run(self, work: Awaitable[T]) -> T:
         """Await something; nothing in this world goes on in between."""
@@ -118,7 +125,7 @@ class World:
             self._runner.close()
             shutil.rmtree(self._folder)
 
-    async def _open(self, signing: bool, *, migrate: bool) -> None:
+    async def _open(self, signing: bool, verify: Verify, *, migrate: bool) -> None:
         dns = await self._exits.enter_async_context(DnsServer(["corp.test"]))
         self.dns = dns
         self.provider.on_add = lambda name, value: dns.zones.add(name, "TXT", f'"{value}"')
@@ -130,6 +137,7 @@ class World:
             acme=Acme(hold=0.0),
             dns=Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.5),
             worker=Worker(concurrency=8, lease=LEASE),
+            verify=verify,
         )
         self.hub = build_hub(config, clock=self.clock)
         self.hub.registry.add("outside", Outside(self.relay, self.signer, self.provider))
@@ -209,6 +217,7 @@ class World:
             self.clock,
             faults or CrashAt(),
             owner=f"worker {self._workers}",
+            rights=hub.rights,
             worker=hub.config.worker,
             rng=Random(self._workers),
         )

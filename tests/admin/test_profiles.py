@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from acmehub.acme.orders.profiles import advertised, named_profile
+from acmehub.acme.orders.profiles import advertised
 from acmehub.admin.authorities import AuthorityPatch, NewAuthority
 from acmehub.admin.errors import InUse, Invalid, ServiceError, Taken
 from acmehub.admin.principals import NewPrincipal, PrincipalPatch
@@ -13,6 +13,7 @@ from acmehub.admin.resources_document import InvalidFile, read_document
 from acmehub.admin.resources_file import Step
 from acmehub.models import Principal, PrincipalType, Profile
 from acmehub.models.problems import Problem
+from acmehub.rules.rights import named_profile
 from acmehub.runtime.snapshot import Snapshots
 from tests.admin.conftest import ROOT, House
 from tests.admin.test_resources_file import exported

@@ -1,7 +1,7 @@
 """The solver's facade: planning, one change at a time per name, explaining, rehearsing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,10 +9,12 @@ import pytest
 import pytest_asyncio
 
 from acmehub.dns01 import DnsWrong, Wanted
-from acmehub.models import Propagation, Role, RoleAssignment, TxtState
+from acmehub.models import Propagation, Role, RoleAssignment, TxtRecord, TxtState
 from acmehub.models.problems import Problem
 from acmehub.ports.dns import DnsProviderRefused, DnsProviderUnavailable
 from acmehub.ports.store import Missing
+from acmehub.rules.orders import OrderBundle
+from acmehub.runtime.rights import FRESH
 from tests.issuance.rig import Rig, make_rig
 
 
@@ -22,11 +24,16 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield made
 
 
+async def planned(rig: Rig, bundle: OrderBundle, wanted: Sequence[Wanted]) -> Sequence[TxtRecord]:
+    """The plan of an order, if it may have its names."""
+    return await rig.solver.plan(bundle.order, wanted, await rig.rights.require_step(bundle.order))
+
+
 async def test_a_plan_has_a_row_for_each_value_with_zone_and_managed_challenge(rig: Rig) -> None:
     exact = await rig.managed_challenge("www.corp.test")
     bundle = await rig.bundle(await rig.open("corp.test", "*.corp.test", "www.corp.test"))
     wanted = [Wanted(item, f"v{item.position}") for item in bundle.authorizations]
-    rows = await rig.solver.plan(bundle.order, wanted)
+    rows = await planned(rig, bundle, wanted)
     assert [(row.name, row.value, row.zone) for row in rows] == [
         ("_acme-challenge.corp.test", "v0", "corp.test"),
         ("_acme-challenge.corp.test", "v1", "corp.test"),
@@ -45,16 +52,17 @@ async def test_a_managed_challenge_that_is_not_open_to_the_principal_is_not_used
     bundle = await rig.bundle(await rig.open("www.corp.test"))
     wanted = [Wanted(item, "v") for item in bundle.authorizations]
     with pytest.raises(Problem, match="not open to"):
-        await rig.solver.plan(bundle.order, wanted)
+        await planned(rig, bundle, wanted)
+    rig.clock.advance(FRESH + 0.01)
     row = await rig.store.managed_challenges.get(rig.challenge.id)
     assert row is not None
     await rig.store.managed_challenges.replace(msgspec.structs.replace(row, tags=("production",)))
-    assert await rig.solver.plan(bundle.order, wanted)
+    assert await planned(rig, bundle, wanted)
 
 
 async def test_changes_at_one_name_come_one_after_the_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = await rig.bundle(await rig.open("corp.test", "*.corp.test", "www.corp.test"))
-    rows = await rig.solver.plan(bundle.order, [Wanted(item, f"v{item.position}") for item in bundle.authorizations])
+    rows = await planned(rig, bundle, [Wanted(item, f"v{item.position}") for item in bundle.authorizations])
     at_once: dict[str, int] = {}
     most: dict[str, int] = {}
 
@@ -72,7 +80,7 @@ async def test_changes_at_one_name_come_one_after_the_other(rig: Rig, monkeypatc
 
 async def test_a_provider_that_hangs_is_unavailable(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = await rig.bundle(await rig.open("corp.test"))
-    (row,) = await rig.solver.plan(bundle.order, [Wanted(bundle.authorizations[0], "v")])
+    (row,) = await planned(rig, bundle, [Wanted(bundle.authorizations[0], "v")])
 
     async def hangs(*_args: str) -> None:
         await asyncio.sleep(60)

@@ -39,6 +39,7 @@ from acmehub.rules.orders import OrderBundle, open_order
 from acmehub.runtime.crash_points import CrashPoint, CrashPoints
 from acmehub.runtime.plugin_objects import MANAGED_CHALLENGE_SETTINGS, PluginObjects
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 from acmehub.storage.sqlite import SqliteDriver
@@ -114,10 +115,11 @@ class Rig:
         self.registry.add("fake", self.plugin)
         self.vault = Vault([b"k" * 32])
         self.context = PluginContext("acmehub/test", folder, clock)
-        self.snapshots = Snapshots(store)
+        self.snapshots = Snapshots(store, clock)
         self.plugin_objects = PluginObjects(store, self.snapshots, self.registry, self.vault, self.context)
         self.dns_settings = Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.4)
         self.solver = Solver(store, self.snapshots, self.plugin_objects, self.dns_settings, clock)
+        self.rights = Rights(store, self.snapshots, self.plugin_objects, clock)
         self.main = self.worker()
         self.csrs: dict[str, bytes] = {}
 
@@ -129,14 +131,17 @@ class Rig:
         verify: Verify = Verify(),
     ) -> IssuanceWorker:
         """A worker process, so to say: nothing is shared with others but the store and the outside."""
+        snapshots = Snapshots(self.store, self.clock)
+        plugin_objects = PluginObjects(self.store, snapshots, self.registry, self.vault, self.context)
         return IssuanceWorker(
             self.store,
-            PluginObjects(self.store, Snapshots(self.store), self.registry, self.vault, self.context),
+            plugin_objects,
             self.solver,
             self.registry,
             self.clock,
             crash_points or RaisingCrashPoints(),
             owner=owner,
+            rights=Rights(self.store, snapshots, plugin_objects, self.clock),
             worker=Worker(concurrency=concurrency, lease=30.0, issuance_timeout_hours=24.0),
             verify=verify,
             rng=Random(1),

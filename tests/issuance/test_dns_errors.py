@@ -1,10 +1,14 @@
 """What goes wrong in DNS and at its providers (docs/reliability.md, F29 to F33)."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from acmehub.models import EventKind, OrderStatus, Propagation, PropagationMode
+from acmehub.dns01 import Sight
+from acmehub.issuance.publishing import WRITE_AGAIN_EVERY
+from acmehub.models import EventKind, OrderStatus, Propagation, PropagationMode, TxtRecord
 from acmehub.models.problems import URN
 from acmehub.ports.dns import DnsProviderRefused, DnsProviderUnavailable
 from acmehub.testing.dns_server import FaultKind
@@ -58,6 +62,29 @@ async def test_a_provider_that_says_yes_and_does_nothing_costs_no_quota_of_the_c
     assert "answer" not in rig.relay.calls
     failed = next(event for event in await rig.timeline(order_id) if event.kind == "order failed")
     assert timedelta(seconds=120) < failed.at - begun < timedelta(seconds=150)
+
+
+async def test_a_record_is_not_written_again_once_its_name_is_not_allowed_any_more(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.provider.without_effect = True
+    looks = 0
+    look = rig.solver.propagated
+
+    async def slow(records: Sequence[TxtRecord]) -> Sequence[Sight]:
+        nonlocal looks
+        looks += 1
+        if looks == WRITE_AGAIN_EVERY:
+            await rig.store.tokens.replace(replace(rig.token, names="elsewhere.test"))
+            rig.clock.advance(1.0)
+        return await look(records)
+
+    monkeypatch.setattr(rig.solver, "propagated", slow)
+    order_id = await rig.open()
+    await rig.go(3600)
+    assert [verb for verb, *_ in rig.provider.calls if verb == "add_txt"] == ["add_txt"]
+    assert looks == WRITE_AGAIN_EVERY
+    assert EventKind.RIGHT_TAKEN in await rig.whats(order_id)
 
 
 async def test_a_record_that_somebody_takes_away_is_made_once_more(rig: Rig) -> None:
@@ -159,7 +186,7 @@ async def test_a_name_without_a_managed_challenge_is_refused_with_the_rule_it_wo
     await rig.go()
     order = await rig.order(order_id)
     assert order.error is not None
-    assert order.error.type == f"{URN}rejectedIdentifier"
+    assert order.error.type == f"{URN}unauthorized"
     assert "a rule with www.far.test or *.far.test would be needed" in order.error.detail
 
 

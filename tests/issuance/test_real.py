@@ -35,6 +35,7 @@ from acmehub.rules import orders
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import build_registry
+from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 from acmehub.storage.sqlite import SqliteDriver
@@ -96,6 +97,7 @@ class WorkerContext:
             self.clock,
             CrashPoints(),
             owner="test",
+            rights=Rights(store, self.snapshots, self.plugin_objects, self.clock),
             worker=Worker(concurrency=8),
         )
 

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, PrincipalType, Profile, Role, Token
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.plugins import PluginContext
-from acmehub.ports.store import Store
+from acmehub.ports.store import Revisions, Store
 from acmehub.runtime.plugins import build_registry
 from acmehub.runtime.snapshot import Snapshot, Snapshots
+from acmehub.testing.fakes import ManualClock
 
 NOW = datetime.now(UTC)
 KINDS = ("authorities", "managed_challenges", "profiles", "tokens", "campaigns")
@@ -109,6 +110,45 @@ async def test_nothing_is_read_but_revisions_before_it_is_asked_for(store: Store
     first = await snapshots.current()
     assert await snapshots.current() is first
     assert dict(reads) == {"revisions": 2}
+
+
+async def test_a_recent_snapshot_is_read_again_when_it_is_too_old(
+    store: Store, other: Store, reads: Counter[str]
+) -> None:
+    clock = ManualClock()
+    snapshots = Snapshots(store, clock)
+    first = await snapshots.recent(0.25)
+    await other.authorities.add(an_authority())
+    clock.advance(0.25)
+    assert await snapshots.recent(0.25) is first
+    assert dict(reads) == {"revisions": 1}
+    clock.advance(0.01)
+    assert len(await rows(await snapshots.recent(0.25), "authorities")) == 1
+    assert (await snapshots.recent(0.25)).revisions.authorities == 1
+
+
+async def test_a_read_that_ends_late_does_not_take_the_place_of_a_later_one(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    snapshots = Snapshots(store, clock)
+    inner, gate = store.revisions, asyncio.Event()
+
+    async def slow() -> Revisions:
+        found = await inner()
+        await gate.wait()
+        return found
+
+    monkeypatch.setattr(store, "revisions", slow)
+    early = asyncio.create_task(snapshots.current())
+    await asyncio.sleep(0)
+    monkeypatch.setattr(store, "revisions", inner)
+    clock.advance(0.1)
+    await other.authorities.add(an_authority())
+    later = await snapshots.current()
+    gate.set()
+    assert (await early).revisions.authorities == 0
+    assert await snapshots.recent(0.25) is later
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -35,6 +35,7 @@ from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import PluginError, Registry, build_registry
 from acmehub.runtime.revocation import RevocationService
+from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 
@@ -59,8 +60,9 @@ class Hub:
             registry.add("notifications", self.notifications)
         self.stopping = asyncio.Event()
         self.order_events = OrderEvents()
-        self.snapshots = Snapshots(store)
+        self.snapshots = Snapshots(store, clock)
         self.plugin_objects = PluginObjects(store, self.snapshots, registry, vault, plugin_context(config, clock))
+        self.rights = Rights(store, self.snapshots, self.plugin_objects, clock)
         self.solver = Solver(store, self.snapshots, self.plugin_objects, config.dns, clock)
         self.worker = IssuanceWorker(
             store,
@@ -70,6 +72,7 @@ class Hub:
             clock,
             crash_points,
             owner=_owner(),
+            rights=self.rights,
             worker=config.worker,
             verify=config.verify,
         )
@@ -79,7 +82,9 @@ class Hub:
         self.orders = self._order_service()
         self.revocation = RevocationService(store, self.plugin_objects, clock)
         last_days = max(config.acme.order_days, config.verify.remember_days)
-        self.client_revocations = ClientRevocations(store, self.revocation, clock, timedelta(days=last_days))
+        self.client_revocations = ClientRevocations(
+            store, self.revocation, self.rights, clock, timedelta(days=last_days)
+        )
         self.admin = build_admin(
             store,
             vault,
@@ -110,6 +115,7 @@ class Hub:
             lifetimes,
             order_reuse,
             self.learning,
+            self.rights,
         )
         return OrderService(
             self.store,
@@ -120,6 +126,7 @@ class Hub:
             lifetimes,
             order_reuse,
             new_orders,
+            self.rights,
         )
 
     @asynccontextmanager

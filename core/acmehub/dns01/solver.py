@@ -26,7 +26,7 @@ from acmehub.ports.dns import (
 )
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.orders import Change, OrderBundle
-from acmehub.rules.scopes import MatchIndex, Scope, decide
+from acmehub.rules.scopes import MatchIndex, Scope
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.plugin_objects import PluginObjects, ProviderObject
 from acmehub.runtime.snapshot import Snapshots
@@ -58,13 +58,11 @@ class Solver:
         self._resolver = Resolver(dns)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
-    async def plan(self, order: Order, wanted: Sequence[Wanted]) -> tuple[TxtRecord, ...]:
+    async def plan(self, order: Order, wanted: Sequence[Wanted], scope: Scope) -> tuple[TxtRecord, ...]:
         """The rows of the TXT records that a CA asks for; the caller stores them before `publish`.
 
-        The managed challenge is that of the asked name among those open to the order's principal. Raises `Problem`
-        when there is none (any more), `DnsWrong` for a CNAME that leads where it may not.
+        `scope` has the managed challenge of each name. Raises `DnsWrong` for a CNAME that leads where it may not.
         """
-        scope = await self._scope(order)
         places = await gather_limited(lambda item: self._placed(scope, item), wanted, NAMES_AT_ONCE)
         now = self._clock.now()
         return tuple(
@@ -130,12 +128,6 @@ class Solver:
         """Write a random value for `name` with a managed challenge, wait until it is seen, remove it."""
         instance = await self._plugin_objects.provider(managed_challenge_id)
         return await rehearse(self, self._resolver, instance.row, name, self._clock)
-
-    async def _scope(self, order: Order) -> Scope:
-        actor = await self._store.accounts.actor(order.account_id)
-        if actor is None:
-            raise Missing(f"there is no account {order.account_id}")
-        return decide(order.identifiers, actor.token, actor.principal, await self._matches(), needs_challenge=True)
 
     async def _matches(self) -> MatchIndex:
         snapshot = await self._snapshots.current()

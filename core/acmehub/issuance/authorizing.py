@@ -76,7 +76,7 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
     ]
     records: Sequence[TxtRecord] = ()
     if wanted:
-        records = await job.context.solver.plan(job.order, wanted)
+        records = await job.context.solver.plan(job.order, wanted, await job.require_rights())
     now = job.now
     stage = Stage.PUBLISHING if records else Stage.VALIDATING
     fields = {authorization.id: item for authorization, item in matched}
@@ -146,6 +146,7 @@ async def respond(job: Job, relay: RelayAuthority) -> None:
     upstream = await job.exchange(relay.authorization(account, target.upstream_url), relay.server)
     event = job.event(EventKind.CHALLENGE_WAS_ANSWERED, f"{target.identifier.value}: {upstream.dns01_status}")
     if upstream.status == "pending" and upstream.dns01_status == "pending" and upstream.dns01_url is not None:
+        await job.require_rights()
         job.context.crash_points.hit(CrashPoint.BEFORE_CHALLENGE_RESPONSE)
         await job.exchange(relay.answer(account, upstream.dns01_url), relay.server)
         job.context.crash_points.hit(CrashPoint.AFTER_CHALLENGE_RESPONSE)
@@ -182,6 +183,7 @@ async def watch_validation(job: Job, relay: RelayAuthority) -> None:
     if upstream.status != "pending":
         await fail_upstream(job, relay, account, upstream)
         return
+    await job.require_rights()
     undecided = [
         item for item in job.bundle.authorizations if item.upstream_url is not None and item.upstream_status != "valid"
     ]

@@ -16,7 +16,13 @@ from acmehub.issuance.upstream_order import restart_upstream_order
 from acmehub.issuance.validated import to_finalizing
 from acmehub.models import Certificate, EventKind, Order, OrderStatus, Stage
 from acmehub.models.problems import Problem, ProblemType
-from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamError, UpstreamOrder
+from acmehub.ports.authority import (
+    RelayAuthority,
+    UpstreamAccount,
+    UpstreamError,
+    UpstreamOrder,
+    UpstreamUnavailable,
+)
 from acmehub.rules import orders
 from acmehub.rules.chains import ChainMismatch, Leaf, check_leaf
 from acmehub.rules.orders import Change, OrderBundle
@@ -51,13 +57,31 @@ async def finalize(job: Job, relay: RelayAuthority) -> None:
     assert order.csr is not None
     upstream = await job.upstream_order(relay, account, order.upstream_url)
     if upstream.status == "ready":
-        upstream = await job.exchange(
-            relay.finalize(account, upstream.finalize, order.upstream_url, order.csr), relay.server
-        )
+        if await _is_unsent(job):
+            await job.require_rights()
+        job.csr_unsent = False
+        try:
+            upstream = await job.exchange(
+                relay.finalize(account, upstream.finalize, order.upstream_url, order.csr), relay.server
+            )
+        except UpstreamUnavailable:
+            job.noted.append(job.event(EventKind.CSR_SENT, "it is not known whether it arrived"))
+            raise
         job.context.crash_points.hit(CrashPoint.AFTER_UPSTREAM_FINALIZE)
         await _move_on(job, relay, account, upstream, sent=True)
     else:
         await _move_on(job, relay, account, upstream, sent=False)
+
+
+async def _is_unsent(job: Job) -> bool:
+    """Whether the CSR was certainly not sent yet: this job has just come to stage `finalizing`, or the steps before
+    failed early. Else the order runs to its end, as its certificate may exist."""
+    if job.csr_unsent:
+        return True
+    if job.order.attempts == 0:  # the job before this one ended in the midst of it
+        return False
+    timeline = await job.context.store.records.timeline(job.order.id)
+    return all(item.kind is not EventKind.CSR_SENT for item in timeline)
 
 
 async def watch_issuance(job: Job, relay: RelayAuthority) -> None:

@@ -28,11 +28,14 @@ from acmehub.rules import orders
 from acmehub.rules.chains import Issuers
 from acmehub.rules.csr import CheckedCsr
 from acmehub.rules.orders import Change, Lease, OrderBundle
+from acmehub.rules.scopes import Scope
 from acmehub.runtime.announcements import announce
 from acmehub.runtime.backoff import PollCounts, SteadyClock, back_off, jittered
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.rights import Rights
+from acmehub.runtime.snapshot import Snapshot
 from acmehub.validation import Validator
 
 EXCHANGE_SECONDS = 120.0  # then an exchange counts as failed
@@ -58,6 +61,7 @@ class WorkerContext(msgspec.Struct, kw_only=True):
     limits: KnownLimits
     polls: PollCounts
     issuers: Issuers
+    rights: Rights
     owner: str
     lease: timedelta
     issuance_timeout: timedelta
@@ -83,8 +87,9 @@ class WorkerContext(msgspec.Struct, kw_only=True):
 
 class Job:
     """An order that this process has claimed. `bundle` is the order as last read or written; `checked` its CSR, where
-    this process has just checked it; `sent_replaces` says whether its last newOrder had `replaces`; `answered` whether
-    its authority answered the last exchange, None before the first.
+    this process has just checked it; `sent_replaces` says whether its last newOrder had `replaces`, `csr_unsent` that
+    this job has brought the order to stage `finalizing` and not sent its CSR; `answered` whether its authority answered
+    the last exchange, None before the first. `snapshot` is that of the present step.
     """
 
     def __init__(self, context: WorkerContext, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
@@ -99,6 +104,8 @@ class Job:
         self.account_url = ""
         self.noted: list[Event] = []
         self.sent_replaces = False
+        self.csr_unsent = False
+        self.snapshot: Snapshot | None = None
         self._removal_scheduled = False
         self._seen: UpstreamOrder | None = None
 
@@ -174,13 +181,18 @@ class Job:
     async def account(self, server: str) -> UpstreamAccount:
         """The hub's account at the order's authority, registered (an exchange) on first use."""
         self.account_url = ""
+        account = self.context.plugin_objects.account(self.order.authority_id, self.snapshot)
         try:
-            account = await self.timed(self.context.plugin_objects.account(self.order.authority_id), server)
+            known = await self.timed(account, server)
         except UpstreamUnavailable:  # success says nothing of the authority: most often the account is known
             self.answered = False
             raise
-        self.account_url = account.url
-        return account
+        self.account_url = known.url
+        return known
+
+    async def require_rights(self) -> Scope:
+        """The managed challenge of each name; asked before each outside effect. Raises `RightTaken`."""
+        return await self.context.rights.require_step(self.order)
 
     def event(self, kind: EventKind, detail: str = "", *, exchange: bool = True) -> Event:
         """A line for the timeline; with `exchange` it carries server and duration of the last exchange."""
@@ -200,6 +212,8 @@ class Job:
         self.bundle = await self._write(before.order.stage, rule)
         self.renewed = self.context.clock.monotonic()
         after = self.bundle.order
+        if after.stage is Stage.FINALIZING and before.order.stage not in (Stage.FINALIZING, Stage.ISSUING):
+            self.csr_unsent = True
         if self._removal_scheduled:
             self.context.txt_cleanup.wake()
         if after.status in FINISHED and before.order.status not in FINISHED:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from acmehub.dns01 import Verdict, judge
 from acmehub.dns01.propagation import next_poll_in
 from acmehub.issuance.job import Job
+from acmehub.issuance.retry_policy import UpstreamOrderUnusable
 from acmehub.models import Event, EventKind, Stage, TxtRecord, TxtState
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.rules import orders
@@ -31,6 +32,7 @@ async def publish(job: Job) -> None:
 
 async def _publish(job: Job, row: TxtRecord) -> None:
     context = job.context
+    await _require_rights(job, row)
     started = context.clock.monotonic()
     context.crash_points.hit(CrashPoint.BEFORE_ADD_TXT)
     await context.solver.publish(row)
@@ -51,6 +53,7 @@ async def _publish(job: Job, row: TxtRecord) -> None:
 
 async def watch_propagation(job: Job) -> None:
     """Stage `propagating`: go on when every reachable server shows every value; fail at the limit."""
+    await job.require_rights()
     rows = await _rows(job)
     polls = job.count_poll("propagation")
     sights = await job.timed(job.context.solver.propagated(rows), ", ".join(sorted({row.zone for row in rows})))
@@ -83,8 +86,17 @@ async def _wait(job: Job, rows: Sequence[TxtRecord], polls: int, message: str) -
 
 
 async def _publish_again(job: Job, row: TxtRecord) -> None:
+    await _require_rights(job, row)
     await job.context.solver.publish(row)
     await job.context.solver.mark_present(row)
+
+
+async def _require_rights(job: Job, row: TxtRecord) -> None:
+    """Before a record is written: the names are allowed, and by the managed challenge that the record was planned for,
+    which may be disabled since; another one that covers the name gets a record of its own."""
+    scope = await job.require_rights()
+    if row.managed_challenge_id not in {item.id for item in scope.challenges.values()}:
+        raise UpstreamOrderUnusable(EventKind.MANAGED_CHALLENGE_CHANGED, row.name)
 
 
 async def _rows(job: Job) -> Sequence[TxtRecord]:

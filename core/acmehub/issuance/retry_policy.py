@@ -21,6 +21,7 @@ from acmehub.ports.authority import (
     UpstreamRefused,
 )
 from acmehub.ports.dns import DnsProviderError, DnsProviderUnavailable
+from acmehub.rules.rights import RightTaken
 from acmehub.runtime.backoff import back_off
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 
@@ -140,6 +141,8 @@ def decide(error: Exception, facts: Facts) -> Decision:
             return _for_operator(EventKind.DNS_UNCLEAR, Problem(ProblemType.DNS, error.detail), facts)
         case DnsError():
             return Fail(Problem(ProblemType.DNS, error.detail).document())
+        case RightTaken():
+            return Fail(error.document(), Note(EventKind.RIGHT_TAKEN, error.detail))
         case Problem():
             return Fail(error.document())
         case _ if isinstance(error, PLUGIN_UNUSABLE):

@@ -24,6 +24,7 @@ async def sign(job: Job, authority: SigningAuthority, name: str) -> None:
     if order.csr is None or csr is None:
         await job.commit(lambda current: Change(order=replace(current.order, run_at=None)))
         return
+    await job.require_rights()
     chain = await job.exchange(authority.sign(order.csr, job.request), name)
     now = job.now
     try:

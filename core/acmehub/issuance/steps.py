@@ -24,7 +24,8 @@ async def take_step(job: Job) -> None:
     if order.mode is AuthorizationMode.VERIFY and order.status is OrderStatus.PENDING:
         await (verify(job) if to_verify(job.bundle) else wait_for_responses(job))
         return
-    instance = await job.context.plugin_objects.authority(order.authority_id)
+    job.snapshot = await job.context.plugin_objects.snapshots.current()
+    instance = await job.context.plugin_objects.authority(order.authority_id, job.snapshot)
     authority = instance.object
     if job.context.signs(authority):
         await sign(job, authority, instance.row.name)

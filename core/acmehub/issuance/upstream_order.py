@@ -27,6 +27,8 @@ async def order_upstream(job: Job, relay: RelayAuthority) -> None:
     """Take the lock; in a step of its own, create the upstream order, or go on with the one there is."""
     context, order = job.context, job.order
     account = await job.account(relay.server)
+    if order.upstream_url is None:
+        await job.require_rights()
     key = lock_key(relay, account, order)
     if order.lock_key != key:
         await _take_lock(job, key)

@@ -47,6 +47,7 @@ def to_verify(bundle: OrderBundle) -> list[Authorization]:
 async def verify(job: Job) -> None:
     """Validate every answered challenge; in the end one that fails makes the order invalid."""
     targets = to_verify(job.bundle)
+    await job.require_rights()
     actor = await job.context.store.accounts.actor(job.order.account_id)
     if actor is None:
         raise Missing(f"there is no account {job.order.account_id}")

@@ -32,6 +32,7 @@ from acmehub.runtime.jobs import Loop, keep_running
 from acmehub.runtime.places import Groups
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.rights import Rights
 from acmehub.validation import Validator
 
 IDLE = 60.0  # seconds between claims at the latest, in case that news from another process was lost
@@ -155,6 +156,7 @@ class IssuanceWorker:
         crash_points: CrashPoints,
         *,
         owner: str,
+        rights: Rights,
         worker: Worker,
         verify: Verify = Verify(),
         rng: random.Random | None = None,
@@ -176,6 +178,7 @@ class IssuanceWorker:
             limits=KnownLimits(steady),
             polls=PollCounts(),
             issuers=Issuers(),
+            rights=rights,
             owner=owner,
             lease=lease,
             issuance_timeout=timedelta(hours=worker.issuance_timeout_hours),

@@ -64,6 +64,8 @@ class EventKind(enum.StrEnum):
     NEEDS_OPERATOR = "needs an operator"
     UNEXPECTED_ERROR = "unexpected error"
     RETRIED = "retried by an operator"
+    RIGHT_TAKEN = "right taken"
+    MANAGED_CHALLENGE_CHANGED = "managed challenge changed"
     CERTIFICATE_ISSUED = "certificate issued"
     CERTIFICATE_DOWNLOADED = "certificate downloaded"
     CERTIFICATE_REVOKED = "certificate revoked"

@@ -14,7 +14,10 @@ _AT_ONCE = 100
 
 
 async def cancel_open_orders(store: Store, account_id: str, now: datetime) -> None:
-    """Fail the account's pending and ready orders; orders in issuance go on, and certificates stay valid."""
+    """Fail the account's pending and ready orders; certificates stay valid.
+
+    Orders in issuance are ended by their next step, unless their authority may have the CSR (`rules/rights.py`).
+    """
     reason = Problem(ProblemType.UNAUTHORIZED, "the account was deactivated").document()
 
     def rule(bundle: OrderBundle) -> Change:

@@ -59,7 +59,7 @@ class PluginObjects:
         self, store: Store, snapshots: Snapshots, registry: Registry, vault: Vault, context: PluginContext
     ) -> None:
         self._store = store
-        self._snapshots = snapshots
+        self.snapshots = snapshots
         self._registry = registry
         self._vault = vault
         self._context = context
@@ -82,7 +82,7 @@ class PluginObjects:
 
     async def provider(self, managed_challenge_id: str) -> ProviderObject:
         """The DNS provider of a managed challenge as it is stored now."""
-        snapshot = await self._snapshots.current()
+        snapshot = await self.snapshots.current()
         row = (await snapshot.managed_challenges()).by_id.get(managed_challenge_id)
         if row is None:
             raise Missing(f"there is no managed challenge {managed_challenge_id}")
@@ -103,13 +103,13 @@ class PluginObjects:
             self._closes.append(made)
         return made
 
-    async def account(self, authority_id: str) -> UpstreamAccount:
+    async def account(self, authority_id: str, snapshot: Snapshot | None = None) -> UpstreamAccount:
         """The hub's account at a relay authority, registered on first use.
 
         The key is stored before it is used, so that two processes (or one that died in between) use the same key, for
-        which a CA has one account. Raises the authority's `UpstreamError`s.
+        which a CA has one account. `snapshot` is as in `authority`. Raises the authority's `UpstreamError`s.
         """
-        instance = await self.authority(authority_id)
+        instance = await self.authority(authority_id, snapshot)
         if instance.row.account_url:
             return self._account_of(instance.row)
         async with self._locks[authority_id]:
@@ -136,7 +136,7 @@ class PluginObjects:
             await made.aclose()
 
     async def _authority_row(self, authority_id: str, snapshot: Snapshot | None = None) -> Authority:
-        snapshot = snapshot or await self._snapshots.current()
+        snapshot = snapshot or await self.snapshots.current()
         row = (await snapshot.authorities()).by_id.get(authority_id)
         if row is None:
             raise Missing(f"there is no authority {authority_id}")

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
+from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.plugins import Candidate
 from acmehub.ports.store import Revisions, Store
 from acmehub.rules.scopes import MatchIndex
@@ -138,13 +139,25 @@ class Snapshot:
 class Snapshots:
     """Takes snapshots; one per process, so that what one request has read serves the next."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock = SystemClock()) -> None:
         self._store = store
+        self._clock = clock
         self._latest: Snapshot | None = None
+        self._read_at = 0.0
 
     async def current(self) -> Snapshot:
         """The configuration as it is stored now; one read."""
+        read_at = self._clock.monotonic()
         revisions = await self._store.revisions()
-        if self._latest is None or self._latest.revisions != revisions:
-            self._latest = Snapshot(self._store, revisions, self._latest)
-        return self._latest
+        snapshot = self._latest
+        if snapshot is None or snapshot.revisions != revisions:
+            snapshot = Snapshot(self._store, revisions, snapshot)
+        if self._latest is None or read_at >= self._read_at:  # else a later read has come first
+            self._latest, self._read_at = snapshot, read_at
+        return snapshot
+
+    async def recent(self, seconds: float) -> Snapshot:
+        """The configuration as it was stored at most `seconds` ago; no read where the latest snapshot is so young."""
+        if self._latest is not None and self._clock.monotonic() - self._read_at <= seconds:
+            return self._latest
+        return await self.current()

@@ -4,11 +4,11 @@ import logging
 
 from msgspec.structs import replace
 
-from acmehub.acme.orders.profiles import named_profile
 from acmehub.models import Profile
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.plugins import OrderRequest, Selection
 from acmehub.ports.store import Missing
+from acmehub.rules.rights import named_profile
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, AuthorityObject, PluginObjects
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshot

@@ -25,9 +25,10 @@ from acmehub.ports.store import Store
 from acmehub.rules.authorization_modes import resolve_mode
 from acmehub.rules.names import check_identifiers
 from acmehub.rules.orders import Lifetimes, OrderBundle, open_order
-from acmehub.rules.scopes import MatchIndex, decide
+from acmehub.rules.rights import Claim
 from acmehub.runtime.plugin_objects import AuthorityObject, PluginObjects
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshot, Snapshots
 
 
@@ -80,6 +81,7 @@ class NewOrders:
         lifetimes: Lifetimes,
         order_reuse: OrderReuse,
         learning: LearningService,
+        rights: Rights,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -89,6 +91,7 @@ class NewOrders:
         self._lifetimes = lifetimes
         self._order_reuse = order_reuse
         self._learning = learning
+        self._rights = rights
 
     async def open(self, asked: Asked) -> OrderBundle:
         """The order that the client gets: an open one that serves it as well, else a new one that is due."""
@@ -112,13 +115,11 @@ class NewOrders:
 
     async def authorize(self, asked: Asked, resolved: Resolved) -> Authorized:
         """Check that the actor may have this order: names, the policy's hook, dates."""
-        new_order, token = asked.new_order, asked.actor.token
+        new_order = asked.new_order
         authority, signing = resolved.authority, resolved.authority.signing
         require_address_support(new_order.identifiers, authority)
-        index = MatchIndex(())
-        if not signing or not token.names:  # else the token's names decide, and no managed challenge is looked for
-            index = (await resolved.snapshot.managed_challenges()).match_index
-        decide(new_order.identifiers, token, asked.actor.principal, index, needs_challenge=not signing)
+        claim = Claim(new_order.identifiers, new_order.profile, needs_challenge=not signing)
+        await self._rights.require_new(asked.actor, claim, resolved.snapshot)
         objection = self._registry.hook.authorize_order(request=resolved.request)
         if objection is not None:
             raise objection

@@ -7,27 +7,16 @@ from acmehub.models import Principal, Profile
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.authority import CertificateAuthority, lifetime_flaw
 from acmehub.rules.keys import PublicKey, fits, kind
+from acmehub.rules.rights import is_open
 
 _RETRY_AFTER = 60
-_MOST_SHOWN = 64  # characters of a name that a client made up
 
 
 def advertised(enabled: Mapping[str, Profile], principal: Principal | None = None) -> dict[str, str]:
     """Names and descriptions for the directory: of all that are enabled, or of those open to a principal."""
     return {
-        item.name: item.description for item in enabled.values() if principal is None or _offered(item.name, principal)
+        item.name: item.description for item in enabled.values() if principal is None or is_open(item.name, principal)
     }
-
-
-def named_profile(enabled: Mapping[str, Profile], name: str, principal: Principal) -> Profile:
-    """The profile that a newOrder names; `invalidProfile` says which are offered to the principal."""
-    found = enabled.get(name)
-    if found is None or not _offered(name, principal):
-        offered = ", ".join(item for item in enabled if _offered(item, principal))
-        have = f"there are: {offered}" if offered else "there is none; leave 'profile' out"
-        shown = ascii(name[:_MOST_SHOWN])
-        raise Problem(ProblemType.INVALID_PROFILE, f"the profile {shown} is not offered to this account; {have}")
-    return found
 
 
 def check_key(profile: Profile | None, key: PublicKey) -> None:
@@ -72,7 +61,3 @@ def last_moment(
             f"'notAfter' is later than the {profile.lifetime_days} days that the profile {profile.name} grants",
         )
     return not_after or latest.replace(microsecond=0)
-
-
-def _offered(name: str, principal: Principal) -> bool:
-    return not principal.profiles or name in principal.profiles

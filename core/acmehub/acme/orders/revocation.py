@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec.structs import replace
 
-from acmehub.models import Actor, Certificate
+from acmehub.models import Actor, Authorization, Certificate
 from acmehub.models.identifiers import base_name, canonical, is_wildcard
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.models.wire import RevokeCert
@@ -17,8 +18,10 @@ from acmehub.ports.store import Store
 from acmehub.rules.chains import serial_text
 from acmehub.rules.csr import UNREADABLE
 from acmehub.rules.jws import decode_base64url, jwk_of
+from acmehub.rules.rights import RightTaken
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 from acmehub.runtime.revocation import RevocationService, leaf_of
+from acmehub.runtime.rights import Rights
 
 CLIENT_REASONS = (0, 1, 3, 4, 5, 9, 10)
 """RFC 5280 section 5.3.1, without what only a CA may say of itself (2), what can be taken back (6, 8), and 7, which is
@@ -35,18 +38,24 @@ class ClientRevocations:
     authorization counts from the opening of its order."""
 
     def __init__(
-        self, store: Store, revocation: RevocationService, clock: Clock, authorizations_last: timedelta
+        self,
+        store: Store,
+        revocation: RevocationService,
+        rights: Rights,
+        clock: Clock,
+        authorizations_last: timedelta,
     ) -> None:
         self._store = store
         self._revocation = revocation
+        self._rights = rights
         self._clock = clock
         self._authorizations_last = authorizations_last
 
     async def by_account(self, actor: Actor, asked: RevokeCert) -> Certificate:
         """By the account that ordered the certificate, or one that holds authorizations for all of its names."""
         certificate = await self._found(asked)
-        if certificate.account_id != actor.account.id and not await self._holds_all(actor, certificate):
-            why = "the certificate is not this account's, nor has it valid authorizations for all of its names"
+        why = "" if certificate.account_id == actor.account.id else await self._objection(actor, certificate)
+        if why:
             await self._revocation.refuse(certificate, f"account {actor.account.id}", why)
             raise Problem(ProblemType.UNAUTHORIZED, why)
         return await self._revoke(certificate, asked, f"account {actor.account.id}")
@@ -79,13 +88,35 @@ class ClientRevocations:
                 return item
         raise Problem(ProblemType.MALFORMED, "this certificate was not issued here", status=404)
 
-    async def _holds_all(self, actor: Actor, certificate: Certificate) -> bool:
+    async def _objection(self, actor: Actor, certificate: Certificate) -> str:
+        """Why the actor is not authorized for all names of another account's certificate; empty when it is.
+
+        Of each name the newest valid authorization counts, if the actor may have the name still, as it was ordered.
+        """
         now = self._clock.now()
         wanted = {(canonical(base_name(name)), is_wildcard(name)) for name in certificate.names}
         valid = await self._store.orders.valid_authorizations(
             actor.account.id, [name for name, _wildcard in wanted], now - self._authorizations_last
         )
-        return wanted <= {(canonical(item.identifier.value), item.wildcard) for item, _ in valid if item.expires > now}
+        newest: dict[tuple[str, bool], Authorization] = {}
+        for item, _mode in valid:
+            if item.expires > now:
+                newest.setdefault((canonical(item.identifier.value), item.wildcard), item)
+        why = "the certificate is not this account's, nor has it valid authorizations for all of its names"
+        if not wanted <= newest.keys():
+            return why
+        held = []
+        for item in map(newest.__getitem__, wanted):
+            bundle = await self._store.orders.get(item.order_id)
+            if bundle is None:  # pruned this very moment
+                return why
+            name = f"*.{item.identifier.value}" if item.wildcard else item.identifier.value
+            held.append((bundle.order, replace(item.identifier, value=name)))
+        try:
+            await self._rights.require_authorizations(actor, held)
+        except RightTaken as reason:
+            return f"{why}: {reason.detail}"
+        return ""
 
     async def _revoke(self, certificate: Certificate, asked: RevokeCert, actor: str) -> Certificate:
         if certificate.revoked is not None:

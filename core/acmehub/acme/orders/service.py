@@ -18,6 +18,7 @@ from acmehub.models import (
     Certificate,
     ChallengeType,
     Order,
+    OrderStatus,
     Principal,
 )
 from acmehub.models.problems import not_found
@@ -31,8 +32,10 @@ from acmehub.rules.orders import answer as answer_rule
 from acmehub.rules.orders import approve as approve_rule
 from acmehub.rules.orders import deactivate as deactivate_rule
 from acmehub.rules.orders import finalize as finalize_rule
+from acmehub.rules.rights import RightTaken, end_open_order
 from acmehub.runtime.announcements import announce
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
 
 
@@ -61,6 +64,7 @@ class OrderService:
         lifetimes: Lifetimes,
         order_reuse: OrderReuse,
         new_orders: NewOrders,
+        rights: Rights,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -70,6 +74,7 @@ class OrderService:
         self._lifetimes = lifetimes
         self._order_reuse = order_reuse
         self._new_orders = new_orders
+        self._rights = rights
 
     async def open(
         self, actor: Actor, asked: NewOrder, user_agent: str = "", *, preauthorization: bool = False
@@ -108,19 +113,22 @@ class OrderService:
         return item
 
     async def certificate(self, actor: Actor, certificate_id: str) -> Certificate:
-        """A certificate of the actor's."""
+        """A certificate of the actor's, if the actor may have its names and profile now; else `unauthorized`."""
         item = await self._store.certificates.get(certificate_id)
         if item is None or item.account_id != actor.account.id:
             raise not_found()
+        await self._rights.require_certificate(actor, item)
         return item
 
     async def finalize(self, actor: Actor, order_id: str, csr: bytes) -> OrderBundle:
         """Take the client's CSR (DER); the same one again changes nothing (docs/client-rules.md rules 4, 5).
 
         If the order only waited for its CSR, this process claims the order in the same write and goes on at once. A
-        CSR that the account got a certificate for lately gets that certificate again.
+        CSR that the account got a certificate for lately gets that certificate again. `unauthorized` when the actor may
+        not have the names any more: the order is invalid then, unless it was finalized before.
         """
         before = (await self.client_order(actor, order_id)).order
+        await self._require_names(actor, before)
         checked = check_csr(csr, before.identifiers, actor.account.jwk, actor.account.former_keys)
         if before.csr is None and before.client_profile is not None:
             profiles = await (await self._snapshots.current()).profiles()
@@ -140,6 +148,16 @@ class OrderService:
         if bundle.order.certificate_id == earlier.id:
             await announce(self._store, self._registry, bundle.order, now)
         return bundle
+
+    async def _require_names(self, actor: Actor, order: Order) -> None:
+        try:
+            await self._rights.require_order(actor, order)
+        except RightTaken as reason:
+            refusal, now = reason, self._clock.now()
+            ended = await self._apply(order.id, lambda stored: end_open_order(stored, refusal, now))
+            if ended.order.status is OrderStatus.INVALID and order.status is not OrderStatus.INVALID:
+                await announce(self._store, self._registry, ended.order, now)
+            raise
 
     async def answer(self, actor: Actor, authorization: Authorization, challenge: ChallengeType) -> OrderBundle:
         """The client responds to a challenge; allowed in every state (docs/client-rules.md rule 5)."""

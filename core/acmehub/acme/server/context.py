@@ -24,6 +24,7 @@ from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.lru import Lru
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 
@@ -37,6 +38,7 @@ class HubParts(Protocol):
     clock: Clock
     store: Store
     snapshots: Snapshots
+    rights: Rights
     vault: Vault
     registry: Registry
     order_events: OrderEvents

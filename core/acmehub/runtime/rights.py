@@ -1,0 +1,107 @@
+"""Reads what `rules/rights.py` judges: for a request as it is stored now, for a step of issuance as read lately."""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from acmehub.models import Actor, Certificate, Order
+from acmehub.models.identifiers import Identifier, is_address
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Store
+from acmehub.rules.rights import Claim, require_names, taken
+from acmehub.rules.scopes import MatchIndex, Scope
+from acmehub.runtime.lru import Lru
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, PluginObjects
+from acmehub.runtime.snapshot import Snapshot, Snapshots
+
+FRESH = 0.25
+"""Seconds: by what was read earlier, no step of issuance judges."""
+
+_MOST_ACTORS = 4096
+_NO_CHALLENGES = MatchIndex(())
+
+
+class Rights:
+    """Who may have which names now; one per process, so that a step need not read what a request has just read."""
+
+    def __init__(self, store: Store, snapshots: Snapshots, plugin_objects: PluginObjects, clock: Clock) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._plugin_objects = plugin_objects
+        self._clock = clock
+        self._actors: Lru[str, tuple[float, Actor]] = Lru(_MOST_ACTORS)
+
+    async def actor(self, account_id: str) -> Actor | None:
+        """An account with its token and principal as they are stored now."""
+        read_at = self._clock.monotonic()
+        actor = await self._store.accounts.actor(account_id)
+        kept = self._actors.get(account_id)
+        if actor is not None and (kept is None or kept[0] <= read_at):
+            self._actors.put(account_id, (read_at, actor))
+        return actor
+
+    async def require_new(self, actor: Actor, claim: Claim, snapshot: Snapshot) -> None:
+        """Raise the problem of newOrder unless the actor may have what it claims, by this snapshot."""
+        profiles = (await snapshot.profiles()).enabled if claim.profile is not None else {}
+        index = await self._index(actor, claim, snapshot)
+        require_names(actor, claim, index, profiles, self._clock.now())
+
+    async def require_order(self, actor: Actor, order: Order) -> None:
+        """Raise `RightTaken` unless the actor may have the order's names and profile, as stored now."""
+        snapshot = await self._snapshots.current()
+        await self._still(actor, await self._claim_of(order, snapshot), snapshot)
+
+    async def require_authorizations(self, actor: Actor, held: Sequence[tuple[Order, Identifier]]) -> None:
+        """The same for single names (`*.` for a wildcard), each with the order that its authorization is of."""
+        snapshot = await self._snapshots.current()
+        for order, identifier in held:
+            claim = await self._claim_of(order, snapshot)
+            await self._still(actor, replace(claim, identifiers=(identifier,)), snapshot)
+
+    async def require_certificate(self, actor: Actor, certificate: Certificate) -> None:
+        """The same for the names of a certificate and the profile that it was ordered with."""
+        snapshot = await self._snapshots.current()
+        identifiers = tuple(Identifier("ip" if is_address(name) else "dns", name) for name in certificate.names)
+        needs_challenge = await self._needs_challenge(
+            certificate.authority_id, snapshot, otherwise=bool(certificate.account_url)
+        )
+        await self._still(actor, Claim(identifiers, certificate.profile, needs_challenge), snapshot)
+
+    async def require_step(self, order: Order) -> Scope:
+        """The scope of an order for its next step, judged by what was read at most `FRESH` seconds ago.
+
+        Raises `RightTaken`.
+        """
+        kept = self._actors.get(order.account_id)
+        fresh = kept is not None and self._clock.monotonic() - kept[0] <= FRESH
+        actor = kept[1] if kept is not None and fresh else await self.actor(order.account_id)
+        if actor is None:
+            raise taken(Problem(ProblemType.UNAUTHORIZED, "there is no such account"))
+        snapshot = await self._snapshots.recent(FRESH)
+        return await self._still(actor, await self._claim_of(order, snapshot), snapshot)
+
+    async def _still(self, actor: Actor, claim: Claim, snapshot: Snapshot) -> Scope:
+        index = await self._index(actor, claim, snapshot)
+        try:
+            return require_names(actor, claim, index, None, self._clock.now())
+        except Problem as refusal:
+            raise taken(refusal) from refusal
+
+    async def _index(self, actor: Actor, claim: Claim, snapshot: Snapshot) -> MatchIndex:
+        """The managed challenges; none are looked for where the names of the token decide alone."""
+        if actor.token.names and not claim.needs_challenge:
+            return _NO_CHALLENGES
+        return (await snapshot.managed_challenges()).match_index
+
+    async def _claim_of(self, order: Order, snapshot: Snapshot) -> Claim:
+        """What an order claims. While its authority cannot be used, as if that asked for no challenge: nothing is
+        issued then, and the step that can use it judges again."""
+        needs_challenge = await self._needs_challenge(order.authority_id, snapshot, otherwise=False)
+        return Claim(order.identifiers, order.client_profile, needs_challenge)
+
+    async def _needs_challenge(self, authority_id: str, snapshot: Snapshot, *, otherwise: bool) -> bool:
+        try:
+            return not (await self._plugin_objects.authority(authority_id, snapshot)).signing
+        except PLUGIN_UNUSABLE:
+            return otherwise
