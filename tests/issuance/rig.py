@@ -126,6 +126,7 @@ class Rig:
         crash_points: CrashPoints | None = None,
         owner: str = "main",
         concurrency: int = 16,
+        hours: float = 24.0,
         verify: Verify = Verify(),
     ) -> IssuanceWorker:
         """A worker process, so to say: nothing is shared with others but the store and the outside."""
@@ -137,7 +138,7 @@ class Rig:
             self.clock,
             crash_points or RaisingCrashPoints(),
             owner=owner,
-            worker=Worker(concurrency=concurrency, lease=30.0, issuance_timeout_hours=24.0),
+            worker=Worker(concurrency=concurrency, lease=30.0, issuance_timeout_hours=hours),
             verify=verify,
             rng=Random(1),
         )

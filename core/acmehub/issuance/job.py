@@ -82,7 +82,8 @@ class WorkerContext(msgspec.Struct, kw_only=True):
 
 class Job:
     """An order that this process has claimed. `bundle` is the order as last read or written; `checked` its CSR, where
-    this process has just checked it; `sent_replaces` says whether its last newOrder had `replaces`.
+    this process has just checked it; `sent_replaces` says whether its last newOrder had `replaces`, `sent_csr` whether
+    its last step sent the CSR.
     """
 
     def __init__(self, context: WorkerContext, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
@@ -96,6 +97,7 @@ class Job:
         self.account_url = ""
         self.noted: list[Event] = []
         self.sent_replaces = False
+        self.sent_csr = False
         self._removal_scheduled = False
         self._seen: UpstreamOrder | None = None
 
@@ -126,6 +128,11 @@ class Job:
     def now(self) -> datetime:
         """The time for what is stored."""
         return self.context.clock.now()
+
+    @property
+    def late(self) -> bool:
+        """Whether the order's deadline has passed."""
+        return self.order.deadline <= self.now
 
     def after(self, seconds: float) -> datetime:
         """A time `seconds` from now, jittered."""
