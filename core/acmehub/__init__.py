@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from acmehub.models.problems import ProblemDocument as ProblemDocument
     from acmehub.models.problems import ProblemType as ProblemType
     from acmehub.models.problems import Subproblem as Subproblem
+    from acmehub.ports.authority import AllowsLeafOnly as AllowsLeafOnly
     from acmehub.ports.authority import CompletesSettings as CompletesSettings
     from acmehub.ports.authority import GrantsLifetimes as GrantsLifetimes
     from acmehub.ports.authority import InformsOfRenewal as InformsOfRenewal
@@ -67,6 +68,7 @@ _HOMES = {
     "acmehub.ports.hookspecs": ("hookimpl",),
     "acmehub.models.identifiers": ("Identifier",),
     "acmehub.ports.authority": (
+        "AllowsLeafOnly",
         "CompletesSettings",
         "GrantsLifetimes",
         "InformsOfRenewal",

@@ -7,10 +7,12 @@ import pytest
 
 from acmehub.acme.orders.new_order import Asked, NewOrders
 from acmehub.acme.orders.order_reuse import OrderReuse
-from acmehub.models import AuthorizationMode, Profile
+from acmehub.models import AuthorizationMode, Pause, Profile
 from acmehub.models.identifiers import Identifier
 from acmehub.models.wire import NewOrder
 from acmehub.rules.orders import Lifetimes
+from acmehub.rules.permissions import Acting
+from acmehub.testing.acme_client import AcmeClient
 from tests.acme.lab import Lab
 
 NAMES = ["a.corp.test"]
@@ -88,3 +90,15 @@ async def test_only_the_last_step_writes(lab: Lab, calls: Counter[str]) -> None:
     again = await new_orders.open(asked)
     assert again.order.id == built.bundle.order.id
     assert (calls["orders.add"], calls["records.note"]) == (1, 1)
+
+
+async def test_what_the_ca_has_paused_is_refused_in_its_words_until_it_is_cleared(lab: Lab, client: AcmeClient) -> None:
+    (row,) = await lab.hub.store.authorities.list()
+    await lab.hub.plugin_objects.pause(row.id, Pause(lab.now, "b is paused, see https://ca.test", ("b.corp.test",)))
+    refused = await client.new_order(["a.corp.test", "b.corp.test"], status=429)
+    assert (refused.status, refused.problem, refused.retry_after) == (429, "rateLimited", 3600)
+    assert refused.json["detail"].endswith(": b is paused, see https://ca.test")
+    assert (await client.new_authz("b.corp.test", status=429)).problem == "rateLimited"
+    assert (await client.new_order(["a.corp.test"])).status == 201
+    await lab.hub.admin.authorities.clear_pause(row.name, Acting.machine("olga"))
+    assert (await client.new_order(["a.corp.test", "b.corp.test"])).status == 201

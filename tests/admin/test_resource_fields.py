@@ -34,7 +34,7 @@ from tests.admin.conftest import ROOT, House
 Struct = type[msgspec.Struct]
 
 # what the hub writes by itself: operators see it (but for `HIDDEN`) and cannot set it
-OWN = {"id", "created", "uses", "revoked", "account_url", "ended"}
+OWN = {"id", "created", "uses", "revoked", "account_url", "pauses", "ended"}
 HIDDEN = {"version", "secret_hash", "sealed_hmac_key", "directory_hash", "sealed_account_key"}
 RENAMED = {"sealed_settings": "settings", "sealed_directory_key": "secret_directory"}
 

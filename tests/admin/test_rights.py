@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from acmehub.admin.authorities import AuthorityPatch, NewAuthority
 from acmehub.admin.campaigns import NewCampaign
@@ -21,7 +22,7 @@ from acmehub.admin.resealing import ResealingService
 from acmehub.admin.resources_document import Document
 from acmehub.admin.services import Admin
 from acmehub.admin.tokens import NewToken, TokenPatch
-from acmehub.models import Actor, AuthorizationMode, OrderStatus, Role, RoleAssignment
+from acmehub.models import Actor, AuthorizationMode, OrderStatus, Pause, Role, RoleAssignment
 from acmehub.ports.clock import SystemClock
 from acmehub.rules.orders import Change
 from acmehub.rules.permissions import PERMISSIONS, Acting, Forbidden
@@ -84,6 +85,7 @@ VERBS: dict[str, Verb] = {
     "authorities.list": lambda hall, who: hall.admin.authorities.list(who),
     "authorities.show": lambda hall, who: hall.admin.authorities.show("ca", who),
     "authorities.set": lambda hall, who: hall.admin.authorities.set("ca", AuthorityPatch(enabled=False), who),
+    "authorities.clear_pause": lambda hall, who: hall.admin.authorities.clear_pause("ca", who),
     "authorities.remove": lambda hall, who: hall.admin.authorities.remove("spare", who),
     "profiles.add": lambda hall, who: hall.admin.profiles.add(NewProfile(name="new", description="New"), who),
     "profiles.list": lambda hall, who: hall.admin.profiles.list(who),
@@ -171,6 +173,9 @@ async def hall(house: House) -> Furnished:
     await house.managed_challenges.add(zone, ROOT)
     await house.authorities.add(NewAuthority(name="ca", plugin="ca_local"), ROOT)
     await house.authorities.add(NewAuthority(name="spare", plugin="ca_fake"), ROOT)
+    await house.store.authorities.replace(
+        replace(await house.authorities.rows.find("ca"), pauses=(Pause(FRIDAY.renew_by, "paused"),))
+    )
     await house.profiles.add(NewProfile(name="short", description="Short"), ROOT)
     await house.campaigns.add(NewCampaign(name="incident", renew_by=FRIDAY.renew_by), ROOT)
     return await with_an_order(house)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from acmehub.admin.principals import NewPrincipal, parse_role
 from acmehub.admin.tokens import NewToken
 from acmehub.app.hub import Hub, build_hub
 from acmehub.config import load_config
-from acmehub.models import AuditEntry, OrderStatus
+from acmehub.models import AuditEntry, Event, EventKind, OrderStatus, Pause
 from acmehub.models.identifiers import Identifier
 from acmehub.models.wire import NewAccount, NewOrder
 from acmehub.rules.orders import OrderBundle
@@ -174,6 +175,39 @@ def test_an_order_that_is_tried_again_is_due_now(terminal: Terminal, used: Done)
 def test_an_order_that_waits_for_its_client_or_is_finished_cannot_be_retried(terminal: Terminal, used: Done) -> None:
     assert "waits for its client" in terminal.refused(1, "order", "retry", used.waiting)
     assert "valid" in terminal.refused(1, "order", "retry", used.valid)
+
+
+def test_an_order_that_waits_says_for_what_and_what_to_do(terminal: Terminal, used: Done) -> None:
+    shown = terminal.ok("order", "show", used.stuck)
+    assert re.search(r"waits because +CA unavailable: .*127\.0\.0\.1:9", shown)
+    assert re.search(r"what to do +is the CA reachable from here\? .*`acmehub authority set away …`", shown)
+    assert "waits because" not in terminal.ok("order", "show", used.waiting)
+
+
+def test_a_pause_is_shown_with_what_to_do_and_cleared(terminal: Terminal, used: Done) -> None:
+    pause = Pause(datetime(2026, 11, 28, tzinfo=UTC), "this account is paused: https://ca.test/unpause")
+    event = EventKind.CA_PAUSED
+
+    async def let_it_be_paused(hub: Hub) -> None:
+        async with hub.running():
+            (away,) = await hub.store.authorities.named("away")
+            await hub.plugin_objects.pause(away.id, pause)
+            await hub.store.records.note([Event(order_id=used.stuck, at=pause.since, kind=event, detail=pause.detail)])
+
+    asyncio.run(let_it_be_paused(build_hub(load_config(overrides={"data_dir": terminal.folder / "data"}))))
+    assert re.search(r"away +ca_acme +default, paused by the CA", terminal.ok("authority", "list"))
+    shown = terminal.ok("authority", "show", "away")
+    assert f"for the account: {pause.detail}" in shown
+    assert "then: acmehub authority clear-pause away" in shown
+    assert terminal.json("authority", "show", "away")["pauses"][0]["detail"] == pause.detail
+    order = terminal.ok("order", "show", used.stuck)
+    assert f"{event}: {pause.detail}" in order
+    assert "then `acmehub authority clear-pause away`" in order
+    assert "paused" not in terminal.ok("authority", "clear-pause", "away")
+    entry = audited(terminal)[0]
+    assert (entry.action, entry.object, entry.allowed) == ("authority.clear_pause", "away", True)
+    assert terminal.json("authority", "list")[-1]["pauses"] == []
+    assert "there is no authority" in terminal.refused(3, "authority", "clear-pause", "none")
 
 
 def test_a_cancelled_order_is_invalid_for_good(terminal: Terminal, used: Done) -> None:

@@ -128,6 +128,7 @@ class Rig:
         crash_points: CrashPoints | None = None,
         owner: str = "main",
         concurrency: int = 16,
+        hours: float = 24.0,
         verify: Verify = Verify(),
     ) -> IssuanceWorker:
         """A worker process, so to say: nothing is shared with others but the store and the outside."""
@@ -142,7 +143,7 @@ class Rig:
             crash_points or RaisingCrashPoints(),
             owner=owner,
             rights=Rights(self.store, snapshots, plugin_objects, self.clock),
-            worker=Worker(concurrency=concurrency, lease=30.0, issuance_timeout_hours=24.0),
+            worker=Worker(concurrency=concurrency, lease=30.0, issuance_timeout_hours=hours),
             verify=verify,
             rng=Random(1),
         )

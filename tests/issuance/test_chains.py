@@ -37,31 +37,78 @@ def garbage(_rig: Rig) -> Callable[[str], str]:
     return lambda _chain: "<html>Bad Gateway</html>"
 
 
-@pytest.mark.parametrize("wrong", [another_key, other_names, leaf_alone, five_megabytes, garbage])
+FOREIGN = (another_key, other_names)
+
+
+@pytest.mark.parametrize("wrong", [*FOREIGN, leaf_alone, five_megabytes, garbage])
 async def test_a_wrong_chain_never_reaches_the_client(rig: Rig, wrong: Callable[[Rig], Callable[[str], str]]) -> None:
+    """It is asked for again to the deadline; only a certificate with another key or other names is revoked then."""
+    rig.main = rig.worker(hours=1.0)
     rig.relay.substitute = wrong(rig)
-    order_id = await rig.open(finalize=True)
-    await rig.go()
+    order_id = await rig.open(finalize=True, issuance_timeout=timedelta(hours=1))
+    await rig.go(3000)
+    assert (await rig.order(order_id)).status is OrderStatus.PROCESSING
+    assert rig.relay.revoked == []
+    await rig.go(100_000)
     order = await rig.order(order_id)
     assert order.status is OrderStatus.INVALID
     assert order.certificate_id is None
     assert order.error is not None
-    assert order.error.detail.startswith("the CA gave a wrong certificate: ")
+    assert "wrong certificate refused" in order.error.detail
+    assert order.upstream_certificate is not None
+    assert order.upstream_certificate in order.error.detail
     whats = await rig.whats(order_id)
-    assert "wrong certificate refused" in whats
-    if wrong is not garbage:
-        assert "wrong certificate revoked" in whats
-        ((revoked, reason),) = rig.relay.revoked
-        assert reason is None
-        assert x509.load_der_x509_certificate(revoked).serial_number
+    assert whats.count("wrong certificate refused") > 10
+    assert ("wrong certificate revoked" in whats) is (wrong in FOREIGN)
+    assert [reason for _leaf, reason in rig.relay.revoked] == [None] * (wrong in FOREIGN)
+    for leaf, _reason in rig.relay.revoked:
+        assert x509.load_der_x509_certificate(leaf).serial_number
+    assert rig.relay.issued_for("www.corp.test") == 1
     await rig.assert_clean()
 
 
-async def test_a_revocation_that_fails_is_noted(rig: Rig) -> None:
-    rig.relay.substitute = another_key(rig)
-    rig.relay.fail("revoke", UpstreamUnavailable("503"))
+@pytest.mark.parametrize("wrong", [another_key, leaf_alone, garbage])
+async def test_a_wrong_chain_that_the_ca_puts_right_is_taken(
+    rig: Rig, wrong: Callable[[Rig], Callable[[str], str]]
+) -> None:
+    begin = rig.relay.substitute
+    rig.relay.substitute = wrong(rig)
+    order_id = await rig.open(finalize=True)
+    await rig.go(3600)
+    rig.relay.substitute = begin
+    await rig.go(3600)
+    await rig.assert_valid(order_id)
+    assert rig.relay.revoked == []
+    assert rig.relay.calls.count("new_order") == 1
+
+
+async def test_the_certificate_of_another_order_that_the_ca_mixes_up_is_not_revoked(rig: Rig) -> None:
+    rig.main = rig.worker(hours=1.0)
+    other = await rig.open("other.corp.test", finalize=True)
+    await rig.go()
+    await rig.assert_valid(other)
+    (upstream,) = rig.relay.orders.values()
+    rig.relay.substitute = lambda _chain: upstream.chains[0]
+    order_id = await rig.open(finalize=True, issuance_timeout=timedelta(hours=1))
+    await rig.go(100_000)
+    assert (await rig.order(order_id)).status is OrderStatus.INVALID
+    assert rig.relay.revoked == []
+
+
+async def test_a_leaf_alone_is_taken_from_an_authority_that_may_give_it(rig: Rig) -> None:
+    rig.relay.allows_leaf_only = True
+    rig.relay.substitute = leaf_alone(rig)
     order_id = await rig.open(finalize=True)
     await rig.go()
+    await rig.assert_valid(order_id)
+
+
+async def test_a_revocation_that_fails_is_noted(rig: Rig) -> None:
+    rig.main = rig.worker(hours=1.0)
+    rig.relay.substitute = another_key(rig)
+    rig.relay.fail("revoke", UpstreamUnavailable("503"))
+    order_id = await rig.open(finalize=True, issuance_timeout=timedelta(hours=1))
+    await rig.go(100_000)
     assert "wrong certificate could not be revoked" in await rig.whats(order_id)
 
 

@@ -170,11 +170,13 @@ async def test_an_error_that_nobody_foresaw_is_logged_and_tried_again_and_in_the
     assert (await rig.whats(lucky)).count("unexpected error") == 3
     assert "KeyError" in caplog.text
     rig.relay.fail("new_order", KeyError("secret-value"), times=1000)
-    unlucky = await rig.open("b.corp.test")
+    unlucky = await rig.open("b.corp.test", issuance_timeout=timedelta(hours=1))
+    await rig.go(3000)
+    assert (await rig.order(unlucky)).status is OrderStatus.READY
     await rig.go(7200)
     order = await rig.order(unlucky)
     assert order.error is not None
-    assert order.error.detail == "unexpected error at stage ordering; the hub's log has it"
+    assert order.error.detail == "given up at stage ordering: unexpected error: KeyError"
     assert "secret-value" not in str(await rig.timeline(unlucky))
 
 

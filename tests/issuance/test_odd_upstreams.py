@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from acmehub.models import OrderStatus, Stage
-from acmehub.ports.authority import UpstreamOrder
+from acmehub.models import AuthorizationMode, OrderStatus, Stage
+from acmehub.ports.authority import UpstreamAccount, UpstreamAuthorization, UpstreamOrder, UpstreamUnavailable
 from acmehub.rules.orders import Change, OrderBundle, with_stage
 from acmehub.testing.fake_relay import FakeOrder
 from tests.issuance.rig import Rig
@@ -103,13 +103,59 @@ async def test_a_certificate_without_a_url_is_waited_for(rig: Rig, monkeypatch: 
     assert "certificate has no URL yet" in await rig.whats(order_id)
 
 
-async def test_an_upstream_order_of_an_authority_that_signs_by_itself_now_is_ended(rig: Rig) -> None:
-    order_id = await rig.open("a.corp.test")
+@pytest.mark.parametrize("csr", [False, True])
+async def test_an_order_of_a_ca_is_not_signed_by_an_authority_that_signs_by_itself_now(rig: Rig, csr: bool) -> None:
+    order_id = await rig.open("a.corp.test", finalize=csr)
+    if csr:
+        rig.relay.fail("certificate", UpstreamUnavailable("503"))
+        await rig.go(5, until=lambda: "certificate" in rig.relay.calls)
     row = await rig.store.authorities.get(rig.relay_row.id)
     assert row is not None
-    await rig.store.authorities.replace(msgspec.structs.replace(row, plugin="fake.signer"))
-    await rig.go()
+    row = await rig.store.authorities.replace(msgspec.structs.replace(row, plugin="fake.signer"))
+    await rig.go(3600)
     order = await rig.order(order_id)
-    assert order.status is OrderStatus.INVALID
-    assert order.error is not None
-    assert "signs by itself now" in order.error.detail
+    assert order.status in (OrderStatus.READY, OrderStatus.PROCESSING)
+    assert "signs by itself now" in (await rig.timeline(order_id))[-1].detail
+    assert rig.signer.ca.issued == []
+    await rig.store.authorities.replace(msgspec.structs.replace(row, plugin="fake.relay"))
+    if not csr:
+        await rig.finalize(order_id)
+    await rig.go(3600)
+    await rig.assert_valid(order_id)
+    assert rig.relay.calls.count("new_order") == 1
+
+
+async def test_a_status_that_is_none_decides_nothing_once_the_csr_was_sent(rig: Rig) -> None:
+    rig.relay.processing_looks = 3
+    order_id, upstream = await authorized(rig)
+    await rig.finalize(order_id)
+    await rig.go(until=lambda: upstream.csr is not None)
+    upstream.status = "Processing"
+    await rig.go(60)
+    upstream.status = "processing"
+    await rig.go(3600)
+    await rig.assert_valid(order_id)
+
+
+@pytest.mark.parametrize("names", [("*.corp.test",), ("corp.test", "*.corp.test"), ("*.corp.test", "corp.test")])
+@pytest.mark.parametrize("said", [False, True])
+async def test_a_wildcard_need_not_be_marked_as_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], said: bool
+) -> None:
+    """All of them or none are marked: what is still open of the name is meant."""
+    shown = rig.relay.authorization
+
+    async def unmarked(account: UpstreamAccount, url: str) -> UpstreamAuthorization:
+        return msgspec.structs.replace(await shown(account, url), wildcard=said)
+
+    monkeypatch.setattr(rig.relay, "authorization", unmarked)
+    order_id = await rig.open(*names, mode=AuthorizationMode.ACCEPT)
+    for position in range(len(names)):
+        await rig.answer(order_id, position)
+    await rig.go()
+    assert (await rig.order(order_id)).status is OrderStatus.READY, await rig.timeline(order_id)
+    assert [item.upstream_status for item in (await rig.bundle(order_id)).authorizations] == ["valid"] * len(names)
+    await rig.finalize(order_id)
+    await rig.go()
+    await rig.assert_valid(order_id)
+    assert {call[2] for call in rig.provider.calls} == {"_acme-challenge.corp.test"}

@@ -16,12 +16,14 @@ from acmehub.issuance.retry_policy import (
     RestartUpstreamOrder,
     Retry,
     UpstreamOrderUnusable,
+    WrongCertificate,
     decide,
 )
 from acmehub.models import Event, EventKind, Stage
 from acmehub.models.problems import URN, Problem, ProblemDocument, ProblemType
 from acmehub.ports.authority import (
     UpstreamAccountLost,
+    UpstreamAccountRefused,
     UpstreamObjectLost,
     UpstreamRateLimited,
     UpstreamRefused,
@@ -45,11 +47,25 @@ PENDING_AGAIN = UpstreamOrderUnusable(K.UPSTREAM_ORDER_PENDING_AGAIN, URL)
 
 
 def facts(
-    stage: Stage = Stage.AUTHORIZING, attempts: int = 0, *timeline: EventKind, sent: bool = False, left: float = 3600.0
+    stage: Stage = Stage.AUTHORIZING,
+    attempts: int = 0,
+    *timeline: EventKind,
+    sent: bool = False,
+    csr: bool = False,
+    left: float = 3600.0,
 ) -> Facts:
     events = tuple(Event(order_id="o", at=NOW, kind=kind, detail=f"words of {kind.name}") for kind in timeline)
     deadline = NOW + timedelta(seconds=left)
-    return Facts(stage=stage, attempts=attempts, now=NOW, deadline=deadline, sent_replaces=sent, timeline=events)
+    return Facts(
+        stage=stage,
+        attempts=attempts,
+        now=NOW,
+        deadline=deadline,
+        sent_replaces=sent,
+        sent_csr=csr,
+        certificate=f"{URL}/certificate",
+        timeline=events,
+    )
 
 
 def problem(type: ProblemType, detail: str) -> ProblemDocument:
@@ -103,8 +119,65 @@ TABLE: list[tuple[str, Exception, Facts, Decision]] = [
     (
         "refused later, replaces was sent",
         UpstreamRefused(CAA),
-        facts(Stage.FINALIZING, sent=True),
+        facts(Stage.FINALIZING, sent=True, csr=True),
         Fail(CAA, Note(K.CA_REFUSED, "CAA forbids")),
+    ),
+    # a refusal to read an order whose CSR may have been sent is none of the CSR
+    ("reading refused", UpstreamRefused(CAA), facts(Stage.FINALIZING), Retry(2.0, Note(K.CA_REFUSED, "CAA forbids"))),
+    ("poll refused", UpstreamRefused(CAA), facts(Stage.ISSUING, 2), Retry(8.0, Note(K.CA_REFUSED, "CAA forbids"))),
+    (
+        "account refused",
+        UpstreamAccountRefused(CAA),
+        facts(Stage.ORDERING, 20, sent=True),
+        Retry(300.0, Note(K.NEEDS_OPERATOR, "the CA refuses the hub's account: CAA forbids")),
+    ),
+    (
+        "paused",
+        UpstreamRateLimited("paused, see https://ca.test/unpause", paused=True),
+        facts(Stage.ORDERING),
+        Fail(
+            problem(ProblemType.RATE_LIMITED, "paused, see https://ca.test/unpause"),
+            Note(K.CA_PAUSED, "paused, see https://ca.test/unpause"),
+        ),
+    ),
+    # the certificate exists: whatever is answered, it is asked for again
+    *(
+        (f"downloading: {kind}", error, facts(Stage.DOWNLOADING, 3), Retry(16.0, Note(kind, words)))
+        for error, kind, words in (
+            (UpstreamRefused(CAA), K.CA_REFUSED, "CAA forbids"),
+            (UpstreamUnavailable("502"), K.CA_UNAVAILABLE, "502"),
+            (UpstreamRateLimited("paused", paused=True), K.CA_PAUSED, "paused"),
+            (WrongCertificate("the leaf alone"), K.WRONG_CERTIFICATE, "the leaf alone"),
+            (WrongCertificate("another key", b"der"), K.WRONG_CERTIFICATE, "another key"),
+            (UpstreamOrderUnusable(K.CERTIFICATE_WITHOUT_URL, URL), K.CERTIFICATE_WITHOUT_URL, URL),
+            (SettingsError("no plugin"), K.NEEDS_OPERATOR, "no plugin"),
+            (KeyError("secret"), K.UNEXPECTED_ERROR, "KeyError"),
+            (Problem(ProblemType.UNAUTHORIZED, "no"), K.NEEDS_OPERATOR, "no"),
+        )
+    ),
+    (
+        "downloading, a limit beyond the deadline",
+        UpstreamRateLimited("too many", retry_after=200_000.0),
+        facts(Stage.DOWNLOADING),
+        Retry(3600.0, Note(K.CA_RATE_LIMITED, "too many")),
+    ),
+    (
+        "downloading, after the deadline",
+        UpstreamRefused(CAA),
+        facts(Stage.DOWNLOADING, left=0),
+        Fail(
+            problem(
+                ProblemType.SERVER_INTERNAL,
+                f"the certificate could not be fetched from {URL}/certificate: CA refused: CAA forbids",
+            ),
+            Note(K.CERTIFICATE_NOT_FETCHED, f"{URL}/certificate: CA refused: CAA forbids"),
+        ),
+    ),
+    (
+        "signed, but wrong",
+        WrongCertificate("another key"),
+        facts(Stage.AUTHORIZED, 20),
+        Retry(3600.0, Note(K.WRONG_CERTIFICATE, "another key")),
     ),
     (
         "not ready",
@@ -113,10 +186,10 @@ TABLE: list[tuple[str, Exception, Facts, Decision]] = [
         Retry(32.0, Note(K.CA_NOT_READY, "not yet")),
     ),
     (
-        "not ready, five times before",
+        "not ready again and again",
         UpstreamRefused(NOT_READY),
-        facts(Stage.FINALIZING, 5),
-        Fail(NOT_READY, Note(K.CA_REFUSED, "not yet")),
+        facts(Stage.FINALIZING, 50, csr=True),
+        Retry(300.0, Note(K.CA_NOT_READY, "not yet")),
     ),
     # 404: one may be a slip
     ("404", LOST, facts(), Retry(2.0, Note(K.CA_NOT_FOUND, "404"))),
@@ -205,6 +278,26 @@ TABLE: list[tuple[str, Exception, Facts, Decision]] = [
             problem(ProblemType.SERVER_INTERNAL, "given up at stage ordering: CA unavailable: words of CA_UNAVAILABLE")
         ),
     ),
+    (
+        "deadline, and an operator's name in the timeline",
+        DeadlinePassed(),
+        facts(Stage.ORDERING, 9, K.DNS_PROVIDER_REFUSED, K.RETRIED),
+        Fail(
+            problem(
+                ProblemType.DNS,
+                "given up at stage ordering: DNS provider refused: words of DNS_PROVIDER_REFUSED",
+            )
+        ),
+    ),
+    (
+        "the last try, after the deadline",
+        UpstreamUnavailable("503"),
+        facts(Stage.ISSUING, left=-1),
+        Fail(
+            problem(ProblemType.SERVER_INTERNAL, "given up at stage issuing: CA unavailable: 503"),
+            Note(K.CA_UNAVAILABLE, "503"),
+        ),
+    ),
     # DNS
     (
         "provider away",
@@ -212,48 +305,40 @@ TABLE: list[tuple[str, Exception, Facts, Decision]] = [
         facts(attempts=1),
         Retry(20.0, Note(K.DNS_PROVIDER_UNAVAILABLE, "502")),
     ),
-    ("provider refuses", DnsProviderRefused("401"), facts(), Retry(4.0, Note(K.DNS_PROVIDER_REFUSED, "401"))),
+    # the hub's own side: with growing pauses, until the deadline
+    ("provider refuses", DnsProviderRefused("401"), facts(), Retry(2.0, Note(K.DNS_PROVIDER_REFUSED, "401"))),
     (
         "provider refuses, long",
         DnsProviderRefused("401"),
-        facts(attempts=10),
-        Retry(60.0, Note(K.DNS_PROVIDER_REFUSED, "401")),
+        facts(attempts=250),
+        Retry(300.0, Note(K.DNS_PROVIDER_REFUSED, "401")),
     ),
+    ("DNS unclear", DnsUnclear("SERVFAIL"), facts(), Retry(2.0, Note(K.DNS_UNCLEAR, "SERVFAIL"))),
     (
-        "provider refuses for good",
-        DnsProviderRefused("401"),
-        facts(attempts=11),
-        Fail(problem(ProblemType.DNS, "401"), Note(K.DNS_PROVIDER_REFUSED, "401")),
-    ),
-    ("DNS unclear", DnsUnclear("SERVFAIL"), facts(), Retry(4.0, Note(K.DNS_UNCLEAR, "SERVFAIL"))),
-    (
-        "DNS unclear for good",
+        "DNS unclear, long",
         DnsUnclear("SERVFAIL"),
-        facts(attempts=11),
-        Fail(problem(ProblemType.DNS, "SERVFAIL"), Note(K.DNS_UNCLEAR, "SERVFAIL")),
+        facts(attempts=250),
+        Retry(300.0, Note(K.DNS_UNCLEAR, "SERVFAIL")),
     ),
     ("DNS wrong", DnsWrong("CNAME loop"), facts(), Fail(problem(ProblemType.DNS, "CNAME loop"))),
     # the hub's own
     ("problem", Problem(ProblemType.UNAUTHORIZED, "no"), facts(), Fail(problem(ProblemType.UNAUTHORIZED, "no"))),
     *(
-        (f"for an operator: {type(error).__name__}", error, facts(), Retry(4.0, Note(K.NEEDS_OPERATOR, str(error))))
+        (f"for an operator: {type(error).__name__}", error, facts(), Retry(2.0, Note(K.NEEDS_OPERATOR, str(error))))
         for error in (Missing("gone"), PluginMissing("gone"), SettingsError("gone"), VaultError("gone"))
     ),
     (
-        "for an operator, for good",
+        "for an operator, long",
         SettingsError("no port"),
-        facts(attempts=11),
-        Fail(problem(ProblemType.SERVER_INTERNAL, "no port"), Note(K.NEEDS_OPERATOR, "no port")),
+        facts(attempts=250),
+        Retry(300.0, Note(K.NEEDS_OPERATOR, "no port")),
     ),
     ("unexpected", KeyError("secret"), facts(attempts=10), Retry(300.0, Note(K.UNEXPECTED_ERROR, "KeyError"))),
     (
-        "unexpected for good",
+        "unexpected, long",
         KeyError("secret"),
-        facts(Stage.ISSUING, 11),
-        Fail(
-            problem(ProblemType.SERVER_INTERNAL, "unexpected error at stage issuing; the hub's log has it"),
-            Note(K.UNEXPECTED_ERROR, "KeyError"),
-        ),
+        facts(Stage.ISSUING, 250),
+        Retry(300.0, Note(K.UNEXPECTED_ERROR, "KeyError")),
     ),
 ]
 
@@ -279,3 +364,16 @@ def test_nothing_is_retried_at_once_except_to_forget_replaces(stage: Stage) -> N
             decision = decide(error, other)
             if isinstance(decision, Retry) and not decision.forget_replaces:
                 assert decision.seconds >= 2.0, name
+
+
+@pytest.mark.parametrize("stage", set(Stage) - {Stage.DONE, Stage.FAILED})
+def test_past_the_deadline_every_failure_ends_the_order_with_a_reason(stage: Stage) -> None:
+    for name, error, known, _decision in TABLE:
+        decision = decide(error, facts(stage, 1, *(event.kind for event in known.timeline), left=-1.0))
+        assert isinstance(decision, Fail), name
+
+
+def test_before_the_deadline_nothing_ends_an_order_whose_certificate_exists() -> None:
+    for name, error, _known, _decision in TABLE:
+        if not isinstance(error, DeadlinePassed):
+            assert isinstance(decide(error, facts(Stage.DOWNLOADING, 500)), Retry), name

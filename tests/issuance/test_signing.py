@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from acmehub.models import AuthorizationMode, OrderStatus, Stage
 from acmehub.models.problems import URN, ProblemDocument
 from acmehub.ports.authority import UpstreamRefused, UpstreamUnavailable
+from acmehub.rules.orders import Change
 from acmehub.testing.fakes import make_csr
 from tests.issuance.rig import Rig
 
@@ -93,10 +95,23 @@ def another_key(rig: Rig) -> Callable[[str], str]:
 
 
 async def test_a_wrong_certificate_of_the_signer_is_refused_as_well(rig: Rig) -> None:
-    rig.signer.substitute = another_key(rig)
+    """It is asked again ever less often: the order ends with time, which begins when its client finalizes."""
+    right, rig.signer.substitute = rig.signer.substitute, another_key(rig)
     order_id = await rig.open(signing=True)
+    late = await rig.open("b.corp.test", signing=True)
+    rig.clock.advance(2 * 86_400)
     await rig.finalize(order_id)
-    await rig.go()
+    await rig.finalize(late)
+    await rig.go(86_000)
+    order = await rig.order(order_id)
+    assert order.status is OrderStatus.PROCESSING
+    assert 20 < (await rig.whats(order_id)).count("wrong certificate refused") < 40
+    rig.signer.substitute = right
+    await rig.store.orders.apply(late, lambda current: Change(order=replace(current.order, run_at=rig.clock.now())))
+    await rig.main.work_off()
+    assert (await rig.order(late)).status is OrderStatus.VALID
+    rig.signer.substitute = another_key(rig)
+    await rig.go(86_400)
     order = await rig.order(order_id)
     assert order.status is OrderStatus.INVALID
     assert order.error is not None

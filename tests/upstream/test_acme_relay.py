@@ -24,6 +24,7 @@ from acmehub import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
+from acmehub.ports.authority import allows_leaf_only
 from acmehub.ports.settings import Secret, public_settings, read_settings
 from acmehub.testing.authority_contract import request_for
 from acmehub.testing.fault_proxy import FaultProxy
@@ -62,6 +63,20 @@ async def test_terms_of_service_that_the_operator_has_not_agreed_to_are_a_refusa
         await relay.register(relay.new_account_key())
     assert caught.value.problem.type.endswith(":userActionRequired")
     assert [call.path for call in proxy.calls] == ["/dir"], "nothing was sent in the operator's name"
+
+
+@pytest.mark.parametrize(
+    ("said", "ca_file", "allows"),
+    [(None, "", False), (None, "ca.pem", True), (True, "", True), (False, "ca.pem", False)],
+)
+def test_a_leaf_alone_is_allowed_unsaid_only_to_a_private_ca(said: bool | None, ca_file: str, allows: bool) -> None:
+    settings = RelaySettings(directory="https://ca.test", ca_file=ca_file, allow_leaf_only=said)
+    assert settings.allows_leaf_only is allows
+
+
+async def test_a_relay_says_whether_its_chain_may_be_the_leaf_alone(make_relay: MakeRelay) -> None:
+    assert allows_leaf_only(make_relay())
+    assert not allows_leaf_only(make_relay(allow_leaf_only=False))
 
 
 @pytest.mark.parametrize(

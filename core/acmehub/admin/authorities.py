@@ -12,7 +12,8 @@ from acmehub.admin.gate import Passage
 from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources, given_fields
 from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources import checked_name, checked_tags
-from acmehub.models import Authority, new_id
+from acmehub.models import Authority, Pause, new_id
+from acmehub.models.events import MENDABLE
 from acmehub.ports.store import Resources
 from acmehub.rules.permissions import Acting
 from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
@@ -60,12 +61,13 @@ the defaults. `default` can only be given, not taken: make another one the defau
 
 class AuthorityView(NewAuthority, frozen=True, kw_only=True):
     """An authority as operators see it; `account_url` is the hub's account there, `problem` says why the settings are
-    missing (plugin not installed)."""
+    missing (plugin not installed), `pauses` what the CA takes no orders for until they are cleared."""
 
     id: str
     account_url: str
     created: datetime
     problem: str = ""
+    pauses: tuple[Pause, ...] = ()
 
 
 class AuthorityService(PluginResourceService[Authority, AuthorityView]):
@@ -102,7 +104,7 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
         self, ref: str, patch: Patch[NewAuthority], acting: Acting, *, sources: Sources | None = None
     ) -> AuthorityView:
         """Change one. With other settings the hub registers there again, with the same key: the same account, unless
-        it is another CA now; with another plugin also with another key."""
+        it is another CA now; with another plugin also with another key. Orders that wait for it go on at once."""
         async with self._gate(acting, "authority.set", ref) as passage:
             changes = checked_fields(patch.given("plugin", "settings"))
 
@@ -113,13 +115,19 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
                 if written:
                     written["account_url"] = ""
                 if written.get("plugin", item.plugin) != item.plugin:
-                    written["sealed_account_key"] = b""
+                    written |= {"sealed_account_key": b"", "pauses": ()}
                 return replace(item, **changes, **written)
 
             item = await self.rows.change(ref, rule, passage)
             if item.default:
                 await self._only_default(item.id, passage)
+            await self._store.orders.wake(MENDABLE, authority_id=item.id)
             return await self._view(item)
+
+    async def clear_pause(self, ref: str, acting: Acting) -> AuthorityView:
+        """A person has acted at the CA: it is asked again for everything that it had paused."""
+        async with self._gate(acting, "authority.clear_pause", ref) as passage:
+            return await self._view(await self.rows.change(ref, lambda item: replace(item, pauses=()), passage))
 
     async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that no order went to. The default goes last."""

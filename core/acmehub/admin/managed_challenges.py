@@ -13,6 +13,7 @@ from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources import INSTEAD_OF_REMOVING, checked_name, checked_tags
 from acmehub.admin.tokens import checked_rule
 from acmehub.models import ManagedChallenge, Propagation, new_id
+from acmehub.models.events import MENDABLE
 from acmehub.models.identifiers import canonical
 from acmehub.ports.store import Resources
 from acmehub.rules.names import syntax_flaw
@@ -85,7 +86,7 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
     async def add(
         self, new: NewManagedChallenge, acting: Acting, *, sources: Sources | None = None
     ) -> ManagedChallengeView:
-        """Add one."""
+        """Add one; orders for whose names there was none go on at once."""
         async with self._gate(acting, "challenge.add", new.name) as passage:
             id = new_id()
             values = checked_fields(given_fields(new))
@@ -97,19 +98,24 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
                 created=self._clock.now(),
                 **values,
             )
-            return await self._view(await self.rows.insert(item, passage))
+            await self.rows.insert(item, passage)
+            await self._store.orders.wake(MENDABLE, challenge_id=item.id)
+            return await self._view(item)
 
     async def set(
         self, ref: str, patch: Patch[NewManagedChallenge], acting: Acting, *, sources: Sources | None = None
     ) -> ManagedChallengeView:
-        """Change one; orders under way take the new settings at their next step."""
+        """Change one; orders under way take the new settings at their next step, and those that wait for it go on at
+        once."""
         async with self._gate(acting, "challenge.set", ref) as passage:
             changes = checked_fields(patch.given("plugin", "settings"))
 
             def rule(item: ManagedChallenge) -> ManagedChallenge:
                 return replace(item, **changes, **self.with_settings(item, patch, sources))
 
-            return await self._view(await self.rows.change(ref, rule, passage))
+            item = await self.rows.change(ref, rule, passage)
+            await self._store.orders.wake(MENDABLE, challenge_id=item.id)
+            return await self._view(item)
 
     async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that has no TXT record in DNS."""

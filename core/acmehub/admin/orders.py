@@ -1,7 +1,7 @@
 """Orders: how far the hub is with them; retry and cancel."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec.structs import replace
@@ -13,7 +13,7 @@ from acmehub.models import Event, EventKind, Order, OrderStatus, Stage, TxtRecor
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store
-from acmehub.rules.orders import Change, OrderBundle, failed
+from acmehub.rules.orders import Change, OrderBundle, failed, may_be_taken_up, taken_up
 from acmehub.rules.permissions import Acting
 
 
@@ -47,9 +47,10 @@ class OrdersAdmin:
 
     noun = "order"
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, issuance_timeout: timedelta) -> None:
         self._store = store
         self._clock = clock
+        self._issuance_timeout = issuance_timeout
         self._gate = Gate(store, clock)
 
     async def list(
@@ -86,17 +87,23 @@ class OrdersAdmin:
     async def retry(self, order_id: str, acting: Acting) -> Order:
         """Have an unfinished order worked on at once: its failures are forgotten, its issuance timeout starts again.
 
-        One that is `invalid` stays so (RFC 8555 section 7.1.6): its client must order again.
+        One that is `invalid` stays so (RFC 8555 section 7.1.6), and its client must order again; only a certificate
+        that the CA has issued and that could not be fetched in time is fetched after all.
         """
         now = self._clock.now()
 
         def rule(bundle: OrderBundle) -> Change:
             order = bundle.order
-            _refuse_finished(order, "retried")
-            if order.run_at is None:
-                raise Refused("there is nothing to retry: the order waits for its client")
-            issuance_timeout = order.deadline - order.created
-            again = replace(order, attempts=0, run_at=now, deadline=min(order.expires, now + issuance_timeout))
+            if may_be_taken_up(order):
+                again = taken_up(order, now, self._issuance_timeout)
+            else:
+                _refuse_finished(order, "retried")
+                if order.run_at is None:
+                    raise Refused("there is nothing to retry: the order waits for its client")
+                end = now + self._issuance_timeout
+                if order.status is not OrderStatus.PROCESSING:
+                    end = min(order.expires, end)
+                again = replace(order, attempts=0, run_at=now, deadline=end)
             event = Event(order_id=order.id, at=now, kind=EventKind.RETRIED, detail=acting.name)
             return Change(order=again, events=(event,))
 

@@ -1,5 +1,7 @@
 """All admin services of a hub, one per noun."""
 
+from datetime import timedelta
+
 import msgspec
 
 from acmehub.admin.accounts import AccountsAdmin
@@ -51,6 +53,7 @@ def build_admin(
     solver: Solver,
     snapshots: Snapshots,
     revocation: RevocationService,
+    issuance_timeout: timedelta,
 ) -> Admin:
     """The services over the parts of a hub."""
     principals = PrincipalService(store, vault, registry, clock)
@@ -65,7 +68,7 @@ def build_admin(
         authorities=authorities,
         profiles=profiles,
         campaigns=CampaignService(store, vault, registry, clock, authorities, principals),
-        orders=OrdersAdmin(store, clock),
+        orders=OrdersAdmin(store, clock, issuance_timeout),
         accounts=AccountsAdmin(store, clock),
         certificates=CertificatesAdmin(store, revocation, clock),
         resources_file=ResourcesFileService(

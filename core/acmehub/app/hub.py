@@ -24,6 +24,7 @@ from acmehub.app.bootstrap import found, open_vault, prepare_data_dir
 from acmehub.config import Config
 from acmehub.dns01 import Solver
 from acmehub.issuance import Dispatcher, IssuanceWorker
+from acmehub.models.events import MENDED_AT_START
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.plugins import Notifier, PluginContext, Registration
 from acmehub.ports.settings import SettingsError, read_settings
@@ -94,6 +95,7 @@ class Hub:
             solver=self.solver,
             snapshots=self.snapshots,
             revocation=self.revocation,
+            issuance_timeout=timedelta(hours=config.worker.issuance_timeout_hours),
         )
 
     def _order_service(self) -> OrderService:
@@ -144,6 +146,8 @@ class Hub:
             if serve or worker:
                 for error_line in await self.load_named_plugins():
                     _log.error("%s", error_line)
+            if worker:
+                await self.store.orders.wake(MENDED_AT_START)
             unsubscribe = self.store.subscribe(self.order_events.publish)
             try:
                 async with self._work(worker):

@@ -80,6 +80,14 @@ async def set_(
     return _shown(item)
 
 
+@authority.command(name="clear-pause", epilog="\b\nExample:\n  acmehub authority clear-pause letsencrypt")
+@click.argument("name")
+@hub_verb
+async def clear_pause(session: Session, name: str) -> Result:
+    """Order again from a CA that had paused the hub's account or names, once a person has done there what it asks."""
+    return _shown(await session.hub.admin.authorities.clear_pause(name, session.acting))
+
+
 @authority.command(epilog="\b\nExample:\n  acmehub authority remove pebble")
 @click.argument("name")
 @hub_verb
@@ -89,11 +97,24 @@ async def remove(session: Session, name: str) -> Result:
     return Result({"removed": name}, [f"removed authority {name}"])
 
 
-KNOWN = ("name", "id", "plugin", "settings", "default", "enabled", "tags", "account_url", "created", "problem")
+KNOWN = (
+    "name",
+    "id",
+    "plugin",
+    "settings",
+    "default",
+    "enabled",
+    "tags",
+    "account_url",
+    "created",
+    "problem",
+    "pauses",
+)
 
 
 def _state(item: AuthorityView) -> str:
-    return "disabled" if not item.enabled else "default" if item.default else "enabled"
+    state = "disabled" if not item.enabled else "default" if item.default else "enabled"
+    return f"{state}, paused by the CA" if item.pauses else state
 
 
 def _shown(item: AuthorityView, *remarks: str) -> Result:
@@ -111,4 +132,15 @@ def _shown(item: AuthorityView, *remarks: str) -> Result:
             ("✗", item.problem),
         ]
     )
-    return Result(item, [*lines, *remarks])
+    return Result(item, [*lines, *_paused(item), *remarks])
+
+
+def _paused(item: AuthorityView) -> list[str]:
+    if not item.pauses:
+        return []
+    lines = [
+        f"paused since {moment(pause.since)} for {', '.join(pause.names) or 'the account'}: {pause.detail}"
+        for pause in item.pauses
+    ]
+    command = f"acmehub authority clear-pause {shlex.quote(item.name)}"
+    return [*lines, f"new orders for that are refused; do what the CA asks for, then: {command}"]

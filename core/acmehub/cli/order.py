@@ -1,5 +1,6 @@
 """`acmehub order`."""
 
+import shlex
 from datetime import datetime, timedelta
 
 import click
@@ -7,7 +8,25 @@ import msgspec
 
 from acmehub.admin.orders import OrderDetail
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.models import Event, Order, OrderStatus
+from acmehub.models import Event, EventKind, Order, OrderStatus
+from acmehub.models.events import TROUBLES
+
+_ON = "the order then goes on at once"
+_AUTHORITY = f"`acmehub authority set {{authority}} …`; {_ON}"
+_CHALLENGE = f"`acmehub challenge set NAME …`; {_ON}"
+_FETCH = "`acmehub order retry {order}` has the certificate fetched after all"
+ADVICE = {
+    EventKind.CA_PAUSED: "do at the CA what it asks for, then `acmehub authority clear-pause {authority}`",
+    EventKind.CA_UNAVAILABLE: f"is the CA reachable from here? Its address: {_AUTHORITY}",
+    EventKind.CERTIFICATE_NOT_FETCHED: _FETCH,
+    EventKind.DNS_PROVIDER_REFUSED: f"mend the credentials or rights at the provider: {_CHALLENGE}",
+    EventKind.DNS_PROVIDER_UNAVAILABLE: f"is the provider reachable from here? Its address: {_CHALLENGE}",
+    EventKind.DNS_UNCLEAR: "are the name servers of the name, and `[dns] resolvers`, reachable from here?",
+    EventKind.NEEDS_OPERATOR: f"change what it names, or install the plugin and restart the hub; {_ON}",
+    EventKind.UNEXPECTED_ERROR: f"a defect: the log has it; start a release that mends it; {_ON}",
+    EventKind.WRONG_CERTIFICATE: f"ask the CA; a chain of the leaf alone is allowed by {_AUTHORITY}",
+}
+FOR_FAILED = frozenset({EventKind.CA_PAUSED, EventKind.CERTIFICATE_NOT_FETCHED})
 
 
 @click.group()
@@ -61,7 +80,8 @@ async def show(session: Session, order_id: str) -> Result:
 async def retry(session: Session, order_id: str) -> Result:
     """Have an unfinished order worked on at once, with the whole issuance timeout again.
 
-    An invalid order stays invalid (RFC 8555 section 7.1.6): its client must order again.
+    An invalid order stays invalid (RFC 8555 section 7.1.6): its client must order again. Only a certificate that the CA
+    has issued and that could not be fetched in time is fetched after all.
     """
     changed = await session.hub.admin.orders.retry(order_id, session.acting)
     return Result(_changed(changed), [f"order {order_id} is due now, at stage {changed.stage}"])
@@ -146,6 +166,8 @@ def _head(found: OrderDetail) -> list[str]:
             ("created", moment(order.created)),
             ("next step", moment(order.run_at) if order.run_at else ""),
             ("failures", f"{order.attempts} of this step" if order.attempts else ""),
+            *_trouble(found),
+            ("until", moment(order.deadline) if order.attempts else ""),
             ("upstream", order.upstream_url),
             ("certificate", order.certificate_id),
             ("error", order.error.detail if order.error else ""),
@@ -154,6 +176,19 @@ def _head(found: OrderDetail) -> list[str]:
             ("TXT records", records),
         ]
     )
+
+
+def _trouble(found: OrderDetail) -> list[tuple[str, str]]:
+    """What keeps the order from going on, or has ended it, and what to do about it."""
+    order = found.bundle.order
+    failed = order.status is OrderStatus.INVALID
+    last = next((item for item in reversed(found.timeline) if item.kind in TROUBLES), None)
+    if last is None or not (failed or order.attempts):
+        return []
+    advice = ADVICE.get(last.kind, "").format(order=order.id, authority=shlex.quote(found.authority))
+    if failed and last.kind not in FOR_FAILED:
+        advice = ""
+    return [("ended by" if failed else "waits because", f"{last.kind}: {last.detail}"), ("what to do", advice)]
 
 
 def timeline(events: tuple[Event, ...]) -> list[str]:

@@ -98,20 +98,38 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
 def _match(
     bundle: OrderBundle, seen: Sequence[UpstreamAuthorization]
 ) -> Sequence[tuple[Authorization, UpstreamAuthorization]] | Problem:
-    """The hub's authorization for each of the CA's; a Problem when a pending one is not expected or has no dns-01."""
-    own = {(canonical(item.identifier.value), item.wildcard): item for item in bundle.authorizations}
-    pairs = []
+    """The hub's authorization for each of the CA's; a Problem when a pending one is not expected or has no dns-01.
+
+    The CA need not say which is the wildcard's: one that fits no name exactly takes what is still open of its name. The
+    TXT record of both has the same name.
+    """
+    found: dict[str, Authorization] = {}
+    for exactly in (True, False):
+        for item in seen:
+            mine = None if item.url in found else _open(bundle.authorizations, found, item, exactly=exactly)
+            if mine is not None:
+                found[item.url] = mine
     for item in seen:
-        mine = own.get((canonical(item.identifier.value), item.wildcard))
-        if mine is not None:
-            pairs.append((mine, item))
-        if item.status != "pending":
-            continue
-        if mine is None:
-            return Problem(ProblemType.UNAUTHORIZED, f"the CA wants control of {item.identifier.value} proven as well")
-        if item.dns01_url is None:
-            return Problem(ProblemType.UNAUTHORIZED, f"the CA offers no dns-01 challenge for {item.identifier.value}")
-    return pairs
+        name = item.identifier.value
+        if item.status == "pending" and item.url not in found:
+            return Problem(ProblemType.UNAUTHORIZED, f"the CA wants control of {name} proven as well")
+        if item.status == "pending" and item.dns01_url is None:
+            return Problem(ProblemType.UNAUTHORIZED, f"the CA offers no dns-01 challenge for {name}")
+    theirs = {item.url: item for item in seen}
+    return [(mine, theirs[url]) for url, mine in found.items()]
+
+
+def _open(
+    own: Sequence[Authorization], found: Mapping[str, Authorization], item: UpstreamAuthorization, *, exactly: bool
+) -> Authorization | None:
+    """An authorization of the hub's for the name of the CA's `item` that is not found yet."""
+    taken = {mine.id for mine in found.values()}
+    name = canonical(item.identifier.value)
+    for mine in own:
+        same = mine.wildcard == item.wildcard or not exactly
+        if mine.id not in taken and same and canonical(mine.identifier.value) == name:
+            return mine
+    return None
 
 
 def with_seen(
@@ -231,9 +249,7 @@ async def _move_to_downloading(job: Job, upstream: UpstreamOrder) -> None:
     now = job.now
 
     def rule(current: OrderBundle) -> Change:
-        order = replace(
-            orders.with_stage(current.order, Stage.DOWNLOADING), upstream_certificate=upstream.certificate, run_at=now
-        )
+        order = orders.to_downloading(current.order, upstream.certificate, now)
         return Change(order=order, events=(event,), schedule_removal=True)
 
     await job.commit(rule)

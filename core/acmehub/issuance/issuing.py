@@ -1,37 +1,38 @@
 """Stages `authorized`, `finalizing`, `issuing`, `downloading`: from the client's CSR to its certificate."""
 
 import logging
-import re
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
 from acmehub.issuance.authorizing import fail_upstream
 from acmehub.issuance.job import Job
 from acmehub.issuance.renewal_windows import watched
-from acmehub.issuance.retry_policy import UpstreamOrderUnusable
+from acmehub.issuance.retry_policy import DeadlinePassed, UpstreamOrderUnusable, WrongCertificate
 from acmehub.issuance.upstream_order import restart_upstream_order
 from acmehub.issuance.validated import to_finalizing
 from acmehub.models import Certificate, EventKind, Order, OrderStatus, Stage
-from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.authority import (
     RelayAuthority,
     UpstreamAccount,
     UpstreamError,
     UpstreamOrder,
     UpstreamUnavailable,
+    allows_leaf_only,
 )
 from acmehub.rules import orders
-from acmehub.rules.chains import ChainMismatch, Leaf, check_leaf
+from acmehub.rules.chains import ChainMismatch, Leaf, check_leaf, serial_of
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.backoff import poll_in
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.crash_points import CrashPoint
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
+from acmehub.runtime.revocation import leaf_of
 
 MOST_ALTERNATES = 8
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,20000}-----END CERTIFICATE-----")
+UNFINISHED = frozenset({"pending", "ready", "processing"})
 
 _log = logging.getLogger(__name__)
 
@@ -52,14 +53,15 @@ async def begin_finalizing(job: Job) -> None:
 async def finalize(job: Job, relay: RelayAuthority) -> None:
     """Stage `finalizing`: read the upstream order, and send the CSR when it is `ready`."""
     order = job.order
+    job.sent_csr = False
     account = await job.account(relay.server)
     assert order.upstream_url is not None
     assert order.csr is not None
     upstream = await job.upstream_order(relay, account, order.upstream_url)
-    if upstream.status == "ready":
+    if upstream.status == "ready" and not job.late:
         if await _is_unsent(job):
             await job.require_rights()
-        job.csr_unsent = False
+        job.csr_unsent, job.sent_csr = False, True
         try:
             upstream = await job.exchange(
                 relay.finalize(account, upstream.finalize, order.upstream_url, order.csr), relay.server
@@ -98,6 +100,8 @@ async def _move_on(
     """End the step by the status of an upstream order that was finalized, or still has to be."""
     event = job.event(EventKind.CSR_SENT if sent else EventKind.UPSTREAM_ORDER_READ, f"order is {upstream.status}")
     now = job.now
+    if job.late and upstream.status in UNFINISHED:
+        raise DeadlinePassed
     finalizing = job.order.stage is Stage.FINALIZING
     polls = job.count_poll(
         "issuance"
@@ -106,10 +110,7 @@ async def _move_on(
         case "valid":
 
             def rule(current: OrderBundle) -> Change:
-                order = orders.with_stage(current.order, Stage.DOWNLOADING)
-                return Change(
-                    order=replace(order, upstream_certificate=upstream.certificate, run_at=now), events=(event,)
-                )
+                return Change(order=orders.to_downloading(current.order, upstream.certificate, now), events=(event,))
 
             await job.commit(rule)
         case "processing" | "ready" if sent or (finalizing and upstream.status == "processing"):
@@ -133,8 +134,10 @@ async def _move_on(
         case "pending":  # the CA wants control proven again
             job.noted.append(event)
             raise UpstreamOrderUnusable(EventKind.UPSTREAM_ORDER_PENDING_AGAIN, upstream.url)
-        case _:
+        case "invalid":
             await fail_upstream(job, relay, account, upstream)
+        case _:  # no status of RFC 8555: it decides nothing
+            raise UpstreamUnavailable(f"the CA's order is {upstream.status!r}", server=relay.server)
 
 
 async def download(job: Job, relay: RelayAuthority) -> None:
@@ -142,16 +145,9 @@ async def download(job: Job, relay: RelayAuthority) -> None:
     context, order = job.context, job.order
     account = await job.account(relay.server)
     url = order.upstream_certificate
-    if url is None:
-        assert order.upstream_url is not None
-        upstream = await job.exchange(relay.order(account, order.upstream_url), relay.server)
-        url = upstream.certificate
-        if url is None:
-            await job.reschedule(
-                poll_in(order.attempts + 1, upstream.retry_after),
-                job.event(EventKind.CERTIFICATE_WITHOUT_URL, upstream.url),
-            )
-            return
+    if not url:
+        await _find_certificate(job, relay, account)
+        return
     context.crash_points.hit(CrashPoint.BEFORE_CHAIN_DOWNLOAD)
     issued = await job.exchange(relay.certificate(account, url), relay.server)
     others = await job.exchange(
@@ -161,11 +157,22 @@ async def download(job: Job, relay: RelayAuthority) -> None:
     event = job.event(EventKind.CHAIN_DOWNLOADED, f"{len(others)} alternates" if others else "")
     context.crash_points.hit(CrashPoint.AFTER_CHAIN_DOWNLOAD)
     assert order.csr is not None
+    alone = allows_leaf_only(relay)
     try:
-        leaves = [check_leaf(issued.chain, order.csr, order.identifiers, job.now, issuers=context.issuers)]
+        leaves = [
+            check_leaf(
+                issued.chain,
+                order.csr,
+                order.identifiers,
+                job.now,
+                allow_leaf_only=alone,
+                issuers=context.issuers,
+            )
+        ]
     except ChainMismatch as error:
-        await _refuse_chain(job, relay, account, issued.chain, error.detail)
-        return
+        if order.attempts == 0:
+            _log.error("order %s: the CA gave a wrong certificate (%s): %s", order.id, url, error.detail)
+        raise WrongCertificate(error.detail, error.leaf) from error
     for other in others:
         with suppress(ChainMismatch):  # an alternate that does not fit is not offered
             leaf = check_leaf(other.chain, order.csr, order.identifiers, job.now, issuers=context.issuers)
@@ -206,19 +213,34 @@ def certificate_of(order: Order, leaf: Leaf, alternates: Sequence[str], job: Job
     )
 
 
-async def _refuse_chain(job: Job, relay: RelayAuthority, account: UpstreamAccount, chain: str, why: str) -> None:
-    """The CA issued something else than was ordered: fail the order, and revoke the certificate if the CA allows it."""
-    _log.error("order %s: the CA gave a wrong certificate: %s", job.order.id, why)
-    problem = Problem(ProblemType.SERVER_INTERNAL, f"the CA gave a wrong certificate: {why}")
-    await job.fail(problem.document(), job.event(EventKind.WRONG_CERTIFICATE, why))
-    leaf = _PEM.search(chain[:100_000])
-    if leaf is None:
+async def _find_certificate(job: Job, relay: RelayAuthority, account: UpstreamAccount) -> None:
+    """The upstream order was valid without the URL of its certificate: read it again."""
+    assert job.order.upstream_url is not None
+    upstream = await job.exchange(relay.order(account, job.order.upstream_url), relay.server)
+    if not upstream.certificate:
+        raise UpstreamOrderUnusable(EventKind.CERTIFICATE_WITHOUT_URL, upstream.url)
+    now = job.now
+    await job.commit(
+        lambda current: Change(order=replace(current.order, upstream_certificate=upstream.certificate, run_at=now))
+    )
+
+
+async def revoke(job: Job, leaf: bytes) -> None:
+    """The order has ended with a certificate (DER) that has another key or other names than ordered: revoke it.
+
+    One that the hub keeps is another order's, which the CA mixed up with this one: it stays.
+    """
+    context, order = job.context, job.order
+    kept = await context.store.certificates.by_serial(serial_of(leaf))
+    if any(leaf_of(item).public_bytes(Encoding.DER) == leaf for item in kept):
         return
     try:
-        der = ssl.PEM_cert_to_DER_cert(leaf.group())
-        await job.exchange(relay.revoke(account, der, None), relay.server)
-    except (UpstreamError, ValueError) as error:
+        authority = (await context.plugin_objects.authority(order.authority_id)).object
+        assert isinstance(authority, RelayAuthority)
+        account = await job.account(authority.server)
+        await job.exchange(authority.revoke(account, leaf, None), authority.server)
+    except (UpstreamError, *PLUGIN_UNUSABLE) as error:
         event = job.event(EventKind.WRONG_CERTIFICATE_NOT_REVOKED, str(error))
     else:
         event = job.event(EventKind.WRONG_CERTIFICATE_REVOKED)
-    await job.context.store.records.note([event])
+    await context.store.records.note([event])

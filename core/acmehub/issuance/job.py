@@ -87,9 +87,10 @@ class WorkerContext(msgspec.Struct, kw_only=True):
 
 class Job:
     """An order that this process has claimed. `bundle` is the order as last read or written; `checked` its CSR, where
-    this process has just checked it; `sent_replaces` says whether its last newOrder had `replaces`, `csr_unsent` that
-    this job has brought the order to stage `finalizing` and not sent its CSR; `answered` whether its authority answered
-    the last exchange, None before the first. `snapshot` is that of the present step.
+    this process has just checked it; `sent_replaces` says whether its last newOrder had `replaces`, `sent_csr` whether
+    its last step sent the CSR, `csr_unsent` that this job has brought the order to stage `finalizing` and not sent its
+    CSR; `answered` whether its authority answered the last exchange, None before the first. `snapshot` is that of the
+    present step.
     """
 
     def __init__(self, context: WorkerContext, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
@@ -104,6 +105,7 @@ class Job:
         self.account_url = ""
         self.noted: list[Event] = []
         self.sent_replaces = False
+        self.sent_csr = False
         self.csr_unsent = False
         self.snapshot: Snapshot | None = None
         self._removal_scheduled = False
@@ -136,6 +138,11 @@ class Job:
     def now(self) -> datetime:
         """The time for what is stored."""
         return self.context.clock.now()
+
+    @property
+    def late(self) -> bool:
+        """Whether the order's deadline has passed."""
+        return self.order.deadline <= self.now
 
     def after(self, seconds: float) -> datetime:
         """A time `seconds` from now, jittered."""

@@ -1,7 +1,10 @@
 """Retry policy: an exception becomes a retry, a restarted upstream order, or a failed order with a problem.
 
-Pure: `decide` reads and writes nothing, and knows no random numbers; jitter is added where the decision is applied
-(docs/reliability.md 2.13).
+Only a refusal by the CA, a policy of the hub or the deadline ends an order; what the hub's own side lacks (credentials,
+a plugin, an answer, a defect mended) is waited for with growing pauses, and from stage `downloading` on nothing but
+time ends it (docs/reliability.md 2.13).
+
+Pure: `decide` reads and writes nothing, and knows no random numbers; jitter is added where the decision is applied.
 """
 
 import itertools
@@ -12,9 +15,11 @@ import msgspec
 
 from acmehub.dns01 import DnsError, DnsUnclear
 from acmehub.models import Event, EventKind, Stage
+from acmehub.models.events import TROUBLES
 from acmehub.models.problems import URN, Problem, ProblemDocument, ProblemType
 from acmehub.ports.authority import (
     UpstreamAccountLost,
+    UpstreamAccountRefused,
     UpstreamError,
     UpstreamObjectLost,
     UpstreamRateLimited,
@@ -25,13 +30,19 @@ from acmehub.rules.rights import RightTaken
 from acmehub.runtime.backoff import back_off
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 
-MOST_ATTEMPTS = 12  # of what an operator has to put right; with pauses up to a minute, about ten minutes
-LONGEST_OPERATOR_PAUSE = 60.0
 LONGEST_RATE_LIMIT_PAUSE = 3600.0  # when the CA does not say how long its limit lasts
+LONGEST_SIGNING_PAUSE = 3600.0  # each try at an authority that signs by itself is another certificate
 SURE_OF_LOSS = 3  # 404s in a row until an upstream order counts as dead
 SURE_OF_LOSS_AFTER_CSR = 6  # when it may have been finalized: about two minutes
 MOST_CONTRADICTIONS = 5  # times that an upstream order may contradict itself
 MOST_STILLBORN = 3
+
+_TYPES = {  # of the problem when time runs out; every other is `serverInternal`
+    EventKind.CA_RATE_LIMITED: ProblemType.RATE_LIMITED,
+    EventKind.DNS_PROVIDER_REFUSED: ProblemType.DNS,
+    EventKind.DNS_PROVIDER_UNAVAILABLE: ProblemType.DNS,
+    EventKind.DNS_UNCLEAR: ProblemType.DNS,
+}
 
 
 class UpstreamOrderUnusable(Exception):
@@ -50,6 +61,18 @@ class UpstreamOrderUnusable(Exception):
         self.final = final
 
 
+class WrongCertificate(Exception):
+    """What the authority gave is not accepted; `detail` says why.
+
+    `leaf` (DER): the certificate, when it has another key or other names than ordered. Only such a one may be revoked.
+    """
+
+    def __init__(self, detail: str, leaf: bytes | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.leaf = leaf
+
+
 class DeadlinePassed(Exception):
     """The order's issuance timeout is over."""
 
@@ -57,6 +80,7 @@ class DeadlinePassed(Exception):
 EXPECTED = (  # what a step raises by design; anything else is a defect, which `decide` retries as well
     UpstreamError,
     UpstreamOrderUnusable,
+    WrongCertificate,
     DeadlinePassed,
     DnsProviderError,
     DnsError,
@@ -69,7 +93,9 @@ COUNTED = (UpstreamObjectLost, UpstreamOrderUnusable, DeadlinePassed)  # decided
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of an order whose step failed. `attempts` are the failures of this step before the present one.
 
-    `sent_replaces`: its last newOrder named the certificate that it replaces. `timeline` is needed for `COUNTED` alone.
+    `sent_replaces`: its last newOrder named the certificate that it replaces. `sent_csr`: the step sent the CSR, so a
+    refusal is one of the CSR. `certificate`: the URL to fetch it from (the upstream order's while the CA gives none).
+    `timeline` is needed for `COUNTED`, and past the deadline.
     """
 
     stage: Stage
@@ -77,7 +103,21 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     deadline: datetime
     now: datetime
     sent_replaces: bool = False
+    sent_csr: bool = False
+    certificate: str = ""
     timeline: Sequence[Event] = ()
+
+    @property
+    def late(self) -> bool:
+        """Whether the deadline has passed: nothing is asked again."""
+        return self.now >= self.deadline
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether a certificate may exist and the step asked for it only: a refusal of that is none of the order."""
+        if self.stage is Stage.FINALIZING:
+            return not self.sent_csr
+        return self.stage in (Stage.ISSUING, Stage.DOWNLOADING)
 
     def count(self, kind: EventKind) -> int:
         """How many lines of the timeline are of this kind."""
@@ -124,54 +164,88 @@ Decision = Retry | RestartUpstreamOrder | Fail
 
 def decide(error: Exception, facts: Facts) -> Decision:
     """What follows from an exception of a step."""
-    pause = back_off(facts.attempts + 1)
+    decision = _fetch_again(error, facts) if facts.stage is Stage.DOWNLOADING else _decide(error, facts)
+    if not facts.late or isinstance(decision, Fail):
+        return decision
+    return _give_up(facts, _note(error))
+
+
+def _decide(error: Exception, facts: Facts) -> Decision:
     match error:
-        case UpstreamError():
-            return _upstream(error, facts)
+        case DeadlinePassed():
+            return _give_up(facts, None)
+        case UpstreamObjectLost():
+            return _lost(error, facts)
         case UpstreamOrderUnusable():
             return _unusable(error, facts)
-        case DeadlinePassed():
-            return Fail(_timed_out(facts))
-        case DnsProviderUnavailable():
-            asked = back_off(facts.attempts + 1, error.retry_after)
-            return Retry(asked, Note(EventKind.DNS_PROVIDER_UNAVAILABLE, error.detail))
-        case DnsProviderError():
-            return _for_operator(EventKind.DNS_PROVIDER_REFUSED, Problem(ProblemType.DNS, error.detail), facts)
-        case DnsUnclear():
-            return _for_operator(EventKind.DNS_UNCLEAR, Problem(ProblemType.DNS, error.detail), facts)
-        case DnsError():
+        case UpstreamError() if not facts.only_reads:
+            return _upstream(error, facts)
+        case DnsError() if not isinstance(error, DnsUnclear):
             return Fail(Problem(ProblemType.DNS, error.detail).document())
         case RightTaken():
             return Fail(error.document(), Note(EventKind.RIGHT_TAKEN, error.detail))
         case Problem():
             return Fail(error.document())
-        case _ if isinstance(error, PLUGIN_UNUSABLE):
-            problem = Problem(ProblemType.SERVER_INTERNAL, str(error) or type(error).__name__)
-            return _for_operator(EventKind.NEEDS_OPERATOR, problem, facts)
-    note = Note(EventKind.UNEXPECTED_ERROR, type(error).__name__)  # its text may hold secrets
-    if facts.attempts + 1 >= MOST_ATTEMPTS:
-        message = f"unexpected error at stage {facts.stage.value}; the hub's log has it"
-        return Fail(Problem(ProblemType.SERVER_INTERNAL, message).document(), note)
-    return Retry(pause, note)
+        case WrongCertificate():  # of an authority that signs by itself
+            return Retry(back_off(facts.attempts + 1, longest=LONGEST_SIGNING_PAUSE), _note(error))
+    return _again(error, facts)
+
+
+def _again(error: Exception, facts: Facts) -> Retry:
+    asked = error.retry_after if isinstance(error, UpstreamError | DnsProviderError) else None
+    lost = isinstance(error, UpstreamAccountLost)  # the next step finds out whether the CA gives another account
+    return Retry(back_off(facts.attempts + 1, asked), _note(error), forget_account=lost)
+
+
+def _fetch_again(error: Exception, facts: Facts) -> Decision:
+    """The certificate exists: until the deadline it is asked for again, whatever came of the last try."""
+    return _give_up(facts, None) if isinstance(error, DeadlinePassed) else _again(error, facts)
+
+
+def _note(error: Exception) -> Note:
+    """The line for the timeline that shows a failure as what it is."""
+    match error:
+        case UpstreamRateLimited():
+            return Note(EventKind.CA_PAUSED if error.paused else EventKind.CA_RATE_LIMITED, error.detail)
+        case UpstreamAccountLost():
+            return Note(EventKind.UPSTREAM_ACCOUNT_LOST, error.detail)
+        case UpstreamAccountRefused():
+            return Note(EventKind.NEEDS_OPERATOR, f"the CA refuses the hub's account: {error.detail}")
+        case UpstreamRefused():
+            return Note(EventKind.CA_NOT_READY if _not_ready(error) else EventKind.CA_REFUSED, error.detail)
+        case UpstreamObjectLost():
+            return Note(EventKind.CA_NOT_FOUND, error.detail)
+        case UpstreamError():
+            return Note(EventKind.CA_UNAVAILABLE, error.detail)
+        case UpstreamOrderUnusable():
+            return Note(error.kind, error.detail)
+        case WrongCertificate():
+            return Note(EventKind.WRONG_CERTIFICATE, error.detail)
+        case DnsProviderUnavailable():
+            return Note(EventKind.DNS_PROVIDER_UNAVAILABLE, error.detail)
+        case DnsProviderError():
+            return Note(EventKind.DNS_PROVIDER_REFUSED, error.detail)
+        case DnsError():
+            return Note(EventKind.DNS_UNCLEAR, error.detail)
+        case Problem():
+            return Note(EventKind.NEEDS_OPERATOR, error.detail)
+    if isinstance(error, PLUGIN_UNUSABLE):
+        return Note(EventKind.NEEDS_OPERATOR, str(error) or type(error).__name__)
+    return Note(EventKind.UNEXPECTED_ERROR, type(error).__name__)  # its text may hold secrets
 
 
 def _upstream(error: UpstreamError, facts: Facts) -> Decision:
-    pause = back_off(facts.attempts + 1)
     match error:
         case UpstreamRateLimited():
             return _rate_limited(error, facts)
-        case UpstreamAccountLost():  # the next step finds out whether the CA gives another account
-            return Retry(pause, Note(EventKind.UPSTREAM_ACCOUNT_LOST, error.detail), forget_account=True)
-        case UpstreamObjectLost():
-            return _lost(error, facts)
+        case UpstreamAccountRefused():  # an operator has to change the authority's settings
+            return _again(error, facts)
         case UpstreamRefused() if facts.stage is Stage.ORDERING and facts.sent_replaces:
             # A renewal is worth more than that the CA knows what it renews (docs/client-rules.md rule 29).
             return Retry(0.0, Note(EventKind.CA_REFUSED_REPLACES, error.detail), forget_replaces=True)
-        case UpstreamRefused() if _not_ready(error) and facts.attempts < MOST_CONTRADICTIONS:
-            return Retry(pause, Note(EventKind.CA_NOT_READY, error.detail))
-        case UpstreamRefused():
-            return Fail(error.problem, Note(EventKind.CA_REFUSED, error.detail))
-    return Retry(back_off(facts.attempts + 1, error.retry_after), Note(EventKind.CA_UNAVAILABLE, error.detail))
+        case UpstreamRefused() if not _not_ready(error):
+            return Fail(error.problem, _note(error))
+    return _again(error, facts)
 
 
 def _not_ready(error: UpstreamRefused) -> bool:
@@ -179,7 +253,9 @@ def _not_ready(error: UpstreamRefused) -> bool:
 
 
 def _rate_limited(error: UpstreamRateLimited, facts: Facts) -> Decision:
-    """Wait where the deadline allows it, else tell the client."""
+    """Wait where the deadline allows it, else tell the client; a pause waits for a person at the CA."""
+    if error.paused:
+        return Fail(Problem(ProblemType.RATE_LIMITED, error.detail).document(), _note(error))
     seconds = error.retry_after
     if seconds is None:
         seconds = back_off(facts.attempts + 1, longest=LONGEST_RATE_LIMIT_PAUSE)
@@ -190,17 +266,16 @@ def _rate_limited(error: UpstreamRateLimited, facts: Facts) -> Decision:
 
 
 def _lost(error: UpstreamObjectLost, facts: Facts) -> Decision:
-    """One 404 may be a slip of the CA; a certificate that was issued is never ordered a second time."""
+    """One 404 may be a slip of the CA."""
     lost = min(facts.in_a_row(EventKind.CA_NOT_FOUND), facts.attempts) + 1  # a step that worked resets `attempts`
     sure = SURE_OF_LOSS_AFTER_CSR if facts.stage in (Stage.FINALIZING, Stage.ISSUING) else SURE_OF_LOSS
-    pause = back_off(facts.attempts + 1)
-    if lost < sure or facts.stage is Stage.DOWNLOADING:
-        return Retry(pause, Note(EventKind.CA_NOT_FOUND, error.detail))
-    return RestartUpstreamOrder(pause, Note(EventKind.UPSTREAM_ORDER_LOST, error.detail))
+    if lost < sure:
+        return _again(error, facts)
+    return RestartUpstreamOrder(back_off(facts.attempts + 1), Note(EventKind.UPSTREAM_ORDER_LOST, error.detail))
 
 
 def _unusable(error: UpstreamOrderUnusable, facts: Facts) -> Decision:
-    note = Note(error.kind, error.detail)
+    note = _note(error)
     if error.kind is EventKind.UPSTREAM_ORDER_PENDING_AGAIN:
         if facts.attempts < MOST_CONTRADICTIONS:
             return Retry(back_off(facts.attempts + 1))
@@ -211,16 +286,17 @@ def _unusable(error: UpstreamOrderUnusable, facts: Facts) -> Decision:
     return RestartUpstreamOrder(back_off(count + 1), note)
 
 
-def _timed_out(facts: Facts) -> ProblemDocument:
-    """The problem of an order whose deadline has passed: with the last line of its timeline that has words."""
-    last = next((f": {item.kind}: {item.detail}" for item in reversed(facts.timeline) if item.detail), "")
-    return Problem(ProblemType.SERVER_INTERNAL, f"given up at stage {facts.stage.value}{last}").document()
-
-
-def _for_operator(kind: EventKind, problem: Problem, facts: Facts) -> Decision:
-    """Retry for about ten minutes, in which an operator may put it right; then fail with `problem`."""
-    note = Note(kind, problem.detail)
-    attempts = facts.attempts + 1
-    if attempts >= MOST_ATTEMPTS:
-        return Fail(problem.document(), note)
-    return Retry(back_off(attempts + 1, longest=LONGEST_OPERATOR_PAUSE), note)
+def _give_up(facts: Facts, last: Note | None) -> Fail:
+    """The end that time makes, in the words of the last failure; `last` is one that the timeline does not have yet."""
+    if last is None:
+        known = (Note(item.kind, item.detail) for item in reversed(facts.timeline) if item.kind in TROUBLES)
+        trouble = next((note for note in known if note.detail), None)
+    else:
+        trouble = last
+    words = f": {trouble.kind}: {trouble.detail}" if trouble is not None else ""
+    if facts.stage is Stage.DOWNLOADING:
+        detail = f"{facts.certificate}{words}"
+        problem = Problem(ProblemType.SERVER_INTERNAL, f"the certificate could not be fetched from {detail}")
+        return Fail(problem.document(), Note(EventKind.CERTIFICATE_NOT_FETCHED, detail))
+    kind = _TYPES.get(trouble.kind, ProblemType.SERVER_INTERNAL) if trouble else ProblemType.SERVER_INTERNAL
+    return Fail(Problem(kind, f"given up at stage {facts.stage.value}{words}").document(), last)

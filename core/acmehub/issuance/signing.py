@@ -4,22 +4,23 @@ from msgspec.structs import replace
 
 from acmehub.issuance.issuing import certificate_of
 from acmehub.issuance.job import Job
-from acmehub.models import EventKind, Stage
-from acmehub.models.problems import Problem, ProblemType
+from acmehub.issuance.retry_policy import WrongCertificate
+from acmehub.models import Stage
 from acmehub.ports.authority import SigningAuthority
+from acmehub.ports.settings import SettingsError
 from acmehub.rules import orders
 from acmehub.rules.chains import ChainMismatch, check_leaf
 from acmehub.rules.orders import Change, OrderBundle
 
 
 async def sign(job: Job, authority: SigningAuthority, name: str) -> None:
-    """Sign, check, and turn the order valid. `name` is the authority's, for the timeline."""
+    """Sign, check, and turn the order valid. `name` is the authority's, for the timeline.
+
+    An order that was begun at a CA is not signed here: its certificate may exist.
+    """
     order = job.order
-    if order.stage is Stage.ORDERING:  # the order was opened for another kind of authority
-        await job.fail(
-            Problem(ProblemType.SERVER_INTERNAL, f"authority {name} signs by itself now; send a new order").document()
-        )
-        return
+    if order.stage is not Stage.AUTHORIZED or order.upstream_url is not None:
+        raise SettingsError(f"authority {name!r} signs by itself now; the order was opened for the CA that it was")
     csr = job.csr
     if order.csr is None or csr is None:
         await job.commit(lambda current: Change(order=replace(current.order, run_at=None)))
@@ -30,9 +31,7 @@ async def sign(job: Job, authority: SigningAuthority, name: str) -> None:
     try:
         leaf = check_leaf(chain, csr, order.identifiers, now, allow_leaf_only=True, issuers=job.context.issuers)
     except ChainMismatch as error:
-        problem = Problem(ProblemType.SERVER_INTERNAL, f"{name} gave a wrong certificate: {error.detail}")
-        await job.fail(problem.document(), job.event(EventKind.WRONG_CERTIFICATE, error.detail))
-        return
+        raise WrongCertificate(f"{name} gave a wrong certificate: {error.detail}") from error
     certificate = certificate_of(order, leaf, (), job)
     seconds = job.seconds
 

@@ -1,5 +1,7 @@
 """The next step of an order: validation in mode `verify`, then the step of its stage."""
 
+from collections.abc import Sequence
+
 from acmehub.issuance.authorizing import read_authorizations, respond, watch_validation
 from acmehub.issuance.issuing import begin_finalizing, download, finalize, watch_issuance
 from acmehub.issuance.job import Job
@@ -8,18 +10,20 @@ from acmehub.issuance.retry_policy import DeadlinePassed
 from acmehub.issuance.signing import sign
 from acmehub.issuance.upstream_order import lock_key, order_upstream, restart_upstream_order
 from acmehub.issuance.verifying import to_verify, verify, wait_for_responses
-from acmehub.models import AuthorizationMode, EventKind, OrderStatus, Stage
+from acmehub.models import AuthorizationMode, EventKind, OrderStatus, Pause, Stage
 from acmehub.ports.authority import RelayAuthority
 from acmehub.ports.settings import SettingsError
 
 # Stages in which the upstream account may change: a certificate that exists is fetched, not ordered again.
 ANY_ACCOUNT = frozenset({Stage.ORDERING, Stage.PUBLISHING, Stage.PROPAGATING, Stage.DOWNLOADING})
+# Stages in which a certificate may exist: after the deadline the CA is asked once more before the order is given up.
+LAST_LOOK = frozenset({Stage.FINALIZING, Stage.ISSUING, Stage.DOWNLOADING})
 
 
 async def take_step(job: Job) -> None:
     """One step: at most one outside effect, then one write. Raises what `retry_policy.EXPECTED` lists."""
     order = job.order
-    if order.deadline <= job.now and order.stage is not Stage.AUTHORIZED:
+    if job.late and order.stage is not Stage.AUTHORIZED and order.stage not in LAST_LOOK:
         raise DeadlinePassed
     if order.mode is AuthorizationMode.VERIFY and order.status is OrderStatus.PENDING:
         await (verify(job) if to_verify(job.bundle) else wait_for_responses(job))
@@ -30,12 +34,12 @@ async def take_step(job: Job) -> None:
     if job.context.signs(authority):
         await sign(job, authority, instance.row.name)
     elif isinstance(authority, RelayAuthority):
-        await _relay_step(job, authority)
+        await _relay_step(job, authority, instance.row.pauses)
     else:
         raise SettingsError(f"plugin {instance.row.plugin!r} returned an object that is no authority")
 
 
-async def _relay_step(job: Job, relay: RelayAuthority) -> None:
+async def _relay_step(job: Job, relay: RelayAuthority, pauses: Sequence[Pause]) -> None:
     order = job.order
     if order.stage not in ANY_ACCOUNT and order.lock_key is not None:
         account = await job.account(relay.server)
@@ -44,7 +48,7 @@ async def _relay_step(job: Job, relay: RelayAuthority) -> None:
             return
     match job.order.stage:
         case Stage.ORDERING:
-            await order_upstream(job, relay)
+            await order_upstream(job, relay, pauses)
         case Stage.AUTHORIZING:
             await read_authorizations(job, relay)
         case Stage.PUBLISHING:

@@ -1,16 +1,18 @@
 """Stage `ordering`: take the single-flight lock of account, names and profile, then send the upstream newOrder."""
 
 import hashlib
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from acmehub.issuance.job import Job
 from acmehub.issuance.validated import authorized, is_approved
-from acmehub.models import Certificate, Event, EventKind, Order, Stage
+from acmehub.models import Certificate, Event, EventKind, Order, Pause, Stage
 from acmehub.ports.authority import IssueRequest, RelayAuthority, UpstreamAccount, UpstreamRateLimited
 from acmehub.ports.store import Conflict
 from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
+from acmehub.rules.pauses import pause_of
 from acmehub.rules.renewal import identifier, serial_or_none
 from acmehub.runtime.crash_points import CrashPoint
 
@@ -23,8 +25,11 @@ def lock_key(relay: RelayAuthority, account: UpstreamAccount, order: Order) -> s
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-async def order_upstream(job: Job, relay: RelayAuthority) -> None:
-    """Take the lock; in a step of its own, create the upstream order, or go on with the one there is."""
+async def order_upstream(job: Job, relay: RelayAuthority, pauses: Sequence[Pause]) -> None:
+    """Take the lock; in a step of its own, create the upstream order, or go on with the one there is.
+
+    What the CA has paused is not asked for: the pause is raised as it came.
+    """
     context, order = job.context, job.order
     account = await job.account(relay.server)
     if order.upstream_url is None:
@@ -36,6 +41,9 @@ async def order_upstream(job: Job, relay: RelayAuthority) -> None:
     if order.upstream_url is not None:
         await _resume(job, relay, account, order.upstream_url)
         return
+    pause = pause_of(pauses, order.identifiers)
+    if pause is not None:
+        raise UpstreamRateLimited(pause.detail, server=relay.server, paused=True)
     context.limits.check(account.url, order.name_set)
     request = await _request(job, account)
     context.crash_points.hit(CrashPoint.BEFORE_UPSTREAM_NEW_ORDER)

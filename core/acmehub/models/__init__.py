@@ -7,7 +7,7 @@ the store increases it, and it refuses to update a row whose version is no longe
 
 from acmehub.models.accounts import Account, AccountStatus, Actor
 from acmehub.models.audit import AuditEntry
-from acmehub.models.authorities import Authority, Profile
+from acmehub.models.authorities import Authority, Pause, Profile
 from acmehub.models.base import Model, made_at, new_id
 from acmehub.models.campaigns import Campaign
 from acmehub.models.certificates import Certificate
@@ -36,6 +36,7 @@ __all__ = [
     "Model",
     "Order",
     "OrderStatus",
+    "Pause",
     "Principal",
     "PrincipalType",
     "Profile",

@@ -2,11 +2,25 @@
 
 from datetime import datetime
 
+import msgspec
+
 from acmehub.models.base import Model
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """A CA takes no orders of the hub's account, or none for `names` (canonical), until a person acts there; `detail`
+    is what the CA says."""
+
+    since: datetime
+    detail: str
+    names: tuple[str, ...] = ()
+
+
 class Authority(Model, frozen=True, kw_only=True):
-    """A configured upstream CA, with the hub's account there (`account_url` is empty until its first use)."""
+    """A configured upstream CA, with the hub's account there (`account_url` is empty until its first use).
+
+    `pauses` last until an operator clears them.
+    """
 
     name: str
     plugin: str
@@ -17,6 +31,7 @@ class Authority(Model, frozen=True, kw_only=True):
     account_url: str = ""
     sealed_account_key: bytes = b""
     created: datetime
+    pauses: tuple[Pause, ...] = ()
 
 
 class Profile(Model, frozen=True, kw_only=True):

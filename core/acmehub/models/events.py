@@ -48,6 +48,7 @@ class EventKind(enum.StrEnum):
     CSR_SENT = "CSR sent"
     CA_NOT_READY = "CA not ready"
     CERTIFICATE_WITHOUT_URL = "certificate has no URL yet"
+    CERTIFICATE_NOT_FETCHED = "certificate could not be fetched"
     CHAIN_DOWNLOADED = "chain downloaded"
     WRONG_CERTIFICATE = "wrong certificate refused"
     WRONG_CERTIFICATE_REVOKED = "wrong certificate revoked"
@@ -57,6 +58,7 @@ class EventKind(enum.StrEnum):
     CA_REFUSED_REPLACES = "CA refused `replaces`"
     CA_UNAVAILABLE = "CA unavailable"
     CA_RATE_LIMITED = "CA rate limit"
+    CA_PAUSED = "CA has paused the account or a name"
     CA_NOT_FOUND = "CA does not know the resource"
     DNS_UNCLEAR = "DNS gives no answer"
     DNS_PROVIDER_UNAVAILABLE = "DNS provider unavailable"
@@ -71,6 +73,44 @@ class EventKind(enum.StrEnum):
     CERTIFICATE_REVOKED = "certificate revoked"
     ORDER_FAILED = "order failed"
     NOTED = "noted"  # free text that an earlier version of the hub wrote
+
+
+MENDABLE = frozenset(
+    {
+        EventKind.CA_NOT_FOUND,
+        EventKind.CA_REFUSED,
+        EventKind.CA_UNAVAILABLE,
+        EventKind.DNS_PROVIDER_REFUSED,
+        EventKind.DNS_PROVIDER_UNAVAILABLE,
+        EventKind.DNS_UNCLEAR,
+        EventKind.NEEDS_OPERATOR,
+        EventKind.UNEXPECTED_ERROR,
+        EventKind.UPSTREAM_ACCOUNT_LOST,
+        EventKind.WRONG_CERTIFICATE,
+    }
+)
+"""Failures that a change of an authority or a managed challenge may mend: what waits after one goes on at once."""
+
+MENDED_AT_START = frozenset({EventKind.NEEDS_OPERATOR, EventKind.UNEXPECTED_ERROR})
+"""Failures that a start of the hub may mend, because a plugin is installed now or another release runs."""
+
+TROUBLES = MENDABLE | {
+    EventKind.CA_NOT_READY,
+    EventKind.CA_PAUSED,
+    EventKind.CA_RATE_LIMITED,
+    EventKind.CERTIFICATE_NOT_FETCHED,
+    EventKind.CERTIFICATE_WITHOUT_URL,
+    EventKind.TXT_NOT_VISIBLE,
+    EventKind.UPSTREAM_ORDER_FAILED,
+    EventKind.UPSTREAM_ORDER_LOST,
+    EventKind.UPSTREAM_ORDER_PENDING_AGAIN,
+    EventKind.UPSTREAM_ORDER_STILLBORN,
+    EventKind.UPSTREAM_ORDER_USED_UP,
+    EventKind.VALIDATION_FAILED,
+    EventKind.WAITS_FOR_LOCK,
+    EventKind.WAITS_FOR_TXT,
+}
+"""What keeps an order from going on, or has ended it."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

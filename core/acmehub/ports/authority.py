@@ -58,6 +58,10 @@ class UpstreamRefused(UpstreamError):
         self.problem = problem
 
 
+class UpstreamAccountRefused(UpstreamRefused):
+    """The CA gives the hub no account (terms, External Account Binding, contact): an operator changes the settings."""
+
+
 class UpstreamAccount(msgspec.Struct, frozen=True):
     """The hub's account at an authority: its URL, and its private key as PKCS #8 PEM."""
 
@@ -222,6 +226,16 @@ class IssuesForAddresses(Protocol):
 
 
 @runtime_checkable
+class AllowsLeafOnly(Protocol):
+    """A relay authority whose chain may be the leaf alone, as that of a private CA without intermediates."""
+
+    @property
+    def allows_leaf_only(self) -> bool:
+        """Whether it may."""
+        ...
+
+
+@runtime_checkable
 class GrantsLifetimes(Protocol):
     """An authority that grants the `not_after` of an order."""
 
@@ -241,6 +255,11 @@ def lifetime_flaw(days: int, authority: object) -> str | None:
     if days > authority.longest_days:
         return f"signs for {authority.longest_days:g} days at most"
     return None
+
+
+def allows_leaf_only(authority: CertificateAuthority) -> bool:
+    """Whether a chain of an authority may be the leaf alone."""
+    return isinstance(authority, AllowsLeafOnly) and authority.allows_leaf_only
 
 
 def issues_for_addresses(authority: CertificateAuthority) -> bool:

@@ -4,7 +4,7 @@ A storage is written once over SQL (`storage/`) for two engines; another one mus
 `acmehub.testing.store_contract`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -20,6 +20,7 @@ from acmehub.models import (
     Campaign,
     Certificate,
     Event,
+    EventKind,
     ManagedChallenge,
     Order,
     OrderStatus,
@@ -163,6 +164,13 @@ class Orders(Protocol):
         """Take up to `limit` due orders whose lease is free or over, most overdue first, fence + 1 each.
 
         Orders are passed over whose authority's id, mode, principal's id, or `<authority's id> <mode>` is in `full`.
+        """
+        ...
+
+    async def wake(self, kinds: Collection[EventKind], *, authority_id: str = "", challenge_id: str = "") -> int:
+        """Make due now the orders that wait after a failure and whose latest event is one of these kinds; how many.
+
+        Only those of an authority; only those that have a TXT record of a managed challenge, or none.
         """
         ...
 

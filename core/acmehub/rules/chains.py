@@ -49,11 +49,15 @@ class Leaf(msgspec.Struct, frozen=True):
 
 
 class ChainMismatch(Exception):
-    """Raised for a chain that does not match the order; `detail` says why."""
+    """Raised for a chain that does not match the order; `detail` says why.
 
-    def __init__(self, detail: str) -> None:
+    `leaf` (DER): its certificate, when that has another key or other names than ordered.
+    """
+
+    def __init__(self, detail: str, leaf: bytes | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.leaf = leaf
 
 
 class _Above(msgspec.Struct, frozen=True):
@@ -103,8 +107,9 @@ def check_leaf(
         issued = _spki_sha256(_key_of(leaf))
         names = _leaf_names(leaf)
         if issued != asked:
-            raise ChainMismatch("the certificate is for another key than the CSR's")
-        _compare_leaf_names(names, wanted_names(identifiers))
+            message = "the certificate is for another key than the CSR's"
+            raise ChainMismatch(message, leaf.public_bytes(Encoding.DER))
+        _compare_leaf_names(leaf, names, wanted_names(identifiers))
         if above.certificates:
             _check_link(leaf, above.certificates[0], 1)
         elif not allow_leaf_only:
@@ -129,6 +134,11 @@ def serial_text(number: int) -> str:
     """A serial number as stored: lower-case hexadecimal, whole bytes."""
     text = f"{number:x}"
     return text.zfill(len(text) + len(text) % 2)
+
+
+def serial_of(leaf: bytes) -> str:
+    """The serial number of a certificate (DER), as stored."""
+    return serial_text(x509.load_der_x509_certificate(leaf).serial_number)
 
 
 def _read_chain(chain_pem: str, issuers: Issuers) -> tuple[x509.Certificate, _Above]:
@@ -177,11 +187,12 @@ def _leaf_names(leaf: x509.Certificate) -> SubjectNames:
     return names.with_common(common_names(leaf.subject))
 
 
-def _compare_leaf_names(names: SubjectNames, wanted: SubjectNames) -> None:
+def _compare_leaf_names(leaf: x509.Certificate, names: SubjectNames, wanted: SubjectNames) -> None:
     if names != wanted:
         found, ordered = names.names | names.addresses, wanted.names | wanted.addresses
         kinds = " (DNS names and addresses are mixed up)" if found == ordered else ""
-        raise ChainMismatch(f"the certificate is for {listed(found)}, ordered was {listed(ordered)}{kinds}")
+        message = f"the certificate is for {listed(found)}, ordered was {listed(ordered)}{kinds}"
+        raise ChainMismatch(message, leaf.public_bytes(Encoding.DER))
 
 
 def _check_link(subject: x509.Certificate, issuer: x509.Certificate, position: int) -> None:

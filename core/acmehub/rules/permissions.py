@@ -66,6 +66,7 @@ PERMISSIONS: dict[str, Permission] = {
     "authority.show": _READ,
     "authority.add": _CHANGE,
     "authority.set": _CHANGE,
+    "authority.clear_pause": _CHANGE,
     "authority.remove": _CHANGE,
     "profile.list": _READ,
     "profile.show": _READ,

@@ -6,13 +6,14 @@ plugin's factory as its own Settings type.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.models import Authority, ManagedChallenge
+from acmehub.models import Authority, ManagedChallenge, Pause
 from acmehub.ports.authority import (
     CertificateAuthority,
     CompletesSettings,
@@ -20,11 +21,14 @@ from acmehub.ports.authority import (
     SigningAuthority,
     UpstreamAccount,
     UpstreamAccountLost,
+    UpstreamAccountRefused,
+    UpstreamRefused,
 )
 from acmehub.ports.dns import DnsProvider
 from acmehub.ports.plugins import Closes, PluginContext
 from acmehub.ports.settings import PluginSettings, SettingsError, dump_settings, read_settings
 from acmehub.ports.store import Conflict, Missing, Store
+from acmehub.rules.pauses import with_pause
 from acmehub.runtime.plugins import Offers, PluginError, Registry
 from acmehub.runtime.snapshot import Snapshot, Snapshots
 from acmehub.runtime.vault import Vault, VaultError
@@ -129,6 +133,15 @@ class PluginObjects:
             lambda row: replace(row, account_url="") if row.account_url == account_url else row,
         )
 
+    async def pause(self, authority_id: str, pause: Pause) -> None:
+        """The CA takes no orders of the account, or for the names, until an operator has cleared the pause."""
+
+        def rule(row: Authority) -> Authority:
+            pauses = with_pause(row.pauses, pause)
+            return row if pauses is row.pauses else replace(row, pauses=pauses)
+
+        await self._change(await self._authority_row(authority_id), rule)
+
     async def close(self) -> None:
         """Close every object; no verb may be called after that."""
         closes, self._closes = self._closes, []
@@ -155,7 +168,8 @@ class PluginObjects:
     async def _complete(self, row: Authority) -> AuthorityObject:
         made = self._make(self._registry.authorities, row, AUTHORITY_SETTINGS)
         if isinstance(made, CompletesSettings):
-            completed = await made.complete()
+            with _account_of_the_hub():
+                completed = await made.complete()
             if completed is not None:
                 before = row.sealed_settings
                 sealed = self._vault.seal(AUTHORITY_SETTINGS, row.id, dump_settings(completed))
@@ -175,12 +189,13 @@ class PluginObjects:
         if not row.sealed_account_key:
             row = await self._store_new_key(authority, row, instead_of=b"")
         sealed = row.sealed_account_key
-        try:
-            account = await authority.register(self._vault.open(AUTHORITY_ACCOUNT_KEY, row.id, sealed))
-        except UpstreamAccountLost:  # the key's account is deactivated there for good
-            row = await self._store_new_key(authority, row, instead_of=sealed)
-            sealed = row.sealed_account_key
-            account = await authority.register(self._vault.open(AUTHORITY_ACCOUNT_KEY, row.id, sealed))
+        with _account_of_the_hub():
+            try:
+                account = await authority.register(self._vault.open(AUTHORITY_ACCOUNT_KEY, row.id, sealed))
+            except UpstreamAccountLost:  # the key's account is deactivated there for good
+                row = await self._store_new_key(authority, row, instead_of=sealed)
+                sealed = row.sealed_account_key
+                account = await authority.register(self._vault.open(AUTHORITY_ACCOUNT_KEY, row.id, sealed))
         row = await self._change(
             row,
             lambda now: (
@@ -233,3 +248,14 @@ class PluginObjects:
             return read_settings(raw, kind)
         except SettingsError as error:
             raise SettingsError(f"{row.name!r} ({row.plugin}): {error}") from None
+
+
+@contextmanager
+def _account_of_the_hub() -> Iterator[None]:
+    """A refusal is one of the authority's settings, not of an order."""
+    try:
+        yield
+    except UpstreamAccountRefused:
+        raise
+    except UpstreamRefused as error:
+        raise UpstreamAccountRefused(error.problem, server=error.server) from error

@@ -76,6 +76,20 @@ WAKE_WAITING = Sql(
 )
 
 
+MOST_KINDS = 12
+# each change of an authority or a managed challenge: Piccolo correlates no subquery; passes locked rows over. Values:
+# now; an authority's id or ''; a managed challenge's id or '' (an order without TXT records may wait for any); kinds
+WAKE_WAITING_AFTER = Sql(
+    "UPDATE orders SET run_at = $1, version = version + 1 WHERE id IN (SELECT id FROM orders"
+    " WHERE run_at > $1 AND attempts > 0 AND ($2 = '' OR authority_id = $2)"
+    " AND (SELECT e.kind FROM event AS e WHERE e.order_id = orders.id ORDER BY e.id DESC LIMIT 1) IN ({kinds})"
+    " AND ($3 = '' OR NOT EXISTS ({records} AND t.state <> 'remove')"
+    " OR EXISTS ({records} AND t.managed_challenge_id = $3)) {skip}) RETURNING id, version",
+    records="SELECT 1 FROM txt_record AS t WHERE t.order_id = orders.id",
+    kinds=", ".join(f"${number}" for number in range(4, 4 + MOST_KINDS)),
+)
+
+
 def claim_orders(columns: str) -> Sql:
     """Each round of the worker: passes locked rows over, see `LOCK_ORDER`, and orders of groups that are full.
 

@@ -3,12 +3,12 @@
 An order's version moves with every write of its row *and* of its authorizations, so it stands for the whole bundle.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from msgspec import structs
 
-from acmehub.models import Authorization, AuthorizationMode, Event, Order, OrderStatus, TxtRecord
+from acmehub.models import Authorization, AuthorizationMode, Event, EventKind, Order, OrderStatus, TxtRecord
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Fenced, Missing, Orders
 from acmehub.rules.orders import Change, Lease, OrderBundle
@@ -180,6 +180,16 @@ class SqlOrders(Orders):
         """Subscribers do not hear of a claim or of a renewal: nothing they wait for changed."""
         claimed = await self._driver.write(self._jobs.claim, lease, now, limit, full)
         return tuple(map(self._put, claimed))
+
+    async def wake(self, kinds: Collection[EventKind], *, authority_id: str = "", challenge_id: str = "") -> int:
+        return await self._driver.write(self._wake, sorted(kind.value for kind in kinds), authority_id, challenge_id)
+
+    def _wake(self, kinds: list[str], authority_id: str, challenge_id: str) -> Unit[int]:
+        now = time_value(self._driver.dialect, self._clock.now())
+        padded = [*kinds, *kinds[-1:] * (hot_statements.MOST_KINDS - len(kinds))]
+        rows = yield hot_statements.WAKE_WAITING_AFTER(now, authority_id, challenge_id, *padded)
+        yield Changed(tuple((row[0], row[1]) for row in rows))
+        return len(rows)
 
     async def renew(self, order_id: str, fence: int, until: datetime) -> bool:
         return await self._driver.write(self._jobs.renew, order_id, fence, until)

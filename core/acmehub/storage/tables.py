@@ -106,6 +106,7 @@ class Authority(Table, tablename="authority", db=DB):
     account_url = _text()
     sealed_account_key = Bytea()
     created = _time()
+    pauses = _text("[]")
 
 
 class Profile(Table, tablename="profile", db=DB):

@@ -60,7 +60,8 @@ class FakeRelay:
     `sees(name, value)`: whether the CA's validation finds a TXT value (default: always). `validation_looks` and
     `processing_looks`: how many reads it takes until there is a result. `reuse_orders`: newOrder returns an open order
     of the same account and names. `reuse_authorizations`: names that were validated before are valid. `refused`: names
-    that fail validation, with their problems. `calls`: the verbs that were called.
+    that fail validation, with their problems. `allows_leaf_only`: whether a chain may be the leaf alone. `calls`: the
+    verbs that were called.
     """
 
     def __init__(self, clock: Clock, sees: Callable[[str, str], bool] = lambda _name, _value: True) -> None:
@@ -73,6 +74,7 @@ class FakeRelay:
         self.reuse_authorizations = True
         self.alternates = False
         self.preferred = 0
+        self.allows_leaf_only = False
         self.refused: dict[str, ProblemDocument] = {}
         self.substitute: Callable[[str], str] = lambda chain: chain
         self.accounts: dict[bytes, str] = {}
@@ -93,6 +95,10 @@ class FakeRelay:
         """Let the next `times` calls of `verb` raise `error`, before the verb has an effect or after (response
         lost)."""
         self._script[verb] += [(when, error)] * times
+
+    def mend(self) -> None:
+        """Let no verb fail any more."""
+        self._script.clear()
 
     def issued_for(self, *names: str) -> int:
         """How many certificates were issued for exactly these names."""

@@ -58,6 +58,10 @@ class FakeDnsProvider:
         """Let the next `times` calls of `verb` (`add_txt`, `remove_txt`) raise `error`."""
         self._script[verb] += [error] * times
 
+    def mend(self) -> None:
+        """Let no verb fail any more."""
+        self._script.clear()
+
     def has(self, name: str, value: str) -> bool:
         """Whether a name has a value, in any zone."""
         return any(value in values for (_zone, at), values in self.records.items() if at == name)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from acmehub.models import AuthorizationMode, Certificate, OrderStatus, Stage, TxtState
+from acmehub.models import AuthorizationMode, Certificate, EventKind, OrderStatus, Stage, TxtState
 from acmehub.ports.store import Conflict, Fenced, Store
 from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.testing.store_samples import Seed, a_certificate, an_event, at, sow, unchanged
@@ -144,6 +144,46 @@ class JobsContract:
         order = replace(bundle.order, lease_owner="me", lease_until=at(5))
         await store.orders.add(OrderBundle(order, bundle.authorizations))
         assert await store.orders.next_due() == at(10)
+
+    async def test_what_waits_after_a_failure_of_a_kind_is_woken_and_nothing_else(self, store: Store) -> None:
+        seed = await sow(store)
+        later = at(3_000_000_000)
+        away, refused, limited = EventKind.CA_UNAVAILABLE, EventKind.DNS_PROVIDER_REFUSED, EventKind.CA_RATE_LIMITED
+
+        async def waiting(*kinds: EventKind, attempts: int = 3, record: bool = False) -> str:
+            bundle = seed.order()
+            order = replace(bundle.order, run_at=later, attempts=attempts)
+            await store.orders.add(OrderBundle(order, bundle.authorizations), [an_event(order, kind) for kind in kinds])
+            if record:
+                records = (seed.record(bundle),)
+                await store.orders.apply(order.id, lambda stored: Change(order=stored.order, records=records))
+            return order.id
+
+        async def woken(*order_ids: str) -> list[bool]:
+            found = [await store.orders.get(order_id) for order_id in order_ids]
+            return [item is not None and item.order.run_at is not None and item.order.run_at < later for item in found]
+
+        first, second = await waiting(limited, away), await waiting(refused, record=True)
+        others = (await waiting(away, limited), await waiting(away, attempts=0), await waiting())
+        unheard, heard = {first, second}, asyncio.Event()
+
+        def hear(order_id: str, _version: int) -> None:
+            unheard.discard(order_id)
+            if not unheard:
+                heard.set()
+
+        end = store.subscribe(hear)
+        assert await store.orders.wake({away}, authority_id="another") == 0
+        assert await store.orders.wake({refused}, challenge_id="another") == 0
+        assert await woken(first, second, *others) == [False] * 5
+        assert await store.orders.wake({away, refused}, authority_id=seed.authority.id, challenge_id="another") == 1
+        assert await woken(first, second, *others) == [True] + [False] * 4
+        assert await store.orders.wake({away, refused}, challenge_id=seed.managed_challenge.id) == 1
+        assert await store.orders.wake({away, refused}) == 0
+        assert await woken(first, second, *others) == [True, True] + [False] * 3
+        async with asyncio.timeout(5):
+            await heard.wait()
+        end()
 
     async def _with_record(self, store: Store, seed: Seed) -> OrderBundle:
         bundle = seed.order()

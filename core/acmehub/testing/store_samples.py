@@ -14,6 +14,7 @@ from acmehub.models import (
     EventKind,
     ManagedChallenge,
     Order,
+    Pause,
     Principal,
     PrincipalType,
     Propagation,
@@ -91,6 +92,7 @@ def an_authority(name: str = "pebble") -> Authority:
         account_url="https://ca.test/acct/1",
         sealed_account_key=b"key",
         created=NOW,
+        pauses=(Pause(NOW, "paused: é", ("www.corp.test",)),),
     )
 
 

@@ -52,6 +52,10 @@ class AcmeRelay:
     def server(self) -> str:
         return self._settings.directory
 
+    @property
+    def allows_leaf_only(self) -> bool:
+        return self._settings.allows_leaf_only
+
     def new_account_key(self) -> bytes:
         """Make a key of the type that the settings name."""
         return new_account_key(self._settings.account_key_type)

@@ -17,7 +17,8 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
     account's contact. `eab_kid` and `eab_hmac_key` (base64url): External Account Binding. `preferred_chain`: common
     name of the preferred topmost issuer, when the CA offers several chains. `profile`: requested when the client names
     none. `timeout`: seconds that a CA may be silent. `terms_of_service_agreed`: the operator agrees to the CA's terms;
-    the default is yes for a private CA (one with a `ca_file`), and no for every other.
+    the default is yes for a private CA (one with a `ca_file`), and no for every other. `allow_leaf_only`: a chain may
+    be the leaf alone; the default is the same.
     """
 
     directory: str
@@ -30,11 +31,17 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
     profile: str = ""
     timeout: float = 30.0
     terms_of_service_agreed: bool | None = None
+    allow_leaf_only: bool | None = None
 
     @property
     def agrees(self) -> bool:
         """Whether the hub may register at a CA that has terms of service."""
         return bool(self.ca_file) if self.terms_of_service_agreed is None else self.terms_of_service_agreed
+
+    @property
+    def allows_leaf_only(self) -> bool:
+        """Whether a chain may be the leaf alone."""
+        return bool(self.ca_file) if self.allow_leaf_only is None else self.allow_leaf_only
 
     def validate(self) -> Self:
         if not self.directory.startswith(("https://", "http://127.", "http://[::1]", "http://localhost")):

@@ -1,19 +1,23 @@
 """Which profile and which authority an order gets: asked by newOrder, and by `acmehub check`."""
 
 import logging
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from acmehub.models import Profile
+from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.plugins import OrderRequest, Selection
 from acmehub.ports.store import Missing
+from acmehub.rules.pauses import pause_of
 from acmehub.rules.rights import named_profile
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, AuthorityObject, PluginObjects
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshot
 
 _RETRY_AFTER = 60
+_RETRY_AFTER_PAUSE = 3600  # when a pause ends depends on a person
 _log = logging.getLogger(__name__)
 
 
@@ -62,3 +66,11 @@ async def chosen_authority(plugin_objects: PluginObjects, snapshot: Snapshot, se
             retry_after=_RETRY_AFTER,
         ) from error
     return found
+
+
+def refuse_paused(identifiers: Sequence[Identifier], authority: AuthorityObject) -> None:
+    """Raise `rateLimited`, in the CA's words, for an order that the CA has paused."""
+    pause = pause_of(authority.row.pauses, identifiers)
+    if pause is not None:
+        message = f"the certificate authority has paused orders like this one: {pause.detail}"
+        raise Problem(ProblemType.RATE_LIMITED, message, retry_after=_RETRY_AFTER_PAUSE)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from acmehub.acme.orders.address_support import require_address_support
-from acmehub.acme.orders.authority_choice import choose_authority, choose_profile, chosen_authority
+from acmehub.acme.orders.authority_choice import choose_authority, choose_profile, chosen_authority, refuse_paused
 from acmehub.acme.orders.authorization_reuse import reuse_authorizations
 from acmehub.acme.orders.learning import LearningService, Lesson
 from acmehub.acme.orders.order_reuse import OrderReuse
@@ -117,6 +117,7 @@ class NewOrders:
         """Check that the actor may have this order: names, the policy's hook, dates."""
         new_order = asked.new_order
         authority, signing = resolved.authority, resolved.authority.signing
+        refuse_paused(new_order.identifiers, authority)
         require_address_support(new_order.identifiers, authority)
         claim = Claim(new_order.identifiers, new_order.profile, needs_challenge=not signing)
         await self._rights.require_new(asked.actor, claim, resolved.snapshot)
