@@ -126,7 +126,7 @@ class Rig:
         crash_points: CrashPoints | None = None,
         owner: str = "main",
         concurrency: int = 16,
-        verify: Verify = Verify(),
+        verify: Verify = Verify(networks=("127.0.0.0/8",)),
     ) -> IssuanceWorker:
         """A worker process, so to say: nothing is shared with others but the store and the outside."""
         return IssuanceWorker(
