@@ -125,7 +125,7 @@ class Resolver:
         """
         wanted = _name(name)
         unclear: DnsUnclear | None = None
-        nearest = "the root"
+        only = ""
         for depth in itertools.islice(range(len(wanted.labels), 1, -1), MOST_LEVELS):
             candidate = wanted.split(depth)[1]
             if not _may_be_zone(_text(candidate), own):
@@ -143,11 +143,11 @@ class Resolver:
                 if candidate.is_subdomain(rrset.name) and rrset.name != dns.name.root:
                     if _may_be_zone(_text(rrset.name), own):
                         return _text(rrset.name)
-                    nearest = _text(rrset.name)
+                    only = f", only that of {_text(rrset.name)}"
         if unclear is not None:
             raise unclear
         raise DnsWrong(
-            f"no zone (SOA record) found for {name}, only that of {nearest}: is the domain registered and delegated?"
+            f"no zone (SOA record) found for {name}{only}: is the domain registered and delegated?"
             " A public suffix or a single label has to be named as a zone: `zone` of the managed challenge,"
             " in mode verify `zones` of [verify]"
         )
