@@ -122,6 +122,13 @@ async def test_a_deep_name_without_any_soa_record_does_not_cost_a_query_per_labe
     assert len(recursor.seen) == 1 + 16
 
 
+async def test_name_servers_whose_addresses_were_not_learnt_are_looked_up_again(recursor: DnsServer) -> None:
+    resolver = resolver_of(recursor, recursor.port)
+    with recursor.fault(FaultKind.SERVFAIL, rdtype="A"):
+        assert [item.addresses for item in await resolver.servers("corp.test")] == [()]
+    assert [len(item.addresses) for item in await resolver.servers("corp.test")] == [1]
+
+
 async def test_lame_servers_are_told_as_such(recursor: DnsServer) -> None:
     resolver = resolver_of(recursor, recursor.port)
     with recursor.fault(FaultKind.REFUSED, rdtype="TXT"):

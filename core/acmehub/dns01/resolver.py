@@ -74,6 +74,8 @@ class Resolver:
         self._settings = settings
         self._resolvers: tuple[Address, ...] = ()
         self._kept: dict[str, tuple[float, tuple[NameServer, ...]]] = {}
+        self._reading = asyncio.Lock()
+        self._suffixes_read = False
 
     def asking(self, resolvers: Sequence[str]) -> "Resolver":
         """A resolver like this one that asks `resolvers`; without any, this one."""
@@ -123,6 +125,7 @@ class Resolver:
         error code (SERVFAIL, REFUSED, NOTIMP …) is passed over for its parent; without a zone above it the answer is
         `DnsUnclear`.
         """
+        await self._read_suffixes()
         wanted = _name(name)
         unclear: DnsUnclear | None = None
         only = ""
@@ -175,9 +178,10 @@ class Resolver:
             raise DnsWrong(f"zone {zone} has no name servers (NS records)")
         addresses = await asyncio.gather(*(self._addresses(item) for item in names))
         found = tuple(NameServer(item, at) for item, at in zip(names, addresses, strict=True))
-        if len(self._kept) >= KEPT_ZONES:
-            self._kept.clear()
-        self._kept[zone] = (now + KEPT_SECONDS, found)
+        if any(addresses):  # else they could not be learnt, and the next look asks again
+            if len(self._kept) >= KEPT_ZONES:
+                self._kept.clear()
+            self._kept[zone] = (now + KEPT_SECONDS, found)
         return found
 
     async def located(self, server: str, port: int) -> tuple[Address, ...]:
@@ -232,6 +236,14 @@ class Resolver:
             if found:
                 return found
         return ()
+
+    async def _read_suffixes(self) -> None:
+        """Have the Public Suffix List read in a thread: that takes a tenth of a second, in which answers come."""
+        if not self._suffixes_read:
+            async with self._reading:
+                if not self._suffixes_read:
+                    await asyncio.to_thread(is_public_suffix, "test")
+                    self._suffixes_read = True
 
     async def _addresses(self, name: str) -> tuple[Address, ...]:
         """Addresses of a name server, two of each protocol at most, in turns; none when they cannot be learnt, which
