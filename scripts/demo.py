@@ -92,7 +92,7 @@ def _play(folder: Path, running: ExitStack) -> Sequence[str]:
     dns_config = f'[dns]\nresolvers = ["127.0.0.1:{dns_port}"]\nport = {dns_port}\n'
 
     _step("An upstream CA (a second hub) that issues nothing before it has seen a TXT record in the DNS itself")
-    upstream = HubProcess(folder / "upstream", config=dns_config)
+    upstream = HubProcess(folder / "upstream", config=f'{dns_config}[verify]\nnetworks = ["127.0.0.0/8"]\n')
     upstream.apply(UPSTREAM)
     running.enter_context(upstream)
     account = upstream.eab("The hub's account")

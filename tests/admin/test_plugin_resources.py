@@ -90,6 +90,30 @@ async def test_the_audit_names_changed_settings_without_their_values(house: Hous
     assert detail == 'match: "corp.test" -> "b.test, *.c.test"; settings'
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"zone": "Corp.test."},
+        {"zone": "test"},
+        {"zone": "lab.corp.test", "match": "*.corp.test"},
+        {"zone": "lan", "match": "a.test, *.lan"},
+        {"zone": "acme.far.test", "cname_zones": ("acme.far.test",)},
+        {"zone": "acme.far.test", "cname_zones": ("*",)},
+    ],
+)
+async def test_a_zone_that_names_can_lie_in_is_taken(house: House, fields: dict[str, Any]) -> None:
+    made = await house.managed_challenges.add(zone(**fields), ROOT)
+    assert made.zone == fields["zone"].rstrip(".").lower()
+    changed = await house.managed_challenges.set("zone", ManagedChallengePatch(zone="", resolvers=("::1",)), ROOT)
+    assert (changed.zone, changed.resolvers) == ("", ("::1",))
+
+
+async def test_a_match_that_leaves_the_zone_behind_is_refused(house: House) -> None:
+    await house.managed_challenges.add(zone(zone="corp.test"), ROOT)
+    with pytest.raises(Invalid, match=r"no name of 'a\.test'"):
+        await house.managed_challenges.set("zone", ManagedChallengePatch(match="a.test"), ROOT)
+
+
 async def test_writing_what_stands_there_changes_nothing(house: House) -> None:
     made = await house.managed_challenges.add(zone(), ROOT)
     before = await house.store.managed_challenges.get(made.id)
@@ -108,6 +132,10 @@ async def test_writing_what_stands_there_changes_nothing(house: House) -> None:
         ({"match": "a.test,*.*.test"}, "match", "part '*.*.test'"),
         ({"tags": ("a,b",)}, "tags", "a,b"),
         ({"cname_zones": ("a..b",)}, "cname_zones", "empty label"),
+        ({"zone": "a..b"}, "zone", "empty label"),
+        ({"zone": "crop.test"}, "zone", "no name of 'corp.test' lies in 'crop.test'"),
+        ({"resolvers": ("ns1.corp.test",)}, "resolvers", "not an address"),
+        ({"resolvers": ("192.0.2.53:0",)}, "resolvers", "no port"),
         ({"propagation": Propagation(limit=-1)}, "propagation.limit", "3600"),
         ({"settings": {"server": "s"}}, "settings", "key_secret"),
         ({"settings": {"server": 1, "key_secret": "k"}}, "settings.server", "str"),

@@ -107,6 +107,8 @@ async def test_an_export_has_every_field_that_is_not_at_its_default(house: House
                 settings=settings,
                 tags=("lab",),
                 cname_zones=("c.test",),
+                zone="b.test",
+                resolvers=("127.0.0.1:5353",),
                 propagation=Propagation(limit=7.0),
                 enabled=False,
             ),

@@ -22,7 +22,7 @@ from acmehub.models.wire import NewAccount, NewOrder
 from acmehub.rules.orders import OrderBundle
 from acmehub.rules.permissions import Acting
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, compact, make_csr
-from acmehub.testing.dns_server import DnsServer, running_in_thread, tsig_key
+from acmehub.testing.dns_server import DnsServer, FaultKind, running_in_thread, tsig_key
 from tests.cli.conftest import Terminal
 
 OPERATOR = Acting.machine("test")
@@ -351,6 +351,36 @@ def test_a_name_that_would_work_is_told_with_rule_zone_caa_and_authority(termina
     found = terminal.json("check", "www.corp.test")
     assert found["good"] is True
     assert found["names"][0]["dns"]["zone"] == "corp.test"
+
+
+def test_caa_that_cannot_be_asked_is_a_warning(terminal: Terminal, dns: DnsServer) -> None:
+    configure(terminal, dns)
+    with dns.fault(FaultKind.SERVFAIL, rdtype="CAA"):
+        said = terminal.ok("check", "www.corp.test")
+        found = terminal.json("check", "www.corp.test")
+    assert "✓ www.corp.test" in said
+    assert "⚠" in said
+    assert "no resolver could answer for CAA of www.corp.test" in said
+    assert "✗" not in said
+    assert "any CA may issue" not in said
+    assert (found["good"], found["names"][0]["dns"]["error"]) == (True, "")
+    assert "SERVFAIL" in found["names"][0]["dns"]["caa_error"]
+
+
+def test_a_zone_and_resolvers_of_its_own_are_set_shown_and_exported(terminal: Terminal, dns: DnsServer) -> None:
+    configure(terminal, dns)
+    (terminal.folder / "acmehub.toml").write_text(f'[dns]\nresolvers = ["127.0.0.1:9"]\nport = {dns.port}\n')
+    own = f"127.0.0.1:{dns.port}"
+    assert "resolvers" in terminal.ok("challenge", "set", "corp zone", "--zone", "corp.test", "--resolver", own)
+    shown = terminal.json("challenge", "show", "corp zone")
+    assert (shown["zone"], shown["resolvers"]) == ("corp.test", [own])
+    assert terminal.json("check", "www.corp.test")["names"][0]["dns"]["zone"] == "corp.test"
+    exported = terminal.ok("export")
+    assert 'zone = "corp.test"' in exported
+    assert own in exported
+    terminal.ok("challenge", "set", "corp zone", "--zone", "", "--no-resolvers")
+    shown = terminal.json("challenge", "show", "corp zone")
+    assert (shown["zone"], shown["resolvers"]) == ("", [])
 
 
 def test_live_writes_sees_and_removes_a_record(terminal: Terminal, dns: DnsServer) -> None:

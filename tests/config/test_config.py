@@ -213,6 +213,17 @@ def test_networks_must_be_networks(tmp_path: Path) -> None:
     assert "$.trusted_proxies[0]: 'proxy' is not" in error_of(tmp_path, 'trusted_proxies = ["proxy"]')
 
 
+def test_resolvers_must_be_addresses_and_zones_names(tmp_path: Path) -> None:
+    good = '[dns]\nresolvers = ["192.0.2.53", "192.0.2.53:54", "2001:db8::53", "[2001:db8::53]:54", "[2001:db8::53]"]\n'
+    load_config(write(tmp_path, good + '[verify]\nresolvers = ["127.0.0.1"]\nzones = ["lan", "home.arpa"]\n'))
+    assert "$.dns.resolvers[0]: 'ns1.corp.test' is not an address" in error_of(
+        tmp_path, '[dns]\nresolvers = ["ns1.corp.test"]'
+    )
+    for wrong in ("192.0.2.53:", "192.0.2.53:0", "192.0.2.53:65536", "2001:db8::53:99999", "[2001:db8::53]:x", ""):
+        assert "$.verify.resolvers[1]" in error_of(tmp_path, f'[verify]\nresolvers = ["::1", "{wrong}"]')
+    assert "$.verify.zones[0]: '.': the name is empty" in error_of(tmp_path, '[verify]\nzones = ["."]')
+
+
 def test_secrets_come_from_environment_and_files(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("from file\n")
     (tmp_path / "key").chmod(0o640)

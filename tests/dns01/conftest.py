@@ -39,6 +39,7 @@ def bind(tmp_path_factory: pytest.TempPathFactory, journal: Journal) -> Iterator
     zones = [
         Zone("corp.test", ("", "www"), ("_acme-challenge.alias CNAME alias.far.test.", '@ CAA 0 issue "ca.test"')),
         Zone("far.test", ("*",)),
+        Zone("lan", ("*",)),
     ]
     with Bind(tmp_path_factory.mktemp("bind"), zones, secondaries=2, log=journal.new_log("bind-dns01")) as servers:
         yield servers

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from acmehub.config import Dns
+from acmehub.dns01 import DnsWrong
 from acmehub.dns01.explanation import explain
 from acmehub.dns01.propagation import view_authoritative
 from acmehub.dns01.resolver import Caa, Resolver
@@ -43,6 +44,14 @@ async def test_a_frozen_secondary_is_out_of_reach_and_does_not_hold_up_the_rest(
         bind.thaw(bind.addresses[2])
     assert len(view.lacking) == 2
     assert view.silent[0].endswith("no answer within 1 s")
+
+
+async def test_a_private_zone_of_one_label_works_once_it_is_named(bind: Bind, resolver: Resolver) -> None:
+    with pytest.raises(DnsWrong, match="only that of lan"):
+        await find_place(resolver, "host.lan", ())
+    place = await find_place(resolver, "host.lan", (), zone="lan")
+    view = await view_authoritative(resolver, place.zone, place.name, ("v",), (), bind.port)
+    assert len(view.lacking) == 3
 
 
 async def test_a_cname_into_another_zone_and_caa_are_explained(resolver: Resolver) -> None:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from acmehub.dns01 import DnsWrong, Wanted
-from acmehub.models import Propagation, Role, RoleAssignment, TxtRecord, TxtState
+from acmehub.models import Propagation, PropagationMode, Role, RoleAssignment, TxtRecord, TxtState
 from acmehub.models.problems import Problem
 from acmehub.ports.dns import DnsProviderRefused, DnsProviderUnavailable
 from acmehub.ports.store import Missing
 from acmehub.rules.orders import OrderBundle
 from acmehub.runtime.rights import FRESH
+from acmehub.testing.dns_server import DnsServer, FaultKind
 from tests.issuance.rig import Rig, make_rig
 
 
@@ -110,6 +112,53 @@ async def test_an_explanation_says_what_is_wrong(rig: Rig) -> None:
     assert "leads into zone far.test" in found.error
     assert found.zone == ""
     assert "REFUSED" in (await rig.solver.explain("nowhere.example")).error
+
+
+async def test_a_managed_challenge_with_resolvers_and_zone_of_its_own_sees_its_own_view(rig: Rig) -> None:
+    """Split views: outside, corp.test has no sub-zone; inside, www.lab is a zone with a name server of its own."""
+    outside = await rig.solver.explain("www.lab")
+    assert outside.error
+    asked_outside = len(rig.dns.seen)
+    async with DnsServer(["lab"], addresses=["127.0.73.1"], port=rig.dns.port) as inside:
+        row = await rig.managed_challenge("*.lab")
+        row = await rig.store.managed_challenges.replace(
+            replace(row, zone="lab", resolvers=(f"127.0.73.1:{inside.port}",))
+        )
+        found = await rig.solver.explain("www.lab")
+        assert (found.zone, found.error) == ("lab", "")
+        bundle = await rig.bundle(await rig.open("www.lab"))
+        (record,) = await rig.solver.plan(
+            bundle.order, [Wanted(bundle.authorizations[0], "v")], await rig.rights.require_step(bundle.order)
+        )
+        assert (record.zone, record.name) == ("lab", "_acme-challenge.www.lab")
+        inside.zones.add(record.name, "TXT", '"v"')
+        (sight,) = await rig.solver.propagated((record,))
+        assert sight.view.showing == (f"ns1.lab (127.0.73.1:{inside.port})",)
+        await rig.store.managed_challenges.replace(
+            replace(row, propagation=Propagation(mode=PropagationMode.RESOLVERS))
+        )
+        (sight,) = await rig.solver.propagated((record,))
+        assert sight.view.showing == (f"127.0.73.1:{inside.port}",)
+    assert len(rig.dns.seen) == asked_outside
+
+
+async def test_caa_records_that_cannot_be_asked_are_told_apart_from_errors(rig: Rig) -> None:
+    with rig.dns.fault(FaultKind.SERVFAIL, rdtype="CAA"):
+        found = await rig.solver.explain("www.corp.test")
+    assert found.error == ""
+    assert "CAA of www.corp.test" in found.caa_error
+    assert "SERVFAIL" in found.caa_error
+
+
+async def test_words_of_a_providers_api_are_escaped(rig: Rig) -> None:
+    bundle = await rig.bundle(await rig.open("corp.test"))
+    (row,) = await rig.solver.plan(
+        bundle.order, [Wanted(bundle.authorizations[0], "v")], await rig.rights.require_step(bundle.order)
+    )
+    rig.provider.fail("add_txt", DnsProviderRefused("no\x1b[2J\u202e zone"))
+    with pytest.raises(DnsProviderRefused) as caught:
+        await rig.solver.publish(row)
+    assert caught.value.detail.endswith(r": no\x1b[2J\u202e zone")
 
 
 async def test_a_rehearsal_writes_looks_and_removes(rig: Rig) -> None:

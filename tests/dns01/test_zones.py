@@ -95,6 +95,92 @@ async def test_a_server_that_fails_is_no_answer(resolver: Resolver, dns: DnsServ
         await find_place(resolver, "corp.test", ())
 
 
+DEEP = "_acme-challenge.www.corp.test"
+
+
+@pytest.mark.parametrize("kind", [FaultKind.SERVFAIL, FaultKind.REFUSED, FaultKind.NOTIMP])
+@pytest.mark.parametrize("rdtype", ["SOA", "CNAME", None])
+async def test_a_deep_name_that_servers_have_an_error_code_for_leads_on_to_its_parent(
+    resolver: Resolver, dns: DnsServer, kind: FaultKind, rdtype: str | None
+) -> None:
+    only = {"name": DEEP, "rdtype": rdtype} if rdtype else {"name": DEEP}
+    with dns.fault(kind, **only):
+        place = await find_place(resolver, "www.corp.test", ())
+    assert (place.name, place.zone) == (DEEP, "corp.test")
+
+
+async def test_a_cname_that_no_resolver_tells_is_learnt_from_the_zones_own_servers(
+    settings: Dns, dns: DnsServer
+) -> None:
+    dns.zones.add(DEEP, "CNAME", "www.far.test.")
+    dns.zones.remove("corp.test", "NS", "ns1.corp.test.")
+    with dns.fault(FaultKind.SERVFAIL, name=DEEP, address="127.0.71.1"):
+        assert (await find_place(Resolver(settings), "www.corp.test", ("far.test",))).name == "www.far.test"
+        with dns.fault(FaultKind.DROP, name=DEEP), pytest.raises(DnsUnclear, match="answers SERVFAIL"):
+            await find_place(Resolver(settings), "www.corp.test", ("far.test",))
+
+
+async def test_a_delegated_name_whose_servers_fail_is_not_sought_in_the_zone_above(
+    settings: Dns, dns: DnsServer
+) -> None:
+    dns.zones.add("below.corp.test", "NS", "ns1.nowhere.test.")
+    name = "_acme-challenge.below.corp.test"
+    with (
+        dns.fault(FaultKind.SERVFAIL, name=name, address="127.0.71.1"),
+        dns.fault(FaultKind.SERVFAIL, name="below.corp.test", address="127.0.71.1"),
+        pytest.raises(DnsUnclear, match="answers SERVFAIL"),
+    ):
+        await find_place(Resolver(settings), "below.corp.test", ())
+
+
+async def test_error_codes_all_the_way_up_are_no_proof_that_there_is_no_zone(dns: DnsServer) -> None:
+    with dns.fault(FaultKind.SERVFAIL, rdtype="SOA"), pytest.raises(DnsUnclear, match="SOA of corp"):
+        await Resolver(Dns(resolvers=(f"127.0.71.1:{dns.port}",), timeout=0.4)).zone_of("www.corp.test")
+
+
+@pytest.mark.parametrize(
+    ("zone", "name"), [("lan", "host.lan"), ("co.uk", "www.example.co.uk"), ("home.arpa", "pc.home.arpa")]
+)
+async def test_a_single_label_or_a_public_suffix_is_no_zone_unless_it_is_named(zone: str, name: str) -> None:
+    async with DnsServer([zone]) as own:
+        resolver = Resolver(Dns(resolvers=(f"127.0.0.1:{own.port}",), port=own.port, timeout=2.0))
+        with pytest.raises(DnsWrong, match=rf"only that of {zone}: is the domain registered"):
+            await find_place(resolver, name, ())
+        assert not any(item.name == zone and item.rdtype == "SOA" for item in own.seen)
+        assert (await find_place(resolver, name, (), zone=zone)).zone == zone
+        assert (await find_place(resolver, name, (), own={zone})).zone == zone
+
+
+async def test_a_zone_below_a_private_suffix_is_found(resolver: Resolver) -> None:
+    async with DnsServer(["corp.internal", "me.github.io"]) as own:
+        resolver = Resolver(Dns(resolvers=(f"127.0.0.1:{own.port}",), port=own.port, timeout=2.0))
+        assert await resolver.zone_of("_acme-challenge.www.corp.internal") == "corp.internal"
+        assert await resolver.zone_of("_acme-challenge.me.github.io") == "me.github.io"
+
+
+async def test_a_zone_that_is_set_is_not_searched_for(resolver: Resolver, dns: DnsServer) -> None:
+    place = await find_place(resolver, "deep.sub.corp.test", (), zone="corp.test")
+    assert (place.name, place.zone) == ("_acme-challenge.deep.sub.corp.test", "corp.test")
+    assert [item.rdtype for item in dns.seen] == ["CNAME"]
+
+
+async def test_a_zone_that_is_set_leaves_names_elsewhere_to_the_search(resolver: Resolver, dns: DnsServer) -> None:
+    dns.zones.add(DEEP, "CNAME", "www.far.test.")
+    assert (await find_place(resolver, "www.corp.test", ("far.test",), zone="corp.test")).zone == "far.test"
+    with pytest.raises(DnsWrong, match="leads into zone far"):
+        await find_place(resolver, "www.corp.test", (), zone="corp.test")
+    assert (await find_place(resolver, "www.corp.test", ("far.test",), zone="xfar.test")).zone == "far.test"
+
+
+async def test_a_resolver_that_keeps_silent_is_asked_last_from_then_on(dns: DnsServer) -> None:
+    both = Dns(resolvers=(f"127.0.71.1:{dns.port}", f"127.0.71.2:{dns.port}"), port=dns.port, timeout=0.2)
+    resolver = Resolver(both)
+    with dns.fault(FaultKind.DROP, address="127.0.71.1"):
+        await resolver.zone_of("www.corp.test")
+        await resolver.zone_of("www.corp.test")
+    assert [item.address for item in dns.seen] == ["127.0.71.1", "127.0.71.1", "127.0.71.2", "127.0.71.2"]
+
+
 async def test_the_next_resolver_is_asked_when_one_fails(dns: DnsServer) -> None:
     both = Dns(resolvers=(f"127.0.71.1:{dns.port}", f"127.0.71.2:{dns.port}"), port=dns.port, timeout=0.2)
     with dns.fault(FaultKind.DROP, address="127.0.71.1"):

@@ -149,7 +149,7 @@ async def test_other_ways_to_wait(rig: Rig, mode: PropagationMode, seconds: int)
 
 
 async def test_a_resolver_that_says_servfail_is_asked_again(rig: Rig) -> None:
-    with rig.dns.fault(FaultKind.SERVFAIL, rdtype="SOA", times=2):
+    with rig.dns.fault(FaultKind.SERVFAIL, rdtype="SOA", times=3):
         order_id = await rig.open(finalize=True)
         await rig.go()
     await rig.assert_valid(order_id)

@@ -209,7 +209,7 @@ async def resumed(source: Path, data_dir: Path, base_url: str) -> AsyncIterator[
             tls=TlsMode(mode="off"),
             acme=Acme(hold=0.0),
             dns=Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.4),
-            verify=Verify(),
+            verify=Verify(networks=("127.0.0.0/8",)),
             worker=Worker(keep_days=0.0),  # else orders whose certificates have long expired are forgotten
         )
         hub = build_hub(config, clock=clock)

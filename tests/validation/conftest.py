@@ -64,10 +64,11 @@ async def dns() -> AsyncIterator[DnsServer]:
 
 @pytest.fixture
 def make_validator(dns: DnsServer) -> Make:
-    """A validator with these settings; loopback is allowed unless they say otherwise."""
+    """A validator with these settings; loopback is allowed unless they say otherwise. `port` is that of name servers,
+    `asked_timeout` the timeout of a question to DNS."""
 
-    def make(**settings: Any) -> Validator:
-        asked = Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=dns.port, timeout=0.4)
+    def make(port: int = 0, asked_timeout: float = 0.4, **settings: Any) -> Validator:
+        asked = Dns(resolvers=(f"127.0.0.1:{dns.port}",), port=port or dns.port, timeout=asked_timeout)
         solver = Solver(cast(Store, None), cast(Snapshots, None), cast(PluginObjects, None), asked, ManualClock())
         return Validator(solver, Verify(**{"networks": LOOPBACK, "timeout": 2.0, **settings}))
 

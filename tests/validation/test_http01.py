@@ -10,6 +10,7 @@ import pytest_asyncio
 from acmehub.models.problems import ProblemType
 from acmehub.testing.dns_server import DnsServer, FaultKind
 from acmehub.validation import Validator
+from acmehub.validation.egress import Egress
 from tests.validation.conftest import NAME, THUMBPRINT, Make, authorization, flaw_of, path_of, proof_of
 from tests.validation.servers import HttpServer, http_server, identity, names
 
@@ -230,7 +231,39 @@ async def test_what_a_redirect_leads_to_is_never_told(validator: Validator, serv
     assert "secret" not in flaw.detail
 
 
+async def test_words_of_a_server_are_quoted_only_from_networks_that_the_operator_listed(
+    validator: Validator, server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Egress, "listed", lambda _self, _host: False)
+    server.serve(PATH, "the secret of an inner machine", status="401 Unauthorized")
+    flaw = await flaw_of(validator, ITEM)
+    assert "status 401" in flaw.detail
+    assert "secret" not in flaw.detail
+    server.serve(PATH, f"{ITEM.token}.secret")
+    assert "secret" not in (await flaw_of(validator, ITEM)).detail
+    for location in ("ftp://secret.corp.test/", "http://u:secret@www.corp.test/", "http://[::secret/", "/secret"):
+        server.redirect(PATH, location)
+        server.redirect("/secret", "/secret")
+        flaw = await flaw_of(validator, ITEM)
+        assert "redirect" in flaw.detail
+        assert "secret" not in flaw.detail
+
+
 # ------------------------------------------------------------------------------------------ where it may connect to
+
+
+async def test_connections_to_one_server_come_sixteen_at_a_time(
+    make_validator: Make, server: HttpServer, dns: DnsServer
+) -> None:
+    server.silent = True
+    validator = make_validator(http_port=server.port, timeout=9.0)
+    attempts = asyncio.gather(*(flaw_of(validator, ITEM) for _ in range(40)))
+    while len(server.seen) < 16 or sum(item.rdtype == "A" for item in dns.seen) < 40:
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.1)
+    attempts.cancel()
+    await asyncio.wait([attempts])
+    assert len(server.seen) == 16
 
 
 async def test_by_default_loopback_is_not_asked(make_validator: Make, server: HttpServer) -> None:

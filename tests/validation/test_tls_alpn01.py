@@ -13,6 +13,7 @@ from acmehub.models import Authorization, ChallengeType
 from acmehub.models.identifiers import identifier_of
 from acmehub.models.problems import ProblemType
 from acmehub.testing.dns_server import DnsServer
+from acmehub.validation.egress import Egress
 from acmehub.validation.tls_alpn01 import ACME_IDENTIFIER, ALPN, server_name
 from tests.validation.conftest import NAME, THUMBPRINT, Make, authorization, flaw_of, proof_of
 from tests.validation.servers import http_server, identity, names, tls_server
@@ -98,6 +99,20 @@ async def test_an_address_as_a_dns_name_proves_no_address(make_validator: Make, 
     async with tls_server(identity(tmp_path, wrong, digest(item))) as server:
         flaw = await flaw_of(make_validator(tls_port=server.port), item)
     assert "is for DNSName" in flaw.detail
+
+
+async def test_what_a_certificate_says_is_quoted_only_from_networks_that_the_operator_listed(
+    make_validator: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Egress, "listed", lambda _self, _host: False)
+    for number, extensions in enumerate(((san("secret.corp.test"), digest()), (san(NAME), digest(authorization())))):
+        (folder := tmp_path / str(number)).mkdir()
+        async with tls_server(identity(folder, *extensions)) as server:
+            flaw = await flaw_of(make_validator(tls_port=server.port), ITEM)
+        assert flaw.detail in (
+            f"127.0.0.1:{server.port}: the certificate is for other names, not for {NAME} alone",
+            f"127.0.0.1:{server.port}: another digest than the key authorization's",
+        )
 
 
 @pytest.mark.parametrize("issuer", ["ACME challenge", "Some CA"])

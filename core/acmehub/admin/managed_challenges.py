@@ -12,11 +12,12 @@ from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sour
 from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources import INSTEAD_OF_REMOVING, checked_name, checked_tags
 from acmehub.admin.tokens import checked_rule
+from acmehub.dns01.zones import ANY_ZONE
 from acmehub.models import ManagedChallenge, Propagation, new_id
 from acmehub.models.events import MENDABLE
-from acmehub.models.identifiers import canonical
+from acmehub.models.identifiers import base_name, canonical
 from acmehub.ports.store import Resources
-from acmehub.rules.names import syntax_flaw
+from acmehub.rules.names import resolver_flaw, syntax_flaw
 from acmehub.rules.permissions import Acting
 from acmehub.rules.scopes import Addresses, match_rule
 from acmehub.runtime.plugins import Offers
@@ -49,6 +50,22 @@ class NewManagedChallenge(msgspec.Struct, frozen=True, kw_only=True):
             "A zone that CNAMEs may lead to; '*' for any.",
             change="The zones CNAMEs may lead to, instead of those before.",
             clear="CNAMEs may lead nowhere else.",
+        ),
+    ] = ()
+    zone: Annotated[
+        str,
+        described(
+            "The zone of its records, where the hub would find none or another one.",
+            change="The zone of its records; '' to have it found.",
+        ),
+    ] = ""
+    resolvers: Annotated[
+        tuple[str, ...],
+        described(
+            "A resolver to ask instead of those of [dns]; may be repeated.",
+            change="The resolvers to ask, instead of those before; may be repeated.",
+            clear="Ask those of [dns].",
+            metavar="ADDRESS[:PORT]",
         ),
     ] = ()
     propagation: Propagation = Propagation()
@@ -98,6 +115,7 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
                 created=self._clock.now(),
                 **values,
             )
+            _check_zone(item)
             await self.rows.insert(item, passage)
             await self._store.orders.wake(MENDABLE, challenge_id=item.id)
             return await self._view(item)
@@ -111,7 +129,9 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
             changes = checked_fields(patch.given("plugin", "settings"))
 
             def rule(item: ManagedChallenge) -> ManagedChallenge:
-                return replace(item, **changes, **self.with_settings(item, patch, sources))
+                changed = replace(item, **changes, **self.with_settings(item, patch, sources))
+                _check_zone(changed)
+                return changed
 
             item = await self.rows.change(ref, rule, passage)
             await self._store.orders.wake(MENDABLE, challenge_id=item.id)
@@ -148,18 +168,49 @@ def checked_fields(values: dict[str, Any]) -> dict[str, Any]:
     if "tags" in checked:
         checked["tags"] = checked_tags(checked["tags"])
     if "cname_zones" in checked:
-        checked["cname_zones"] = tuple(_checked_zone(zone) for zone in checked["cname_zones"])
+        checked["cname_zones"] = tuple(_checked_cname_zone(zone) for zone in checked["cname_zones"])
+    if checked.get("zone"):
+        checked["zone"] = _checked_name("zone", checked["zone"], "write the name of a zone")
+    if "resolvers" in checked:
+        checked["resolvers"] = tuple(_checked_resolver(item) for item in checked["resolvers"])
     if "propagation" in checked:
         _check_propagation(checked["propagation"])
     return checked
 
 
-def _checked_zone(zone: str) -> str:
+def _checked_cname_zone(zone: str) -> str:
+    if zone.strip() == ANY_ZONE:
+        return ANY_ZONE
+    return _checked_name("cname_zones", zone, f"write the name of a zone, or '{ANY_ZONE}' for any")
+
+
+def _checked_name(field: str, zone: str, hint: str) -> str:
     name = canonical(zone.strip())
-    flaw = None if name == "*" else syntax_flaw(name)
+    flaw = syntax_flaw(name)
     if flaw is not None:
-        raise Invalid("cname_zones", f"{zone!r}: {flaw}; write the name of a zone, or '*' for any")
+        raise Invalid(field, f"{zone!r}: {flaw}; {hint}")
     return name
+
+
+def _checked_resolver(text: str) -> str:
+    flaw = resolver_flaw(text.strip())
+    if flaw is not None:
+        raise Invalid("resolvers", f"{text!r}: {flaw}")
+    return text.strip()
+
+
+def _check_zone(item: ManagedChallenge) -> None:
+    """A `zone` that no name can lie in is a slip of the pen: it would be passed over in silence."""
+    if not item.zone or ANY_ZONE in item.cname_zones:
+        return
+    bases = [base_name(str(part)) for part in match_rule(item.match).patterns]
+    if not any(_related(name, item.zone) for name in (*bases, *item.cname_zones)):
+        raise Invalid("zone", f"no name of {item.match!r} lies in {item.zone!r}, and cname_zones does not lead there")
+
+
+def _related(one: str, other: str) -> bool:
+    """Whether one of two names is the other or lies below it."""
+    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
 
 
 def _check_propagation(propagation: Propagation) -> None:

@@ -93,7 +93,8 @@ def _name(item: "NameCheck") -> list[str]:
             ("CNAME", " → ".join(dns.chain) if dns and len(dns.chain) > 1 else ""),
             ("zone", dns.zone if dns else ""),
             ("servers", servers),
-            ("CAA", caa or ("none: any CA may issue" if dns and not dns.error else "")),
+            ("CAA", caa or ("none: any CA may issue" if dns and not dns.error and not dns.caa_error else "")),
+            ("⚠", f"CAA: {dns.caa_error}; the CA may refuse" if dns and dns.caa_error else ""),
             ("live", f"{'seen' if seen.seen else 'not seen'} after {seen.seconds:.1f} s: {seen.words}" if seen else ""),
             ("✗", "; ".join(filter(None, (item.refusal, dns.error if dns else "", item.rehearsal_error)))),
         ]

@@ -82,8 +82,10 @@ tls_port = 443
 # The only networks it connects to. Loopback, link-local, multicast and cloud metadata addresses stay closed unless a
 # network names them, as "127.0.0.0/8" would.
 networks = ["0.0.0.0/0", "::/0"]
-# Resolvers that find addresses. Empty: those of [dns].
+# Resolvers that find addresses and zones. Empty: those of [dns].
 resolvers = []
+# Zones that are a single label or a public suffix, such as "lan"; others are found.
+zones = []
 # Limits: redirects that are followed, seconds per validation, bytes read of an answer.
 redirects = 10
 timeout = 10.0

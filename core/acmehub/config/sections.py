@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from acmehub.models.identifiers import canonical
 from acmehub.ports.settings import Secret
+from acmehub.rules.names import resolver_flaw, syntax_flaw
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Count = Annotated[int, Meta(ge=1)]
@@ -68,7 +70,7 @@ class Acme(Section, frozen=True, kw_only=True):
 
 
 class Dns(Section, frozen=True, kw_only=True):
-    """`[dns]`: resolvers for zones and CNAMEs (HOST[:PORT]; empty: those of the system), the port of authoritative
+    """`[dns]`: resolvers for zones and CNAMEs (ADDRESS[:PORT]; empty: those of the system), the port of authoritative
     servers (a port other than 53 is for laboratories), and the timeout of a query in seconds."""
 
     resolvers: tuple[str, ...] = ()
@@ -80,8 +82,9 @@ class Verify(Section, frozen=True, kw_only=True):
     """`[verify]`: how the hub validates challenges itself (mode `verify`: http-01, tls-alpn-01, dns-01).
 
     `http_port`, `tls_port`: ports other than 80 and 443 are for laboratories. `networks` (CIDR): the only networks that
-    the hub connects to; loopback, link-local, multicast, reserved and cloud metadata addresses only if one of them lies
-    within that range. `resolvers`: HOST[:PORT] (empty: those of `[dns]`). `timeout`: seconds per attempt and name.
+    the hub connects to, name servers of zones included; loopback, link-local, multicast, reserved and cloud metadata
+    addresses only if one of them lies within that range. `resolvers`: ADDRESS[:PORT] (empty: those of `[dns]`).
+    `zones`: single labels and public suffixes that are zones (`lan`). `timeout`: seconds per attempt and name.
     `response_bytes`: the longest body of a response. `remember_days`: how long a validated authorization is reused (0:
     not at all).
     """
@@ -90,6 +93,7 @@ class Verify(Section, frozen=True, kw_only=True):
     tls_port: Port = 443
     networks: tuple[str, ...] = ("0.0.0.0/0", "::/0")
     resolvers: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
     redirects: Annotated[int, Meta(ge=0)] = 10
     timeout: Positive = 10.0
     response_bytes: Count = 4096
@@ -179,6 +183,14 @@ def errors_of(config: Config) -> Iterator[str]:
         for index, network in enumerate(networks):
             if not _is_network(network):
                 yield f"$.{place}[{index}]: {network!r} is not an address or a network (10.0.0.0/8)"
+
+    for place, resolvers in (("dns.resolvers", config.dns.resolvers), ("verify.resolvers", config.verify.resolvers)):
+        for index, resolver in enumerate(resolvers):
+            if flaw := resolver_flaw(resolver):
+                yield f"$.{place}[{index}]: {resolver!r} is {flaw}"
+    for index, zone in enumerate(config.verify.zones):
+        if flaw := syntax_flaw(canonical(zone)):
+            yield f"$.verify.zones[{index}]: {zone!r}: {flaw}"
 
 
 def _is_network(text: str) -> bool:

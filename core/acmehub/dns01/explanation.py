@@ -20,7 +20,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     `chain` are the names from `_acme-challenge` on along CNAMEs, the last being `effective`. `managed_challenge` is the
     name of the one whose rule matches best (empty: none; then every zone is taken as allowed). `error` tells what is
-    wrong; what could not be learnt because of it is empty.
+    wrong; what could not be learnt because of it is empty. `caa_error`: why the CAA records are not known, which does
+    not stop the hub.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = ""
     servers: tuple[NameServer, ...] = ()
     caa: tuple[Caa, ...] = ()
+    caa_error: str = ""
     error: str = ""
 
 
@@ -62,25 +64,24 @@ class WritesRecords(Protocol):
 async def explain(resolver: Resolver, name: str, challenge: ManagedChallenge | None) -> Explanation:
     """What DNS says about `name`; never raises for what DNS says or fails to say."""
     explanation = Explanation(name=canonical(name), managed_challenge=challenge.name if challenge else "")
-    errors: list[str] = []
+    allowed, zone = (challenge.cname_zones, challenge.zone) if challenge else (None, "")
     try:
-        place = await find_place(resolver, name, challenge.cname_zones if challenge else None)
+        place = await find_place(resolver, name, allowed, zone=zone)
         explanation = msgspec.structs.replace(explanation, effective=place.name, chain=place.chain, zone=place.zone)
         explanation = msgspec.structs.replace(explanation, servers=await resolver.servers(place.zone))
     except DnsError as error:
-        errors.append(error.detail)
+        explanation = msgspec.structs.replace(explanation, error=error.detail)
     try:
-        explanation = msgspec.structs.replace(explanation, caa=await resolver.caa(base_name(canonical(name))))
+        return msgspec.structs.replace(explanation, caa=await resolver.caa(base_name(canonical(name))))
     except DnsError as error:
-        errors.append(error.detail)
-    return msgspec.structs.replace(explanation, error="; ".join(errors))
+        return msgspec.structs.replace(explanation, caa_error=error.detail)
 
 
 async def rehearse(
     solver: WritesRecords, resolver: Resolver, challenge: ManagedChallenge, name: str, clock: Clock
 ) -> Rehearsal:
     """Write a record, query until it is seen, remove it in any case. Raises `DnsError` and `DnsProviderError`."""
-    place = await find_place(resolver, name, challenge.cname_zones)
+    place = await find_place(resolver, name, challenge.cname_zones, zone=challenge.zone)
     record = TxtRecord(
         order_id="rehearsal",
         authorization_id="rehearsal",

@@ -2,16 +2,34 @@
 
 import asyncio
 import enum
+import itertools
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from acmehub.dns01.errors import DnsUnclear
-from acmehub.dns01.resolver import Address, Resolver
+from acmehub.dns01.resolver import Address, NameServer, Resolver
 from acmehub.models import Propagation, PropagationMode
 from acmehub.runtime.backoff import poll_in
 
-SERVERS_AT_ONCE = 16
+T = TypeVar("T")
+
+MOST_ADDRESSES = 20  # that one look asks of those that a zone names
+LOOK_TIMEOUTS = 6  # a look lasts at most that many times the timeout of a question
+
+
+class Outlet(Protocol):
+    """What decides where a look may connect to, and how often."""
+
+    def refusal(self, host: str) -> str | None:
+        """Why an address is not asked; None when it may be."""
+        ...
+
+    def turn(self, host: str) -> AbstractAsyncContextManager[None]:
+        """Wait until the address may be asked once more; it is asked within the context."""
+        ...
 
 
 class View(msgspec.Struct, frozen=True):
@@ -96,51 +114,96 @@ def fair_polls(limit: float) -> int:
 
 
 async def view_authoritative(
-    resolver: Resolver, zone: str, name: str, values: Collection[str], servers: Sequence[str], port: int
+    resolver: Resolver,
+    zone: str,
+    name: str,
+    values: Collection[str],
+    servers: Sequence[str],
+    port: int,
+    *,
+    outlet: Outlet | None = None,
+    until: float | None = None,
 ) -> View:
-    """Ask each authoritative server of `zone` (or each of `servers`) directly, without recursion."""
+    """Ask each authoritative server of `zone` (or each of `servers`) directly, without recursion.
+
+    Of the servers that the zone names, 20 addresses are asked at most, and with an `outlet` only those that it allows.
+    The look ends at `until` (loop time; by default after six timeouts of a question): a server that has not answered by
+    then cannot be asked.
+    """
+    until = until or _deadline(resolver)
     if servers:
-        addresses = await _located(resolver, servers, port)
+        addresses = await _located(resolver, servers, port, until)
         hosts = [(str(address), address) for address in addresses]
-        nameless = () if hosts else tuple(servers)
+        silent = [] if hosts else list(servers)
     else:
-        found = await resolver.servers(zone)
-        hosts = [(f"{server.name} ({address})", address) for server in found for address in server.addresses]
-        nameless = tuple(f"{server.name} (no address)" for server in found if not server.addresses)
-    return await _view(hosts, nameless, values, lambda address: resolver.authoritative_txt(name, address))
+        found = await within(until, resolver.servers(zone), f"the name servers of {zone}")
+        silent = [f"{server.name} (no address)" for server in found if not server.addresses]
+        hosts = []
+        for server, address in _in_turns(found):
+            label = f"{server.name} ({address})"
+            if outlet is not None and (refusal := outlet.refusal(address.host)) is not None:
+                silent.append(f"{server.name}: {refusal}")
+            elif len(hosts) < MOST_ADDRESSES:
+                hosts.append((label, address))
+
+    async def ask(address: Address) -> frozenset[str]:
+        async with outlet.turn(address.host) if outlet is not None and not servers else nullcontext():
+            return await resolver.authoritative_txt(name, address)
+
+    return await _view(hosts, silent, values, ask, until)
 
 
 async def view_resolved(resolver: Resolver, name: str, values: Collection[str], servers: Sequence[str]) -> View:
     """Ask resolvers: `servers`, else the hub's own."""
-    addresses = await _located(resolver, servers, 53) if servers else await resolver.resolvers()
+    until = _deadline(resolver)
+    addresses = await _located(resolver, servers, 53, until) if servers else await resolver.resolvers()
     hosts = [(str(address), address) for address in addresses]
-    return await _view(hosts, (), values, lambda address: resolver.resolved_txt(name, address))
+    return await _view(hosts, [], values, lambda address: resolver.resolved_txt(name, address), until)
 
 
-async def _located(resolver: Resolver, servers: Sequence[str], port: int) -> tuple[Address, ...]:
-    found = await asyncio.gather(*(resolver.located(item, port) for item in servers))
+async def within(until: float, answer: Awaitable[T], wanted: str) -> T:
+    """The answer, or `DnsUnclear` saying what was `wanted` when it has not come at `until` (loop time)."""
+    try:
+        async with asyncio.timeout_at(until):
+            return await answer
+    except TimeoutError as error:
+        raise DnsUnclear(f"no answer from DNS in time: {wanted}") from error
+
+
+def _deadline(resolver: Resolver) -> float:
+    return asyncio.get_running_loop().time() + LOOK_TIMEOUTS * resolver.timeout
+
+
+def _in_turns(found: Sequence[NameServer]) -> list[tuple[NameServer, Address]]:
+    """The addresses of all servers, each once: the first ones of each server, then the second ones, and so on."""
+    rounds = itertools.zip_longest(*([(server, address) for address in server.addresses] for server in found))
+    by_address = {item[1]: item for each in rounds for item in reversed(each) if item is not None}
+    return list(by_address.values())
+
+
+async def _located(resolver: Resolver, servers: Sequence[str], port: int, until: float) -> tuple[Address, ...]:
+    looked_up = asyncio.gather(*(resolver.located(item, port) for item in servers))
+    found = await within(until, looked_up, f"addresses of {', '.join(servers)}")
     return tuple(address for addresses in found for address in addresses)
 
 
 async def _view(
     hosts: Sequence[tuple[str, Address]],
-    nameless: Sequence[str],
+    silent: list[str],
     values: Collection[str],
     ask: Callable[[Address], Awaitable[frozenset[str]]],
+    until: float,
 ) -> View:
-    gate = asyncio.Semaphore(SERVERS_AT_ONCE)
     showing: list[str] = []
     lacking: list[str] = []
-    silent = list(nameless)
     found: set[str] = set()
 
     async def one(label: str, address: Address) -> None:
-        async with gate:
-            try:
-                there = await ask(address)
-            except DnsUnclear as error:
-                silent.append(f"{label}: {error.detail}")
-                return
+        try:
+            there = await within(until, ask(address), "the TXT records")
+        except DnsUnclear as error:
+            silent.append(f"{label}: {error.detail}")
+            return
         found.update(there)
         (showing if set(values) <= there else lacking).append(label)
 

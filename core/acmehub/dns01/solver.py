@@ -16,6 +16,7 @@ from acmehub.dns01.propagation import Sight, View, view_authoritative, view_reso
 from acmehub.dns01.resolver import Resolver
 from acmehub.dns01.zones import Place, find_place
 from acmehub.models import Authorization, ManagedChallenge, Order, PropagationMode, TxtRecord, TxtState, new_id
+from acmehub.models.text import escape_controls
 from acmehub.ports.clock import Clock
 from acmehub.ports.dns import (
     DnsProvider,
@@ -28,12 +29,14 @@ from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.scopes import MatchIndex, Scope
 from acmehub.runtime.concurrency import gather_limited
+from acmehub.runtime.lru import Lru
 from acmehub.runtime.plugin_objects import PluginObjects, ProviderObject
 from acmehub.runtime.snapshot import Snapshots
 
 PROVIDER_SECONDS = 60.0  # a provider that hangs longer is unavailable
 ADD_MAY_LAST = timedelta(seconds=90)
 NAMES_AT_ONCE = 8
+KEPT_RESOLVERS = 64
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -56,6 +59,7 @@ class Solver:
         self._port = dns.port
         self._clock = clock
         self._resolver = Resolver(dns)
+        self._own_resolvers: Lru[tuple[str, ...], Resolver] = Lru(KEPT_RESOLVERS)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def plan(self, order: Order, wanted: Sequence[Wanted], scope: Scope) -> tuple[TxtRecord, ...]:
@@ -111,23 +115,18 @@ class Solver:
 
     @property
     def resolver(self) -> Resolver:
-        """The resolver of this solver."""
+        """The resolver of this solver, which asks those of `[dns]`."""
         return self._resolver
-
-    async def proof(self, name: str, value: str) -> tuple[Place, View]:
-        """The place of the record that validates `name`, and what the servers show there (mode `verify`)."""
-        place = await find_place(self._resolver, name, None)
-        return place, await view_authoritative(self._resolver, place.zone, place.name, (value,), (), self._port)
 
     async def explain(self, name: str) -> Explanation:
         """What DNS says about `name`; errors are part of it."""
         challenge = (await self._matches()).best(name)
-        return await explain(self._resolver, name, challenge)
+        return await explain(self._resolver_of(challenge), name, challenge)
 
     async def rehearse(self, managed_challenge_id: str, name: str) -> Rehearsal:
         """Write a random value for `name` with a managed challenge, wait until it is seen, remove it."""
         instance = await self._plugin_objects.provider(managed_challenge_id)
-        return await rehearse(self, self._resolver, instance.row, name, self._clock)
+        return await rehearse(self, self._resolver_of(instance.row), instance.row, name, self._clock)
 
     async def _matches(self) -> MatchIndex:
         snapshot = await self._snapshots.current()
@@ -139,7 +138,16 @@ class Solver:
         challenge = scope.challenge_of(name)
         if challenge is None:
             raise Missing(f"no managed challenge for {name}")
-        return challenge, await find_place(self._resolver, name, challenge.cname_zones)
+        resolver = self._resolver_of(challenge)
+        return challenge, await find_place(resolver, name, challenge.cname_zones, zone=challenge.zone)
+
+    def _resolver_of(self, challenge: ManagedChallenge | None) -> Resolver:
+        """The one that asks the resolvers of a managed challenge, if it has its own; kept, as it keeps name servers."""
+        if challenge is None or not challenge.resolvers:
+            return self._resolver
+        found = self._own_resolvers.get(challenge.resolvers) or self._resolver.asking(challenge.resolvers)
+        self._own_resolvers.put(challenge.resolvers, found)
+        return found
 
     async def _sight(self, managed_challenge_id: str, zone: str, name: str, values: Sequence[str]) -> Sight:
         instance = await self._plugin_objects.provider(managed_challenge_id)
@@ -152,14 +160,15 @@ class Solver:
 
     async def _view(self, instance: ProviderObject, zone: str, name: str, values: Sequence[str]) -> View:
         settings = instance.row.propagation
+        resolver = self._resolver_of(instance.row)
         if settings.mode is PropagationMode.AUTHORITATIVE:
             if isinstance(instance.object, WaitsForPropagation):
                 done = [await instance.object.propagated(zone, name, value) for value in values]
                 if not all(done):
                     return View(lacking=(f"the provider's servers ({instance.row.plugin})",))
-            return await view_authoritative(self._resolver, zone, name, values, settings.servers, self._port)
+            return await view_authoritative(resolver, zone, name, values, settings.servers, self._port)
         if settings.mode is PropagationMode.RESOLVERS:
-            return await view_resolved(self._resolver, name, values, settings.servers)
+            return await view_resolved(resolver, name, values, settings.servers)
         return View()
 
     @asynccontextmanager
@@ -181,7 +190,7 @@ class Solver:
             except DnsProviderError as error:
                 kind = DnsProviderRefused if isinstance(error, DnsProviderRefused) else DnsProviderUnavailable
                 raise kind(
-                    f"managed challenge {instance.row.name!r}: {error.detail}",
+                    f"managed challenge {instance.row.name!r}: {escape_controls(error.detail)}",
                     server=error.server,
                     retry_after=error.retry_after,
                 ) from error

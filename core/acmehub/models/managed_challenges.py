@@ -30,7 +30,9 @@ class ManagedChallenge(Model, frozen=True, kw_only=True):
     """A DNS plugin with its settings, and the domains it is used for.
 
     `match`: a domain match rule. `cname_zones`: names of zones (`*` for any) that a CNAME at `_acme-challenge` may lead
-    to, besides the zone of the queried name. `sealed_settings`: the plugin's settings as JSON.
+    to, besides the zone of the queried name. `zone`: names at and below it lie in this zone (empty: the hub finds the
+    zone). `resolvers`: ADDRESS[:PORT], asked instead of those of `[dns]`. `sealed_settings`: the plugin's settings as
+    JSON.
     """
 
     name: str
@@ -42,3 +44,5 @@ class ManagedChallenge(Model, frozen=True, kw_only=True):
     enabled: bool = True
     sealed_settings: bytes
     created: datetime
+    zone: str = ""
+    resolvers: tuple[str, ...] = ()

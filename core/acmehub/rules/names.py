@@ -115,6 +115,16 @@ def is_public_suffix(name: str) -> bool:
     return _suffixes().is_public(name.lower())
 
 
+def resolver_flaw(text: str) -> str | None:
+    """What is wrong with a resolver, written `ADDRESS[:PORT]` (an IPv6 address with a port in brackets)."""
+    if _is_address(text.strip("[]")):
+        return None
+    host, _, port = text.rpartition(":")
+    if not _is_address(host.strip("[]")) or (":" in host and not host.startswith("[")):
+        return "not an address with or without a port (192.0.2.53, 192.0.2.53:5353, [2001:db8::53]:5353)"
+    return None if port.isdecimal() and 0 < int(port) < 65_536 else f"{port!a} is no port"
+
+
 def shown(name: str) -> str:
     """A name from a client, made safe for messages: ASCII, limited in length."""
     return ascii(name if len(name) <= MAX_NAME else name[:60] + "...")[1:-1]
@@ -123,6 +133,14 @@ def shown(name: str) -> str:
 @functools.cache
 def _suffixes() -> PublicSuffixList:
     return PublicSuffixList(only_icann=True)  # read once, at the first wildcard; constant per installed package
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _label_flaw(label: str) -> str:

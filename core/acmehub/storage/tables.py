@@ -90,6 +90,8 @@ class ManagedChallenge(Table, tablename="managed_challenge", db=DB):
     enabled = Boolean()
     sealed_settings = Bytea()
     created = _time()
+    zone = _text("")
+    resolvers = _text("[]")
 
 
 class Authority(Table, tablename="authority", db=DB):

@@ -75,6 +75,8 @@ def a_managed_challenge(name: str = "corp zone") -> ManagedChallenge:
         match="corp.test, *.corp.test",
         tags=("production",),
         cname_zones=("acme.corp.test",),
+        zone="corp.test",
+        resolvers=("127.0.0.1:5353",),
         propagation=Propagation(PropagationMode.RESOLVERS, limit=7.5, servers=("127.0.0.1:5353",)),
         sealed_settings=b"sealed",
         created=NOW,

@@ -1,7 +1,8 @@
-"""Egress of the validator: where it may connect to, and the connection.
+"""Egress of the validator: where it may connect to and how often, and the connection.
 
-A name is resolved once, and the connection goes to an address that was checked, so that DNS cannot change in between.
-The environment is not used: no proxy, no credentials.
+Every socket of mode `verify` goes through it, but those to the configured resolvers. A name is resolved once, and the
+connection goes to an address that was checked, so that DNS cannot change in between. The environment is not used: no
+proxy, no credentials.
 """
 
 import asyncio
@@ -9,7 +10,8 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
 
@@ -18,44 +20,21 @@ from acmehub.dns01 import DnsError
 from acmehub.dns01.resolver import Resolver
 from acmehub.models.problems import ProblemType
 from acmehub.validation.errors import ValidationFailed
+from acmehub.validation.special_addresses import SPECIAL, embedded
+from acmehub.validation.turns import Turns
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 EACH_KIND = 2  # addresses of a host that are tried per protocol, first IPv6, then IPv4
 
-# Refused unless the configuration names them (IANA special-purpose registries, metadata services of clouds).
-_SPECIAL = (
-    ("0.0.0.0/8", "this network"),
-    ("127.0.0.0/8", "loopback"),
-    ("169.254.0.0/16", "link-local, cloud metadata"),
-    ("100.100.100.200/32", "cloud metadata"),
-    ("168.63.129.16/32", "cloud metadata"),
-    ("192.0.0.0/24", "protocol assignments, cloud metadata"),
-    ("224.0.0.0/4", "multicast"),
-    ("240.0.0.0/4", "reserved"),
-    ("::/128", "unspecified"),
-    ("::1/128", "loopback"),
-    ("::ffff:0:0/96", "IPv4 written as IPv6"),
-    ("64:ff9b::/96", "translated IPv4"),
-    ("64:ff9b:1::/48", "translated IPv4"),
-    ("100::/64", "discarded"),
-    ("2001::/32", "tunnelled IPv4"),
-    ("2002::/16", "tunnelled IPv4"),
-    ("fd00:ec2::254/128", "cloud metadata"),
-    ("fd20:ce::254/128", "cloud metadata"),
-    ("fe80::/10", "link-local"),
-    ("fec0::/10", "site-local"),
-    ("ff00::/8", "multicast"),
-)
-
 
 class Connection(msgspec.Struct, frozen=True):
-    """An open connection; `at` is its remote address and port, for messages."""
+    """An open connection; `at` is its remote address and port, for messages, `listed` what `Egress.listed` says."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     at: str
+    listed: bool
 
     async def close(self) -> None:
         """Close at once, without waiting for the other side."""
@@ -69,20 +48,33 @@ class Egress:
     def __init__(self, settings: Verify, resolver: Resolver) -> None:
         self._resolver = resolver
         self._networks = [ipaddress.ip_network(text) for text in settings.networks]
-        self._special = [(ipaddress.ip_network(text), reason) for text, reason in _SPECIAL]
+        self._turns = Turns()
         self._seconds = settings.timeout / (2 * EACH_KIND)
 
-    def refusal(self, address: Address) -> str | None:
+    def refusal(self, host: str) -> str | None:
         """Why the hub does not connect to an address; None when it may.
 
-        It may connect to a special address only if a configured network lies within that special range.
+        It may connect to a special address only if a configured network lies within that special range. An address that
+        has an IPv4 address in it needs the permission for that one as well.
         """
+        address = ipaddress.ip_address(host)
         allowed = [network for network in self._networks if address in network]
-        for special, reason in self._special:
-            if address in special:
-                named = any(network.subnet_of(special) for network in allowed)  # type: ignore[arg-type]
-                return None if named else f"{address} ({reason}) is not allowed"
-        return None if allowed else f"{address} is outside the allowed networks"
+        if not allowed:
+            return f"{host} is outside the allowed networks"
+        special = next(((network, reason) for network, reason in SPECIAL if address in network), None)
+        if special is not None and not any(network.subnet_of(special[0]) for network in allowed):  # type: ignore[arg-type]
+            return f"{host} ({special[1]}) is not allowed"
+        within = next(filter(None, map(self.refusal, map(str, embedded(address)))), None)
+        return within and f"{host}: {within}"
+
+    def listed(self, host: str) -> bool:
+        """Whether the operator has listed a network with this address: one that is not everything."""
+        address = ipaddress.ip_address(host)
+        return any(network.prefixlen and address in network for network in self._networks)
+
+    def turn(self, host: str) -> AbstractAsyncContextManager[None]:
+        """Wait until an address may be connected to once more; the connection is made and used within the context."""
+        return self._turns.of(ipaddress.ip_address(host))
 
     async def addresses(self, host: str) -> Sequence[str]:
         """Allowed addresses of a host (name or address), IPv6 first. Raises `ValidationFailed` if it has none."""
@@ -90,7 +82,7 @@ class Egress:
             found: Sequence[str] = (str(ipaddress.ip_address(host)),)
         except ValueError:
             found = await self._resolved(host)
-        checked = [(text, self.refusal(ipaddress.ip_address(text))) for text in found]
+        checked = [(text, self.refusal(text)) for text in found]
         good = [text for text, refusal in checked if refusal is None]
         if not good:
             reasons = ", ".join(refusal for _, refusal in checked if refusal)
@@ -108,29 +100,36 @@ class Egress:
             raise ValidationFailed(ProblemType.DNS, f"{host} has no address in DNS (A, AAAA)")
         return found
 
+    @asynccontextmanager
     async def connect(
         self, host: str, port: int, trail: list[str], *, tls: ssl.SSLContext | None = None, sni: str | None = None
-    ) -> Connection:
-        """Connect to `host`, first by IPv6, then by IPv4. Raises `ValidationFailed`."""
+    ) -> AsyncIterator[Connection]:
+        """A connection to `host`, tried by IPv6 first, then by IPv4; closed in the end. Raises `ValidationFailed`."""
         failures: list[str] = []
         for address in await self.addresses(host):
             at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
             trail.append(at)
-            try:
-                async with asyncio.timeout(self._seconds):
-                    plain = await _connected(address, port)
-            except TimeoutError:
-                failures.append(f"{at}: no connection within {self._seconds:g} s")
-            except OSError as error:
-                failures.append(f"{at}: {_message(error)}")
-            else:
+            async with self.turn(address):
+                try:
+                    async with asyncio.timeout(self._seconds):
+                        plain = await _connected(address, port)
+                except TimeoutError:
+                    failures.append(f"{at}: no connection within {self._seconds:g} s")
+                    continue
+                except OSError as error:
+                    failures.append(f"{at}: {_message(error)}")
+                    continue
                 try:
                     reader, writer = await asyncio.open_connection(sock=plain, ssl=tls, server_hostname=sni)
                 except OSError as error:
-                    raise ValidationFailed(
-                        ProblemType.TLS, f"{host} at {at}: TLS failed ({_message(error)})"
-                    ) from error
-                return Connection(reader, writer, at)
+                    message = f"{host} at {at}: TLS failed ({_message(error)})"
+                    raise ValidationFailed(ProblemType.TLS, message) from error
+                connection = Connection(reader, writer, at, self.listed(address))
+                try:
+                    yield connection
+                finally:
+                    await connection.close()
+                return
         raise ValidationFailed(ProblemType.CONNECTION, f"{host} cannot be reached: {'; '.join(failures)}")
 
 

@@ -12,12 +12,13 @@ CHUNK = 4096
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
-    """An HTTP response; `location` as received, `at` the address of the server."""
+    """An HTTP response; `location` as received, `at` the address of the server, `listed` what `Egress.listed` says."""
 
     status: int
     location: str
     body: bytes
     at: str
+    listed: bool
 
 
 async def fetch(connection: Connection, host: str, target: str, user_agent: str, limit: int) -> HttpResponse:
@@ -50,7 +51,9 @@ async def fetch(connection: Connection, host: str, target: str, user_agent: str,
         raise ValidationFailed(ProblemType.CONNECTION, message) from error
     if not reading.headed or (not reading.done and reading.sized):
         raise ValidationFailed(ProblemType.CONNECTION, f"{connection.at}: the connection ended before the answer did")
-    return HttpResponse(parser.get_status_code(), reading.location, bytes(reading.body), connection.at)
+    return HttpResponse(
+        parser.get_status_code(), reading.location, bytes(reading.body), connection.at, connection.listed
+    )
 
 
 def described(response: HttpResponse) -> str:

@@ -40,42 +40,40 @@ class Http01:
         redirects = 0
         while response.status in _REDIRECTS:
             if redirects == self._settings.redirects:
-                raise ValidationFailed(
-                    ProblemType.CONNECTION, f"{host}: more than {redirects} redirects, the last to {url}"
-                )
+                last = f", the last to {url}" if response.listed else ""
+                raise ValidationFailed(ProblemType.CONNECTION, f"{host}: more than {redirects} redirects{last}")
             redirects += 1
             url = _redirected(url, response)
-            response = await self._get(url, trail)
+            response = await self._get(url, trail, shown=response.listed)
         _check(response, token, key_authorization, elsewhere=redirects > 0)
         return f"{url} at {response.at}"
 
-    async def _get(self, url: str, trail: list[str]) -> HttpResponse:
-        parts, host, port = self._checked(url)
+    async def _get(self, url: str, trail: list[str], *, shown: bool = True) -> HttpResponse:
+        """The response to a GET; `shown`: whether messages may have the URL."""
+        parts, host, port = self._checked(url, shown=shown)
         tls = self._tls if parts.scheme == "https" else None
-        shown = _bracketed(host) + ("" if port == PORTS[parts.scheme] else f":{port}")
+        authority = _bracketed(host) + ("" if port == PORTS[parts.scheme] else f":{port}")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection = await self._egress.connect(host, port, trail, tls=tls, sni=host if tls else None)
-        try:
-            return await fetch(connection, shown, target, self._user_agent, self._settings.response_bytes)
-        finally:
-            await connection.close()
+        async with self._egress.connect(host, port, trail, tls=tls, sni=host if tls else None) as connection:
+            return await fetch(connection, authority, target, self._user_agent, self._settings.response_bytes)
 
-    def _checked(self, url: str) -> tuple[SplitResult, str, int]:
+    def _checked(self, url: str, *, shown: bool) -> tuple[SplitResult, str, int]:
         """The parts, the host and the port of a URL; raises `ValidationFailed` for one that is not followed."""
+        to = f" to {url[:100]}" if shown else ""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
         except ValueError as error:
-            raise _not_followed(url, "it is no URL") from error
+            raise _not_followed(to, "it is no URL") from error
         if parts.scheme not in PORTS:
-            raise _not_followed(url, "only http and https are")
+            raise _not_followed(to, "only http and https are")
         if parts.username is not None or parts.password is not None:
-            raise _not_followed(url, "it has credentials")
+            raise _not_followed(to, "it has credentials")
         if port not in self._ports:
-            raise _not_followed(url, f"only ports {', '.join(map(str, sorted(self._ports)))} are")
+            raise _not_followed(to, f"only ports {', '.join(map(str, sorted(self._ports)))} are")
         host = canonical(host)
         if "%" in host or (":" not in host and syntax_flaw(host) is not None):
-            raise _not_followed(url, "its host is no name")
+            raise _not_followed(to, "its host is no name")
         return parts, host, port
 
 
@@ -87,22 +85,24 @@ def _redirected(url: str, response: HttpResponse) -> str:
     try:
         return urljoin(url, response.location).partition("#")[0]
     except ValueError as error:
-        raise _not_followed(response.location, "it is no URL") from error
+        to = f" to {response.location[:100]}" if response.listed else ""
+        raise _not_followed(to, "it is no URL") from error
 
 
-def _not_followed(url: str, why: str) -> ValidationFailed:
-    return ValidationFailed(ProblemType.CONNECTION, f"a redirect to {url[:100]} is not followed: {why}")
+def _not_followed(to: str, why: str) -> ValidationFailed:
+    return ValidationFailed(ProblemType.CONNECTION, f"a redirect{to} is not followed: {why}")
 
 
 def _check(response: HttpResponse, token: str, key_authorization: str, *, elsewhere: bool) -> None:
     """Check that the body is the key authorization, apart from white space at its end.
 
-    If redirects led `elsewhere`, the message does not quote the body: it may be a document that only the hub can read.
+    The message quotes the body only from a server in a network that the operator has listed, and not if redirects led
+    `elsewhere`: it may be a document that only the hub can read.
     """
     body = response.body.rstrip(_TRAILING)
     if response.status == 200 and hmac.compare_digest(body, key_authorization.encode()):
         return
-    came = f"status {response.status}" if elsewhere else described(response)
+    came = described(response) if response.listed and not elsewhere else f"status {response.status}"
     if response.status == 200 and body.startswith(f"{token}.".encode()):
         raise ValidationFailed(
             ProblemType.UNAUTHORIZED, f"{response.at}: the key authorization of another account key: {came}"

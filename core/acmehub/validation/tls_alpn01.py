@@ -35,15 +35,12 @@ class TlsAlpn01:
     async def validate(self, identifier: Identifier, key_authorization: str, trail: list[str]) -> str:
         """Validate `identifier`; returns where the certificate was found. Raises `ValidationFailed`."""
         sni = server_name(identifier)
-        connection = await self._egress.connect(identifier.value, self._port, trail, tls=self._tls, sni=sni)
-        try:
+        async with self._egress.connect(identifier.value, self._port, trail, tls=self._tls, sni=sni) as connection:
             handshake = connection.writer.get_extra_info("ssl_object")
             protocol, certificate = handshake.selected_alpn_protocol(), handshake.getpeercert(binary_form=True)
-        finally:
-            await connection.close()
         if protocol != ALPN:
             raise _wrong(connection.at, f"the server did not choose the protocol {ALPN}")
-        check_certificate(certificate or b"", identifier, key_authorization, connection.at)
+        check_certificate(certificate or b"", identifier, key_authorization, connection.at, quoted=connection.listed)
         return f"{ALPN} at {connection.at}"
 
 
@@ -54,9 +51,12 @@ def server_name(identifier: Identifier) -> str:
     return identifier.value.lower()
 
 
-def check_certificate(der: bytes, identifier: Identifier, key_authorization: str, at: str) -> None:
+def check_certificate(
+    der: bytes, identifier: Identifier, key_authorization: str, at: str, *, quoted: bool = True
+) -> None:
     """Check the certificate as RFC 8737 section 3 says: self-signed, for this name only, with the digest of the key
-    authorization in a critical extension. Raises `ValidationFailed`."""
+    authorization in a critical extension. Raises `ValidationFailed`; its message has what stands in the certificate
+    only if it may be `quoted`."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = {item.oid: item for item in certificate.extensions}
@@ -65,11 +65,11 @@ def check_certificate(der: bytes, identifier: Identifier, key_authorization: str
     except (InvalidSignature, TypeError) as error:
         raise _wrong(at, "the certificate is not self-signed") from error
     except UNREADABLE as error:
-        raise _wrong(at, f"the certificate cannot be read or is not self-signed ({error})") from error
+        reason = f" ({error})" if quoted else ""
+        raise _wrong(at, f"the certificate cannot be read or is not self-signed{reason}") from error
     if names != [identifier.value.lower()]:
-        raise _wrong(
-            at, f"the certificate is for {', '.join(names[:3]) or 'no name'}, not for {identifier.value} alone"
-        )
+        present = (", ".join(names[:3]) or "no name") if quoted else "other names"
+        raise _wrong(at, f"the certificate is for {present}, not for {identifier.value} alone")
     extension = extensions.get(ACME_IDENTIFIER)
     if extension is None:
         raise _wrong(at, "the certificate has no acmeIdentifier extension")
@@ -77,7 +77,8 @@ def check_certificate(der: bytes, identifier: Identifier, key_authorization: str
         raise _wrong(at, "the certificate's acmeIdentifier extension is not critical")
     expected = _OCTETS_32 + hashlib.sha256(key_authorization.encode()).digest()
     if not hmac.compare_digest(extension.value.public_bytes(), expected):
-        raise _wrong(at, f"another digest than the key authorization's: {extension.value.public_bytes()[2:34].hex()}")
+        digest = f": {extension.value.public_bytes()[2:34].hex()}" if quoted else ""
+        raise _wrong(at, f"another digest than the key authorization's{digest}")
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

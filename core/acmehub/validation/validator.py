@@ -2,12 +2,11 @@
 
 import asyncio
 
-from acmehub.config import Dns, Verify
+from acmehub.config import Verify
 from acmehub.dns01 import Solver
-from acmehub.dns01.resolver import Resolver
 from acmehub.models import Authorization, ChallengeType
 from acmehub.models.problems import ProblemType
-from acmehub.validation import dns01
+from acmehub.validation.dns01 import Dns01
 from acmehub.validation.egress import Egress
 from acmehub.validation.errors import ValidationFailed
 from acmehub.validation.http01 import Http01
@@ -17,13 +16,13 @@ USER_AGENT = "acmehub (ACME validation)"
 
 
 class Validator:
-    """Makes one validation attempt per call; keeps no state between calls."""
+    """Makes one validation attempt per call; between calls it keeps how often each target was asked."""
 
     def __init__(self, solver: Solver, settings: Verify) -> None:
-        resolver = Resolver(Dns(resolvers=settings.resolvers)) if settings.resolvers else solver.resolver
+        resolver = solver.resolver.asking(settings.resolvers)
         egress = Egress(settings, resolver)
-        self._solver = solver
         self._seconds = settings.timeout
+        self._dns01 = Dns01(settings, egress, resolver)
         self._http01 = Http01(settings, egress, USER_AGENT)
         self._tls_alpn01 = TlsAlpn01(settings, egress)
 
@@ -35,7 +34,7 @@ class Validator:
         proof = key_authorization(authorization.token, thumbprint)
         name = authorization.identifier.value
         if authorization.answered is ChallengeType.DNS_01:
-            return await dns01.validate(self._solver, name, proof)
+            return await self._dns01.validate(name, proof)
         trail: list[str] = []
         try:
             async with asyncio.timeout(self._seconds):

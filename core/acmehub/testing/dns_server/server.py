@@ -44,6 +44,8 @@ class FaultKind(enum.Enum):
     DELAY = "an answer that comes `seconds` late"
     SERVFAIL = "rcode SERVFAIL"
     REFUSED = "rcode REFUSED"
+    NOTIMP = "rcode NOTIMP"
+    EMPTY = "NOERROR without any record, not even the SOA"
     TRUNCATE = "over UDP an empty answer with the TC bit"
     WRONG = "another TXT value than there is"
     NO_EFFECT = "an update is answered with NOERROR and not carried out"
@@ -211,8 +213,10 @@ class DnsServer:
         fault: Fault | None,
     ) -> None:
         kind = fault.kind if fault else None
-        if kind in (FaultKind.SERVFAIL, FaultKind.REFUSED):
-            response.set_rcode(dns.rcode.SERVFAIL if kind is FaultKind.SERVFAIL else dns.rcode.REFUSED)
+        if kind in (FaultKind.SERVFAIL, FaultKind.REFUSED, FaultKind.NOTIMP):
+            response.set_rcode(dns.rcode.from_text(kind.name))
+        elif kind is FaultKind.EMPTY:
+            response.flags |= dns.flags.AA
         elif kind is FaultKind.TRUNCATE and transport == "udp":
             response.flags |= dns.flags.TC
         elif isinstance(query, dns.update.UpdateMessage):
