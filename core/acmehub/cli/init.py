@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from acmehub.cli.exit_status import Exit, Failed
+from acmehub.cli.terminal import say
 from acmehub.config import FILE_NAME
 
 TEMPLATE = """\
@@ -125,4 +126,4 @@ def init(path: Path, force: bool) -> None:
         raise Failed(f"{path}: is there already; --force replaces it", Exit.CONFLICT) from None
     except OSError as error:
         raise Failed(f"{path}: {error.strerror}") from None
-    click.echo(f"wrote {path}")
+    say(f"wrote {path}")
