@@ -1,6 +1,5 @@
 """The tables of `acmehub.toml` with their types, ranges and defaults, and the checks beyond those."""
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from acmehub.models.addresses import parse_network
 from acmehub.ports.settings import Secret
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
@@ -182,7 +182,7 @@ def errors_of(config: Config) -> Iterator[str]:
 
 def _is_network(text: str) -> bool:
     try:
-        ipaddress.ip_network(text)
+        parse_network(text)
     except ValueError:
         return False
     return True
