@@ -101,8 +101,10 @@ issuance_timeout_hours = 24.0
 keep_days = 90.0
 
 [limits]
-# Open connections, bytes of a request's head, seconds until a request is whole, seconds an idle connection is kept.
+# Open connections, and those of one address (IPv6: one /64; 0: a tenth of all; trusted proxies: as many as they like).
 connections = 10000
+connections_per_address = 0
+# Bytes of a request's head, seconds until a request is whole, seconds an idle connection is kept.
 header_bytes = 16384
 request_seconds = 30.0
 idle_seconds = 75

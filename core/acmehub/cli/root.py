@@ -126,7 +126,7 @@ def _show_usage(error: click.UsageError) -> None:
     from acmehub.models.text import escape_controls
 
     if not isinstance(error, click.MissingParameter):
-        error.message = escape_controls(error.message)
+        error = click.UsageError(escape_controls(error.format_message()), error.ctx)
     error.show()
 
 

@@ -110,10 +110,12 @@ class Worker(Section, frozen=True, kw_only=True):
 
 
 class Limits(Section, frozen=True, kw_only=True):
-    """`[limits]` of the HTTP server: open connections, bytes of a request's header, seconds until a request has been
-    received, seconds until an idle connection is closed."""
+    """`[limits]` of the HTTP server: open connections (from TCP accept on), those of one address (an IPv6 /64; 0: a
+    tenth of all), bytes of a request's header, seconds until a request has been received or an answer has been taken,
+    seconds until an idle connection is closed."""
 
     connections: Count = 10_000
+    connections_per_address: Annotated[int, Meta(ge=0)] = 0
     header_bytes: Count = 16_384
     request_seconds: Positive = 30.0
     idle_seconds: Count = 75
