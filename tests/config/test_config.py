@@ -217,7 +217,8 @@ def test_secrets_come_from_environment_and_files(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("from file\n")
     (tmp_path / "key").chmod(0o640)
     text = 'master_keys = ["env:KEY", "file:key", "as written"]\n[storage]\nsettings = { dsn = "env:DSN", pool = 3 }\n'
-    config = load_config(write(tmp_path, text), environ={"KEY": "from environment", "DSN": "postgresql://x"})
+    write(tmp_path, text).chmod(0o600)
+    config = load_config(tmp_path / "acmehub.toml", environ={"KEY": "from environment", "DSN": "postgresql://x"})
     assert config.master_keys == (Secret("from environment"), Secret("from file"), Secret("as written"))
     assert config.storage.settings == {"dsn": "postgresql://x", "pool": 3}
     assert "from file" not in repr(config)

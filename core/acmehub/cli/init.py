@@ -1,5 +1,6 @@
 """`acmehub init`."""
 
+import os
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from acmehub.config import FILE_NAME
 
 TEMPLATE = """\
 # acmehub.toml: what a process of the hub needs to start. Every line shows the default.
+# A secret in it (a DSN, a key) makes it a file for its owner and one group: mode 0640 at most.
 # Each can be set by the environment as well: ACMEHUB_LISTEN, ACMEHUB_TLS__MODE, … Paths are relative to this file.
 # What operators manage (authorities, managed challenges, principals, tokens) lives in the storage: see `acmehub apply`.
 
@@ -120,9 +122,11 @@ format = "text"
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=FILE_NAME)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def init(path: Path, force: bool) -> None:
-    """Write a commented acmehub.toml with all settings at their defaults."""
+    """Write a commented acmehub.toml with all settings at their defaults, for its owner's eyes only (mode 0600)."""
     try:
-        with path.open("w" if force else "x") as file:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL), 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(descriptor, 0o600)  # a file that is replaced may have been for others
             file.write(TEMPLATE)
     except FileExistsError:
         raise Failed(f"{path}: is there already; --force replaces it", Exit.CONFLICT) from None

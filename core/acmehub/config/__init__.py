@@ -1,7 +1,7 @@
 """`acmehub.toml`, overridden by `ACMEHUB_…` variables; every key has a safe default."""
 
 from acmehub.config.errors import ConfigError
-from acmehub.config.loading import FILE_NAME, find_config, load_config
+from acmehub.config.loading import FILE_NAME, find_config, load_config, warnings_of
 from acmehub.config.secret_sources import resolve_text
 from acmehub.config.sections import (
     Acme,
@@ -34,4 +34,5 @@ __all__ = [
     "find_config",
     "load_config",
     "resolve_text",
+    "warnings_of",
 ]
