@@ -257,3 +257,11 @@ def test_a_named_file_that_is_missing_is_an_error_with_a_hint(tmp_path: Path) ->
 def test_nothing_is_taken_from_the_process_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "ACMEHUB_LISTEN", "127.0.0.1:1")
     assert load_config() == Config()
+
+
+def test_terms_stand_in_a_file_and_only_where_the_hub_shows_them(tmp_path: Path) -> None:
+    (tmp_path / "terms.html").write_text("<p>Be kind.</p>\n")
+    text = '[acme]\nterms_of_service = "hub"\nterms_text = "file:terms.html"\n'
+    assert load_config(write(tmp_path, text)).acme.terms_text == "<p>Be kind.</p>"
+    assert "$.acme.terms_text: " in error_of(tmp_path, text.replace('"hub"', '"https://x.test/terms"'))
+    assert "$.acme.terms_text: " in error_of(tmp_path, text.replace("terms.html", "none.html"))

@@ -62,8 +62,10 @@ join_orders = true
 # A CSR that is sent again within this many seconds gets the certificate that it got before; 0: never.
 same_csr_seconds = 3600.0
 website = ""
-# With a URL here, clients must agree to it; some of them then ask their user.
+# With a URL here, clients must agree to it; some of them then ask their user. "hub": a page of the hub, for clients
+# that fail without any; it shows the text below ("file:PATH"), which clients must agree to, or says that there is none.
 terms_of_service = ""
+terms_text = ""
 caa_identities = []
 # How long a client has for an order.
 order_days = 7

@@ -1,4 +1,4 @@
-"""Secrets of the configuration that are kept elsewhere: `env:NAME` and `file:PATH`."""
+"""Secrets of the configuration, and its texts, that are kept elsewhere: `env:NAME` and `file:PATH`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,9 @@ def with_secrets(config: Config, environ: Mapping[str, str], folder: Path) -> Co
         )
         for index, item in enumerate(config.notifier)
     )
-    return msgspec.structs.replace(config, master_keys=keys, storage=storage, notifier=notifiers)
+    terms = resolve_text(config.acme.terms_text, environ, folder, "$.acme.terms_text")
+    acme = msgspec.structs.replace(config.acme, terms_text=terms)
+    return msgspec.structs.replace(config, master_keys=keys, storage=storage, notifier=notifiers, acme=acme)
 
 
 def resolve_secret(secret: Secret, environ: Mapping[str, str], folder: Path, place: str) -> Secret:

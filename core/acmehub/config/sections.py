@@ -49,12 +49,16 @@ class NotifierSection(Section, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
 
 
+TERMS_OF_HUB = "hub"
+
+
 class Acme(Section, frozen=True, kw_only=True):
     """`[acme]`: the ACME server. `hold`: the longest long poll, in seconds (docs/client-rules.md rule 30).
 
     `join_orders`: a client that orders the same names again gets its open order. `same_csr_seconds`: a CSR that was
     used in an order gets the same certificate for that long (0: never). `renewal_info_seconds`: the Retry-After of
-    renewal information (RFC 9773).
+    renewal information (RFC 9773). `terms_of_service`: a URL, or `hub` for a page of the hub, which shows `terms_text`
+    (text or HTML, best as `file:PATH`) if there is one.
     """
 
     hold: float = 25.0
@@ -62,6 +66,7 @@ class Acme(Section, frozen=True, kw_only=True):
     same_csr_seconds: NotNegative = 3600.0
     website: str = ""
     terms_of_service: str = ""
+    terms_text: str = ""
     caa_identities: tuple[str, ...] = ()
     order_days: Count = 7
     renewal_info_seconds: Count = 21_600
@@ -176,6 +181,8 @@ def errors_of(config: Config) -> Iterator[str]:
         yield "$.tls: mode files needs both tls.certificate and tls.key"
     if config.tls.mode != "files" and (config.tls.certificate or config.tls.key):
         yield f"$.tls: certificate and key are used in mode files only, but mode is {config.tls.mode}"
+    if config.acme.terms_text and config.acme.terms_of_service != TERMS_OF_HUB:
+        yield f'$.acme.terms_text: it is shown only where acme.terms_of_service is "{TERMS_OF_HUB}"'
     for place, networks in (("trusted_proxies", config.trusted_proxies), ("verify.networks", config.verify.networks)):
         for index, network in enumerate(networks):
             if not _is_network(network):
