@@ -10,6 +10,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from acmehub.config import Acme
 from acmehub.models import Role
 from acmehub.models.problems import Problem
 from acmehub.models.wire import AccountUpdate
@@ -321,6 +322,38 @@ async def test_terms_of_service_must_be_agreed_to_only_where_there_are_some(lab:
     assert refused.problem == "userActionRequired"
     assert refused.json["instance"] == terms
     assert refused.links("terms-of-service") == [terms]
+    await client.register(external, status=201, termsOfServiceAgreed=True)
+
+
+async def test_a_page_of_the_hub_can_be_the_terms_of_service(lab: Lab) -> None:
+    assert (await lab.http.get("/acme/terms")).status_code == 404
+    lab.hub.config = replace(lab.hub.config, acme=Acme(terms_of_service="hub", website="https://x.test/<b>"))
+    url = (await lab.http.get("/acme/directory")).json()["meta"]["termsOfService"]
+    assert url == "https://hub.test/acme/terms"
+    page = await lab.http.get("/acme/terms")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert "ACME server" in page.text
+    assert "https://x.test/&lt;b&gt;" in page.text
+    assert "<script" not in page.text
+    assert (await lab.http.head("/acme/terms")).content == b""
+    _, external = await lab.token()
+    await (await lab.stranger()).register(external, status=201)  # nothing to agree to
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("Be kind.\n", "text/plain; charset=utf-8"), ("<p>Be kind.</p>", "text/html; charset=utf-8")]
+)
+async def test_terms_of_the_operator_on_the_hubs_page_must_be_agreed_to(lab: Lab, text: str, kind: str) -> None:
+    lab.hub.config = replace(lab.hub.config, acme=Acme(terms_of_service="hub", terms_text=text))
+    page = await lab.http.get("/acme/terms")
+    assert (page.text, page.headers["content-type"]) == (text, kind)
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; ")
+    _, external = await lab.token()
+    client = await lab.stranger()
+    refused = await client.register(external, status=403)
+    assert refused.json["instance"] == "https://hub.test/acme/terms"
     await client.register(external, status=201, termsOfServiceAgreed=True)
 
 

@@ -425,6 +425,33 @@ async def test_beyond_the_most_long_polls_nothing_waits(patient: Lab, monkeypatc
     await soon(task)
 
 
+async def test_the_long_polls_of_an_account_have_a_share_and_its_neighbours_are_not_answered_early(
+    patient: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert long_poll.MOST_PER_ACCOUNT == long_poll.MOST_LONG_POLLS // 10
+    monkeypatch.setattr(long_poll, "MOST_PER_ACCOUNT", 2)
+    client, neighbour = await patient.client(), await patient.client()
+    held = [await waiting(patient, client.new_order([f"{name}.corp.test"]), number=name) for name in (1, 2)]
+    assert (await quick(client.new_order(["3.corp.test"]))).json["status"] == "ready"
+    other = await waiting(patient, neighbour.new_order(["other.corp.test"]), number=3)
+    patient.hub.stop()
+    for task in (*held, other):
+        await soon(task)
+
+
+async def test_a_long_poll_that_ends_makes_room_for_another_of_its_account(
+    patient: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_poll, "MOST_PER_ACCOUNT", 1)
+    client = await patient.client()
+    for name in ("a", "b"):
+        task = await waiting(patient, client.new_order([f"{name}.corp.test"]))
+        for order in await patient.hub.store.orders.list():
+            if order.name_set == f"{name}.corp.test":
+                await patient.upstream_validates(f"https://hub.test/acme/order/{order.id}")
+        await soon(task)
+
+
 async def test_what_is_remembered_of_orders_is_bounded(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_poll, "_MOST_ORDERS", 5)
     keeper = LongPolls(lab.hub.order_events, lab.hub.stopping, lab.hub.clock, 1.0)

@@ -12,6 +12,7 @@ import subprocess
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -19,9 +20,9 @@ import pytest
 import trustme
 from cryptography import x509
 
-from acmehub.testing.acme_client import AcmeClient
+from acmehub.testing.acme_client import AcmeClient, AcmeRefused
 from acmehub.testing.acme_keys import ExternalAccount
-from acmehub.testing.hub_process import HubProcess
+from acmehub.testing.hub_process import HubProcess, free_port
 from tests.cli.conftest import COMMAND, Cli
 
 IN_USE = "the port is in use by another process"
@@ -361,6 +362,56 @@ def test_idle_connections_do_not_delay_the_end(tmp_path: Path) -> None:
         assert hub.ended(8)
         assert time.monotonic() - started < 8
         connection.close()
+
+
+async def test_clients_that_are_slow_do_not_delay_the_end(tmp_path: Path) -> None:
+    post = b"POST /acme/new-order HTTP/1.1\r\nHost: x\r\nContent-Type: application/jose+json\r\n"
+    get = b"GET /acme/directory HTTP/1.1\r\nHost: x\r\n\r\n"
+    with HubProcess(tmp_path) as hub, ExitStack() as open_connections:
+        for _ in range(3):  # within their handshake
+            open_connections.enter_context(socket.create_connection(("127.0.0.1", hub.port)))
+        slow_head, slow_body, slow_reader = (open_connections.enter_context(raw(hub)) for _ in range(3))
+        slow_head.sendall(get[:8])
+        slow_body.sendall(post + b"Content-Length: 9\r\n\r\n1")
+        slow_reader.settimeout(1)
+        with pytest.raises(TimeoutError):  # the hub reads no more, as its answers are not read
+            slow_reader.sendall(get * 1_000_000)
+        started = time.monotonic()
+        os.kill(hub.pid, signal.SIGTERM)
+        assert hub.ended(12)
+        assert time.monotonic() - started < 8
+        assert hub.exit_status == 0
+        assert "Traceback" not in hub.log.read_text()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+async def test_on_a_socket_for_both_families_a_proxy_is_trusted_and_networks_hold(tmp_path: Path) -> None:
+    port = free_port()
+    both = {"ACMEHUB_LISTEN": f":{port}"}
+    with HubProcess(tmp_path, config='trusted_proxies = ["127.0.0.1"]', port=port, environment=both) as hub:
+        hub.run("token", "add", "Device", "--network", "192.0.2.0/24")
+        credentials = hub.eab("Device")
+        external = ExternalAccount(credentials["kid"], urlsafe_b64decode(credentials["hmac_key"] + "="))
+
+        async def register(peer: str, **headers: str) -> int:
+            trust = ssl.create_default_context(cafile=str(hub.ca_file))
+            transport = httpx.AsyncHTTPTransport(local_address=peer, verify=trust)
+            async with httpx.AsyncClient(transport=transport, headers=headers, timeout=30) as http:
+                client = await AcmeClient.discover(http, hub.directory)
+                try:
+                    return (await client.register(external)).status
+                except AcmeRefused as refused:
+                    return int(str(refused).split()[0])
+
+        assert await register("127.0.0.1", **{"X-Forwarded-For": "192.0.2.7"}) == 201
+        assert await register("127.0.0.1", **{"X-Forwarded-For": "[::ffff:192.0.2.7]:50000"}) == 201
+        assert await register("127.0.0.1", **{"X-Forwarded-For": "198.51.100.1"}) == 403
+        assert await register("127.0.0.1") == 403
+        assert await register("127.0.0.1", **{"X-Forwarded-For": "unknown"}) == 403
+        assert await register("127.0.0.2", **{"X-Forwarded-For": "192.0.2.7"}) == 403
+        said = hub.log.read_text()
+        assert said.count("names no client address") == 1
+        assert "the trusted proxy 127.0.0.1 names" in said
 
 
 STUCK = """

@@ -228,7 +228,8 @@ def test_secrets_come_from_environment_and_files(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("from file\n")
     (tmp_path / "key").chmod(0o640)
     text = 'master_keys = ["env:KEY", "file:key", "as written"]\n[storage]\nsettings = { dsn = "env:DSN", pool = 3 }\n'
-    config = load_config(write(tmp_path, text), environ={"KEY": "from environment", "DSN": "postgresql://x"})
+    write(tmp_path, text).chmod(0o600)
+    config = load_config(tmp_path / "acmehub.toml", environ={"KEY": "from environment", "DSN": "postgresql://x"})
     assert config.master_keys == (Secret("from environment"), Secret("from file"), Secret("as written"))
     assert config.storage.settings == {"dsn": "postgresql://x", "pool": 3}
     assert "from file" not in repr(config)
@@ -267,3 +268,11 @@ def test_a_named_file_that_is_missing_is_an_error_with_a_hint(tmp_path: Path) ->
 def test_nothing_is_taken_from_the_process_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "ACMEHUB_LISTEN", "127.0.0.1:1")
     assert load_config() == Config()
+
+
+def test_terms_stand_in_a_file_and_only_where_the_hub_shows_them(tmp_path: Path) -> None:
+    (tmp_path / "terms.html").write_text("<p>Be kind.</p>\n")
+    text = '[acme]\nterms_of_service = "hub"\nterms_text = "file:terms.html"\n'
+    assert load_config(write(tmp_path, text)).acme.terms_text == "<p>Be kind.</p>"
+    assert "$.acme.terms_text: " in error_of(tmp_path, text.replace('"hub"', '"https://x.test/terms"'))
+    assert "$.acme.terms_text: " in error_of(tmp_path, text.replace("terms.html", "none.html"))

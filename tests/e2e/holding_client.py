@@ -1,6 +1,7 @@
 """A client that keeps thousands of TLS connections open, each with one answer that the hub holds: plain asyncio."""
 
 import asyncio
+import itertools
 import json
 import ssl
 import time
@@ -65,49 +66,57 @@ class Connection:
             return  # the hub was quicker
 
 
+ACCOUNTS = 8  # one account has a tenth of the long polls
+
+
 class HoldingClient:
-    """An account in mode `accept`, with as many connections as the test wants."""
+    """Accounts in mode `accept`, with as many connections as the test wants."""
 
     def __init__(self, directory: str, ca_file: Path) -> None:
         self._url = directory
         self._context = ssl.create_default_context(cafile=ca_file)
-        self._key = AccountKey.generate()
-        self._kid = ""
+        self._accounts: list[tuple[AccountKey, str]] = []  # with the account's URL
+        self._turn = itertools.count()
         self._directory: dict[str, Any] = {}
 
     async def register(self, credentials: dict[str, str]) -> None:
-        """Bind the account."""
+        """Bind the accounts."""
         connection = await Connection.open(self._url, self._context)
         self._directory = (await connection.ask("GET", self._url)).json
         url = self._directory["newAccount"]
         key = urlsafe_b64decode(credentials["hmac_key"] + "=")
         external = ExternalAccount(credentials["kid"], key)
-        payload = {"externalAccountBinding": external.binding(self._key, url)}
-        nonce = await self._nonce(connection)
-        answer = await connection.ask("POST", url, self._signed(url, nonce, payload, jwk=self._key.jwk))
-        assert answer.status == 201, answer.body
-        self._kid = answer.headers["location"]
+        for _ in range(ACCOUNTS):
+            account = AccountKey.generate()
+            payload = {"externalAccountBinding": external.binding(account, url)}
+            nonce = await self._nonce(connection)
+            body = account.jws({"nonce": nonce, "url": url, "jwk": account.jwk}, compact(payload))
+            answer = await connection.ask("POST", url, body)
+            assert answer.status == 201, answer.body
+            self._accounts.append((account, answer.headers["location"]))
         await connection.close()
 
     async def hold(self, name: str) -> "Held":
         """Order `name` and respond to its challenge: that answer is held."""
+        account = self._accounts[next(self._turn) % ACCOUNTS]
         connection = await Connection.open(self._url, self._context)
         url = self._directory["newOrder"]
         payload = {"identifiers": [{"type": "dns", "value": name}]}
-        answer = await connection.ask("POST", url, self._signed(url, await self._nonce(connection), payload))
+        answer = await connection.ask("POST", url, _signed(account, url, await self._nonce(connection), payload))
         assert answer.status == 201, answer.body
         (authorization,) = answer.json["authorizations"]
         challenge = authorization.replace("/authz/", "/chall/") + "/http-01"
-        body = self._signed(challenge, answer.headers["replay-nonce"], {})
+        body = _signed(account, challenge, answer.headers["replay-nonce"], {})
         task = asyncio.create_task(connection.ask("POST", challenge, body))
         return Held(answer.headers["location"].rpartition("/")[2], connection, task)
 
     async def _nonce(self, connection: Connection) -> str:
         return (await connection.ask("HEAD", self._directory["newNonce"])).headers["replay-nonce"]
 
-    def _signed(self, url: str, nonce: str, payload: object, **header: Any) -> bytes:
-        header = header or {"kid": self._kid}
-        return self._key.jws({"nonce": nonce, "url": url, **header}, compact(payload))
+
+def _signed(account: tuple[AccountKey, str], url: str, nonce: str, payload: object) -> bytes:
+    key, kid = account
+    return key.jws({"nonce": nonce, "url": url, "kid": kid}, compact(payload))
 
 
 class Held(NamedTuple):

@@ -103,7 +103,8 @@ def holding_hub(tmp_path: Path, postgres: Postgres, postgres_storage: str, journ
     """A hub that serves only, and holds answers for minutes."""
     ca_file = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(ca_file))
-    config = f'{postgres_storage}\n[acme]\nhold = 590\n[dns]\nresolvers = ["127.0.0.1:1"]\n'
+    limits = "[limits]\nconnections_per_address = 5000\n"
+    config = f'{postgres_storage}\n[acme]\nhold = 590\n{limits}[dns]\nresolvers = ["127.0.0.1:1"]\n'
     hub = HubProcess(tmp_path / "hub", config=config, arguments=("--no-worker",), log=journal.new_log("hub"))
     hub.apply(RESOURCES.format(ca_file=ca_file))
     with hub:

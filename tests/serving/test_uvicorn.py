@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+import uvloop
 
+from acmehub.acme.server.client_address import TrustedProxies
 from acmehub.config import Limits
+from acmehub.serving.connections import Connections
 from acmehub.serving.protocol import limited_protocol
 from acmehub.serving.server import HubServer
 
@@ -22,8 +25,11 @@ READ = {
     "HttpToolsProtocol.send_400_response": "ae5a4a3782b646fd",
     "HttpToolsProtocol.on_message_complete": "1fbad42dc31fc01f",
     "HttpToolsProtocol.shutdown": "d7351fa33f00d430",
+    "HttpToolsProtocol.pause_writing": "17a8fd215d96a13c",
+    "HttpToolsProtocol.resume_writing": "7844bbaa8cceb1ef",
     "HttpToolsProtocol.on_response_complete": "64e254f28e389e76",
     "Server.__init__": "c150b55284f7511e",
+    "Server.shutdown": "9b33c50562992b1e",
     "Server.startup": "2aa1d70a244bfcf2",
     "Server.capture_signals": "e1bbcd4770d1c887",
 }
@@ -37,7 +43,7 @@ def overridden(cls: type) -> dict[str, str]:
     return {name: hashlib.sha256(source.encode()).hexdigest()[:16] for name, source in sources.items()}
 
 
-@pytest.mark.parametrize("cls", [limited_protocol(Limits()), HubServer])
+@pytest.mark.parametrize("cls", [limited_protocol(Limits(), Connections(Limits(), TrustedProxies())), HubServer])
 def test_the_overridden_methods_of_uvicorn_are_those_that_were_read(cls: type) -> None:
     found = overridden(cls)
     changed = sorted(name for name, value in found.items() if READ.get(name) != value)
@@ -52,3 +58,9 @@ def test_uvicorn_is_capped_to_the_release_that_was_read() -> None:
     requirements = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
     minor = int(uvicorn.__version__.split(".")[1])
     assert f"uvicorn>=0.{minor},<0.{minor + 1}" in requirements
+
+
+def test_uvloop_is_capped_to_the_release_whose_tls_is_extended() -> None:
+    requirements = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
+    minor = int(uvloop.__version__.split(".")[1])
+    assert any(f"uvloop>=0.{minor},<0.{minor + 1}" in requirement for requirement in requirements)

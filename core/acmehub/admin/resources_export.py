@@ -12,6 +12,7 @@ from acmehub.admin.managed_challenges import ManagedChallengeView, NewManagedCha
 from acmehub.admin.principals import NewPrincipal, PrincipalView, role_text
 from acmehub.admin.profiles import NewProfile, ProfileView
 from acmehub.admin.tokens import NewToken, TokenView
+from acmehub.models.text import escape_controls
 from acmehub.ports.settings import secret_fields
 from acmehub.runtime.plugins import Offers, PluginError
 
@@ -50,7 +51,7 @@ def _entry(kind: str, view: AuthorityView | ManagedChallengeView, new: type[msgs
         settings = offers[view.plugin].settings
     except PluginError:
         entry.pop("settings", None)
-        return f"# {view.problem}: its settings are left out\n{_table(kind, entry)}"
+        return f"# {escape_controls(view.problem)}: its settings are left out\n{_table(kind, entry)}"
     secret = sorted(secret_fields(settings) & view.settings.keys())
     entry["settings"] = _without_defaults(
         {name: value for name, value in view.settings.items() if name not in secret}, settings

@@ -1,7 +1,6 @@
 """API tokens: made for a principal, limited, shown as EAB credentials, disabled, revoked."""
 
 import hashlib
-import ipaddress
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -15,6 +14,7 @@ from acmehub.admin.errors import Invalid, NotFound, Refused
 from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources import ResourceService, checked_name
 from acmehub.models import AuthorizationMode, Principal, Role, Token, TokenState, new_id
+from acmehub.models.addresses import parse_network
 from acmehub.ports.settings import Secret
 from acmehub.ports.store import Resources
 from acmehub.rules.eab import TOKEN_MOVES, eab_text, may_use, new_hmac_key, token_state
@@ -316,6 +316,6 @@ def _checked_scope(scope: Sequence[Role], owner: str, roles: frozenset[Role]) ->
 
 def _checked_network(text: str) -> str:
     try:
-        return str(ipaddress.ip_network(text.strip()))
+        return str(parse_network(text.strip()))
     except ValueError as error:
         raise Invalid("networks", f"{error}; write 192.0.2.0/24 or 2001:db8::/32") from None

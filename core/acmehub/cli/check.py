@@ -7,6 +7,7 @@ import msgspec
 
 from acmehub.cli.exit_status import Exit
 from acmehub.cli.session import Result, Session, fields, hub_verb
+from acmehub.cli.terminal import say
 
 if TYPE_CHECKING:
     from acmehub.admin.check import AuthorityCheck, Check, NameCheck, ProfileCheck
@@ -34,7 +35,7 @@ async def check(
     Exit status 1 when something stands against it.
     """
     if live:
-        click.echo("writing a TXT record for each name, and looking for it …", err=True)
+        say("writing a TXT record for each name, and looking for it …", err=True)
     found = await session.hub.admin.check.check(
         names, session.acting, principal=principal, token=token, profile=profile, live=live
     )

@@ -32,4 +32,4 @@ def example_name(names: str) -> str:
 def _text(item: Snippet, values: Values) -> list[str]:
     if item.secret_directory and not values.secret_directory:
         return ["# it needs the URL of a secret directory: acmehub token set TITLE --secret-directory"]
-    return item.filled(values).splitlines()
+    return item.filled(values).expandtabs(4).splitlines()

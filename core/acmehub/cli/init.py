@@ -1,14 +1,17 @@
 """`acmehub init`."""
 
+import os
 from pathlib import Path
 
 import click
 
 from acmehub.cli.exit_status import Exit, Failed
+from acmehub.cli.terminal import say
 from acmehub.config import FILE_NAME
 
 TEMPLATE = """\
 # acmehub.toml: what a process of the hub needs to start. Every line shows the default.
+# A secret in it (a DSN, a key) makes it a file for its owner and one group: mode 0640 at most.
 # Each can be set by the environment as well: ACMEHUB_LISTEN, ACMEHUB_TLS__MODE, … Paths are relative to this file.
 # What operators manage (authorities, managed challenges, principals, tokens) lives in the storage: see `acmehub apply`.
 
@@ -59,8 +62,10 @@ join_orders = true
 # A CSR that is sent again within this many seconds gets the certificate that it got before; 0: never.
 same_csr_seconds = 3600.0
 website = ""
-# With a URL here, clients must agree to it; some of them then ask their user.
+# With a URL here, clients must agree to it; some of them then ask their user. "hub": a page of the hub, for clients
+# that fail without any; it shows the text below ("file:PATH"), which clients must agree to, or says that there is none.
 terms_of_service = ""
+terms_text = ""
 caa_identities = []
 # How long a client has for an order.
 order_days = 7
@@ -102,8 +107,10 @@ issuance_timeout_hours = 24.0
 keep_days = 90.0
 
 [limits]
-# Open connections, bytes of a request's head, seconds until a request is whole, seconds an idle connection is kept.
+# Open connections, and those of one address (IPv6: one /64; 0: a tenth of all; trusted proxies: as many as they like).
 connections = 10000
+connections_per_address = 0
+# Bytes of a request's head, seconds until a request is whole, seconds an idle connection is kept.
 header_bytes = 16384
 request_seconds = 30.0
 idle_seconds = 75
@@ -119,12 +126,14 @@ format = "text"
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=FILE_NAME)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def init(path: Path, force: bool) -> None:
-    """Write a commented acmehub.toml with all settings at their defaults."""
+    """Write a commented acmehub.toml with all settings at their defaults, for its owner's eyes only (mode 0600)."""
     try:
-        with path.open("w" if force else "x") as file:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL), 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(descriptor, 0o600)  # a file that is replaced may have been for others
             file.write(TEMPLATE)
     except FileExistsError:
         raise Failed(f"{path}: is there already; --force replaces it", Exit.CONFLICT) from None
     except OSError as error:
         raise Failed(f"{path}: {error.strerror}") from None
-    click.echo(f"wrote {path}")
+    say(f"wrote {path}")

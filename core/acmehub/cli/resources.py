@@ -12,6 +12,7 @@ from acmehub.admin.resources_document import read_document
 from acmehub.admin.resources_file import Applied, PlannedChange, Step
 from acmehub.cli.exit_status import Exit, Failed
 from acmehub.cli.session import Result, Session, hub_verb
+from acmehub.models.text import escape_encoded
 
 APPLY = """\b
 Examples:
@@ -42,7 +43,7 @@ async def apply(session: Session, file: Path, dry_run: bool) -> Result:
 async def export(session: Session) -> Result:
     """Print the resources as a file for `acmehub apply`, with secrets left out."""
     text = await session.hub.admin.resources_file.export(session.acting)
-    return Result({"toml": text}, text.splitlines())
+    return Result({"toml": text}, escape_encoded(text).removesuffix("\n").split("\n"))
 
 
 def _text(file: Path) -> str:

@@ -39,7 +39,7 @@ class Root(click.Group):
         try:
             self._ask_plugins()
         except _expected() as error:  # help is wanted most when the configuration is wrong
-            click.echo(f"acmehub: verbs of plugins are not shown: {error}", err=True)
+            _say(f"verbs of plugins are not shown: {error}")
         return [*VERBS, *sorted(set(super().list_commands(ctx)) - set(VERBS))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -95,7 +95,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
     except click.UsageError as error:
-        error.show()
+        _show_usage(error)
         return Exit.USAGE
     except Failed as error:
         _say(error.message)
@@ -121,6 +121,16 @@ def _expected() -> tuple[type[Exception], ...]:
     return EXPECTED
 
 
+def _show_usage(error: click.UsageError) -> None:
+    """Show the error of an argument; only click's own text may have several lines: that of a choice not made."""
+    from acmehub.models.text import escape_controls
+
+    if not isinstance(error, click.MissingParameter):
+        error = click.UsageError(escape_controls(error.format_message()), error.ctx)
+    error.show()
+
+
 def _say(*lines: str) -> None:
-    for line in lines:
-        click.echo(f"acmehub: {line}" if not line.startswith(" ") else line, err=True)
+    from acmehub.cli.terminal import say
+
+    say(*(f"acmehub: {line}" if not line.startswith(" ") else line for line in lines), err=True)

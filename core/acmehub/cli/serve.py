@@ -8,6 +8,7 @@ import click
 from acmehub import __version__
 from acmehub.cli.exit_status import Failed
 from acmehub.cli.session import config_options, read_config
+from acmehub.cli.terminal import say
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.serving.logs import set_up_logs
 
@@ -59,9 +60,7 @@ def worker(config_file: Path | None, data_dir: Path | None, migrate: bool) -> No
 
     config = read_config(config_file, data_dir=data_dir)
     set_up_logs(config.log)
-    run_worker(
-        config, migrate=migrate, crash_points=_crash_points(), announce=lambda: click.echo("acmehub worker is ready")
-    )
+    run_worker(config, migrate=migrate, crash_points=_crash_points(), announce=lambda: say("acmehub worker is ready"))
 
 
 def _crash_points() -> CrashPoints:
@@ -72,6 +71,6 @@ def _crash_points() -> CrashPoints:
 
 
 def _announce(url: str, root_file: str) -> None:
-    click.echo(f"acmehub {__version__} serves {url}/acme/directory")
+    say(f"acmehub {__version__} serves {url}/acme/directory")
     if root_file:
-        click.echo(f"its certificate is signed by its own CA; clients must trust {root_file}")
+        say(f"its certificate is signed by its own CA; clients must trust {root_file}")

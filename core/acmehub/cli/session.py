@@ -13,7 +13,9 @@ import click
 import msgspec
 
 from acmehub.admin.plugin_resources import Sources
-from acmehub.config import Config, find_config, load_config
+from acmehub.cli.terminal import say
+from acmehub.config import Config, find_config, load_config, warnings_of
+from acmehub.models.text import escape_controls, json_line
 from acmehub.rules.permissions import Acting
 from acmehub.serving.data_dir import last_url
 from acmehub.serving.logs import set_up_logs
@@ -60,7 +62,23 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def read_config(config_file: Path | None, **overrides: Any) -> Config:
     """The configuration of this command: file, environment, options."""
     path = find_config(config_file, os.environ, Path.cwd())
-    return load_config(path, environ=os.environ, overrides=overrides)
+    config = load_config(path, environ=os.environ, overrides=overrides)
+    for warning in warnings_of(path, os.environ, functools.partial(_secret_settings, config)):
+        say(f"acmehub: {warning}", err=True)
+    return config
+
+
+def _secret_settings(config: Config, hook: str, plugin: str) -> frozenset[str]:
+    """The names of a plugin's secret settings; none for one that cannot be loaded, which is said later."""
+    from acmehub.ports.settings import secret_fields
+    from acmehub.runtime.plugins import PluginError, build_registry
+
+    try:
+        registry = build_registry(config.plugins)
+        offers = registry.storages if hook == "storage" else registry.notifiers
+        return secret_fields(offers[plugin].settings)
+    except PluginError:
+        return frozenset()
 
 
 def hub_verb(verb: Callable[..., Awaitable[Result]]) -> Callable[..., int]:
@@ -91,10 +109,9 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def show(result: Result, as_json: bool) -> None:
     """Print a result on standard output."""
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(result.data, enc_hook=str), indent=2))
+        click.echo(msgspec.json.format(json_line(result.data), indent=2))
     else:
-        for line in result.lines:
-            click.echo(line)
+        say(*result.lines)
 
 
 def actor() -> str:
@@ -114,7 +131,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str) ->
     """Lines of a table; `empty` alone when it has no rows."""
     if not rows:
         return [empty]
-    texts = [[str(cell) for cell in row] for row in (heads, *rows)]
+    texts = [[escape_controls(str(cell)) for cell in row] for row in (heads, *rows)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in texts]
 

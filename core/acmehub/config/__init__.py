@@ -1,9 +1,10 @@
 """`acmehub.toml`, overridden by `ACMEHUB_…` variables; every key has a safe default."""
 
 from acmehub.config.errors import ConfigError
-from acmehub.config.loading import FILE_NAME, find_config, load_config
+from acmehub.config.loading import FILE_NAME, find_config, load_config, warnings_of
 from acmehub.config.secret_sources import resolve_text
 from acmehub.config.sections import (
+    TERMS_OF_HUB,
     Acme,
     Config,
     Dns,
@@ -19,6 +20,7 @@ from acmehub.config.sections import (
 
 __all__ = [
     "FILE_NAME",
+    "TERMS_OF_HUB",
     "Acme",
     "Config",
     "ConfigError",
@@ -34,4 +36,5 @@ __all__ = [
     "find_config",
     "load_config",
     "resolve_text",
+    "warnings_of",
 ]

@@ -14,6 +14,7 @@ import msgspec
 
 from acmehub.config.environment import PREFIX, from_environment, hint, section_at, variable_of
 from acmehub.config.errors import ConfigError
+from acmehub.config.permissions import Secrets, check_permissions, no_secrets
 from acmehub.config.secret_sources import reason, with_secrets
 from acmehub.config.sections import Config, Section, errors_of
 from acmehub.ports.settings import Secret
@@ -47,6 +48,7 @@ def load_config(
     variables = from_environment(environ)
     merged = _merge(raw, variables)
     config = _convert(merged, strict=False, where=lambda at: variable_of(at, variables) or str(path))
+    check_permissions(path, raw, merged, no_secrets)
     for key, value in (overrides or {}).items():
         if value is not None:
             merged[key] = value
@@ -54,6 +56,12 @@ def load_config(
     folder = path.parent if path is not None else Path()
     config = _with_folder(config, folder, overrides or {})
     return _checked(with_secrets(config, environ, folder))
+
+
+def warnings_of(path: Path | None, environ: Mapping[str, str], secrets: Secrets) -> list[str]:
+    """What `check_permissions` says of a configuration that `load_config` takes; raises `ConfigError`."""
+    raw = _read(path)[1] if path is not None else {}
+    return check_permissions(path, raw, _merge(raw, from_environment(environ)), secrets)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Secrets of the configuration that are kept elsewhere: `env:NAME` and `file:PATH`."""
+"""Secrets of the configuration, and its texts, that are kept elsewhere: `env:NAME` and `file:PATH`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +13,6 @@ from acmehub.ports.settings import Secret
 
 def with_secrets(config: Config, environ: Mapping[str, str], folder: Path) -> Config:
     """The configuration with its secrets resolved. Raises `ConfigError`."""
-    for index, key in enumerate(config.master_keys):
-        _refuse_readable_by_anybody(key, folder, f"$.master_keys[{index}]")
     keys = tuple(
         resolve_secret(key, environ, folder, f"$.master_keys[{index}]") for index, key in enumerate(config.master_keys)
     )
@@ -26,14 +24,9 @@ def with_secrets(config: Config, environ: Mapping[str, str], folder: Path) -> Co
         )
         for index, item in enumerate(config.notifier)
     )
-    return msgspec.structs.replace(config, master_keys=keys, storage=storage, notifier=notifiers)
-
-
-def _refuse_readable_by_anybody(key: Secret, folder: Path, place: str) -> None:
-    """Group rights are allowed: mounted secrets often have them."""
-    path = folder / key.reveal().removeprefix("file:")
-    if key.reveal().startswith("file:") and path.exists() and path.stat().st_mode & 0o007:
-        raise ConfigError(f"{place}: {path}: anybody may read this key: chmod 640 {path} (or 600)")
+    terms = resolve_text(config.acme.terms_text, environ, folder, "$.acme.terms_text")
+    acme = msgspec.structs.replace(config.acme, terms_text=terms)
+    return msgspec.structs.replace(config, master_keys=keys, storage=storage, notifier=notifiers, acme=acme)
 
 
 def resolve_secret(secret: Secret, environ: Mapping[str, str], folder: Path, place: str) -> Secret:

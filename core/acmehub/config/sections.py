@@ -1,6 +1,5 @@
 """The tables of `acmehub.toml` with their types, ranges and defaults, and the checks beyond those."""
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from acmehub.models.addresses import parse_network
 from acmehub.models.identifiers import canonical
 from acmehub.ports.settings import Secret
 from acmehub.rules.names import resolver_flaw, syntax_flaw
@@ -51,12 +51,16 @@ class NotifierSection(Section, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
 
 
+TERMS_OF_HUB = "hub"
+
+
 class Acme(Section, frozen=True, kw_only=True):
     """`[acme]`: the ACME server. `hold`: the longest long poll, in seconds (docs/client-rules.md rule 30).
 
     `join_orders`: a client that orders the same names again gets its open order. `same_csr_seconds`: a CSR that was
     used in an order gets the same certificate for that long (0: never). `renewal_info_seconds`: the Retry-After of
-    renewal information (RFC 9773).
+    renewal information (RFC 9773). `terms_of_service`: a URL, or `hub` for a page of the hub, which shows `terms_text`
+    (text or HTML, best as `file:PATH`) if there is one.
     """
 
     hold: float = 25.0
@@ -64,6 +68,7 @@ class Acme(Section, frozen=True, kw_only=True):
     same_csr_seconds: NotNegative = 3600.0
     website: str = ""
     terms_of_service: str = ""
+    terms_text: str = ""
     caa_identities: tuple[str, ...] = ()
     order_days: Count = 7
     renewal_info_seconds: Count = 21_600
@@ -115,10 +120,12 @@ class Worker(Section, frozen=True, kw_only=True):
 
 
 class Limits(Section, frozen=True, kw_only=True):
-    """`[limits]` of the HTTP server: open connections, bytes of a request's header, seconds until a request has been
-    received, seconds until an idle connection is closed."""
+    """`[limits]` of the HTTP server: open connections (from TCP accept on), those of one address (an IPv6 /64; 0: a
+    tenth of all), bytes of a request's header, seconds until a request has been received or an answer has been taken,
+    seconds until an idle connection is closed."""
 
     connections: Count = 10_000
+    connections_per_address: Annotated[int, Meta(ge=0)] = 0
     header_bytes: Count = 16_384
     request_seconds: Positive = 30.0
     idle_seconds: Count = 75
@@ -179,6 +186,8 @@ def errors_of(config: Config) -> Iterator[str]:
         yield "$.tls: mode files needs both tls.certificate and tls.key"
     if config.tls.mode != "files" and (config.tls.certificate or config.tls.key):
         yield f"$.tls: certificate and key are used in mode files only, but mode is {config.tls.mode}"
+    if config.acme.terms_text and config.acme.terms_of_service != TERMS_OF_HUB:
+        yield f'$.acme.terms_text: it is shown only where acme.terms_of_service is "{TERMS_OF_HUB}"'
     for place, networks in (("trusted_proxies", config.trusted_proxies), ("verify.networks", config.verify.networks)):
         for index, network in enumerate(networks):
             if not _is_network(network):
@@ -195,7 +204,7 @@ def errors_of(config: Config) -> Iterator[str]:
 
 def _is_network(text: str) -> bool:
     try:
-        ipaddress.ip_network(text)
+        parse_network(text)
     except ValueError:
         return False
     return True

@@ -5,7 +5,6 @@
 
 import enum
 import hmac
-import ipaddress
 import json
 import secrets
 from datetime import datetime
@@ -14,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from acmehub.models import AccountStatus, Actor, Principal, Role, Token, TokenState
+from acmehub.models.addresses import parse_address, parse_network
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.rules.jws import canonical_jwk, encode_base64url, malformed, read_flattened, text_member, unique_members
 
@@ -144,7 +144,7 @@ def use_token(token: Token, principal: Principal, *, address: str, now: datetime
     if not may_use(token, principal, Role.MANAGED_ACME_CONSUMER):
         raise _refused("it is not for ACME: token and principal both need the role managed_acme_consumer")
     if token.networks and not _within(address, token.networks):
-        raise _refused(f"it may not be used from {address}")
+        raise _refused(f"it may not be used from {address or 'an unknown address'}")
     return replace(token, uses=token.uses + 1)
 
 
@@ -191,12 +191,10 @@ def _payload_jwk(payload: bytes) -> bytes:
 
 def _within(address: str, networks: tuple[str, ...]) -> bool:
     try:
-        place = ipaddress.ip_address(address)
+        place = parse_address(address)
     except ValueError:
-        return False  # a transport without addresses (a Unix socket) is in no network
-    if isinstance(place, ipaddress.IPv6Address) and place.ipv4_mapped is not None:
-        place = place.ipv4_mapped
-    return any(place in ipaddress.ip_network(network) for network in networks)
+        return False  # an address that is not known is in no network
+    return any(place in parse_network(network) for network in networks)
 
 
 def _refused(reason: str) -> Problem:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from acmehub.models import ManagedChallenge, Principal, Role, RoleAssignment, Token
+from acmehub.models.addresses import parse_network
 from acmehub.models.identifiers import Identifier, canonical, is_address, is_wildcard, labels
 from acmehub.models.problems import Problem, ProblemType, Subproblem, gathered, subproblem
 from acmehub.rules.eab import may_use
@@ -104,7 +105,7 @@ def _parse_pattern(part: str) -> Pattern | Addresses:
         try:
             if "%" in part or (slash and not prefix.isdecimal()):
                 raise ValueError("not an address (192.0.2.1, 2001:db8::1) or a network (10.0.0.0/8)")
-            return Addresses(ipaddress.ip_network(part))
+            return Addresses(parse_network(part))
         except ValueError as error:
             raise ValueError(f"match rule, part '{shown(part)}': {error}") from None
     below = is_wildcard(part)

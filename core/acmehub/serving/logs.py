@@ -1,5 +1,7 @@
 """Logs: one line per event on standard error, as text or JSON, without secrets.
 
+Text from outside cannot forge a line, nor reach the terminal's controls: such characters are shown as numbers.
+
 Third-party libraries that log what they send and receive (signed requests, headers, bodies) stay at WARNING,
 whatever the level of the hub is.
 """
@@ -8,9 +10,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-import msgspec
-
 from acmehub.config import Log
+from acmehub.models.text import escape_controls, json_line
 
 _TALKATIVE = (
     "acme",
@@ -41,16 +42,17 @@ class JsonFormatter(logging.Formatter):
         line.update(_extra(record))
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        return json_line(line)
 
 
 class TextFormatter(logging.Formatter):
-    """`TIME LEVEL LOGGER MESSAGE key=value …`, with a traceback below when there is one."""
+    """`TIME LEVEL LOGGER MESSAGE key=value …`, with an indented traceback below when there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         extra = "".join(f" {key}={value}" for key, value in _extra(record).items())
         line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {record.getMessage()}{extra}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        lines = [line, *(self.formatException(record.exc_info).split("\n") if record.exc_info else ())]
+        return "\n    ".join(map(escape_controls, lines))
 
 
 def set_up_logs(config: Log) -> None:

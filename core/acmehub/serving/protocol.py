@@ -1,4 +1,5 @@
-"""uvicorn's HTTP/1.1 protocol with limits on a request's head and on the time it may take to arrive."""
+"""uvicorn's HTTP/1.1 protocol with limits on a request's head, on the time it may take to arrive, and on the time its
+client may take to read the answer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,8 +8,10 @@ from typing import Any
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from acmehub.acme.server.client_address import plain_address
 from acmehub.config import Limits
 from acmehub.models.problems import ProblemDocument, ProblemType
+from acmehub.serving.connections import Connections, Place
 from acmehub.serving.write_coalescing import CoalescingTransport
 
 Scope = Any
@@ -36,32 +39,49 @@ async def overloaded(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": _FULL, "more_body": False})
 
 
-def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
+def limited_protocol(limits: Limits, connections: Connections) -> type[HttpToolsProtocol]:
     """A protocol class that closes connections whose request is too slow or whose head is too large, and answers 503
     on those beyond the number allowed.
 
     uvicorn itself limits neither (its `timeout_keep_alive` counts between requests only). The time runs from the
     opening of the connection, and from the first byte of each further request, to its last byte; answers may take as
-    long as they need. Bodies are limited by the application.
+    long as they need, but a client that does not read one has as long as for a request. Bodies are limited by the
+    application. `place` is what the connection takes of `connections`; `TlsProtocol` sets it, without TLS it is taken
+    here.
     """
 
     class LimitedProtocol(HttpToolsProtocol):
+        place: Place | None = None
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._head = 0
             self._in_head = True
             self._waiting_since: float | None = None
             self._timer: asyncio.TimerHandle | None = None
+            self._unread: asyncio.TimerHandle | None = None
             self._ending = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            if self.place is None:
+                self.place = connections.accept(transport)
+                if self.place is None:
+                    return
+            connections.begun(self.place)
             self._coalescing = CoalescingTransport(transport, self.loop)
             super().connection_made(self._coalescing)
+            if self.client is not None:
+                self.client = (plain_address(self.client[0]), self.client[1])
             self._wait()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
+            if self.place is None:  # it was refused
+                return
+            self.place.give_back()
+            for timer in (self._timer, self._unread):
+                if timer is not None:
+                    timer.cancel()
+            self._coalescing.ended()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -77,7 +97,7 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             if self._head > limits.header_bytes and self._head_size() > limits.header_bytes:
                 raise ValueError("head too large")  # has the parser stop and `send_400_response` be called
             self._in_head = False
-            if len(self.connections) > limits.connections:
+            if self.place is not None and self.place.is_too_much:
                 self.app = overloaded
             super().on_headers_complete()
 
@@ -102,6 +122,26 @@ def limited_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             super().shutdown()
             if self.transport.is_closing():
                 self._let_go()
+            else:
+                self.loop.call_later(FAREWELL_SECONDS, self._cut_off)
+
+        def _cut_off(self) -> None:
+            """At the server's end: wait for an answer that is made, not for a client that sends or reads slowly."""
+            if self.transport.is_closing():
+                return
+            if self._waiting_since is not None or self.flow.write_paused:
+                self.transport.abort()
+            else:
+                self.loop.call_later(FAREWELL_SECONDS, self._cut_off)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._unread = self.loop.call_later(limits.request_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._unread is not None:
+                self._unread.cancel()
 
         def on_response_complete(self) -> None:
             self._coalescing.flush()

@@ -5,19 +5,21 @@ import gc
 import resource
 import signal
 import socket
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import cast
 
 import msgspec
 import uvicorn
 import uvloop
 
+from acmehub.acme.server.client_address import TrustedProxies
 from acmehub.app.asgi import create_app
 from acmehub.app.hub import Hub, build_hub
 from acmehub.config import Config
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.serving.certificates import OwnCertificate, ServingCertificate, keep_fresh, serving_certificate
+from acmehub.serving.connections import Connections, TlsProtocol
 from acmehub.serving.data_dir import note_url
 from acmehub.serving.protocol import limited_protocol
 from acmehub.serving.sockets import bind
@@ -97,14 +99,36 @@ class HubServer(uvicorn.Server):
     """uvicorn's server without its signal handling, which would end the process before the hub is closed."""
 
     def __init__(self, hub: Hub, certificate: ServingCertificate | None, started: Callable[[], None]) -> None:
-        super().__init__(_uvicorn_config(hub, certificate.context if certificate is not None else None))
+        super().__init__(_uvicorn_config(hub))
+        self._context = certificate.context if certificate is not None else None
+        self._connections = Connections(hub.config.limits, TrustedProxies(hub.config.trusted_proxies))
+        self._protocol: Callable[..., asyncio.Protocol] = limited_protocol(hub.config.limits, self._connections)
         self._announce = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
+        """Listen, then say so. uvicorn's own listeners would not count connections within a handshake."""
+        await super().startup([])
+        loop = asyncio.get_running_loop()
+        for listening in sockets or ():
+            self.servers.append(
+                await loop.create_server(lambda: self._make(loop), sock=listening, backlog=self.config.backlog)
+            )
         if self.started:
             self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; connections within a handshake are not waited for."""
+        self._connections.end_handshakes()
+        await super().shutdown(sockets)
+
+    def _make(self, loop: asyncio.AbstractEventLoop) -> asyncio.Protocol:
+        """The protocol of a connection that is accepted now."""
+        protocol = self._protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
+        )
+        if self._context is None:
+            return protocol
+        return cast(asyncio.Protocol, TlsProtocol(protocol, self._context, self._connections, loop))
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -117,11 +141,11 @@ class HubServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _uvicorn_config(hub: Hub, context: ssl.SSLContext | None) -> uvicorn.Config:
+def _uvicorn_config(hub: Hub) -> uvicorn.Config:
     config = hub.config
     return uvicorn.Config(
         create_app(hub),
-        http=limited_protocol(config.limits),
+        http="httptools",  # the protocol is made by `HubServer`
         ws="none",
         interface="asgi3",
         lifespan="on",
@@ -131,7 +155,6 @@ def _uvicorn_config(hub: Hub, context: ssl.SSLContext | None) -> uvicorn.Config:
         proxy_headers=False,  # the application knows the trusted proxies
         timeout_keep_alive=config.limits.idle_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        ssl_context_factory=None if context is None else lambda _config, _default: context,
     )
 
 

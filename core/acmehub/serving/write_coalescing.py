@@ -6,6 +6,7 @@ uvicorn writes the head and the body of an answer apart, which over TLS are two 
 import asyncio
 from typing import Any
 
+LINGER_SECONDS = 10.0  # for a client to take what was written, and to answer the farewell of TLS
 _MOST_PENDING = 65536  # bytes; what is beyond goes to the transport and its flow control
 
 
@@ -18,6 +19,7 @@ class CoalescingTransport(asyncio.Transport):
         self._loop = loop
         self._pending: list[bytes | bytearray | memoryview] = []
         self._size = 0
+        self._end: asyncio.TimerHandle | None = None
         self.is_closing = transport.is_closing  # type: ignore[method-assign]  # as asked for with every answer
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -38,8 +40,16 @@ class CoalescingTransport(asyncio.Transport):
             self._transport.write(data)
 
     def close(self) -> None:
+        """Close once everything is sent; a client that does not take it is not waited for any longer then."""
         self.flush()
         self._transport.close()
+        if self._end is None:
+            self._end = self._loop.call_later(LINGER_SECONDS, self._transport.abort)
+
+    def ended(self) -> None:
+        """The connection is lost: nothing is left to be done."""
+        if self._end is not None:
+            self._end.cancel()
 
     def abort(self) -> None:
         self._pending.clear()

@@ -95,7 +95,9 @@ class HubProcess:
         """Write `acmehub.toml`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = f'listen = "127.0.0.1:{self.port}"\ndata_dir = "data"\n{self._config}\n'
-        (self.folder / "acmehub.toml").write_text(text)
+        path = self.folder / "acmehub.toml"
+        path.touch(0o600)
+        path.write_text(text)
 
     def launch(self, **environment: str) -> None:
         """Start the process with more `environment`, without waiting."""

@@ -12,6 +12,7 @@ from acmehub.acme.resources import (
     renewal_info,
     revocation,
     secret_directories,
+    terms,
 )
 
 ROUTES = (
@@ -36,5 +37,6 @@ ROUTES = (
     key_change.key_change,
     revocation.revoke_certificate,
     renewal_info.renewal_info,
+    terms.show_terms,
 )
 """Every route of the ACME server."""

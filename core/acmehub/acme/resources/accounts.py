@@ -2,6 +2,7 @@
 
 import msgspec
 
+from acmehub.acme.resources.terms import terms_to_agree_to
 from acmehub.acme.server.rendering import account_object
 from acmehub.acme.server.responses import AcmeResponse, json_response
 from acmehub.acme.server.signed import KeySigned, Signed, key_signed_post, signed_post
@@ -29,7 +30,7 @@ async def registered(signed: KeySigned, new_account_url: str, directory: Token |
         thumbprint=signed.thumbprint,
         new_account_url=new_account_url,
         directory=directory,
-        terms_of_service=context.hub.config.acme.terms_of_service,
+        terms_of_service=terms_to_agree_to(context),
         address=signed.address,
         user_agent=signed.user_agent,
     )

@@ -3,6 +3,7 @@
 POST-as-GET is answered, too (section 6.3).
 """
 
+from acmehub.acme.resources.terms import terms_url
 from acmehub.acme.server.context import AppContext
 from acmehub.acme.server.responses import AcmeResponse, json_response
 from acmehub.acme.server.routing import Request, plain_get
@@ -30,7 +31,7 @@ def directory_of(context: AppContext, profiles: dict[str, str], *, new_account: 
         renewal_info=urls.renewal_info,
         meta=DirectoryMeta(
             external_account_required=not new_account,
-            terms_of_service=acme.terms_of_service,
+            terms_of_service=terms_url(context),
             website=acme.website,
             caa_identities=acme.caa_identities,
             profiles=profiles,

@@ -1,7 +1,6 @@
 """What all ACME resources share: the hub's parts, URLs, nonces, account keys, long polls."""
 
 import asyncio
-from ipaddress import ip_network
 from typing import Protocol
 
 import msgspec
@@ -10,7 +9,7 @@ from acmehub.acme.accounts.service import AccountService
 from acmehub.acme.orders.learning import LearningService
 from acmehub.acme.orders.revocation import ClientRevocations
 from acmehub.acme.orders.service import OrderService
-from acmehub.acme.server.client_address import Network
+from acmehub.acme.server.client_address import TrustedProxies
 from acmehub.acme.server.long_poll import LongPolls
 from acmehub.acme.server.nonces import LocalNonces, Nonces, SharedNonces
 from acmehub.acme.server.urls import Urls
@@ -66,14 +65,14 @@ class Keys:
 
 
 class AppContext(msgspec.Struct, frozen=True):
-    """What the ACME resources of one application share; `proxies` are the trusted ones."""
+    """What the ACME resources of one application share."""
 
     hub: HubParts
     urls: Urls
     nonces: Nonces
     keys: Keys
     long_polls: LongPolls
-    proxies: tuple[Network, ...]
+    proxies: TrustedProxies
 
 
 def build_context(hub: HubParts) -> AppContext:
@@ -89,5 +88,5 @@ def build_context(hub: HubParts) -> AppContext:
         nonces=nonces,
         keys=Keys(),
         long_polls=LongPolls(hub.order_events, hub.stopping, hub.clock, hub.config.acme.hold),
-        proxies=tuple(ip_network(network) for network in hub.config.trusted_proxies),
+        proxies=TrustedProxies(hub.config.trusted_proxies),
     )

@@ -19,6 +19,9 @@ SUM_PER_ORDER = 600.0
 MOST_LONG_POLLS = 4096
 """Long polls at once; further requests are answered at once."""
 
+MOST_PER_ACCOUNT = MOST_LONG_POLLS // 10
+"""Long polls of one account at once; its further requests are answered at once."""
+
 _MOST_ORDERS = 20_000
 _UNWATCHED = 1.0  # seconds; a shorter wait does not pay for a task that watches the connection
 
@@ -35,6 +38,7 @@ class LongPolls:
         self._stopping = stopping
         self._clock = clock
         self._seconds = seconds
+        self._held: dict[str, int] = {}
         self._spent: Lru[str, float] = Lru(_MOST_ORDERS)
         self._first_reads: Lru[str, bool] = Lru(_MOST_ORDERS)
 
@@ -56,8 +60,28 @@ class LongPolls:
         `bundle` is the order as the caller has just read or written it; `read` reads it again when there is a newer
         version. Raises `ClientGone`.
         """
-        if done(bundle) or len(self._order_events) >= MOST_LONG_POLLS:
+        account_id = bundle.order.account_id
+        held = self._held.get(account_id, 0)
+        if done(bundle) or len(self._order_events) >= MOST_LONG_POLLS or held >= MOST_PER_ACCOUNT:
             return bundle
+        self._held[account_id] = held + 1
+        try:
+            return await self._until(done, bundle, read, seconds, receive)
+        finally:
+            left = self._held[account_id] - 1
+            if left:
+                self._held[account_id] = left
+            else:
+                del self._held[account_id]
+
+    async def _until(
+        self,
+        done: Callable[[OrderBundle], bool],
+        bundle: OrderBundle,
+        read: Callable[[], Awaitable[OrderBundle]],
+        seconds: float,
+        receive: Receive,
+    ) -> OrderBundle:
         order_id = bundle.order.id
         begun = self._clock.monotonic()
         spent = self._spent.get(order_id) or 0.0

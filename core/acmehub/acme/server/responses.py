@@ -16,7 +16,8 @@ _ENCODER = msgspec.json.Encoder()
 class AcmeResponse(msgspec.Struct, kw_only=True):
     """A resource's response; `app` adds `Replay-Nonce`, `Content-Length` and `Link: rel="index"`.
 
-    `links` are (URL, relation), `retry_after` is in seconds, `cache` is the value of `Cache-Control`.
+    `links` are (URL, relation), `retry_after` is in seconds, `cache` is the value of `Cache-Control`, `more` are
+    further headers.
     """
 
     status: int = 200
@@ -27,6 +28,7 @@ class AcmeResponse(msgspec.Struct, kw_only=True):
     retry_after: int | None = None
     allow: str = ""
     cache: str = ""
+    more: tuple[tuple[bytes, bytes], ...] = ()
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers as ASGI takes them; each link is a line of its own."""
@@ -42,6 +44,7 @@ class AcmeResponse(msgspec.Struct, kw_only=True):
             headers.append((b"allow", self.allow.encode()))
         if self.cache:
             headers.append((b"cache-control", self.cache.encode()))
+        headers += self.more
         return headers
 
 

@@ -37,7 +37,7 @@ class _Signed(msgspec.Struct, kw_only=True):
 
     @property
     def address(self) -> str:
-        """The client's IP address."""
+        """The client's IP address; empty where it is not known."""
         return client_address(self.request.scope, self.request.context.proxies)
 
     @property

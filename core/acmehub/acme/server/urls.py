@@ -23,6 +23,7 @@ class Urls:
         self.key_change = f"{root}/key-change"
         self.revoke_certificate = f"{root}/revoke-cert"
         self.renewal_info = f"{root}/renewal-info"
+        self.terms = f"{root}/terms"
         self._account = f"{root}/acct/"
         self._order = f"{root}/order/"
         self._authorization = f"{root}/authz/"
