@@ -1,20 +1,25 @@
-"""A CA that answers with the documents that a test gives it, over HTTP on this machine."""
+"""A CA that answers with the documents that a test gives it, without a network."""
 
 import copy
+import io
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
+from requests import PreparedRequest, Response
+from requests.adapters import BaseAdapter
+from urllib3 import HTTPHeaderDict, HTTPResponse
 
-from acmehub import AcmeRelay, IssueRequest, RelaySettings, UpstreamAccount, UpstreamError
+from acmehub import IssueRequest, RelaySettings, SystemClock, UpstreamAccount, UpstreamError
 from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import ProblemDocument
 from acmehub.testing.fake_ca import FakeCa, make_csr
-from acmehub.testing.fault_proxy import Call, FaultProxy, Forward, ProxyReply
+from acmehub.upstream.directories import DirectoryCache
+from acmehub.upstream.exchange import Exchanger
+from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import new_account_key
-from tests.servers.pebble_lab import context
+from acmehub.upstream.steps import Steps
 
 Path_ = tuple[str | int, ...]
 REMOVED = object()
@@ -151,104 +156,111 @@ class Failed(msgspec.Struct, frozen=True):
     problem: ProblemDocument | None
 
 
-class ScriptedCa:
-    """The CA and a relay to it. `say` sets what the next `outcome` reads."""
+class ScriptedCa(BaseAdapter):
+    """The CA in the place of the connections to it. `document` and `header` are what the next `outcome` reads."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self._folder = folder
+    base = "https://ca.test"
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
         self._settings = settings
-        self._proxy = FaultProxy("http://127.0.0.1:1", folder=folder)
-        self.base = ""
-        self.document: dict[str, Any] = {}
-        self.header: dict[str, str] = {}
-        self.chain = FakeCa(context(folder).clock.now()).chains(CSR, [NAME], context(folder).clock.now())[0]
-        self.calls: list[str] = []
-
-    def __enter__(self) -> Self:
-        self._proxy.__enter__()
-        self._proxy.play(self._answer, times=None)
-        self.base = self._proxy.url
-        self.reset()
-        self.relay = self.new_relay()
+        self.clock = SystemClock()
+        self.chain = FakeCa(self.clock.now()).chains(CSR, [NAME], self.clock.now())[0]
         self.account = UpstreamAccount(f"{self.base}/account", KEY)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._proxy.__exit__()
+        self.calls: list[str] = []
+        self.reset()
+        self.steps = self.new_steps()
 
     def reset(self) -> None:
         """All documents as they are at first."""
-        self.document = documents(self.base)
-        self.header = self.document.pop("headers")
+        self.document: dict[str, Any] = documents(self.base)
+        self.header: dict[str, Any] = self.document.pop("headers")
 
-    def new_relay(self, **settings: Any) -> AcmeRelay:
-        """A relay that has read nothing yet."""
-        given = {"directory": f"{self.base}/dir", "terms_of_service_agreed": True, "timeout": 5, **self._settings}
-        return AcmeRelay(RelaySettings(**{**given, **settings}), context(self._folder))
+    def new_steps(self) -> Steps:
+        """The verbs for this CA, with nothing read yet."""
+        given = {"directory": f"{self.base}/dir", "terms_of_service_agreed": True, **self._settings}
+        settings = RelaySettings(**given)
+        hosts = Hosts(settings)
+        exchanger = Exchanger(
+            settings.directory,
+            user_agent="test",
+            ca_file="",
+            timeout=5.0,
+            connections=1,
+            hosts=hosts,
+            now=self.clock.now,
+            adapter=self,
+        )
+        directories = DirectoryCache(settings.directory, exchanger.get, hosts, self.clock.monotonic)
+        return Steps(settings, exchanger, directories, hosts)
 
-    async def outcome(self, verb: str) -> object:
+    def outcome(self, verb: str) -> object:
         """What a verb makes of the documents: its result, or the error's type with its problem."""
         try:
-            return await self._run(verb)
+            return self.run(verb)
         except UpstreamError as error:
             return Failed(type(error), getattr(error, "problem", None))
 
-    async def _run(self, verb: str) -> object:
-        relay, account = self.relay, self.account
+    def run(self, verb: str) -> object:
+        """What a verb makes of the documents."""
+        steps, account = self.steps, self.account
+        order = IssueRequest((Identifier("dns", NAME),))
         match verb:
             case "register":
-                return await relay.register(KEY)
+                return steps.register(KEY)
             case "new_order":
-                first = self.new_relay()
-                made = await first.new_order(account, IssueRequest((Identifier("dns", NAME),), profile="short"))
-                return (
-                    made,
-                    await first.register(KEY),
-                    await first.revoke(account, b"der", None),
-                    await first.renewal_info(CERT_ID),
-                )
+                first = self.new_steps()
+                made = first.new_order(account, msgspec.structs.replace(order, profile="short"))
+                return made, first.register(KEY), first.revoke(account, b"der", None), first.renewal_info(CERT_ID)
             case "order":
-                return await relay.order(account, f"{self.base}/order")
+                return steps.order(account, f"{self.base}/order")
             case "authorization":
-                return await relay.authorization(account, f"{self.base}/authz")
+                return steps.authorization(account, f"{self.base}/authz")
             case "answer":
-                return await relay.answer(account, f"{self.base}/refused-challenge")
+                return steps.answer(account, f"{self.base}/refused-challenge")
             case "refused":
-                return await relay.finalize(account, f"{self.base}/refused", f"{self.base}/order", CSR)
+                return steps.finalize(account, f"{self.base}/refused", f"{self.base}/order", CSR)
             case "renewal_info":
-                return await relay.renewal_info(CERT_ID)
+                return steps.renewal_info(CERT_ID)
             case "headers":
-                order = await self.new_relay().new_order(account, IssueRequest((Identifier("dns", NAME),)))
-                return order, await relay.certificate(account, f"{self.base}/cert")
+                return self.new_steps().new_order(account, order), steps.certificate(account, f"{self.base}/cert")
         raise AssertionError(verb)
 
-    def _answer(self, call: Call, _forward: Forward) -> ProxyReply:
-        self.calls.append(call.path)
-        name = {
-            "dir": "directory",
-            "new-account": "account",
-            "account": "account",
-            "new-order": "order",
-            "order": "order",
-            "authz": "authorization",
-            "refused-challenge": "refused",
-            "challenge": "challenge",
-            "refused": "problem",
-            "renewal": "renewalInfo",
-        }.get(call.path.split("/")[1], "")
-        headers = {"Replay-Nonce": "bm9uY2U", **self.header}
-        status, body = 200, b""
-        if call.path == "/cert":
-            body = self.chain.encode()
-        elif call.path == "/refused-challenge":
-            status, body = (400, json.dumps({"type": f"{URN}malformed", "detail": "answered"}).encode())
-            if call.payload() is None:
-                status, body = 200, json.dumps(self.document["challenge"]).encode()
-        elif name:
-            status = 400 if name == "problem" else 200
-            body = json.dumps(self.document[name]).encode()
-        return ProxyReply(status=status, headers=tuple(_lines(headers)), body=body)
+    def send(self, request: PreparedRequest, *_args: Any, **_options: Any) -> Response:
+        """Answer a request."""
+        assert request.url is not None
+        path = request.url.removeprefix(self.base)
+        self.calls.append(path)
+        status, body = self._answer(path, request)
+        response = Response()
+        response.status_code = status
+        response.raw = HTTPResponse(
+            io.BytesIO(body), HTTPHeaderDict(self.header), status, preload_content=False, decode_content=False
+        )
+        return response
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def _answer(self, path: str, request: PreparedRequest) -> tuple[int, bytes]:
+        if path == "/cert":
+            return 200, self.chain.encode()
+        name = _NAMES.get(path.split("/")[1], "")
+        if path == "/refused-challenge" and json.loads(request.body or b"")["payload"]:
+            return 400, json.dumps({"type": f"{URN}malformed", "detail": "answered"}).encode()
+        if not name:
+            return 200, b""
+        return 400 if name == "problem" else 200, json.dumps(self.document[name]).encode()
 
 
-def _lines(headers: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in headers.items() if isinstance(value, str)]
+_NAMES = {
+    "dir": "directory",
+    "new-account": "account",
+    "account": "account",
+    "new-order": "order",
+    "order": "order",
+    "authz": "authorization",
+    "refused-challenge": "challenge",
+    "refused": "problem",
+    "renewal": "renewalInfo",
+}

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from requests.adapters import BaseAdapter
 from requests.utils import get_environ_proxies
 from urllib3 import HTTPHeaderDict
 
@@ -47,7 +48,10 @@ _NOTHING = (400, 404, 410)
 
 
 class Exchanger:
-    """HTTP with one CA, for several threads at once. Connections and nonces are kept between exchanges."""
+    """HTTP with one CA, for several threads at once. Connections and nonces are kept between exchanges.
+
+    `adapter` replaces the connections in tests.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Exchanger:
         connections: int,
         hosts: Hosts,
         now: Callable[[], datetime],
+        adapter: BaseAdapter | None = None,
     ) -> None:
         self._server = server
         self._secure = urlsplit(server).scheme == "https"
@@ -68,7 +73,7 @@ class Exchanger:
         self._timeout = timeout
         self._hosts = hosts
         self._now = now
-        self._adapter = WatchedAdapter(pool_connections=4, pool_maxsize=connections)
+        self._adapter = adapter or WatchedAdapter(pool_connections=4, pool_maxsize=connections)
         self._nonces: deque[tuple[str, float]] = deque(maxlen=_KEPT_NONCES)  # the newest is used first; when it came
 
     @property

@@ -16,10 +16,11 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
     `directory`: the CA's directory URL (https; http for a CA on this machine). `url_hosts`: hosts (`HOST[:PORT]`)
     beside the directory's that the CA's URLs may lead to. `ca_file`: PEM with the roots to trust for its TLS
     certificate instead of the system's; a relative path is looked up in the working directory, then in the data
-    directory. `email`: the account's contact. `eab_kid` and `eab_hmac_key` (base64url): External Account Binding. `preferred_chain`: common
-    name of the preferred topmost issuer, when the CA offers several chains. `profile`: requested when the client names
-    none. `timeout`: seconds that a CA may be silent. `terms_of_service_agreed`: the operator agrees to the CA's terms;
-    the default is yes for a private CA (one with a `ca_file`), and no for every other.
+    directory. `email`: the account's contact. `eab_kid` and `eab_hmac_key` (base64url): External Account Binding.
+    `preferred_chain`: common name of the preferred topmost issuer, when the CA offers several chains. `profile`:
+    requested when the client names none. `timeout`: seconds that a CA may be silent; an exchange takes at most twice
+    that. `terms_of_service_agreed`: the operator agrees to the CA's terms; the default is yes for a private CA (one
+    with a `ca_file`), and no for every other.
     """
 
     directory: str
