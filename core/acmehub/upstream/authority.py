@@ -40,7 +40,7 @@ class AcmeRelay:
 
     def __init__(self, settings: RelaySettings, context: PluginContext) -> None:
         self._settings = settings
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="relay")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"relay {settings.directory}")
         self._watches: set[Watch] = set()
         self._closed = False
         hosts = Hosts(settings)
