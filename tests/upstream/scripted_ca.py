@@ -1,12 +1,15 @@
 """A CA that answers with the documents that a test gives it, without a network."""
 
+import base64
 import copy
 import io
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
+import requests
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPHeaderDict, HTTPResponse
@@ -19,9 +22,11 @@ from acmehub.upstream.directories import DirectoryCache
 from acmehub.upstream.exchange import Exchanger
 from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import new_account_key
+from acmehub.upstream.nonces import Nonces
 from acmehub.upstream.steps import Steps
 
 Path_ = tuple[str | int, ...]
+Refusal = tuple[int, dict[str, Any], dict[str, str]]  # status, members, header lines
 REMOVED = object()
 NAME = "www.corp.test"
 KEY = new_account_key("ec256")
@@ -168,6 +173,11 @@ class ScriptedCa(BaseAdapter):
         self.chain = FakeCa(self.clock.now()).chains(CSR, [NAME], self.clock.now())[0]
         self.account = UpstreamAccount(f"{self.base}/account", KEY)
         self.calls: list[str] = []
+        self.nonces: list[str] = []  # those of its requests
+        self.bodies: dict[str, bytes] = {}
+        self.more: list[tuple[str, str]] = []  # further header lines
+        self.refusals: list[Refusal | None] = []
+        self.monotonic = 1000.0
         self.reset()
         self.steps = self.new_steps()
 
@@ -181,6 +191,7 @@ class ScriptedCa(BaseAdapter):
         given = {"directory": f"{self.base}/dir", "terms_of_service_agreed": True, **self._settings}
         settings = RelaySettings(**given)
         hosts = Hosts(settings)
+        self.kept = Nonces(lambda: self.monotonic)
         exchanger = Exchanger(
             settings.directory,
             user_agent="test",
@@ -188,6 +199,7 @@ class ScriptedCa(BaseAdapter):
             timeout=5.0,
             connections=1,
             hosts=hosts,
+            nonces=self.kept,
             now=self.clock.now,
             adapter=self,
         )
@@ -229,20 +241,32 @@ class ScriptedCa(BaseAdapter):
     def send(self, request: PreparedRequest, *_args: Any, **_options: Any) -> Response:
         """Answer a request."""
         assert request.url is not None
-        path = request.url.removeprefix(self.base)
-        self.calls.append(path)
-        status, body = self._answer(path, request)
+        path = urlsplit(request.url).path  # on whatever host
+        self.calls.append(request.url.removeprefix(self.base))
+        headers = HTTPHeaderDict({name: value for name, value in self.header.items() if isinstance(value, str)})
+        if request.method == "POST":
+            self.nonces.append(_protected(request.body)["nonce"])
+        if request.method == "POST" and self.refusals:
+            refusal = self.refusals.pop(0)
+            if refusal is None:
+                raise requests.ConnectionError("connection reset by peer")
+            status, members, lines = refusal
+            body, headers = json.dumps(members).encode(), HTTPHeaderDict(lines)
+        else:
+            status, body = self._answer(path, request)
+            for line in self.more:
+                headers.add(*line)
         response = Response()
         response.status_code = status
-        response.raw = HTTPResponse(
-            io.BytesIO(body), HTTPHeaderDict(self.header), status, preload_content=False, decode_content=False
-        )
+        response.raw = HTTPResponse(io.BytesIO(body), headers, status, preload_content=False, decode_content=False)
         return response
 
     def close(self) -> None:
         """There is nothing to close."""
 
     def _answer(self, path: str, request: PreparedRequest) -> tuple[int, bytes]:
+        if path in self.bodies:
+            return 200, self.bodies[path]
         if path == "/cert":
             return 200, self.chain.encode()
         name = _NAMES.get(path.split("/")[1], "")
@@ -251,6 +275,11 @@ class ScriptedCa(BaseAdapter):
         if not name:
             return 200, b""
         return 400 if name == "problem" else 200, json.dumps(self.document[name]).encode()
+
+
+def _protected(body: Any) -> Any:
+    text = json.loads(body)["protected"]
+    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
 _NAMES = {

@@ -7,7 +7,6 @@ nonce only once, reads bodies of any size, fetches a nonce before each step, and
 import os
 import re
 import time
-from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -32,13 +31,12 @@ from acmehub.upstream.failures import failure, read_problem
 from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import UpstreamAccountKey
 from acmehub.upstream.members import words
+from acmehub.upstream.nonces import Nonces
 from acmehub.upstream.responses import UpstreamResponse, last_line
 
 LARGEST_BODY = 1 << 20
 NONCE_ATTEMPTS = 8
-NONCE_SECONDS = 300.0  # a nonce that has been kept for longer is not used
 LONGEST_RETRY_AFTER = 3600.0
-_KEPT_NONCES = 64
 _CONNECT_TIMEOUT = 10.0
 _OCTETS_AT_ONCE = 1 << 16
 _SPARE_REDIRECTS = 5
@@ -62,6 +60,7 @@ class Exchanger:
         timeout: float,
         connections: int,
         hosts: Hosts,
+        nonces: Nonces,
         now: Callable[[], datetime],
         adapter: BaseAdapter | None = None,
     ) -> None:
@@ -74,7 +73,7 @@ class Exchanger:
         self._hosts = hosts
         self._now = now
         self._adapter = adapter or WatchedAdapter(pool_connections=4, pool_maxsize=connections)
-        self._nonces: deque[tuple[str, float]] = deque(maxlen=_KEPT_NONCES)  # the newest is used first; when it came
+        self._nonces = nonces
 
     @property
     def seconds(self) -> float:
@@ -128,26 +127,20 @@ class Exchanger:
             try:
                 answer = self._send("POST", url, key.sign(payload, url=url, nonce=nonce, kid=kid), headers)
             except UpstreamUnavailable:
-                self._nonces.clear()
+                self._nonces.forget()
                 raise
             if fresh := _nonce_in(answer):
-                self._nonces.append((fresh, time.monotonic()))
+                self._nonces.keep(fresh)
             elif answer.status >= 300:
-                self._nonces.clear()
+                self._nonces.forget()
             problem = read_problem(answer.body) if answer.status == 400 else None
             if problem is None or problem.type != ProblemType.BAD_NONCE.urn:
                 break
         return self._checked(answer)
 
     def _nonce(self, new_nonce: str) -> str:
-        try:
-            nonce, came = self._nonces.pop()
-        except IndexError:
-            pass  # none is left
-        else:
-            if time.monotonic() - came < NONCE_SECONDS:
-                return nonce
-            self._nonces.clear()  # the others are older
+        if kept := self._nonces.take():
+            return kept
         answer = self._send("HEAD", new_nonce, None, {})
         nonce = _nonce_in(answer)
         if not nonce:

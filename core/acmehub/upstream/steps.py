@@ -105,7 +105,11 @@ class Steps:
         answer = self._as_account(
             account, lambda: self._post_to(lambda to: to.new_order, account.key, account.url, payload)
         )
-        return self._order(answer, "")
+        order = self._order(answer, "")
+        if len(order.authorizations) > len(request.identifiers):
+            count = f"{len(order.authorizations)} authorizations for {len(request.identifiers)} names"
+            raise UpstreamUnavailable(f"{order.url}: an order with {count}", server=self.server)
+        return order
 
     def order(self, account: UpstreamAccount, url: str) -> UpstreamOrder:
         """Read an order."""
