@@ -21,7 +21,7 @@ from acmehub.upstream.responses import UpstreamResponse
 _LONGEST_TYPE = 200
 _MOST_PARTS = 100
 _NO_TYPE = "about:blank"
-_SHOWABLE = re.compile(r"(?:https?://|urn:)[!-~]{1,1900}")
+_SHOWABLE = re.compile(r"(?:https?://|urn:)[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,1900}")
 _PAUSED = re.compile(r"\b(?:un)?paused?\b|temporarily prevented from requesting", re.IGNORECASE)
 
 
