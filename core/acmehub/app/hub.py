@@ -150,20 +150,20 @@ class Hub:
             await self.store.close()
 
     async def load_named_plugins(self) -> Sequence[str]:
-        """Load the plugins that stored resources name; a line for each that cannot be loaded (ADR 3).
+        """Load the plugins that stored resources name; a line for each resource that cannot be used (ADR 3).
 
-        A resource whose plugin is missing fails when it is used; everything else works.
+        Such a resource fails when it is used; everything else works.
         """
-        errors = []
-        for noun, offers, rows in (
-            ("authority", self.registry.authorities, await self.store.authorities.list()),
-            ("managed challenge", self.registry.dns_providers, await self.store.managed_challenges.list()),
-        ):
-            for row in rows:
-                try:
-                    offers[row.plugin]
-                except PluginError as error:
-                    errors.append(f"{noun} {row.name!r} cannot be used: {error}")
+        errors = [
+            f"authority {row.name!r} cannot be used: {flaw}"
+            for row in await self.store.authorities.list()
+            if (flaw := self.plugin_objects.flaw(row))
+        ]
+        for challenge in await self.store.managed_challenges.list():
+            try:
+                self.registry.dns_providers[challenge.plugin]
+            except PluginError as error:
+                errors.append(f"managed challenge {challenge.name!r} cannot be used: {error}")
         return errors
 
     def stop(self) -> None:

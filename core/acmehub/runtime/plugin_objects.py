@@ -96,6 +96,14 @@ class PluginObjects:
         self._providers[row.id] = instance
         return instance
 
+    def flaw(self, row: Authority) -> str:
+        """Why a stored authority cannot be used as it is, with what to do; empty when it can. Connects nowhere."""
+        try:
+            settings = self._settings(row, AUTHORITY_SETTINGS, self._registry.authorities[row.plugin].settings)
+        except PLUGIN_UNUSABLE as error:
+            return str(error)
+        return settings.account_flaw(row.account_url) if row.account_url else ""
+
     def probe(self, plugin: str, settings: PluginSettings) -> object:
         """An authority of settings that need not be stored: it answers what it can do, and issues nothing."""
         made = self._registry.authorities[plugin].factory(settings, self._context)

@@ -59,6 +59,11 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
             raise ValueError("timeout: 1 to 300 seconds - `$.timeout`")
         return self
 
+    def account_flaw(self, account_url: str) -> str:
+        """Why the hub's account cannot be used: its URL leads to a host that is not the CA's."""
+        flaw = self.host_flaw(account_url)
+        return f"its account is at {account_url[:200]}, but {flaw}" if flaw else ""
+
     def host_flaw(self, url: str) -> str:
         """Why no URL of this CA may lead to the host of `url`, with the setting that allows it; empty if it may."""
         found, directory = origin(url), origin(self.directory)
