@@ -180,14 +180,23 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(self.worker.run(), name="issuance")
+                stopper = group.create_task(self._end_with_stop(task))
                 yield
-                task.cancel()
+                self.stopping.set()
+                await stopper
         except BaseExceptionGroup as failures:
             if len(failures.exceptions) == 1:  # one thing went wrong: the caller gets that
                 raise failures.exceptions[0] from None
             raise
         finally:
             self.dispatcher.turn_off()
+
+    async def _end_with_stop(self, worker: asyncio.Task[None]) -> None:
+        """The worker's steps end in the time in which the last requests do, revocations under way as well."""
+        await self.stopping.wait()
+        self.dispatcher.turn_off()
+        worker.cancel()
+        await self.revocation.close()
 
 
 def build_hub(
