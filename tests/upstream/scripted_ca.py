@@ -223,13 +223,15 @@ class ScriptedCa(BaseAdapter):
             case "new_order":
                 first = self.new_steps()
                 made = first.new_order(account, msgspec.structs.replace(order, profile="short"))
-                return made, first.register(KEY), first.revoke(account, b"der", None), first.renewal_info(CERT_ID)
+                first.revoke(account, b"der", None)
+                return made, first.register(KEY), first.renewal_info(CERT_ID)
             case "order":
                 return steps.order(account, f"{self.base}/order")
             case "authorization":
                 return steps.authorization(account, f"{self.base}/authz")
             case "answer":
-                return steps.answer(account, f"{self.base}/refused-challenge")
+                steps.answer(account, f"{self.base}/refused-challenge")
+                return None
             case "refused":
                 return steps.finalize(account, f"{self.base}/refused", f"{self.base}/order", CSR)
             case "renewal_info":
@@ -270,15 +272,19 @@ class ScriptedCa(BaseAdapter):
         if path == "/cert":
             return 200, self.chain.encode()
         name = _NAMES.get(path.split("/")[1], "")
-        if path == "/refused-challenge" and json.loads(request.body or b"")["payload"]:
+        if path == "/refused-challenge" and _jws(request.body)["payload"]:
             return 400, json.dumps({"type": f"{URN}malformed", "detail": "answered"}).encode()
         if not name:
             return 200, b""
         return 400 if name == "problem" else 200, json.dumps(self.document[name]).encode()
 
 
+def _jws(body: Any) -> Any:
+    return json.loads(body)
+
+
 def _protected(body: Any) -> Any:
-    text = json.loads(body)["protected"]
+    text = _jws(body)["protected"]
     return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 

@@ -18,7 +18,7 @@ from acmehub.models.identifiers import Identifier
 from acmehub.models.text import escape_controls
 from acmehub.ports.authority import UpstreamAuthorization, UpstreamOrder
 from acmehub.ports.settings import read_settings
-from tests.upstream.scripted_ca import CSR, KEY, NAME, PROBLEM, URN, ScriptedCa
+from tests.upstream.scripted_ca import CSR, KEY, NAME, PROBLEM, URN, Refusal, ScriptedCa
 
 ORDER = IssueRequest((Identifier("dns", NAME),))
 
@@ -273,7 +273,8 @@ def test_a_ca_that_has_forgotten_its_nonces_costs_one_refusal(ca: ScriptedCa) ->
 
 
 def test_a_failed_request_without_a_nonce_empties_the_store(ca: ScriptedCa) -> None:
-    for refusal in ((500, {}, {}), (403, {"type": f"{URN}unauthorizedx", "detail": "no"}, {}), None):
+    refusals: list[Refusal | None] = [(500, {}, {}), (403, {"type": f"{URN}unauthorizedx", "detail": "no"}, {}), None]
+    for refusal in refusals:
         ca.steps.order(ca.account, f"{ca.base}/order")
         fill(ca, 24)
         ca.refusals.append(refusal)
