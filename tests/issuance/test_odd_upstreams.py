@@ -1,8 +1,11 @@
 """Upstream orders that go where they should not: back, sideways, or without the URL of their certificate."""
 
+import asyncio
+
 import msgspec
 import pytest
 
+from acmehub.issuance import issuing
 from acmehub.models import OrderStatus, Stage
 from acmehub.models.problems import ProblemDocument
 from acmehub.ports.authority import (
@@ -153,6 +156,26 @@ async def test_an_alternate_chain_that_cannot_be_had_is_left_out(rig: Rig, error
     assert len(looks) == 2, "the main chain is not asked for again"
     (line,) = [item for item in await rig.store.records.timeline(order_id) if "alternate left out" in item.detail]
     assert str(error) in line.detail
+
+
+async def test_an_alternate_that_does_not_come_does_not_hold_up_the_certificate(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuing, "ALTERNATES_SECONDS", 0.05)
+    rig.relay.alternates = True
+    order_id = await rig.open(finalize=True)
+    download = rig.relay.certificate
+
+    async def certificate(account: UpstreamAccount, url: str) -> IssuedChain:
+        if not url.endswith("/0"):
+            await asyncio.sleep(60)
+        return await download(account, url)
+
+    rig.relay.certificate = certificate  # type: ignore[method-assign]
+    async with asyncio.timeout(10):
+        await rig.go()
+    await rig.assert_valid(order_id)
+    assert any("no answer in time" in item.detail for item in await rig.store.records.timeline(order_id))
 
 
 async def test_an_order_with_more_authorizations_than_names_is_not_read(rig: Rig) -> None:

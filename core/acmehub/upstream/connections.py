@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -224,7 +225,20 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class WatchedAdapter(HTTPAdapter):
-    """The adapter of `requests` with connections that can be ended from outside, directly or through a proxy."""
+    """The adapter of `requests` with connections that can be ended from outside, directly or through a proxy.
+
+    Every request has to give the same `verify`: the files that it names are looked at once per pool of connections.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._verified: WeakSet[object] = WeakSet()
+        super().__init__(**kwargs)
+
+    def cert_verify(self, conn: Any, *args: Any, **kwargs: Any) -> None:
+        """Set up the verification of certificates for a new pool."""
+        if conn not in self._verified:
+            super().cert_verify(conn, *args, **kwargs)
+            self._verified.add(conn)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pools of direct connections."""
