@@ -2,7 +2,7 @@
 
 import pytest
 
-from acmehub.rules.urls import Origin, https_or_loopback, origin, place_of
+from acmehub.rules.urls import UrlOrigin, https_or_loopback, origin, place_of
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from acmehub.rules.urls import Origin, https_or_loopback, origin, place_of
     ],
 )
 def test_the_origin_of_a_url(url: str, scheme: str, host: str, port: int) -> None:
-    assert origin(url) == Origin(scheme, host, port)
+    assert origin(url) == UrlOrigin(scheme, host, port)
 
 
 @pytest.mark.parametrize(

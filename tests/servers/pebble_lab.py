@@ -15,7 +15,7 @@ from acmehub.testing.dns_server import DnsServer
 from acmehub.upstream.exchange import Exchanger
 from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import UpstreamAccountKey
-from acmehub.upstream.nonces import Nonces
+from acmehub.upstream.nonces import UpstreamNonces
 from tests.servers.pebble import Pebble
 
 ZONE = "corp.test"
@@ -45,7 +45,7 @@ def post_as(pebble: Pebble, account: UpstreamAccount, url: str, payload: dict[st
         timeout=10,
         connections=1,
         hosts=Hosts(settings_for(pebble)),
-        nonces=Nonces(SystemClock().monotonic),
+        nonces=UpstreamNonces(SystemClock().monotonic),
         now=lambda: datetime.now(UTC),
     )
     body = json.dumps(payload).encode()

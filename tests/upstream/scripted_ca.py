@@ -22,7 +22,7 @@ from acmehub.upstream.directories import DirectoryCache
 from acmehub.upstream.exchange import Exchanger
 from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import new_account_key
-from acmehub.upstream.nonces import Nonces
+from acmehub.upstream.nonces import UpstreamNonces
 from acmehub.upstream.steps import Steps
 
 Path_ = tuple[str | int, ...]
@@ -191,7 +191,7 @@ class ScriptedCa(BaseAdapter):
         given = {"directory": f"{self.base}/dir", "terms_of_service_agreed": True, **self._settings}
         settings = RelaySettings(**given)
         hosts = Hosts(settings)
-        self.kept = Nonces(lambda: self.monotonic)
+        self.kept = UpstreamNonces(lambda: self.monotonic)
         exchanger = Exchanger(
             settings.directory,
             user_agent="test",

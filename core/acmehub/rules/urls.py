@@ -16,7 +16,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1
 _PORTS = {"https": 443, "http": 80}
 
 
-class Origin(msgspec.Struct, frozen=True):
+class UrlOrigin(msgspec.Struct, frozen=True):
     """Where a URL leads: scheme, host (lower case, IPv6 in brackets) and port."""
 
     scheme: str
@@ -39,7 +39,7 @@ class Origin(msgspec.Struct, frozen=True):
             return False
 
 
-def origin(url: str) -> Origin | None:
+def origin(url: str) -> UrlOrigin | None:
     """The origin of an http or https URL; None for any other text."""
     found = _URL.fullmatch(url)
     return None if found is None else _origin(found.group(1).lower(), found.group(2), found.group(3))
@@ -52,13 +52,13 @@ def https_or_loopback(url: str) -> bool:
 
 
 def place_of(text: str, scheme: str) -> str:
-    """`HOST` or `HOST:PORT` as `Origin.place` has it; empty for any other text."""
+    """`HOST` or `HOST:PORT` as `UrlOrigin.place` has it; empty for any other text."""
     found = _HOST.fullmatch(text)
     made = None if found is None else _origin(scheme, found.group(1), found.group(2))
     return "" if made is None else made.place
 
 
-def _origin(scheme: str, host: str, port: str | None) -> Origin | None:
+def _origin(scheme: str, host: str, port: str | None) -> UrlOrigin | None:
     number = int(port) if port else _PORTS[scheme]
     name = host.lower().rstrip(".")
-    return Origin(scheme, name, number) if name and 0 < number < 65_536 else None
+    return UrlOrigin(scheme, name, number) if name and 0 < number < 65_536 else None

@@ -27,7 +27,7 @@ from acmehub.upstream.directories import DirectoryCache
 from acmehub.upstream.exchange import Exchanger
 from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import new_account_key
-from acmehub.upstream.nonces import Nonces
+from acmehub.upstream.nonces import UpstreamNonces
 from acmehub.upstream.settings import RelaySettings
 from acmehub.upstream.steps import Steps
 
@@ -52,7 +52,7 @@ class AcmeRelay:
             timeout=settings.timeout,
             connections=THREADS,
             hosts=hosts,
-            nonces=Nonces(context.clock.monotonic),
+            nonces=UpstreamNonces(context.clock.monotonic),
             now=context.clock.now,
         )
         directories = DirectoryCache(settings.directory, exchanger.get, hosts, context.clock.monotonic)

@@ -31,7 +31,7 @@ from acmehub.upstream.failures import failure, read_problem
 from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import UpstreamAccountKey
 from acmehub.upstream.members import words
-from acmehub.upstream.nonces import Nonces
+from acmehub.upstream.nonces import UpstreamNonces
 from acmehub.upstream.responses import UpstreamResponse, last_line
 
 LARGEST_BODY = 1 << 20
@@ -60,7 +60,7 @@ class Exchanger:
         timeout: float,
         connections: int,
         hosts: Hosts,
-        nonces: Nonces,
+        nonces: UpstreamNonces,
         now: Callable[[], datetime],
         adapter: BaseAdapter | None = None,
     ) -> None:

@@ -7,7 +7,7 @@ LIFETIME = 300.0
 _MOST = 64
 
 
-class Nonces:
+class UpstreamNonces:
     """Keeps nonces for `LIFETIME` seconds, and gives the newest first; several threads use it at once."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
