@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from acmehub.models.problems import ProblemDocument as ProblemDocument
     from acmehub.models.problems import ProblemType as ProblemType
     from acmehub.models.problems import Subproblem as Subproblem
+    from acmehub.models.text import escape_controls as escape_controls
     from acmehub.ports.authority import AllowsLeafOnly as AllowsLeafOnly
     from acmehub.ports.authority import CompletesSettings as CompletesSettings
     from acmehub.ports.authority import GrantsLifetimes as GrantsLifetimes
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
     from acmehub.ports.store import StoreError as StoreError
     from acmehub.ports.store import StoreUnavailable as StoreUnavailable
     from acmehub.rules.csr import load_csr as load_csr
+    from acmehub.rules.times import parse_retry_after as parse_retry_after
+    from acmehub.rules.urls import https_or_loopback as https_or_loopback
     from acmehub.upstream.authority import AcmeRelay as AcmeRelay
     from acmehub.upstream.settings import RelaySettings as RelaySettings
 
@@ -110,7 +113,10 @@ _HOMES = {
     "acmehub.ports.settings": ("PluginSettings", "Secret", "SettingsError", "read_settings"),
     "acmehub.ports.store": ("Conflict", "Store", "StoreError", "StoreUnavailable"),
     "acmehub.models.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),
+    "acmehub.models.text": ("escape_controls",),
     "acmehub.rules.csr": ("load_csr",),
+    "acmehub.rules.times": ("parse_retry_after",),
+    "acmehub.rules.urls": ("https_or_loopback",),
     "acmehub.upstream.authority": ("AcmeRelay",),
     "acmehub.upstream.settings": ("RelaySettings",),
 }

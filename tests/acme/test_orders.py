@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.models import AuthorizationMode, ChallengeType, OrderStatus
-from acmehub.models.problems import Problem, ProblemType
+from acmehub.models.problems import Problem, ProblemDocument, ProblemType
 from acmehub.ports.store import Missing
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.testing.acme_client import TIMESTAMP, AcmeClient
 from acmehub.testing.acme_keys import b64, compact, make_csr
 from tests.acme.lab import BASE, CHAIN, Lab
@@ -331,3 +332,21 @@ async def test_no_certificate_is_fetched_before_the_order_is_valid(lab: Lab, cli
     assert "certificate" not in (await client.order(placed.location)).json
     order_id = placed.location.rpartition("/")[2]
     assert (await client.post(f"{BASE}/acme/cert/{order_id}", status=404)).problem == "malformed"
+
+
+async def test_the_page_that_the_ca_wants_visited_stands_in_the_order_and_its_link(
+    lab: Lab, client: AcmeClient
+) -> None:
+    page = "https://ca.test/terms/2"
+    placed = await client.new_order(["a.corp.test"])
+    assert placed.links("terms-of-service") == []
+    for type, links in (("userActionRequired", [page]), ("badCSR", [])):
+        error = ProblemDocument(f"urn:ietf:params:acme:error:{type}", f"agree (see {page})", 403, instance=page)
+
+        def rule(current: OrderBundle, error: ProblemDocument = error) -> Change:
+            return Change(order=replace(current.order, status=OrderStatus.INVALID, error=error))
+
+        await lab.hub.store.orders.apply(placed.location.rpartition("/")[2], rule)
+        read = await client.order(placed.location)
+        assert read.json["error"]["instance"] == page
+        assert read.links("terms-of-service") == links

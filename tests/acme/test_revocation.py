@@ -306,6 +306,7 @@ async def test_a_request_with_jwk_and_kid_or_neither_is_malformed(world: World, 
         (UpstreamRefused(ProblemDocument(f"{URN}badRevocationReason", "not 10")), 400, "badRevocationReason", None),
         (UpstreamRefused(ProblemDocument(f"{URN}unauthorized", "not yours")), 403, "unauthorized", None),
         (UpstreamRefused(ProblemDocument("about:blank", "no")), 403, "unauthorized", None),
+        (UpstreamRefused(ProblemDocument(f"{URN}userActionRequired", "agree")), 403, "userActionRequired", None),
     ],
 )
 async def test_a_failure_upstream_is_told_and_the_next_try_works(

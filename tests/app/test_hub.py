@@ -1,6 +1,7 @@
 """The composition root: what a first start makes, in which order parts open and close, what ends a process."""
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 from acmehub.app.bootstrap import found, prepare_data_dir
 from acmehub.app.hub import Hub, build_hub
 from acmehub.config import Config, ConfigError, Storage, load_config
-from acmehub.models import ManagedChallenge, Role
+from acmehub.models import Authority, ManagedChallenge, Role, new_id
 from acmehub.ports.authority import SigningAuthority
 from acmehub.ports.settings import Secret, SettingsError
 from acmehub.ports.store import StoreUnavailable
+from acmehub.rules.permissions import Acting
+from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
 from acmehub.runtime.plugins import PluginMissing
 from acmehub.runtime.vault import VaultError, encode_key
 from acmehub.testing.store_samples import sow
@@ -179,3 +182,46 @@ def test_a_data_directory_that_is_a_file_is_named_with_the_cure(tmp_path: Path) 
     (tmp_path / "data").touch()
     with pytest.raises(ConfigError, match="--data-dir"):
         prepare_data_dir(tmp_path / "data")
+
+
+REFUSED_NOW = {"directory": "http://127.evil.test/dir"}  # what earlier versions took for this machine
+MOVED = {"directory": "https://ca.test/dir"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "account", "why"),
+    [
+        (REFUSED_NOW, "", r"directory: an https:// URL is needed, http:// only to this machine .* - `\$\.directory`"),
+        (MOVED, "https://acme.ca.test/acct/1", r'account is at https://acme\.ca\.test/acct/1.*url_hosts = \["acme\.ca'),
+        ({**MOVED, "url_hosts": ["acme.ca.test"]}, "https://acme.ca.test/acct/1", ""),
+        (MOVED, "https://ca.test/acct/1", ""),
+    ],
+)
+async def test_an_authority_that_is_refused_since_an_upgrade_is_named_with_its_cure_at_start_and_by_check(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, raw: dict[str, object], account: str, why: str
+) -> None:
+    hub = build_hub(config_in(tmp_path))
+    async with hub.running():
+        id = new_id()
+        sealed = hub.vault.seal(AUTHORITY_SETTINGS, id, msgspec.json.encode(raw))
+        row = Authority(
+            id=id,
+            name="old",
+            plugin="ca_acme",
+            default=True,
+            sealed_settings=sealed,
+            created=datetime.now(UTC),
+            account_url=account,
+        )
+        (local,) = await hub.store.authorities.list()
+        await hub.store.authorities.remove(local)
+        await hub.store.authorities.add(row)
+    again = build_hub(config_in(tmp_path))
+    async with again.running(serve=True):
+        found = await again.admin.check.check(("www.corp.test",), Acting.machine("test"))
+    if why:
+        assert re.search(f"authority 'old' cannot be used: .*{why}", caplog.text)
+        assert re.search(why, found.authority.error)
+    else:
+        assert "cannot be used" not in caplog.text
+        assert found.authority.error == ""

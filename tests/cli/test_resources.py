@@ -310,3 +310,13 @@ def test_a_file_that_is_missing_is_named(terminal: Terminal) -> None:
 def test_json_is_readable_by_machines_also_when_names_are_not_ascii(terminal: Terminal) -> None:
     terminal.ok("principal", "add", "Gerät 1")
     assert json.loads(terminal.ok("principal", "show", "Gerät 1", "--json"))["name"] == "Gerät 1"
+
+
+def test_a_setting_that_is_a_list_of_texts_is_given_as_one(terminal: Terminal) -> None:
+    add = ("authority", "add", "away", "--plugin", "ca_acme", "--set", "directory=https://ca.test/dir")
+    shown = terminal.json(*add, "--set", 'url_hosts=["acme.ca.test", "ca.test:8443"]')
+    assert shown["settings"]["url_hosts"] == ["acme.ca.test", "ca.test:8443"]
+    assert "url_hosts: 'https://x' is not HOST or HOST:PORT" in terminal.refused(
+        2, "authority", "set", "away", "--set", 'url_hosts=["https://x"]'
+    )
+    assert terminal.json("authority", "set", "away", "--set", "url_hosts=")["settings"]["url_hosts"] == []

@@ -1,10 +1,25 @@
 """Upstream orders that go where they should not: back, sideways, or without the URL of their certificate."""
 
+import asyncio
+
 import msgspec
 import pytest
 
+from acmehub.issuance import issuing
 from acmehub.models import AuthorizationMode, OrderStatus, Stage
-from acmehub.ports.authority import UpstreamAccount, UpstreamAuthorization, UpstreamOrder, UpstreamUnavailable
+from acmehub.models.problems import ProblemDocument
+from acmehub.ports.authority import (
+    IssuedChain,
+    IssueRequest,
+    UpstreamAccount,
+    UpstreamAccountLost,
+    UpstreamAuthorization,
+    UpstreamObjectLost,
+    UpstreamOrder,
+    UpstreamRateLimited,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 from acmehub.rules.orders import Change, OrderBundle, with_stage
 from acmehub.testing.fake_relay import FakeOrder
 from tests.issuance.rig import Rig
@@ -159,3 +174,72 @@ async def test_a_wildcard_need_not_be_marked_as_one(
     await rig.go()
     await rig.assert_valid(order_id)
     assert {call[2] for call in rig.provider.calls} == {"_acme-challenge.corp.test"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UpstreamUnavailable("gone"),
+        UpstreamRateLimited("slow down", retry_after=60),
+        UpstreamAccountLost("who?"),
+        UpstreamObjectLost("no such certificate"),
+        UpstreamRefused(ProblemDocument("urn:ietf:params:acme:error:unauthorized", "pending", 403)),
+    ],
+)
+async def test_an_alternate_chain_that_cannot_be_had_is_left_out(rig: Rig, error: Exception) -> None:
+    rig.relay.alternates = True
+    order_id = await rig.open(finalize=True)
+    download, looks = rig.relay.certificate, []
+
+    async def certificate(account: UpstreamAccount, url: str) -> IssuedChain:
+        looks.append(url)
+        if not url.endswith("/0"):
+            raise error
+        return await download(account, url)
+
+    rig.relay.certificate = certificate  # type: ignore[method-assign]
+    await rig.go()
+    await rig.assert_valid(order_id)
+    assert len(looks) == 2, "the main chain is not asked for again"
+    (line,) = [item for item in await rig.store.records.timeline(order_id) if "alternate left out" in item.detail]
+    assert str(error) in line.detail
+
+
+async def test_an_alternate_that_does_not_come_does_not_hold_up_the_certificate(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuing, "ALTERNATES_SECONDS", 0.05)
+    rig.relay.alternates = True
+    order_id = await rig.open(finalize=True)
+    download = rig.relay.certificate
+
+    async def certificate(account: UpstreamAccount, url: str) -> IssuedChain:
+        if not url.endswith("/0"):
+            await asyncio.sleep(60)
+        return await download(account, url)
+
+    rig.relay.certificate = certificate  # type: ignore[method-assign]
+    async with asyncio.timeout(10):
+        await rig.go()
+    await rig.assert_valid(order_id)
+    assert any("no answer in time" in item.detail for item in await rig.store.records.timeline(order_id))
+
+
+async def test_an_order_with_more_authorizations_than_names_is_not_read(rig: Rig) -> None:
+    order_id = await rig.open("a.corp.test")
+    read = rig.relay.order
+
+    async def order(account: UpstreamAccount, url: str) -> UpstreamOrder:
+        found = await read(account, url)
+        return msgspec.structs.replace(found, authorizations=found.authorizations * 100)
+
+    make = rig.relay.new_order
+
+    async def new_order(account: UpstreamAccount, request: IssueRequest) -> UpstreamOrder:
+        found = await make(account, request)
+        return msgspec.structs.replace(found, authorizations=found.authorizations * 100)
+
+    rig.relay.order, rig.relay.new_order = order, new_order  # type: ignore[method-assign]
+    await rig.go(until=lambda: "order" in rig.relay.calls)
+    assert rig.relay.calls.count("authorization") == 0
+    assert any("100 authorizations for 1 names" in item.detail for item in await rig.store.records.timeline(order_id))

@@ -26,6 +26,7 @@ from acmehub_ca_zerossl import ZeroSslSettings
 from acmehub_ca_zerossl.authority import ZeroSsl
 from acmehub_ca_zerossl.credentials import Credentials, fetch_credentials
 from tests.plugins.fake_zerossl import API_KEY, FakeZeroSsl, running_zerossl
+from tests.servers.dripping import dripping, no_body
 from tests.servers.pebble import Pebble, PebbleOptions, running_pebble
 from tests.servers.pebble_lab import USER_AGENT, PebbleLab, context, pebble_lab
 
@@ -132,6 +133,12 @@ async def test_a_wrong_api_key_is_a_refusal_in_the_words_of_zerossl(fake: FakeZe
         (200, {}, b"[]", UpstreamUnavailable, None),
         (302, {"Location": "http://127.0.0.1:1/"}, b"", UpstreamUnavailable, None),
         (200, {}, b" " * 100_000, UpstreamUnavailable, None),
+        (200, {}, b"[" * 50_000, UpstreamUnavailable, None),
+        (200, {}, b'{"success": 1, "eab_kid": null, "eab_hmac_key": 7, "error": null}', UpstreamUnavailable, None),
+        (200, {}, b'{"success": null, "error": {"code": null, "type": "invalid"}}', UpstreamRefused, None),
+        (200, {}, b'{"success": false, "error": {"code": "7", "type": ["x"]}}', UpstreamUnavailable, None),
+        (429, {"Retry-After": "9" * 400}, b"{}", UpstreamRateLimited, 3600),
+        (429, {"Retry-After": "Mon, 01 Jan 99999 00:00:00 GMT"}, b"{}", UpstreamRateLimited, None),
     ],
 )
 async def test_other_answers_are_named_for_what_they_are(
@@ -140,7 +147,27 @@ async def test_other_answers_are_named_for_what_they_are(
     fake.failures.append((status, headers, body))
     with pytest.raises(error) as caught:
         await fetch_credentials(ZeroSslSettings(email="a@b.test", api_url=fake.url), USER_AGENT)
-    assert caught.value.retry_after == retry_after
+    assert getattr(caught.value, "retry_after", None) == retry_after
+
+
+async def test_control_characters_of_the_api_are_escaped(fake: FakeZeroSsl) -> None:
+    fake.failures.append((200, {}, b'{"success": false, "error": {"code": 1, "type": "a\\u001b[2Jb\\nforged"}}'))
+    with pytest.raises(UpstreamRefused) as caught:
+        await fetch_credentials(ZeroSslSettings(email="a@b.test", api_url=fake.url), USER_AGENT)
+    assert "a\\x1b[2Jb\\x0aforged (1)" in caught.value.detail
+
+
+async def test_credentials_that_are_none_are_not_stored(fake: FakeZeroSsl, tmp_path: Path) -> None:
+    fake.failures.append((200, {}, b'{"success": 1, "eab_kid": "k", "eab_hmac_key": "%%%"}'))
+    with pytest.raises(UpstreamUnavailable, match="eab_hmac_key"):
+        await ZeroSsl(ZeroSslSettings(email="a@b.test", api_url=fake.url), context(tmp_path)).complete()
+
+
+async def test_an_api_that_drips_has_a_deadline() -> None:
+    with dripping(no_body) as port:
+        settings = ZeroSslSettings(email="a@b.test", api_url=f"http://127.0.0.1:{port}", timeout=1)
+        with pytest.raises(UpstreamUnavailable, match="more than 2 s"):
+            await fetch_credentials(settings, USER_AGENT)
 
 
 async def test_an_api_that_cannot_be_reached_is_unavailable(free_port: Callable[[], int]) -> None:
@@ -171,6 +198,7 @@ async def test_no_secret_is_shown_or_logged(fake: FakeZeroSsl, caplog: pytest.Lo
         ({}, r"\$\.api_key"),
         ({"email": "a@b.test", "eab_kid": "x"}, r"\$\.eab_kid"),
         ({"email": "a@b.test", "api_url": "http://elsewhere.test"}, r"\$\.api_url"),
+        ({"email": "a@b.test", "api_url": "http://127.elsewhere.test"}, r"\$\.api_url"),
         ({"email": "two@addresses.test,b@c.test"}, r"\$\.email"),
         ({"email": "a@b.test", "eab_kid": "x", "eab_hmac_key": "%%%"}, r"\$\.eab_hmac_key"),
     ],

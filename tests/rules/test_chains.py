@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from acmehub.models.identifiers import Identifier
 from acmehub.rules.chains import MAX_CHAIN, ChainMismatch, Issuers, Leaf, check_leaf, serial_text
 from acmehub.rules.csr import CheckedCsr, check_csr
+from acmehub.testing.fake_ca import FakeCa
 from tests.rules.certificates import (
     ca_certificate,
     certificate,
@@ -46,6 +47,12 @@ def assert_mismatch(chain: str, word: str, *names: str, **fields: Any) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ what is taken
+
+
+def test_control_characters_in_the_name_of_an_issuer_are_escaped() -> None:
+    forging = FakeCa(NOW, "CA\x1b[2J\nforged \u202e\x9b")
+    leaf = check(forging.chains(CSR, [A], NOW)[0])
+    assert leaf.issuer == "CN=CA\\x1b[2J\\x0aforged \\u202e\\x9b X1"
 
 
 def test_a_right_chain_tells_what_is_kept_of_it() -> None:

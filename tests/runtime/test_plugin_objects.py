@@ -386,3 +386,39 @@ async def test_a_change_by_an_operator_in_between_is_kept(lab: Lab) -> None:
     after = await lab.store.authorities.get(row.id)
     assert after is not None
     assert (after.name, after.account_url) == ("renamed meanwhile", account.url)
+
+
+async def test_a_registration_that_hangs_does_not_hold_up_those_who_need_the_object(lab: Lab) -> None:
+    row = await lab.authority()
+    plugin_objects = lab.process()
+    first = await plugin_objects.authority(row.id)
+    lab.ca.gate.clear()
+    account = asyncio.create_task(plugin_objects.account(row.id))
+    while not lab.ca.registrations:
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(1):
+        found = await plugin_objects.authority(row.id)
+    assert found.object is first.object
+    assert found.row.sealed_account_key, "the row as it is stored now"
+    lab.ca.gate.set()
+    assert (await plugin_objects.authority(row.id)).object is first.object
+    assert (await account).url
+
+
+@pytest.mark.parametrize(
+    ("clear", "flaw"),
+    [
+        (b'{"directory": "d"}', ""),
+        (b'{"directory": "d", "port": "many"}', "$.port"),
+        (b'{"directory": "d", "old": 1}', "old"),
+    ],
+)
+async def test_what_is_wrong_with_a_stored_authority_is_told_without_connecting(
+    lab: Lab, clear: bytes, flaw: str
+) -> None:
+    row = await lab.authority()
+    sealed = lab.vault.seal(AUTHORITY_SETTINGS, row.id, clear)
+    told = lab.process().flaw(msgspec.structs.replace(row, sealed_settings=sealed))
+    assert (flaw in told) if flaw else not told
+    assert lab.ca.registrations == []
+    assert "ca_nowhere" in lab.process().flaw(msgspec.structs.replace(row, plugin="ca_nowhere"))

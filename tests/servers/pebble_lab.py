@@ -13,7 +13,9 @@ from acmehub import AcmeRelay, PluginContext, RelayAuthority, RelaySettings, Ups
 from acmehub.ports.clock import SystemClock
 from acmehub.testing.dns_server import DnsServer
 from acmehub.upstream.exchange import Exchanger
+from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import UpstreamAccountKey
+from acmehub.upstream.nonces import UpstreamNonces
 from tests.servers.pebble import Pebble
 
 ZONE = "corp.test"
@@ -42,6 +44,8 @@ def post_as(pebble: Pebble, account: UpstreamAccount, url: str, payload: dict[st
         ca_file=str(pebble.ca_file),
         timeout=10,
         connections=1,
+        hosts=Hosts(settings_for(pebble)),
+        nonces=UpstreamNonces(SystemClock().monotonic),
         now=lambda: datetime.now(UTC),
     )
     body = json.dumps(payload).encode()

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPHeaderDict
 
 from acmehub import AcmeRelay, RelaySettings, UpstreamError, UpstreamUnavailable
 from acmehub.upstream.documents import read_authorization, read_chain, read_order
-from acmehub.upstream.exchange import UpstreamResponse
 from acmehub.upstream.failures import failure
+from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import UpstreamAccountKey, new_account_key
+from acmehub.upstream.responses import UpstreamResponse
 from tests.servers.pebble_lab import context
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -122,14 +123,16 @@ JSON = st.recursive(
 
 @given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=200), st.integers(300, 599))
 def test_no_document_makes_a_reader_fail_otherwise_than_as_unavailable(body: bytes, status: int) -> None:
-    answer = UpstreamResponse("https://ca.test/x", 200, CaseInsensitiveDict(), body, None)
+    answer = UpstreamResponse("https://ca.test/x", 200, HTTPHeaderDict(), body)
+    hosts = Hosts(RelaySettings(directory="https://ca.test"))
     for read in (
-        lambda: read_order(answer, "https://ca.test/x", "https://ca.test"),
-        lambda: read_authorization(answer, "https://ca.test/x", KEY, "https://ca.test"),
-        lambda: read_chain(answer, "https://ca.test"),
+        lambda: read_order(answer, "https://ca.test/x", hosts, "https://ca.test"),
+        lambda: read_authorization(answer, "https://ca.test/x", KEY, hosts, "https://ca.test"),
+        lambda: read_chain(answer, hosts, "https://ca.test"),
     ):
         try:
             read()
         except UpstreamUnavailable:
             continue
-    assert isinstance(failure("https://ca.test/x", status, body, None, "https://ca.test", acme=False), UpstreamError)
+    refusal = UpstreamResponse("https://ca.test/x", status, HTTPHeaderDict(), body)
+    assert isinstance(failure(refusal, "https://ca.test"), UpstreamError)

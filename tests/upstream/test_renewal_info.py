@@ -75,7 +75,6 @@ async def test_a_certificate_that_the_ca_does_not_know_has_no_window(
         {"suggestedWindow": {"start": WINDOW["end"], "end": WINDOW["start"]}},
         {"suggestedWindow": {"start": WINDOW["start"], "end": WINDOW["start"]}},
         {"suggestedWindow": {"start": "2026-12-01T12:00:00", "end": "2026-12-02T12:00:00"}},
-        {"suggestedWindow": WINDOW, "explanationURL": 7},
     ],
 )
 async def test_a_window_that_is_none_is_no_answer(
@@ -86,8 +85,11 @@ async def test_a_window_that_is_none_is_no_answer(
         await informing.renewal_info(CERT_ID)
 
 
-async def test_a_page_that_is_no_web_page_is_not_passed_on(informing: AcmeRelay, proxy: FaultProxy) -> None:
-    proxy.play(says({"suggestedWindow": WINDOW, "explanationURL": "javascript:alert(1)"}), path=PATH)
+@pytest.mark.parametrize("page", ["javascript:alert(1)", 7, None, ["https://ca.test"]])
+async def test_a_page_that_is_no_web_page_is_not_passed_on(
+    informing: AcmeRelay, proxy: FaultProxy, page: object
+) -> None:
+    proxy.play(says({"suggestedWindow": WINDOW, "explanationURL": page}), path=PATH)
     found = await informing.renewal_info(CERT_ID)
     assert found is not None
     assert found.explanation_url == ""

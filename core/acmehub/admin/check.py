@@ -203,6 +203,8 @@ class CheckService:
         flaw = None if row.enabled else "is disabled"
         if profile is not None and profile.lifetime_days is not None:
             flaw = flaw or lifetime_flaw(profile.lifetime_days, made)
+        if flaw is None and (stored := self._plugin_objects.flaw(row)):
+            flaw = f"cannot be used: {stored}"
         if flaw is not None:
             return msgspec.structs.replace(known, error=f"{row.name} {flaw}")
         server = made.server if isinstance(made, RelayAuthority) else ""

@@ -161,20 +161,20 @@ class Hub:
             await self.store.close()
 
     async def load_named_plugins(self) -> Sequence[str]:
-        """Load the plugins that stored resources name; a line for each that cannot be loaded (ADR 3).
+        """Load the plugins that stored resources name; a line for each resource that cannot be used (ADR 3).
 
-        A resource whose plugin is missing fails when it is used; everything else works.
+        Such a resource fails when it is used; everything else works.
         """
-        errors = []
-        for noun, offers, rows in (
-            ("authority", self.registry.authorities, await self.store.authorities.list()),
-            ("managed challenge", self.registry.dns_providers, await self.store.managed_challenges.list()),
-        ):
-            for row in rows:
-                try:
-                    offers[row.plugin]
-                except PluginError as error:
-                    errors.append(f"{noun} {row.name!r} cannot be used: {error}")
+        errors = [
+            f"authority {row.name!r} cannot be used: {flaw}"
+            for row in await self.store.authorities.list()
+            if (flaw := self.plugin_objects.flaw(row))
+        ]
+        for challenge in await self.store.managed_challenges.list():
+            try:
+                self.registry.dns_providers[challenge.plugin]
+            except PluginError as error:
+                errors.append(f"managed challenge {challenge.name!r} cannot be used: {error}")
         return errors
 
     def stop(self) -> None:
@@ -191,14 +191,23 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(self.worker.run(), name="issuance")
+                stopper = group.create_task(self._end_with_stop(task))
                 yield
-                task.cancel()
+                self.stopping.set()
+                await stopper
         except BaseExceptionGroup as failures:
             if len(failures.exceptions) == 1:  # one thing went wrong: the caller gets that
                 raise failures.exceptions[0] from None
             raise
         finally:
             self.dispatcher.turn_off()
+
+    async def _end_with_stop(self, worker: asyncio.Task[None]) -> None:
+        """The worker's steps end in the time in which the last requests do, revocations under way as well."""
+        await self.stopping.wait()
+        self.dispatcher.turn_off()
+        worker.cancel()
+        await self.revocation.close()
 
 
 def build_hub(

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
@@ -50,7 +50,7 @@ def read_options(kind: type[PluginSettings], pairs: Sequence[str], settings_file
 
 def _value(text: str, hint: Any) -> Any:
     """Text for a field of text; what TOML makes of it for any other (5353, true, ["a", "b"])."""
-    if hint in (str, Secret) or {str, Secret} & set(get_args(hint)):
+    if get_origin(hint) is not tuple and (hint in (str, Secret) or {str, Secret} & set(get_args(hint))):
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -11,7 +11,13 @@ from acmehub.issuance.validated import authorized, is_approved
 from acmehub.models import Authorization, EventKind, Order, Stage, TxtRecord
 from acmehub.models.identifiers import canonical
 from acmehub.models.problems import Problem, ProblemDocument, ProblemType, Subproblem, gathered
-from acmehub.ports.authority import RelayAuthority, UpstreamAccount, UpstreamAuthorization, UpstreamOrder
+from acmehub.ports.authority import (
+    RelayAuthority,
+    UpstreamAccount,
+    UpstreamAuthorization,
+    UpstreamOrder,
+    UpstreamUnavailable,
+)
 from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.backoff import poll_in
@@ -57,6 +63,10 @@ async def _stillborn(
 
 
 async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccount, upstream: UpstreamOrder) -> None:
+    names = len(job.order.identifiers)
+    if len(upstream.authorizations) > names:
+        count = f"{len(upstream.authorizations)} authorizations for {names} names"
+        raise UpstreamUnavailable(f"{upstream.url}: an order with {count}", server=relay.server)
     seen = await job.exchange(
         gather_limited(lambda url: relay.authorization(account, url), upstream.authorizations, READS_AT_ONCE),
         relay.server,
@@ -278,8 +288,9 @@ async def _reason(
     if upstream.error is not None:
         return upstream.error
     if not seen:
+        urls = upstream.authorizations[: len(job.order.identifiers)]
         seen = await job.exchange(
-            gather_limited(lambda url: relay.authorization(account, url), upstream.authorizations, READS_AT_ONCE),
+            gather_limited(lambda url: relay.authorization(account, url), urls, READS_AT_ONCE),
             relay.server,
         )
     return _problem_of(seen, upstream)

@@ -1,5 +1,6 @@
 """Stages `authorized`, `finalizing`, `issuing`, `downloading`: from the client's CSR to its certificate."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from acmehub.issuance.upstream_order import restart_upstream_order
 from acmehub.issuance.validated import to_finalizing
 from acmehub.models import Certificate, EventKind, Order, OrderStatus, Stage
 from acmehub.ports.authority import (
+    IssuedChain,
     RelayAuthority,
     UpstreamAccount,
     UpstreamError,
@@ -33,6 +35,7 @@ from acmehub.runtime.revocation import leaf_of
 
 MOST_ALTERNATES = 8
 UNFINISHED = frozenset({"pending", "ready", "processing"})
+ALTERNATES_SECONDS = 30.0  # a certificate does not wait longer for chains that most clients do not ask for
 
 _log = logging.getLogger(__name__)
 
@@ -150,11 +153,8 @@ async def download(job: Job, relay: RelayAuthority) -> None:
         return
     context.crash_points.hit(CrashPoint.BEFORE_CHAIN_DOWNLOAD)
     issued = await job.exchange(relay.certificate(account, url), relay.server)
-    others = await job.exchange(
-        gather_limited(lambda item: relay.certificate(account, item), issued.alternates[:MOST_ALTERNATES], 2),
-        relay.server,
-    )
-    event = job.event(EventKind.CHAIN_DOWNLOADED, f"{len(others)} alternates" if others else "")
+    others, missing = await _alternates(relay, account, issued.alternates[:MOST_ALTERNATES])
+    event = job.event(EventKind.CHAIN_DOWNLOADED, "; ".join(filter(None, (_count(others), *missing))))
     context.crash_points.hit(CrashPoint.AFTER_CHAIN_DOWNLOAD)
     assert order.csr is not None
     alone = allows_leaf_only(relay)
@@ -189,6 +189,30 @@ async def download(job: Job, relay: RelayAuthority) -> None:
     await job.commit(rule)
     if job.order.status is OrderStatus.VALID:
         context.crash_points.hit(CrashPoint.AFTER_VALID_STORED)
+
+
+async def _alternates(
+    relay: RelayAuthority, account: UpstreamAccount, urls: Sequence[str]
+) -> tuple[list[IssuedChain], list[str]]:
+    """The alternate chains that the CA gives within `ALTERNATES_SECONDS`, in its order; why the others are left out."""
+    chains: dict[str, IssuedChain] = {}
+    missing: dict[str, str] = {}
+
+    async def fetch(url: str) -> None:
+        try:
+            chains[url] = await relay.certificate(account, url)
+        except UpstreamError as error:
+            missing[url] = f"alternate left out: {error.detail}"
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ALTERNATES_SECONDS):
+            await gather_limited(fetch, urls, 2)
+    late = {url: f"alternate left out: {url}: no answer in time" for url in urls if url not in chains}
+    return [chains[url] for url in urls if url in chains], [missing.get(url, why) for url, why in late.items()]
+
+
+def _count(others: Sequence[IssuedChain]) -> str:
+    return f"{len(others)} alternates" if others else ""
 
 
 def certificate_of(order: Order, leaf: Leaf, alternates: Sequence[str], job: Job) -> Certificate:

@@ -43,6 +43,11 @@ class PluginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         """Check what types cannot express; raise `ValueError` that names the field and what is expected."""
         return self
 
+    def account_flaw(self, account_url: str) -> str:  # noqa: ARG002
+        """Why the hub's account at an authority, registered before, cannot be used with these settings, with what to
+        do; empty when it can."""
+        return ""
+
 
 S = TypeVar("S", bound=PluginSettings)
 

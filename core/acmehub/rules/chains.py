@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from acmehub.models.identifiers import Identifier
+from acmehub.models.text import escape_controls
 from acmehub.rules.csr import (
     UNREADABLE,
     CheckedCsr,
@@ -115,7 +116,7 @@ def check_leaf(
         elif not allow_leaf_only:
             raise ChainMismatch("the chain is the certificate alone, without its issuer's")
         _check_dates((leaf, *above.certificates), now, skew)
-        issuer = leaf.issuer.rfc4514_string()
+        issuer = escape_controls(leaf.issuer.rfc4514_string())
     except UNREADABLE as error:
         raise ChainMismatch(f"a certificate cannot be read: {ascii(str(error))[1:-1][:150]}") from error
     return Leaf(

@@ -78,8 +78,8 @@ class PluginObjects:
         A caller that has just taken a `snapshot` passes it, and spares a read.
         """
         row = await self._authority_row(authority_id, snapshot)
-        kept = self._authorities.get(authority_id)
-        if kept is not None and kept.row.version == row.version:
+        kept = self._kept(row)
+        if kept is not None:
             return kept
         async with self._locks[authority_id]:
             return await self._build(await self._authority_row(authority_id))
@@ -99,6 +99,14 @@ class PluginObjects:
         instance = ProviderObject(row, made)
         self._providers[row.id] = instance
         return instance
+
+    def flaw(self, row: Authority) -> str:
+        """Why a stored authority cannot be used as it is, with what to do; empty when it can. Connects nowhere."""
+        try:
+            settings = self._settings(row, AUTHORITY_SETTINGS, self._registry.authorities[row.plugin].settings)
+        except PLUGIN_UNUSABLE as error:
+            return str(error)
+        return settings.account_flaw(row.account_url) if row.account_url else ""
 
     def probe(self, plugin: str, settings: PluginSettings) -> object:
         """An authority of settings that need not be stored: it answers what it can do, and issues nothing."""
@@ -157,12 +165,22 @@ class PluginObjects:
 
     async def _build(self, row: Authority) -> AuthorityObject:
         """The object of `row`, with completed settings; called with the authority's lock."""
+        instance = self._kept(row)
+        if instance is None:
+            instance = self._authorities[row.id] = await self._complete(row)
+        return instance
+
+    def _kept(self, row: Authority) -> AuthorityObject | None:
+        """The object of `row`, if there is one; only the account or the name may have changed.
+
+        It needs no lock, which is held while the hub registers at a CA that may not answer.
+        """
         kept = self._authorities.get(row.id)
-        if kept is not None and kept.row.sealed_settings == row.sealed_settings and kept.row.plugin == row.plugin:
-            instance = replace(kept, row=row)  # only its account or its name has changed
-        else:
-            instance = await self._complete(row)
-        self._authorities[row.id] = instance
+        if kept is None or kept.row.version >= row.version:
+            return kept
+        if kept.row.sealed_settings != row.sealed_settings or kept.row.plugin != row.plugin:
+            return None
+        instance = self._authorities[row.id] = replace(kept, row=row)
         return instance
 
     async def _complete(self, row: Authority) -> AuthorityObject:

@@ -1,4 +1,8 @@
-"""`AcmeRelay`: an ACME CA as a `RelayAuthority`; each verb runs in a thread of its own pool."""
+"""`AcmeRelay`: an ACME CA as a `RelayAuthority`; each verb runs in a thread of its own pool.
+
+The event loop watches the threads: it ends an exchange that takes too long, whose caller has gone, or that is under way
+when the hub stops.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -13,13 +17,17 @@ from acmehub.ports.authority import (
     UpstreamAuthorization,
     UpstreamOrder,
     UpstreamRenewalInfo,
+    UpstreamUnavailable,
 )
 from acmehub.ports.plugins import PluginContext
 from acmehub.ports.settings import SettingsError
 from acmehub.upstream import chains
+from acmehub.upstream.connections import Watch
 from acmehub.upstream.directories import DirectoryCache
 from acmehub.upstream.exchange import Exchanger
+from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import new_account_key
+from acmehub.upstream.nonces import UpstreamNonces
 from acmehub.upstream.settings import RelaySettings
 from acmehub.upstream.steps import Steps
 
@@ -33,17 +41,22 @@ class AcmeRelay:
 
     def __init__(self, settings: RelaySettings, context: PluginContext) -> None:
         self._settings = settings
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="relay")
-        exchanger = Exchanger(
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"relay {settings.directory}")
+        self._watches: set[Watch] = set()
+        self._closed = False
+        hosts = Hosts(settings)
+        self._exchanger = exchanger = Exchanger(
             settings.directory,
             user_agent=context.user_agent,
             ca_file=_ca_file(settings.ca_file, context.data_dir),
             timeout=settings.timeout,
             connections=THREADS,
+            hosts=hosts,
+            nonces=UpstreamNonces(context.clock.monotonic),
             now=context.clock.now,
         )
-        directories = DirectoryCache(settings.directory, lambda url: exchanger.get(url).body, context.clock.monotonic)
-        self._steps = Steps(settings, exchanger, directories)
+        directories = DirectoryCache(settings.directory, exchanger.get, hosts, context.clock.monotonic)
+        self._steps = Steps(settings, exchanger, directories, hosts)
 
     def __repr__(self) -> str:
         return f"AcmeRelay({self.server!r})"
@@ -96,9 +109,48 @@ class AcmeRelay:
     async def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
         return await self._in_thread(self._steps.renewal_info, cert_id)
 
+    async def aclose(self) -> None:
+        """End the exchanges under way, and close the connections."""
+        self._closed = True
+        for watch in self._watches:
+            watch.close("was ended, because the hub stops")
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._exchanger.close()
+
     async def _in_thread(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        if self._closed:
+            raise UpstreamUnavailable("the hub stops", server=self.server)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: verb(*args, **kwargs))
+        watch = Watch()
+        self._watches.add(watch)
+        timer = _Deadline(loop, watch, self._exchanger.seconds)
+        try:
+            return await loop.run_in_executor(self._threads, watch.run, lambda: verb(*args, **kwargs))
+        finally:
+            timer.cancel()
+            watch.close("was ended, because nobody waits for it")
+            self._watches.discard(watch)
+
+
+class _Deadline:
+    """Ends the exchange of a watch that takes longer than `seconds`; each exchange of a verb has that time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, watch: Watch, seconds: float) -> None:
+        self._loop = loop
+        self._watch = watch
+        self._seconds = seconds
+        self._handle = loop.call_later(seconds, self._look)
+
+    def cancel(self) -> None:
+        """The verb is over."""
+        self._handle.cancel()
+
+    def _look(self) -> None:
+        left = self._watch.left()
+        if left is not None and left <= 0:
+            self._watch.close(f"took more than {self._seconds:g} s to answer")
+        else:  # another exchange of the verb is under way, or none has a thread yet
+            self._handle = self._loop.call_later(self._seconds if left is None else left, self._look)
 
 
 def _ca_file(name: str, data_dir: Path) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from acmehub.upstream.members import words
+
 _log = logging.getLogger(__name__)
 
 
@@ -20,5 +22,5 @@ def choose(chains: Sequence[str], preferred: str) -> int:
         if preferred in names:
             return index
         seen += names
-    _log.warning("no chain leads to %r; offered: %s", preferred, ", ".join(seen))
+    _log.warning("no chain leads to %r; offered: %s", preferred, words(", ".join(seen)))
     return 0

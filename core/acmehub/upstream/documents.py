@@ -1,16 +1,17 @@
-"""Documents of CAs become objects of `ports/authority.py`; unknown members are ignored, missing ones are an error."""
+"""Documents of CAs become objects of `ports/authority.py`: strict in what is needed, deaf to the rest.
+
+A member that is missing, null, empty or of another type is absent; only the absence of one that is needed is an error.
+"""
 
 import base64
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TypeVar
-from urllib.parse import urljoin
 
 import msgspec
-from requests.utils import parse_header_links
 
 from acmehub.models import wire
-from acmehub.models.identifiers import Identifier
+from acmehub.models.identifiers import Identifier, base_name, is_wildcard
 from acmehub.ports.authority import (
     IssuedChain,
     IssueRequest,
@@ -19,53 +20,20 @@ from acmehub.ports.authority import (
     UpstreamRenewalInfo,
     UpstreamUnavailable,
 )
-from acmehub.upstream.exchange import UpstreamResponse
-from acmehub.upstream.failures import read_problem
+from acmehub.rules.times import parse_time
+from acmehub.upstream.failures import identifier_of, problem_of
+from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import UpstreamAccountKey
+from acmehub.upstream.members import Members, decode
+from acmehub.upstream.responses import UpstreamResponse
 
-T = TypeVar("T")
+_LONGEST_STATUS = 32
+_OF_AN_ORDER = ("authorizations", "finalize", "certificate", "error")
 _MOST_ALTERNATES = 8
+_MOST_LINKS = 64
+_MOST_CHALLENGES = 32
 _PAGE = re.compile(r"https?://[!-~]{1,500}")
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\s*([A-Za-z0-9+/=\s]+?)\s*-----END CERTIFICATE-----", re.ASCII)
-
-
-class _Order(msgspec.Struct, frozen=True):
-    status: str
-    authorizations: tuple[str, ...]
-    finalize: str
-    certificate: str | None = None
-    expires: datetime | None = None
-    error: msgspec.Raw = msgspec.Raw()
-
-
-class _Challenge(msgspec.Struct, frozen=True):
-    type: str
-    url: str = ""
-    status: str = "pending"
-    token: str = ""
-    error: msgspec.Raw = msgspec.Raw()
-
-
-class _Authorization(msgspec.Struct, frozen=True):
-    identifier: Identifier
-    status: str
-    challenges: tuple[_Challenge, ...] = ()
-    wildcard: bool = False
-    error: msgspec.Raw = msgspec.Raw()
-
-
-class _Window(msgspec.Struct, frozen=True):
-    start: datetime
-    end: datetime
-
-
-class _RenewalInfo(msgspec.Struct, frozen=True, rename="camel"):
-    suggested_window: _Window
-    explanation_url: str = msgspec.field(name="explanationURL", default="")
-
-
-class _Status(msgspec.Struct, frozen=True):
-    status: str
 
 
 def new_order_payload(request: IssueRequest, *, profile: str, replaces: bool) -> bytes:
@@ -81,67 +49,110 @@ def new_order_payload(request: IssueRequest, *, profile: str, replaces: bool) ->
     )
 
 
-def read_order(answer: UpstreamResponse, url: str, server: str) -> UpstreamOrder:
-    """An order; its URL is `url`, or the Location of the response if `url` is empty."""
-    order = _decode(answer, _Order, "an order", server)
-    location = answer.headers.get("Location", "")
+def read_order(answer: UpstreamResponse, url: str, hosts: Hosts, server: str) -> UpstreamOrder:
+    """An order; its URL is `url`, or the Location of the response if `url` is empty. `finalize` may be empty."""
+    order = _object(answer, "an order", server)
+    if not any(map(order.has, _OF_AN_ORDER)):
+        raise UpstreamUnavailable(f"{answer.url} is not an order: it has only a status", server=server)
+    where = url or read_location(answer, "newOrder", hosts, server)
+    finalize, certificate = order.plain("finalize"), order.plain("certificate")
     return UpstreamOrder(
-        url=urljoin(answer.url, location) if location and not url else url,
-        status=order.status,
-        authorizations=order.authorizations,
-        finalize=order.finalize,
-        certificate=order.certificate,
-        error=read_problem(order.error),
-        expires=order.expires,
+        url=where,
+        status=_needed_status(answer, order, "an order", server),
+        authorizations=tuple(hosts.resolve(answer.url, item) for item in order.texts("authorizations")),
+        finalize=hosts.resolve(answer.url, finalize) if finalize else "",
+        certificate=hosts.resolve(answer.url, certificate) if certificate else None,
+        error=problem_of(order.object("error"), answer.url),
+        expires=parse_time(order.plain("expires")),
         retry_after=answer.retry_after,
     )
 
 
+def read_location(answer: UpstreamResponse, what: str, hosts: Hosts, server: str) -> str:
+    """The URL of the object that a response has made."""
+    location = answer.header("Location")
+    if not location:
+        raise UpstreamUnavailable(f"{what} returned no URL", server=server)
+    return hosts.resolve(answer.url, location)
+
+
 def read_authorization(
-    answer: UpstreamResponse, url: str, key: UpstreamAccountKey, server: str
+    answer: UpstreamResponse, url: str, key: UpstreamAccountKey, hosts: Hosts, server: str
 ) -> UpstreamAuthorization:
-    """An authorization, reduced to its dns-01 challenge."""
-    found = _decode(answer, _Authorization, "an authorization", server)
-    challenge = next((item for item in found.challenges if item.type == "dns-01" and item.url), None)
-    errors = [read_problem(item.error) for item in (*((challenge,) if challenge else ()), *found.challenges, found)]
+    """An authorization, reduced to its dns-01 challenge.
+
+    One that has its wildcard in the identifier (`*.` and a name) is read as RFC 8555 section 7.1.4 writes it.
+    """
+    found = _object(answer, "an authorization", server)
+    identifier = identifier_of(found)
+    if identifier is None:
+        raise UpstreamUnavailable(f"{answer.url} is not an authorization: it has no identifier", server=server)
+    status = _needed_status(answer, found, "an authorization", server)
+    challenges = found.objects("challenges")[:_MOST_CHALLENGES]
+    challenge = next((item for item in challenges if item.plain("type") == "dns-01" and item.plain("url")), None)
+    errors = (
+        problem_of(item.object("error"), answer.url)
+        for item in (*((challenge,) if challenge else ()), *challenges, found)
+    )
+    dns01_status = (challenge.text("status", _LONGEST_STATUS) or "pending") if challenge else ""
     try:
-        value = key.dns01_value(challenge.token) if challenge else ""
+        value = key.dns01_value(_token(challenge)) if challenge else ""
     except ValueError as error:
-        raise UpstreamUnavailable(f"{url}: {error}", server=server) from error
+        if status == "pending":
+            raise UpstreamUnavailable(f"{url}: {error}", server=server) from error
+        value = ""
     return UpstreamAuthorization(
         url=url,
-        identifier=found.identifier,
-        wildcard=found.wildcard,
-        status=found.status,
-        dns01_url=challenge.url if challenge else None,
-        dns01_status=challenge.status if challenge else "",
+        identifier=Identifier(identifier.type, base_name(identifier.value)),
+        wildcard=found.flag("wildcard") or is_wildcard(identifier.value),
+        status=status,
+        dns01_url=hosts.resolve(answer.url, challenge.plain("url")) if challenge else None,
+        dns01_status=dns01_status,
         txt_value=value,
         error=next((error for error in errors if error is not None), None),
         retry_after=answer.retry_after,
     )
 
 
+def _token(challenge: Members) -> str:
+    token = challenge.plain("token")
+    if not token:
+        raise ValueError("a dns-01 challenge has no token")
+    return token
+
+
 def read_renewal_info(answer: UpstreamResponse, retry_after: float | None, server: str) -> UpstreamRenewalInfo:
     """A window (RFC 9773 section 4.2); one that ends before it begins or has no time zone is an error."""
-    found = _decode(answer, _RenewalInfo, "renewal information", server)
-    start, end = found.suggested_window.start, found.suggested_window.end
-    if start.tzinfo is None or end.tzinfo is None or start >= end:
-        raise UpstreamUnavailable(f"{answer.url}: no time lies from {start} to {end}", server=server)
-    page = found.explanation_url
+    found = _object(answer, "renewal information", server)
+    window = found.object("suggestedWindow") or Members({})
+    start, end = parse_time(window.plain("start")), parse_time(window.plain("end"))
+    if start is None or end is None or start >= end:
+        given = f"{window.text('start', 64)!r} to {window.text('end', 64)!r}"
+        raise UpstreamUnavailable(f"{answer.url}: no time lies from {given}", server=server)
+    page = found.plain("explanationURL")
     return UpstreamRenewalInfo(
-        start=start.astimezone(UTC),
-        end=end.astimezone(UTC),
+        start=start,
+        end=end,
         explanation_url=page if _PAGE.fullmatch(page) else "",
         retry_after=retry_after,
     )
 
 
 def read_status(answer: UpstreamResponse, server: str) -> str:
-    """The status of an account or a challenge."""
-    return _decode(answer, _Status, "an ACME object", server).status
+    """The status of an account or a challenge, where the response has one: it may be empty."""
+    if not answer.body.strip():
+        return ""
+    return _object(answer, "an ACME object", server).text("status", _LONGEST_STATUS)
 
 
-def read_chain(answer: UpstreamResponse, server: str) -> IssuedChain:
+def _needed_status(answer: UpstreamResponse, members: Members, what: str, server: str) -> str:
+    status = members.text("status", _LONGEST_STATUS)
+    if not status:
+        raise UpstreamUnavailable(f"{answer.url} is not {what}: it has no status", server=server)
+    return status
+
+
+def read_chain(answer: UpstreamResponse, hosts: Hosts, server: str) -> IssuedChain:
     """The certificates of a chain, without any text around them (RFC 8555 section 9.1), and its alternates."""
     try:
         blocks = _CERTIFICATE.findall(answer.body.decode())
@@ -150,7 +161,7 @@ def read_chain(answer: UpstreamResponse, server: str) -> IssuedChain:
         raise UpstreamUnavailable(f"{answer.url} is no PEM file: {error}", server=server) from error
     if not certificates:
         raise UpstreamUnavailable(f"{answer.url} has no certificate in it", server=server)
-    return IssuedChain(chain="".join(map(_pem, certificates)), alternates=_alternates(answer))
+    return IssuedChain(chain="".join(map(_pem, certificates)), alternates=_alternates(answer, hosts))
 
 
 def _pem(der: bytes) -> str:
@@ -159,17 +170,20 @@ def _pem(der: bytes) -> str:
     return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
 
 
-def _alternates(answer: UpstreamResponse) -> tuple[str, ...]:
-    links = parse_header_links(answer.headers.get("Link", ""))
-    urls = (urljoin(answer.url, link["url"]) for link in links if link.get("rel") == "alternate")
+def _alternates(answer: UpstreamResponse, hosts: Hosts) -> tuple[str, ...]:
+    """The URLs of the alternates; one that leads to a host which is not the CA's is left out."""
+    urls = []
+    for link in answer.links("alternate")[:_MOST_LINKS]:
+        with suppress(UpstreamUnavailable):
+            urls.append(hosts.resolve(answer.url, link))
     return tuple(dict.fromkeys(url for url in urls if url != answer.url))[:_MOST_ALTERNATES]
 
 
-def _decode(answer: UpstreamResponse, kind: type[T], what: str, server: str) -> T:
-    try:
-        return msgspec.json.decode(answer.body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UpstreamUnavailable(f"{answer.url} is not {what}: {error}", server=server) from error
+def _object(answer: UpstreamResponse, what: str, server: str) -> Members:
+    members = decode(answer.body)
+    if members is None:
+        raise UpstreamUnavailable(f"{answer.url} is not {what}: it is no JSON object", server=server)
+    return members
 
 
 def _rfc3339(when: datetime | None) -> str | None:

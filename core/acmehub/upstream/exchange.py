@@ -4,22 +4,18 @@
 nonce only once, reads bodies of any size, fetches a nonce before each step, and logs what it signs.
 """
 
-import email.utils
 import os
 import re
 import time
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import UTC, datetime
-from urllib.parse import urljoin, urlsplit
+from datetime import datetime
+from urllib.parse import urlsplit
 
-import msgspec
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
+from requests.adapters import BaseAdapter
 from requests.utils import get_environ_proxies
+from urllib3 import HTTPHeaderDict
 
 from acmehub.models.problems import ProblemType
 from acmehub.ports.authority import (
@@ -29,13 +25,18 @@ from acmehub.ports.authority import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
+from acmehub.rules.times import parse_http_date, parse_retry_after
+from acmehub.upstream.connections import WatchedAdapter, present_watch
 from acmehub.upstream.failures import failure, read_problem
+from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import UpstreamAccountKey
+from acmehub.upstream.members import words
+from acmehub.upstream.nonces import UpstreamNonces
+from acmehub.upstream.responses import UpstreamResponse, last_line
 
 LARGEST_BODY = 1 << 20
 NONCE_ATTEMPTS = 8
 LONGEST_RETRY_AFTER = 3600.0
-_KEPT_NONCES = 64
 _CONNECT_TIMEOUT = 10.0
 _OCTETS_AT_ONCE = 1 << 16
 _SPARE_REDIRECTS = 5
@@ -44,18 +45,11 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _NOTHING = (400, 404, 410)
 
 
-class UpstreamResponse(msgspec.Struct, frozen=True):
-    """A CA's response, read to its end; `retry_after` in seconds from now."""
-
-    url: str
-    status: int
-    headers: CaseInsensitiveDict[str]
-    body: bytes
-    retry_after: float | None
-
-
 class Exchanger:
-    """HTTP with one CA, for several threads at once. Connections and nonces are kept between exchanges."""
+    """HTTP with one CA, for several threads at once. Connections and nonces are kept between exchanges.
+
+    `adapter` replaces the connections in tests.
+    """
 
     def __init__(
         self,
@@ -65,7 +59,10 @@ class Exchanger:
         ca_file: str,
         timeout: float,
         connections: int,
+        hosts: Hosts,
+        nonces: UpstreamNonces,
         now: Callable[[], datetime],
+        adapter: BaseAdapter | None = None,
     ) -> None:
         self._server = server
         self._secure = urlsplit(server).scheme == "https"
@@ -73,16 +70,23 @@ class Exchanger:
         self._verify: str | bool = ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or True
         self._proxies: dict[str, dict[str, str]] = {}
         self._timeout = timeout
+        self._hosts = hosts
         self._now = now
-        self._adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections)
-        self._nonces: deque[str] = deque(maxlen=_KEPT_NONCES)  # the newest is used first
+        self._adapter = adapter or WatchedAdapter(pool_connections=4, pool_maxsize=connections)
+        self._nonces = nonces
+
+    @property
+    def seconds(self) -> float:
+        """The longest time that one exchange takes, from the connection to the last octet."""
+        return 2 * self._timeout
 
     def close(self) -> None:
         """Close the kept connections."""
         self._adapter.close()
 
     def get(self, url: str) -> UpstreamResponse:
-        """GET without a signature (the directory). Follows redirects, but not from https to http.
+        """GET without a signature (the directory). Follows redirects on the CA's hosts, but not from https to
+        http.
 
         An error here says nothing about the hub's account and orders: it is `UpstreamUnavailable` or a rate limit.
         """
@@ -114,22 +118,29 @@ class Exchanger:
         """POST `payload` (empty: POST-as-GET) signed with `key`.
 
         A nonce is fetched from `new_nonce` only when none is left from an earlier response. After a rejected nonce, the
-        request is sent again with the nonce of the refusal (RFC 8555 section 6.5).
+        request is sent again with the nonce of the refusal (RFC 8555 section 6.5). A request that fails without
+        bringing a nonce empties the store: the CA may have forgotten them all.
         """
         headers = {"Content-Type": "application/jose+json", "Accept": accept}
         for _ in range(NONCE_ATTEMPTS):
             nonce = self._nonce(new_nonce)
-            answer = self._send("POST", url, key.sign(payload, url=url, nonce=nonce, kid=kid), headers)
+            try:
+                answer = self._send("POST", url, key.sign(payload, url=url, nonce=nonce, kid=kid), headers)
+            except UpstreamUnavailable:
+                self._nonces.forget()
+                raise
             if fresh := _nonce_in(answer):
-                self._nonces.append(fresh)
+                self._nonces.keep(fresh)
+            elif answer.status >= 300:
+                self._nonces.forget()
             problem = read_problem(answer.body) if answer.status == 400 else None
             if problem is None or problem.type != ProblemType.BAD_NONCE.urn:
                 break
         return self._checked(answer)
 
     def _nonce(self, new_nonce: str) -> str:
-        with suppress(IndexError):
-            return self._nonces.pop()
+        if kept := self._nonces.take():
+            return kept
         answer = self._send("HEAD", new_nonce, None, {})
         nonce = _nonce_in(answer)
         if not nonce:
@@ -142,17 +153,16 @@ class Exchanger:
             return answer
         if 300 <= answer.status < 400:
             raise self._unavailable(f"{answer.url} answers with a redirect (HTTP {answer.status})")
-        acme = "Replay-Nonce" in answer.headers
-        raise failure(answer.url, answer.status, answer.body, answer.retry_after, self._server, acme=acme)
+        raise failure(answer, self._server)
 
     def _send(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> UpstreamResponse:
-        end = time.monotonic() + 2 * self._timeout
+        end = time.monotonic() + self.seconds
         for _ in range(_SPARE_REDIRECTS):
             answer = self._send_once(method, url, body, headers, end)
-            location = answer.headers.get("Location", "")
+            location = answer.header("Location")
             if method != "GET" or answer.status not in _REDIRECTS or not location:
                 return answer
-            url = urljoin(url, location)
+            url = self._hosts.resolve(url, location)
         raise self._unavailable(f"{url}: more than {_SPARE_REDIRECTS} redirects")
 
     def _send_once(
@@ -160,8 +170,10 @@ class Exchanger:
     ) -> UpstreamResponse:
         if self._secure and not url.startswith("https://"):
             raise self._unavailable(f"the CA refers to a URL that is not https: {url}")
+        watch = present_watch()
         common = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", "Connection": "keep-alive"}
         try:
+            watch.begin(end)
             # the adapter without a Session: no cookies, no .netrc, and no reading of the environment for each request
             response = self._adapter.send(
                 requests.Request(method, url, data=body, headers={**common, **headers}).prepare(),
@@ -174,11 +186,13 @@ class Exchanger:
                 content = self._read(response, url, end)
             finally:
                 response.close()  # a connection whose response was read to its end is in the pool again by now
+            watch.check()
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise self._unavailable(_message(error, method, url)) from error
-        return UpstreamResponse(
-            url, response.status_code, response.headers, content, self.retry_after(response.headers)
-        )
+            raise self._unavailable(_message(watch.why_closed or error, method, url)) from error
+        finally:
+            watch.finish()
+        headers_read = response.raw.headers
+        return UpstreamResponse(url, response.status_code, headers_read, content, self.retry_after(headers_read))
 
     def _proxies_for(self, url: str) -> dict[str, str]:
         """The proxies from the environment (HTTPS_PROXY, NO_PROXY …), read once per host."""
@@ -196,23 +210,17 @@ class Exchanger:
             if size > LARGEST_BODY:
                 raise self._unavailable(f"{url} answers with more than {LARGEST_BODY} octets")
             if time.monotonic() > end:
-                raise self._unavailable(f"{url} took more than {2 * self._timeout:g} s to answer")
+                raise self._unavailable(f"{url} took more than {self.seconds:g} s to answer")
         return b"".join(parts)
 
-    def retry_after(self, headers: CaseInsensitiveDict[str], longest: float = LONGEST_RETRY_AFTER) -> float | None:
+    def retry_after(self, headers: HTTPHeaderDict, longest: float = LONGEST_RETRY_AFTER) -> float | None:
         """Retry-After in seconds from now, at most `longest`; None if the header is missing or not valid."""
-        value = headers.get("Retry-After", "").strip()
+        value = last_line(headers, "Retry-After")
         if not value:
             return None
-        if value.isascii() and value.isdigit():
-            seconds = float(value)
-        else:
-            when = _http_date(value)
-            if when is None:
-                return None
-            # the difference on the CA's clock, which may be hours off the hub's
-            seconds = (when - (_http_date(headers.get("Date", "")) or self._now())).total_seconds()
-        return min(max(seconds, 0.0), longest)
+        # on the CA's clock, which may be hours off the hub's
+        seconds = parse_retry_after(value, parse_http_date(last_line(headers, "Date")) or self._now())
+        return None if seconds is None else min(seconds, longest)
 
     def _unavailable(self, detail: str) -> UpstreamError:
         return UpstreamUnavailable(detail, server=self._server)
@@ -220,20 +228,14 @@ class Exchanger:
 
 def _nonce_in(answer: UpstreamResponse) -> str:
     """The response's nonce; empty when it is not base64url (RFC 8555 section 6.5.1)."""
-    nonce = answer.headers.get("Replay-Nonce", "")
+    nonce = answer.header("Replay-Nonce")
     return nonce if _NONCE.fullmatch(nonce) and len(nonce) % 4 != 1 else ""
 
 
-def _http_date(text: str) -> datetime | None:
-    try:
-        when = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-def _message(error: BaseException, method: str, url: str) -> str:
+def _message(error: BaseException | str, method: str, url: str) -> str:
     """The message for a failed exchange: its innermost cause, without the wrapping of the libraries."""
+    if isinstance(error, str):
+        return f"{method} {url} {error}"
     if isinstance(error, requests.ConnectTimeout):
         return f"{method} {url}: no connection in time"
     if isinstance(error, requests.Timeout | urllib3.exceptions.ReadTimeoutError):
@@ -246,4 +248,4 @@ def _message(error: BaseException, method: str, url: str) -> str:
         if not isinstance(inner, BaseException) or inner is cause:
             break
         cause = inner
-    return f"{method} {url}: {str(cause) or type(cause).__name__}"
+    return f"{method} {url}: {words(str(cause)) or type(cause).__name__}"

@@ -5,6 +5,7 @@ import binascii
 from typing import Literal, Self
 
 from acmehub.ports.settings import PluginSettings, Secret
+from acmehub.rules.urls import https_or_loopback, origin, place_of
 
 KeyType = Literal["ec256", "ec384", "rsa2048", "rsa3072", "rsa4096"]
 
@@ -12,16 +13,19 @@ KeyType = Literal["ec256", "ec384", "rsa2048", "rsa3072", "rsa4096"]
 class RelaySettings(PluginSettings, frozen=True, kw_only=True):
     """The address of a CA, and the hub's account there.
 
-    `directory`: the CA's directory URL (https). `ca_file`: PEM with the roots to trust for its TLS certificate instead
-    of the system's; a relative path is looked up in the working directory, then in the data directory. `email`: the
-    account's contact. `eab_kid` and `eab_hmac_key` (base64url): External Account Binding. `preferred_chain`: common
-    name of the preferred topmost issuer, when the CA offers several chains. `profile`: requested when the client names
-    none. `timeout`: seconds that a CA may be silent. `terms_of_service_agreed`: the operator agrees to the CA's terms;
-    the default is yes for a private CA (one with a `ca_file`), and no for every other. `allow_leaf_only`: a chain may
-    be the leaf alone; the default is the same.
+    `directory`: the CA's directory URL (https; http for a CA on this machine). `url_hosts`: hosts (`HOST[:PORT]`)
+    beside the directory's that the CA's URLs may lead to. `ca_file`: PEM with the roots to trust for its TLS
+    certificate instead of the system's; a relative path is looked up in the working directory, then in the data
+    directory. `email`: the account's contact. `eab_kid` and `eab_hmac_key` (base64url): External Account Binding.
+    `preferred_chain`: common name of the preferred topmost issuer, when the CA offers several chains. `profile`:
+    requested when the client names none. `timeout`: seconds that a CA may be silent; an exchange takes at most twice
+    that. `terms_of_service_agreed`: the operator agrees to the CA's terms; the default is yes for a private CA (one
+    with a `ca_file`), and no for every other. `allow_leaf_only`: a chain may be the leaf alone; the default is the
+    same.
     """
 
     directory: str
+    url_hosts: tuple[str, ...] = ()
     ca_file: str = ""
     email: str = ""
     eab_kid: str = ""
@@ -44,8 +48,14 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
         return bool(self.ca_file) if self.allow_leaf_only is None else self.allow_leaf_only
 
     def validate(self) -> Self:
-        if not self.directory.startswith(("https://", "http://127.", "http://[::1]", "http://localhost")):
-            raise ValueError("directory: an https:// URL is needed - `$.directory`")
+        if not https_or_loopback(self.directory):
+            raise ValueError(
+                "directory: an https:// URL is needed, http:// only to this machine (localhost, 127.0.0.0/8, [::1])"
+                " - `$.directory`"
+            )
+        for host in self.url_hosts:
+            if not place_of(host, "https"):
+                raise ValueError(f"url_hosts: {host!r} is not HOST or HOST:PORT - `$.url_hosts`")
         if self.email and (self.email.count("@") != 1 or any(mark in self.email for mark in " ,?\r\n")):
             raise ValueError("email: one plain address is needed - `$.email`")
         if bool(self.eab_kid) != bool(self.eab_hmac_key):
@@ -55,6 +65,25 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
         if not 1 <= self.timeout <= 300:
             raise ValueError("timeout: 1 to 300 seconds - `$.timeout`")
         return self
+
+    def account_flaw(self, account_url: str) -> str:
+        """Why the hub's account cannot be used: its URL leads to a host that is not the CA's."""
+        flaw = self.host_flaw(account_url)
+        return f"its account is at {account_url[:200]}, but {flaw}" if flaw else ""
+
+    def host_flaw(self, url: str) -> str:
+        """Why no URL of this CA may lead to the host of `url`, with the setting that allows it; empty if it may."""
+        found, directory = origin(url), origin(self.directory)
+        if found is None:
+            return f"{url[:200]!r} is no URL"
+        if directory is not None and found.place == directory.place:
+            return ""
+        if found.place in {place_of(host, found.scheme) for host in self.url_hosts}:
+            return ""
+        return (
+            f"{found.place} is not the host of the CA's directory ({self.directory});"
+            f' if it belongs to the CA, set url_hosts = ["{found.place}"]'
+        )
 
 
 def hmac_key(text: Secret) -> str:

@@ -18,6 +18,7 @@ from acmehub.ports.authority import (
     UpstreamAccount,
     UpstreamAccountLost,
     UpstreamAuthorization,
+    UpstreamError,
     UpstreamObjectLost,
     UpstreamOrder,
     UpstreamRefused,
@@ -26,22 +27,28 @@ from acmehub.ports.authority import (
 )
 from acmehub.upstream import documents
 from acmehub.upstream.directories import DirectoryCache, UpstreamDirectory
-from acmehub.upstream.exchange import Exchanger, UpstreamResponse
+from acmehub.upstream.exchange import Exchanger
 from acmehub.upstream.failures import NotThere
+from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import UpstreamAccountKey
+from acmehub.upstream.responses import UpstreamResponse
 from acmehub.upstream.settings import RelaySettings, hmac_key
 
 LONGEST_RENEWAL_RETRY = 86_400.0  # RFC 9773 section 4.3.2
+_ALIVE = ("valid", "")  # of an account; a CA may answer without saying it
 
 
 class Steps:
     """The verbs for one CA; several threads use one object at once."""
 
-    def __init__(self, settings: RelaySettings, exchanger: Exchanger, directories: DirectoryCache) -> None:
+    def __init__(
+        self, settings: RelaySettings, exchanger: Exchanger, directories: DirectoryCache, hosts: Hosts
+    ) -> None:
         self.server = settings.directory
         self._settings = settings
         self._exchanger = exchanger
         self._directories = directories
+        self._hosts = hosts
         self._loaded: tuple[bytes, UpstreamAccountKey] | None = None
 
     def register(self, key: bytes) -> UpstreamAccount:
@@ -54,12 +61,9 @@ class Steps:
             if self._account_is_lost(refusal, key, None):
                 raise UpstreamAccountLost(refusal.detail, server=self.server) from refusal
             raise
-        if documents.read_status(answer, self.server) != "valid":
+        if documents.read_status(answer, self.server) not in _ALIVE:
             raise UpstreamAccountLost("the CA has deactivated the account of this key", server=self.server)
-        url = answer.headers.get("Location", "")
-        if not url:
-            raise UpstreamUnavailable("newAccount returned no account URL", server=self.server)
-        return UpstreamAccount(url=url, key=key)
+        return UpstreamAccount(url=documents.read_location(answer, "newAccount", self._hosts, self.server), key=key)
 
     def _check_terms(self, directory: UpstreamDirectory) -> None:
         meta = directory.meta
@@ -101,19 +105,23 @@ class Steps:
         answer = self._as_account(
             account, lambda: self._post_to(lambda to: to.new_order, account.key, account.url, payload)
         )
-        order = documents.read_order(answer, "", self.server)
-        if not order.url:
-            raise UpstreamUnavailable("newOrder returned no order URL", server=self.server)
+        order = self._order(answer, "")
+        if len(order.authorizations) > len(request.identifiers):
+            count = f"{len(order.authorizations)} authorizations for {len(request.identifiers)} names"
+            raise UpstreamUnavailable(f"{order.url}: an order with {count}", server=self.server)
         return order
 
     def order(self, account: UpstreamAccount, url: str) -> UpstreamOrder:
         """Read an order."""
-        return documents.read_order(self._fetch(account, url), url, self.server)
+        return self._order(self._fetch(account, url), url)
+
+    def _order(self, answer: UpstreamResponse, url: str) -> UpstreamOrder:
+        return documents.read_order(answer, url, self._hosts, self.server)
 
     def authorization(self, account: UpstreamAccount, url: str) -> UpstreamAuthorization:
         """Read an authorization (section 7.5)."""
         answer = self._fetch(account, url)
-        return documents.read_authorization(answer, url, self._key(account.key), self.server)
+        return documents.read_authorization(answer, url, self._key(account.key), self._hosts, self.server)
 
     def answer(self, account: UpstreamAccount, challenge_url: str) -> None:
         """Respond to a challenge (section 7.5.1)."""
@@ -122,11 +130,16 @@ class Steps:
         except UpstreamRefused as refusal:
             if refusal.problem.type != ProblemType.MALFORMED.urn:
                 raise
-            if documents.read_status(self._fetch(account, challenge_url), self.server) == "pending":
+            status = documents.read_status(self._fetch(account, challenge_url), self.server)
+            if status == "pending":
                 raise
+            if not status:  # it may have taken an earlier response
+                raise UpstreamUnavailable(refusal.detail, server=self.server) from refusal
 
     def finalize(self, account: UpstreamAccount, finalize_url: str, order_url: str, csr: bytes) -> UpstreamOrder:
         """Send the CSR (section 7.4)."""
+        if not finalize_url:
+            raise UpstreamUnavailable(f"{order_url}: the order has no finalize URL", server=self.server)
         payload = msgspec.json.encode(wire.Finalize(csr=_base64url(csr)))
         try:
             answer = self._as_account(account, lambda: self._post(finalize_url, payload, account.key, account.url))
@@ -139,13 +152,17 @@ class Steps:
             if order.status == "ready":  # servers of the CA disagree for a moment
                 raise UpstreamUnavailable(refusal.detail, server=self.server) from refusal
             return order
-        return documents.read_order(answer, order_url, self.server)
+        return self._order(answer, order_url)
 
     def certificate(self, account: UpstreamAccount, url: str) -> IssuedChain:
-        """Download a chain (section 7.4.2)."""
+        """Download a chain (section 7.4.2); what is wrong is told with its URL."""
         accept = "application/pem-certificate-chain"
-        answer = self._as_account(account, lambda: self._post(url, b"", account.key, account.url, accept=accept))
-        return documents.read_chain(answer, self.server)
+        try:
+            answer = self._as_account(account, lambda: self._post(url, b"", account.key, account.url, accept=accept))
+        except UpstreamError as error:
+            _name_url(error, url)
+            raise
+        return documents.read_chain(answer, self._hosts, self.server)
 
     def revoke(self, account: UpstreamAccount, certificate: bytes, reason: int | None) -> None:
         """revokeCert (section 7.6)."""
@@ -156,7 +173,7 @@ class Steps:
         if not self._directories.current().revoke_cert:
             raise self._refused(ProblemType.UNAUTHORIZED, "this CA offers no revocation")
         try:
-            self._as_account(account, lambda: self._post_to(lambda to: to.revoke_cert, account.key, account.url, body))
+            self._as_account(account, lambda: self._post_to(self._revoke_cert, account.key, account.url, body))
         except UpstreamRefused as refusal:
             if refusal.problem.type != ProblemType.ALREADY_REVOKED.urn:
                 raise
@@ -166,11 +183,15 @@ class Steps:
         directory = self._directories.current()
         if not directory.renewal_info:
             return None
-        answer = self._exchanger.find(f"{directory.renewal_info}/{cert_id}")
+        resource = self._hosts.resolve(directory.url, directory.renewal_info)
+        answer = self._exchanger.find(f"{resource.rstrip('/')}/{cert_id}")
         if answer is None:
             return None
         retry_after = self._exchanger.retry_after(answer.headers, LONGEST_RENEWAL_RETRY)
         return documents.read_renewal_info(answer, retry_after, self.server)
+
+    def _revoke_cert(self, directory: UpstreamDirectory) -> str:
+        return self._hosts.resolve(directory.url, directory.revoke_cert) if directory.revoke_cert else ""
 
     def _fetch(self, account: UpstreamAccount, url: str) -> UpstreamResponse:
         """POST-as-GET (RFC 8555 section 6.3)."""
@@ -201,7 +222,7 @@ class Steps:
             return True
         except UpstreamRefused as again:
             return again.problem.type == ProblemType.UNAUTHORIZED.urn
-        return documents.read_status(answer, self.server) != "valid"
+        return documents.read_status(answer, self.server) not in _ALIVE
 
     def _post_to(
         self,
@@ -251,6 +272,16 @@ class Steps:
 
     def _refused(self, type: ProblemType, detail: str) -> UpstreamRefused:
         return UpstreamRefused(Problem(type, detail).document(), server=self.server)
+
+
+def _name_url(error: UpstreamError, url: str) -> None:
+    """Put the URL into the words of an error that has none."""
+    if url in error.detail:
+        return
+    error.detail = f"{url}: {error.detail}"
+    error.args = (error.detail,)
+    if isinstance(error, UpstreamRefused):
+        error.problem = msgspec.structs.replace(error.problem, detail=error.detail)
 
 
 def _base64url(octets: bytes) -> str:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from acmehub import AcmeRelay, PluginContext, Secret
+from acmehub import AcmeRelay, PluginContext, Secret, UpstreamUnavailable
 
 from .credentials import fetch_credentials
 from .settings import ZeroSslSettings
@@ -17,8 +17,12 @@ class ZeroSsl(AcmeRelay):
         self._user_agent = context.user_agent
 
     async def complete(self) -> ZeroSslSettings | None:
-        """Fetch EAB credentials, if the settings have none."""
+        """Fetch EAB credentials, if the settings have none. Raises an `UpstreamError`."""
         if self._given.eab_kid:
             return None
         found = await fetch_credentials(self._given, self._user_agent)
-        return msgspec.structs.replace(self._given, eab_kid=found.kid, eab_hmac_key=Secret(found.hmac_key))
+        completed = msgspec.structs.replace(self._given, eab_kid=found.kid, eab_hmac_key=Secret(found.hmac_key))
+        try:
+            return completed.validate()
+        except ValueError as error:
+            raise UpstreamUnavailable(f"ZeroSSL's credentials are none: {error}", server=self._given.api_url) from error

@@ -1,18 +1,30 @@
 """EAB credentials from ZeroSSL's API (https://zerossl.com/documentation/acme/generate-eab-credentials/)."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import msgspec
 
-from acmehub import Problem, ProblemType, UpstreamError, UpstreamRateLimited, UpstreamRefused, UpstreamUnavailable
+from acmehub import (
+    Problem,
+    ProblemType,
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamRefused,
+    UpstreamUnavailable,
+    escape_controls,
+    parse_retry_after,
+)
 
 from .settings import ZeroSslSettings
 
 _LARGEST_BODY = 1 << 16
+_LONGEST_TEXT = 200
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -23,18 +35,6 @@ class Credentials(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Credentials({self.kid!r})"
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    code: int = 0
-    type: str = ""
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    success: bool | int = False
-    eab_kid: str = ""
-    eab_hmac_key: str = ""
-    error: _Refusal = _Refusal()
 
 
 async def fetch_credentials(settings: ZeroSslSettings, user_agent: str) -> Credentials:
@@ -48,8 +48,12 @@ async def fetch_credentials(settings: ZeroSslSettings, user_agent: str) -> Crede
     client = httpx.AsyncClient(timeout=settings.timeout, headers={"User-Agent": user_agent})
     try:
         with _kept_from_logs(api_key):
-            async with client, client.stream("POST", url, **request) as response:
+            async with asyncio.timeout(2 * settings.timeout), client, client.stream("POST", url, **request) as response:
                 body = await _read(response, url)
+    except TimeoutError:
+        raise UpstreamUnavailable(
+            f"{url}: took more than {2 * settings.timeout:g} s to answer", server=settings.api_url
+        ) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         # without the error and its message if they contain the URL, which contains the API key
         message = str(error) if not api_key or api_key not in str(error) else ""
@@ -68,19 +72,30 @@ async def _read(response: httpx.Response, url: str) -> bytes:
 
 def _credentials(response: httpx.Response, body: bytes, url: str, server: str) -> Credentials:
     try:
-        answer = msgspec.json.decode(body, type=_Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        answer = None
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = None
+    answer = found if isinstance(found, dict) else {}
     if response.status_code == 429:
         raise UpstreamRateLimited(f"{url}: too many requests", server=server, retry_after=_retry_after(response))
-    if response.status_code >= 500 or answer is None:
+    if response.status_code >= 500:
         raise _unavailable(url, response, server)
-    if answer.success and answer.eab_kid and answer.eab_hmac_key:
-        return Credentials(answer.eab_kid, answer.eab_hmac_key)
-    if answer.success or not answer.error.type:
+    kid, hmac_key = _text(answer, "eab_kid"), _text(answer, "eab_hmac_key")
+    if answer.get("success") and kid and hmac_key:
+        return Credentials(kid, hmac_key)
+    error = answer.get("error")
+    type = _text(error, "type") if isinstance(error, dict) else ""
+    if answer.get("success") or not type:
         raise _unavailable(url, response, server)
-    detail = f"ZeroSSL gives no EAB credentials: {answer.error.type} ({answer.error.code})"
+    code = error.get("code") if isinstance(error, dict) and isinstance(error.get("code"), int) else "no code"
+    detail = f"ZeroSSL gives no EAB credentials: {type} ({code})"
     raise UpstreamRefused(Problem(ProblemType.UNAUTHORIZED, detail).document(), server=server)
+
+
+def _text(members: dict[str, Any], name: str) -> str:
+    """A text of the answer, in one line; empty when it is missing or of another type."""
+    value = members.get(name)
+    return escape_controls(value.strip()[:_LONGEST_TEXT]) if isinstance(value, str) else ""
 
 
 def _unavailable(url: str, response: httpx.Response, server: str) -> UpstreamError:
@@ -90,8 +105,8 @@ def _unavailable(url: str, response: httpx.Response, server: str) -> UpstreamErr
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    value = response.headers.get("Retry-After", "")
-    return min(float(value), 3600.0) if value.isascii() and value.isdigit() else None
+    seconds = parse_retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
+    return None if seconds is None else min(seconds, 3600.0)
 
 
 @contextmanager

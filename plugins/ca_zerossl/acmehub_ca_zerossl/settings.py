@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from acmehub import RelaySettings, Secret
+from acmehub import RelaySettings, Secret, https_or_loopback
 
 DIRECTORY = "https://acme.zerossl.com/v2/DV90"
 API = "https://api.zerossl.com"
@@ -23,6 +23,6 @@ class ZeroSslSettings(RelaySettings, frozen=True, kw_only=True):
         super().validate()
         if not (self.eab_kid or self.api_key or self.email):
             raise ValueError("api_key: give api_key, or email, or eab_kid and eab_hmac_key - `$.api_key`")
-        if not self.api_url.startswith(("https://", "http://127.", "http://localhost")):
+        if not https_or_loopback(self.api_url):
             raise ValueError("api_url: an https:// URL is needed - `$.api_url`")
         return self

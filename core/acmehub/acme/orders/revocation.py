@@ -140,9 +140,10 @@ def _problem(error: UpstreamError) -> Problem:
         return Problem(ProblemType.RATE_LIMITED, f"the authority: {error.detail}", retry_after=_seconds(error))
     if not isinstance(error, UpstreamRefused):
         return _later(f"the authority cannot revoke now: {error.detail}", _seconds(error))
-    reason = error.problem.type == ProblemType.BAD_REVOCATION_REASON.urn
-    kind = ProblemType.BAD_REVOCATION_REASON if reason else ProblemType.UNAUTHORIZED
-    return Problem(kind, f"the authority refuses: {error.detail}")
+    passed_on = (ProblemType.BAD_REVOCATION_REASON, ProblemType.USER_ACTION_REQUIRED)
+    kind = next((item for item in passed_on if item.urn == error.problem.type), ProblemType.UNAUTHORIZED)
+    page = error.problem.instance if kind is ProblemType.USER_ACTION_REQUIRED else ""
+    return Problem(kind, f"the authority refuses: {error.detail}", instance=page)
 
 
 def _later(detail: str, seconds: int = RETRY_AFTER) -> Problem:

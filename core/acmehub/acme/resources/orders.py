@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from acmehub.acme.server.rendering import order_object
+from acmehub.acme.server.rendering import order_object, terms_links
 from acmehub.acme.server.responses import AcmeResponse, json_response
 from acmehub.acme.server.signed import Signed, signed_post
 from acmehub.models import AuthorizationStatus, OrderStatus
@@ -91,4 +91,5 @@ def _is_clients_turn(bundle: OrderBundle) -> bool:
 
 def _answer(signed: Signed, bundle: OrderBundle, **rest: Any) -> AcmeResponse:
     urls = signed.request.context.urls
-    return json_response(order_object(bundle, urls), location=urls.order(bundle.order.id), **rest)
+    links = terms_links(bundle.order)
+    return json_response(order_object(bundle, urls), location=urls.order(bundle.order.id), links=links, **rest)

@@ -17,7 +17,7 @@ from acmehub.models import (
     Order,
     OrderStatus,
 )
-from acmehub.models.problems import Problem, ProblemDocument, Subproblem
+from acmehub.models.problems import Problem, ProblemDocument, ProblemType, Subproblem
 from acmehub.models.wire import AccountObject, AuthorizationObject, ChallengeObject, OrderObject
 from acmehub.rules.challenges import challenges_of
 from acmehub.rules.orders import OrderBundle
@@ -61,6 +61,14 @@ def order_object(bundle: OrderBundle, urls: Urls) -> OrderObject:
         certificate=_certificate(order, urls),
         **as_stored,
     )
+
+
+def terms_links(order: Order) -> tuple[tuple[str, str], ...]:
+    """The link to the page that a person has to visit before the CA takes such an order (RFC 8555 section 7.3.3)."""
+    error = order.error
+    if error is None or error.type != ProblemType.USER_ACTION_REQUIRED.urn or not error.instance:
+        return ()
+    return ((error.instance, "terms-of-service"),)
 
 
 def authorization_object(authorization: Authorization, mode: AuthorizationMode, urls: Urls) -> AuthorizationObject:
