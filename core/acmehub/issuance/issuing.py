@@ -31,6 +31,7 @@ from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.crash_points import CrashPoint
 
 MOST_ALTERNATES = 8
+_OF_UPSTREAM_ORDER = (EventKind.UPSTREAM_ORDER_CREATED, EventKind.UPSTREAM_ORDER_TAKEN, EventKind.CSR_SENT)
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,20000}-----END CERTIFICATE-----")
 
 _log = logging.getLogger(__name__)
@@ -81,7 +82,8 @@ async def _is_unsent(job: Job) -> bool:
     if job.order.attempts == 0:  # the job before this one ended in the midst of it
         return False
     timeline = await job.context.store.records.timeline(job.order.id)
-    return all(item.kind is not EventKind.CSR_SENT for item in timeline)
+    last = next((item.kind for item in reversed(timeline) if item.kind in _OF_UPSTREAM_ORDER), None)
+    return last is not EventKind.CSR_SENT
 
 
 async def watch_issuance(job: Job, relay: RelayAuthority) -> None:
