@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
 from acmehub.config import Verify
+from acmehub.issuance.idle_orders import INTERVAL, IdleOrders
 from acmehub.models import (
     Account,
     AccountStatus,
@@ -316,6 +318,10 @@ def taking(world: World, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     return Taking(world, request.param, monkeypatch)
 
 
+async def nobody(_order: object) -> None:
+    """Hears of no order."""
+
+
 def der(certificate: Certificate) -> bytes:
     """The leaf."""
     return x509.load_pem_x509_certificates(certificate.chain.encode())[0].public_bytes(Encoding.DER)
@@ -492,6 +498,38 @@ def test_validation_in_mode_verify(taking: Taking) -> None:
     assert bool(looks) is taking.allowed
     if not taking.allowed:
         tenant.check_ended(order_id)
+
+
+def test_order_that_waits_for_its_client(taking: Taking) -> None:
+    tenant = taking.tenant()
+    order_id = tenant.order()
+    tenant.work()
+    assert tenant.stored(order_id).order.run_at is None
+    taking.now()
+    for _ in range(2):  # ready orders and pending ones
+        taking.world.clock.advance(INTERVAL)
+        taking.world.run(taking.world.worker.idle_orders.work_off())
+    taking.check_order(order_id)
+
+
+def test_orders_that_wait_are_looked_at_in_turn_and_a_few_a_minute(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking = Taking(world, "names narrowed", monkeypatch)
+    tenants = [Tenant(world, mode=mode) for mode in (AuthorizationMode.VERIFY, *[AuthorizationMode.PREAPPROVED] * 3)]
+    waiting = {tenant.order() for tenant in tenants}
+    for tenant in tenants:
+        tenant.work()
+    loop = IdleOrders(world.hub.store, world.hub.rights, world.clock, Random(1), nobody)
+    loop.places = loop.refill = 2
+    pages = taking.results(loop, "claim")
+    looked: set[str] = set()
+    while not waiting <= looked:
+        assert len(pages) < 1000
+        world.run(loop.work_off())
+        looked |= {order.id for page in pages for order in page}
+        world.clock.advance(INTERVAL)
+    assert max(map(len, pages)) == 2
 
 
 # ------------------------------------------------------------------------------------- what may have been sent

@@ -36,6 +36,7 @@ from acmehub.runtime.revocation import leaf_of
 MOST_ALTERNATES = 8
 UNFINISHED = frozenset({"pending", "ready", "processing"})
 ALTERNATES_SECONDS = 30.0  # a certificate does not wait longer for chains that most clients do not ask for
+_OF_UPSTREAM_ORDER = (EventKind.UPSTREAM_ORDER_CREATED, EventKind.UPSTREAM_ORDER_TAKEN, EventKind.CSR_SENT)
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +87,8 @@ async def _is_unsent(job: Job) -> bool:
     if job.order.attempts == 0:  # the job before this one ended in the midst of it
         return False
     timeline = await job.context.store.records.timeline(job.order.id)
-    return all(item.kind is not EventKind.CSR_SENT for item in timeline)
+    last = next((item.kind for item in reversed(timeline) if item.kind in _OF_UPSTREAM_ORDER), None)
+    return last is not EventKind.CSR_SENT
 
 
 async def watch_issuance(job: Job, relay: RelayAuthority) -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from acmehub.config import Verify, Worker
 from acmehub.dns01 import Solver, TxtCleanup
 from acmehub.issuance.failures import handle
+from acmehub.issuance.idle_orders import IdleOrders
 from acmehub.issuance.job import Job, WorkerContext
 from acmehub.issuance.known_limits import KnownLimits
 from acmehub.issuance.pruning import Pruner
@@ -187,6 +188,7 @@ class IssuanceWorker:
         keep = timedelta(days=worker.keep_days) if worker.keep_days > 0 else None
         self.orders = OrderLoop(self._context, worker.concurrency)
         self.pruner = Pruner(store, steady, rng, self._context.announce, keep)
+        self.idle_orders = IdleOrders(store, rights, steady, rng, self._context.announce)
         self.windows = WindowWatch(store, plugin_objects, steady, rng)
 
     def has_place(self, order: Order) -> bool:
@@ -216,7 +218,7 @@ class IssuanceWorker:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_running("renewal of leases", self.orders.renew_leases))
-                for loop in (self.orders, self.txt_cleanup, self.pruner, self.windows):
+                for loop in (self.orders, self.txt_cleanup, self.pruner, self.windows, self.idle_orders):
                     group.create_task(loop.run())
         finally:
             end_subscription()
