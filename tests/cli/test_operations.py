@@ -4,11 +4,12 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from acmehub.admin.authorities import NewAuthority
 from acmehub.admin.managed_challenges import NewManagedChallenge
@@ -19,7 +20,7 @@ from acmehub.config import load_config
 from acmehub.models import AuditEntry, Event, EventKind, OrderStatus, Pause
 from acmehub.models.identifiers import Identifier
 from acmehub.models.wire import NewAccount, NewOrder
-from acmehub.rules.orders import OrderBundle
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.permissions import Acting
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, compact, make_csr
 from acmehub.testing.dns_server import DnsServer, FaultKind, running_in_thread, tsig_key
@@ -208,6 +209,25 @@ def test_a_pause_is_shown_with_what_to_do_and_cleared(terminal: Terminal, used: 
     assert (entry.action, entry.object, entry.allowed) == ("authority.clear_pause", "away", True)
     assert terminal.json("authority", "list")[-1]["pauses"] == []
     assert "there is no authority" in terminal.refused(3, "authority", "clear-pause", "none")
+
+
+def test_a_start_goes_on_at_once_with_what_waits_for_a_plugin(terminal: Terminal, used: Done) -> None:
+    async def start(hub: Hub) -> None:
+        async with hub.running():
+            event = Event(order_id=used.stuck, at=hub.clock.now(), kind=EventKind.NEEDS_OPERATOR, detail="no plugin")
+            later = hub.clock.now() + timedelta(hours=1)
+            bundle = await hub.store.orders.apply(
+                used.stuck, lambda stored: Change(order=replace(stored.order, run_at=later), events=(event,))
+            )
+        hub = build_hub(hub.config)
+        async with hub.running(worker=True), asyncio.timeout(20):
+            with hub.order_events.subscribe(used.stuck) as news:
+                while (found := await hub.store.orders.get(used.stuck)) is not None:
+                    if found.order.attempts > bundle.order.attempts:
+                        return
+                    await news.wait(found.order.version, 1)
+
+    asyncio.run(start(build_hub(load_config(overrides={"data_dir": terminal.folder / "data"}))))
 
 
 def test_a_cancelled_order_is_invalid_for_good(terminal: Terminal, used: Done) -> None:

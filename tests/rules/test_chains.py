@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acmehub.models.identifiers import Identifier
-from acmehub.rules.chains import MAX_CHAIN, ChainMismatch, Issuers, Leaf, check_leaf, serial_text
+from acmehub.rules.chains import MAX_CHAIN, ChainMismatch, Issuers, Leaf, check_leaf, serial_of, serial_text
 from acmehub.rules.csr import CheckedCsr, check_csr
 from acmehub.testing.fake_ca import FakeCa
 from tests.rules.certificates import (
@@ -39,11 +39,12 @@ def check(chain: str = CHAIN, *names: str, csr: bytes | CheckedCsr = CSR, **fiel
     return check_leaf(chain, csr, identifiers, NOW, **fields)
 
 
-def assert_mismatch(chain: str, word: str, *names: str, **fields: Any) -> None:
+def assert_mismatch(chain: str, word: str, *names: str, **fields: Any) -> ChainMismatch:
     with pytest.raises(ChainMismatch) as caught:
         check(chain, *names, **fields)
     assert word in caught.value.detail
     assert str(caught.value) == caught.value.detail
+    return caught.value
 
 
 # ------------------------------------------------------------------------------------------------ what is taken
@@ -114,7 +115,11 @@ def test_a_ca_whose_clock_is_two_hours_off_is_taken(hours: int) -> None:
 
 
 def test_a_certificate_for_another_key_is_refused() -> None:
-    assert_mismatch(pem(leaf_certificate(A, key=ec_key("ES256", 1)), CA), "another key")
+    wrong = leaf_certificate(A, key=ec_key("ES256", 1))
+    caught = assert_mismatch(pem(wrong, CA), "another key")
+    assert caught.leaf is not None
+    assert serial_of(caught.leaf) == serial_text(wrong.serial_number)
+    assert assert_mismatch(pem(leaf_certificate(A)), "alone").leaf is None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from acmehub.models import Event, EventKind, Order, OrderStatus, Stage, TxtRecor
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store
-from acmehub.rules.orders import Change, OrderBundle, failed, may_be_taken_up, taken_up
+from acmehub.rules.downloading import may_be_taken_up, taken_up
+from acmehub.rules.orders import Change, OrderBundle, failed
 from acmehub.rules.permissions import Acting
 
 

@@ -19,6 +19,7 @@ from acmehub.ports.authority import (
     UpstreamUnavailable,
 )
 from acmehub.rules import orders
+from acmehub.rules.downloading import to_downloading
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.backoff import poll_in
 from acmehub.runtime.concurrency import gather_limited
@@ -259,7 +260,7 @@ async def _move_to_downloading(job: Job, upstream: UpstreamOrder) -> None:
     now = job.now
 
     def rule(current: OrderBundle) -> Change:
-        order = orders.to_downloading(current.order, upstream.certificate, now)
+        order = to_downloading(current.order, upstream.certificate, now)
         return Change(order=order, events=(event,), schedule_removal=True)
 
     await job.commit(rule)

@@ -26,6 +26,7 @@ from acmehub.ports.authority import (
 )
 from acmehub.rules import orders
 from acmehub.rules.chains import ChainMismatch, Leaf, check_leaf, serial_of
+from acmehub.rules.downloading import to_downloading
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.backoff import poll_in
 from acmehub.runtime.concurrency import gather_limited
@@ -115,7 +116,7 @@ async def _move_on(
         case "valid":
 
             def rule(current: OrderBundle) -> Change:
-                return Change(order=orders.to_downloading(current.order, upstream.certificate, now), events=(event,))
+                return Change(order=to_downloading(current.order, upstream.certificate, now), events=(event,))
 
             await job.commit(rule)
         case "processing" | "ready" if sent or (finalizing and upstream.status == "processing"):

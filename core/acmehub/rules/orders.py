@@ -1,8 +1,8 @@
 """The state machine of an order and its authorizations (RFC 8555 section 7.1.6), and of its issuance.
 
 Pure functions that take `now`; the tables `ORDER_MOVES`, `AUTHORIZATION_MOVES` and `STAGE_MOVES` are the only moves
-there are, but for `taken_up`. A rule takes an `OrderBundle` as it is stored and returns a `Change`; the store runs
-rule and write in one transaction, so no two of them ever overlap on one order.
+there are, but for `downloading.taken_up`. A rule takes an `OrderBundle` as it is stored and returns a `Change`; the
+store runs rule and write in one transaction, so no two of them ever overlap on one order.
 """
 
 import secrets
@@ -315,33 +315,6 @@ def _why_not_ready(order: Order, now: datetime) -> str:
     if order.status is OrderStatus.PENDING:
         return "the order's authorizations are not all valid yet"
     return f"the order is {order.status.value} and was finalized with another CSR"
-
-
-def to_downloading(order: Order, certificate_url: str | None, now: datetime) -> Order:
-    """The upstream order is valid: only time may end this one now. An empty URL: the CA has not given it yet."""
-    return replace(with_stage(order, Stage.DOWNLOADING), upstream_certificate=certificate_url or "", run_at=now)
-
-
-def may_be_taken_up(order: Order) -> bool:
-    """Whether an invalid order has a certificate at the CA that was not fetched in time."""
-    return order.status is OrderStatus.INVALID and order.upstream_certificate is not None
-
-
-def taken_up(order: Order, now: datetime, issuance_timeout: timedelta) -> Order:
-    """An operator has the certificate of such an order fetched after all, from the same upstream order.
-
-    The one move that the tables do not have: for clients an invalid order is final (RFC 8555 section 7.1.6), and none
-    does more than read it; it may read `processing` again, and then `valid`.
-    """
-    return replace(
-        order,
-        status=OrderStatus.PROCESSING,
-        stage=Stage.DOWNLOADING,
-        error=None,
-        run_at=now,
-        attempts=0,
-        deadline=now + issuance_timeout,
-    )
 
 
 def issued(order: Order, certificate: Certificate, now: datetime) -> Change:
