@@ -146,8 +146,12 @@ def test_8_3_proofs_are_looked_for_at_port_80_unless_a_laboratory_says_otherwise
     assert Config().verify.http_port == 80
 
 
+ID = "0" * 44
+
+
 @pytest.mark.parametrize(
-    "path", ["acct/x", "order/x", "authz/x", "chall/x/dns-01", "cert/x", "new-account", "key-change"]
+    "path",
+    [f"acct/{ID}", f"order/{ID}", f"authz/{ID}", f"chall/{ID}/dns-01", f"cert/{ID}", "new-account", "key-change"],
 )
 async def test_6_3_a_plain_get_is_405(lab: Lab, path: str) -> None:
     response = await lab.http.get(f"/acme/{path}")

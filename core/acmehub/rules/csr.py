@@ -191,13 +191,10 @@ def _key_of(csr: x509.CertificateSigningRequest) -> PublicKey:
         key = csr.public_key()
     except UnsupportedAlgorithm as error:
         raise _bad_key(f"{ascii(str(error))[1:-1][:150]}; {TAKEN}") from error
-    flaw = type_flaw(key)
-    if flaw is not None:
-        raise _bad_key(flaw)
     flaw = key_flaw(key)
     if flaw is not None:
-        raise _bad_csr(flaw)
-    return key  # type: ignore[return-value]  # type_flaw lets no other kind through
+        raise _bad_csr(flaw) if type_flaw(key) is None else _bad_key(flaw)
+    return key  # type: ignore[return-value]  # key_flaw lets no other kind through
 
 
 def _subject_names(subject: x509.Name) -> set[str]:
