@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 
-from uvloop.loop import SSLProtocol
+from uvloop.loop import SSLProtocol  # type: ignore[attr-defined]  # uvloop has no types for it
 
 from acmehub.acme.server.client_address import TrustedProxies, plain_address
 from acmehub.config import Limits
@@ -52,8 +52,8 @@ class Connections:
 
     An address (IPv6: its /64) has a tenth of `[limits] connections` at most, unless `connections_per_address` says
     otherwise; those of trusted proxies are as many as they like. Connections beyond the whole number are served, to be
-    told so (`ConnectionPlace.is_too_much`), as long as they are a tenth more at most. One that has no place is closed at once,
-    before TLS, without an answer.
+    told so (`ConnectionPlace.is_too_much`), as long as they are a tenth more at most. One that has no
+    place is closed at once, before TLS, without an answer.
     """
 
     def __init__(self, limits: Limits, proxies: TrustedProxies) -> None:
@@ -121,7 +121,7 @@ class Connections:
             self._told, self._refused = now, 0
 
 
-class TlsProtocol(SSLProtocol):  # type: ignore[misc]  # uvloop has no types for it
+class TlsProtocol(SSLProtocol):  # type: ignore[misc]  # as above
     """TLS of one connection: uvloop's own, which asks for a place before the handshake and gives it back at the end.
 
     uvloop's servers make the same object by themselves, but tell nobody of a connection before its handshake is done.

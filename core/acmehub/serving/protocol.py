@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from acmehub.acme.server.client_address import plain_address
 from acmehub.config import Limits
 from acmehub.models.problems import ProblemDocument, ProblemType
-from acmehub.serving.connections import Connections, ConnectionPlace
+from acmehub.serving.connections import ConnectionPlace, Connections
 from acmehub.serving.write_coalescing import CoalescingTransport
 
 Scope = Any
