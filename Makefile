@@ -7,6 +7,7 @@
 #   make bench  speed beside Pebble in the same run       make dist   wheels and sdist in dist/
 #   make matrix every ACME client at three upstream speeds; writes docs/clients.md (half an hour)
 #   make docs   check the documentation's links and run its commands
+#   make audit  known vulnerabilities of what uv.lock names   make sbom   CycloneDX list of it in dist/
 #   make format, make clean
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ PYTEST_ARGS ?=
 MATRIX_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test lint bench matrix docs dist format clean provision
+.PHONY: help run demo check test lint bench matrix docs dist audit sbom format clean provision
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -56,6 +57,15 @@ dist: $(BIN)/.stamp
 	rm -rf dist
 	ACMEHUB_RELEASE=1 $(BIN)/uv build --all-packages --out-dir dist
 	@ls -1 dist
+
+# Asks PyPI's advisory service; where that cannot be reached it says so and exits with 2.
+audit: $(BIN)/.stamp
+	@$(BIN)/python -m scripts.audit
+
+sbom: $(BIN)/.stamp
+	@mkdir -p dist
+	@$(BIN)/uv export --quiet --frozen --all-packages --no-dev --format cyclonedx1.5 --output-file dist/acmehub.cdx.json
+	@ls -1 dist/acmehub.cdx.json
 
 format: $(BIN)/.stamp
 	$(BIN)/ruff format .

@@ -19,7 +19,7 @@ from acmehub.cli.terminal import say
 from acmehub.config import Log, load_config
 from acmehub.models.problems import Problem, ProblemDocument, ProblemType, Subproblem
 from acmehub.ports.authority import UpstreamUnavailable
-from acmehub.ports.store import Change
+from acmehub.rules.orders import Change
 from acmehub.serving.logs import JsonFormatter, TextFormatter, set_up_logs
 from acmehub.testing.store_samples import a_principal, an_event, sow
 from tests.cli.conftest import Terminal
@@ -188,4 +188,5 @@ def test_a_line_with_a_surrogate_is_not_lost(capsys: pytest.CaptureFixture[str],
         assert_clean(capsys.readouterr().err, lines=1)
     finally:
         logging.captureWarnings(False)
-        loggers.handlers[:], level = before, loggers.setLevel(level)
+        loggers.handlers[:] = before
+        loggers.setLevel(level)

@@ -49,3 +49,23 @@ def test_the_command_writes_it_once_and_replaces_it_when_told(cli: Cli) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(cli: Cli) -> None:
     assert "no/such/folder/a.toml: No such file or directory" in cli.refused(1, "init", "no/such/folder/a.toml")
+
+
+def test_the_written_file_is_for_its_owner_alone(cli: Cli) -> None:
+    path = cli.folder / "acmehub.toml"
+    cli.ok("init")
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o644)
+    cli.ok("init", "--force")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_every_verb_refuses_a_configuration_with_a_secret_for_others_and_names_what_to_do(cli: Cli) -> None:
+    path = cli.folder / "acmehub.toml"
+    path.write_text('[storage]\nplugin = "storage_postgres"\nsettings = { dsn = "postgresql://hub:secret@db/hub" }\n')
+    path.chmod(0o644)
+    for verb in (("serve",), ("check", "www.corp.test"), ("order", "list")):
+        said = cli.refused(2, *verb)
+        assert "$.storage.settings.dsn: " in said
+        assert "acmehub.toml: others may read this secret (mode 0644): chmod 640 " in said
+        assert "hub:secret" not in said

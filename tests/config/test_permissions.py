@@ -73,7 +73,7 @@ def test_a_secret_from_a_variable_does_not_stand_in_the_file(tmp_path: Path) -> 
 
 def test_settings_of_plugins_are_secret_where_the_plugin_says_so(tmp_path: Path) -> None:
     path = write(tmp_path, NOTIFIER, 0o644)
-    assert load_config(path)
+    assert load_config(path).notifier
     assert warnings_of(path, {}, no_secrets) == []
     with pytest.raises(ConfigError, match=r"^\$.notifier\[0\].settings.url: "):
         warnings_of(path, {}, secrets_of)

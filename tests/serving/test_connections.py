@@ -89,7 +89,7 @@ async def serving(
             listener.close()
             server.connections.end_handshakes()
             for connection in list(server.state.connections):
-                connection.transport.abort()  # type: ignore[union-attr]
+                connection.transport.abort()
             await asyncio.sleep(0.05)
 
 

@@ -3,11 +3,11 @@
 import hashlib
 import inspect
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import uvicorn
-import uvloop
 
 from acmehub.acme.server.client_address import TrustedProxies
 from acmehub.config import Limits
@@ -62,5 +62,5 @@ def test_uvicorn_is_capped_to_the_release_that_was_read() -> None:
 
 def test_uvloop_is_capped_to_the_release_whose_tls_is_extended() -> None:
     requirements = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
-    minor = int(uvloop.__version__.split(".")[1])
+    minor = int(version("uvloop").split(".")[1])
     assert any(f"uvloop>=0.{minor},<0.{minor + 1}" in requirement for requirement in requirements)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 
-from uvloop.loop import SSLProtocol
+from uvloop.loop import SSLProtocol  # type: ignore[attr-defined]  # uvloop has no types for it
 
 from acmehub.acme.server.client_address import TrustedProxies, plain_address
 from acmehub.config import Limits
@@ -18,7 +18,7 @@ _TELL_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
-class Place:
+class ConnectionPlace:
     """The place that one connection takes, from accept to its end."""
 
     __slots__ = ("_connections", "_is_beyond", "_key", "_transport")
@@ -52,8 +52,8 @@ class Connections:
 
     An address (IPv6: its /64) has a tenth of `[limits] connections` at most, unless `connections_per_address` says
     otherwise; those of trusted proxies are as many as they like. Connections beyond the whole number are served, to be
-    told so (`Place.is_too_much`), as long as they are a tenth more at most. One that has no place is closed at once,
-    before TLS, without an answer.
+    told so (`ConnectionPlace.is_too_much`), as long as they are a tenth more at most. One that has no
+    place is closed at once, before TLS, without an answer.
     """
 
     def __init__(self, limits: Limits, proxies: TrustedProxies) -> None:
@@ -62,7 +62,7 @@ class Connections:
         self._share = limits.connections_per_address or max(limits.connections // 10, LEAST)
         self._proxies = proxies
         self._by_key: dict[str, int] = {}
-        self._beginning: set[Place] = set()
+        self._beginning: set[ConnectionPlace] = set()
         self._is_ending = False
         self._refused = 0
         self._told = -_TELL_SECONDS
@@ -73,7 +73,7 @@ class Connections:
         """Whether there are more than `[limits] connections`."""
         return self.count > self._most
 
-    def accept(self, transport: asyncio.BaseTransport) -> Place | None:
+    def accept(self, transport: asyncio.BaseTransport) -> ConnectionPlace | None:
         """A place for a connection, which is new; None when it is refused, and aborted."""
         peer = transport.get_extra_info("peername")
         address = plain_address(peer[0]) if peer else ""
@@ -85,11 +85,11 @@ class Connections:
             return None
         self._by_key[key] = number
         self.count += 1
-        place = Place(self, transport, key, is_beyond=self.count > self._most)
+        place = ConnectionPlace(self, transport, key, is_beyond=self.count > self._most)
         self._beginning.add(place)
         return place
 
-    def begun(self, place: Place) -> None:
+    def begun(self, place: ConnectionPlace) -> None:
         """The handshake of a connection is complete, or it has none."""
         self._beginning.discard(place)
 
@@ -99,7 +99,7 @@ class Connections:
         for place in self._beginning:
             place.abort()
 
-    def remove(self, place: Place, key: str) -> None:
+    def remove(self, place: ConnectionPlace, key: str) -> None:
         """A connection with this key has ended."""
         self._beginning.discard(place)
         self.count -= 1
@@ -121,7 +121,7 @@ class Connections:
             self._told, self._refused = now, 0
 
 
-class TlsProtocol(SSLProtocol):  # type: ignore[misc]  # uvloop has no types for it
+class TlsProtocol(SSLProtocol):  # type: ignore[misc]  # as above
     """TLS of one connection: uvloop's own, which asks for a place before the handshake and gives it back at the end.
 
     uvloop's servers make the same object by themselves, but tell nobody of a connection before its handshake is done.
@@ -145,7 +145,7 @@ class TlsProtocol(SSLProtocol):  # type: ignore[misc]  # uvloop has no types for
         )
         self._protocol = protocol
         self._connections = connections
-        self._place: Place | None = None
+        self._place: ConnectionPlace | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accepted: begin the handshake, or refuse it."""

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from acmehub.acme.server.client_address import plain_address
 from acmehub.config import Limits
 from acmehub.models.problems import ProblemDocument, ProblemType
-from acmehub.serving.connections import Connections, Place
+from acmehub.serving.connections import ConnectionPlace, Connections
 from acmehub.serving.write_coalescing import CoalescingTransport
 
 Scope = Any
@@ -51,7 +51,7 @@ def limited_protocol(limits: Limits, connections: Connections) -> type[HttpTools
     """
 
     class LimitedProtocol(HttpToolsProtocol):
-        place: Place | None = None
+        place: ConnectionPlace | None = None
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
