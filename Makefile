@@ -5,7 +5,8 @@
 #   make check  lint and the fast tests, in a minute       make lint   ruff, mypy, import-linter, figures of the map
 #   make test   every test that this machine can run; with PYTEST_ARGS=tests/…, those alone
 #   make bench  speed beside Pebble in the same run       make dist   wheels and sdist in dist/
-#   make matrix every ACME client at three upstream speeds; writes docs/clients.md (half an hour)
+#   make matrix every ACME client at three upstream speeds; writes docs/clients.md (half an hour); with
+#               MATRIX_SOURCES=DIR also those that are built from checkouts in DIR
 #   make docs   check the documentation's links and run its commands
 #   make audit  known vulnerabilities of what uv.lock names   make sbom   CycloneDX list of it in dist/
 #   make format, make clean
@@ -16,6 +17,7 @@ BIN    := $(VENV)/bin
 CERTBOT := .run/certbot/bin/certbot
 PYTEST_ARGS ?=
 MATRIX_ARGS ?=
+MATRIX_SOURCES ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo check test lint bench matrix docs dist audit sbom format clean provision
@@ -47,7 +49,7 @@ bench: $(BIN)/.stamp provision
 	@$(BIN)/python -m bench.compare $(BENCH_ARGS)
 
 matrix: $(BIN)/.stamp $(CERTBOT) provision
-	@$(BIN)/python -m tests.matrix $(MATRIX_ARGS)
+	@MATRIX_SOURCES='$(abspath $(MATRIX_SOURCES))' $(BIN)/python -m tests.matrix $(MATRIX_ARGS)
 	$(if $(MATRIX_ARGS),,@$(BIN)/python -m tests.matrix.ari)
 
 docs: $(BIN)/.stamp

@@ -8,7 +8,9 @@ import pytest
 from acmehub.cli.eab import SHOWN
 from acmehub.cli.snippets import FILES, FOLDER, Snippet, Values, snippet, snippets
 from tests.matrix import page
-from tests.matrix.registry import clients
+from tests.matrix.registry import FROM_SOURCE, clients
+
+RUN = ("runs it", "from source")
 
 
 def test_the_page_shows_what_the_command_line_prints() -> None:
@@ -18,12 +20,17 @@ def test_the_page_shows_what_the_command_line_prints() -> None:
 def test_what_is_said_to_be_run_is_what_the_matrix_pastes() -> None:
     modules = (Path(page.__file__).parent).glob("*.py")
     pasted = {name for module in modules for name in re.findall(r'\bpasted\("([^"]+)"', module.read_text())}
-    assert {item.client for item in snippets() if item.matrix == "runs it"} == pasted
+    assert {item.client for item in snippets() if item.matrix in RUN} == pasted
 
 
 @pytest.mark.parametrize("name", [client.name for client in clients()])
 def test_every_client_of_the_matrix_has_a_row(name: str) -> None:
     assert f"| {name} " in page.between("results")
+
+
+@pytest.mark.parametrize("name", [client.name for client in clients(FROM_SOURCE)])
+def test_every_client_from_source_has_a_row_with_its_commit(name: str) -> None:
+    assert re.search(rf"^\| {re.escape(name)} \S*-g[0-9a-f]{{10}}", page.between("sources"), re.MULTILINE)
 
 
 def values(ca: str, secret_directory: str = "") -> Values:
@@ -55,7 +62,7 @@ def test_every_file_is_shown() -> None:
 @pytest.mark.parametrize("item", snippets(), ids=lambda item: item.client)
 def test_the_head_of_a_file_says_what_is_there(item: Snippet) -> None:
     assert item.needs in ("", "secret directory")
-    assert item.matrix in ("runs it", "no") or (Path(page.__file__).parent / item.matrix).is_dir()
+    assert item.matrix in (*RUN, "no") or (Path(page.__file__).parent / item.matrix).is_dir()
 
 
 def test_a_ca_file_with_a_blank_in_its_name_is_one_word_for_a_shell() -> None:

@@ -17,6 +17,7 @@ CERTBOT = "CertbotACMEClient/5.8.0 (certbot; Debian GNU/Linux 12) Authenticator/
 LEGO = "xenolf-acme/4.9.1 (release; linux; amd64)"
 LEGO_5 = "lego-cli/5.3.1 xenolf-acme/5.3.1 (release; linux; amd64)"
 TRAEFIK = "containous-traefik/3.7.1 xenolf-acme/4.30.1 (release; linux; amd64)"
+OPENBSD = "OpenBSD-acme-client"
 INSTANT = "instant-acme/0.8.4"
 ANSIBLE = "ansible-httpget"  # what community.crypto sends unless told otherwise; its limit is 10 s
 OTHERS = (
@@ -36,8 +37,8 @@ def test_what_the_token_says_holds_for_every_client(user_agent: str, asked: Auth
     assert resolve_mode(asked, user_agent, signing=signing) is asked
 
 
-@pytest.mark.parametrize("user_agent", [LEGO, LEGO_5, TRAEFIK])
-def test_auto_is_accept_for_lego_and_what_is_made_of_it(user_agent: str) -> None:
+@pytest.mark.parametrize("user_agent", [LEGO, LEGO_5, TRAEFIK, OPENBSD])
+def test_auto_is_accept_for_lego_what_is_made_of_it_and_acme_client(user_agent: str) -> None:
     assert resolve_mode(AUTO, user_agent, signing=False) is ACCEPT
 
 

@@ -521,7 +521,7 @@ def test_orders_that_wait_are_looked_at_in_turn_and_a_few_a_minute(
     for tenant in tenants:
         tenant.work()
     loop = IdleOrders(world.hub.store, world.hub.rights, world.clock, Random(1), nobody)
-    loop.places = loop.refill = 2
+    loop.places.count = loop.refill = 2
     pages = taking.results(loop, "claim")
     looked: set[str] = set()
     while not waiting <= looked:

@@ -7,6 +7,7 @@ Installing what is missing takes root for Debian's packages (tests/matrix/apt-pa
 import argparse
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -14,10 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.matrix import page
-from tests.matrix.cases import Outcome, Result, cases_of, run_cases
+from tests.matrix.cases import Outcome, Result, cases_of, not_run, run_cases
+from tests.matrix.clients_sources import VARIABLE as SOURCES
 from tests.matrix.contract import Client, Speed
 from tests.matrix.device import ClientFailed
-from tests.matrix.registry import clients
+from tests.matrix.registry import FROM_SOURCE, clients
 from tests.matrix.world import running_world
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -30,6 +32,7 @@ examples:
   python -m tests.matrix --client certbot --speed 60      clients whose name begins so
   python -m tests.matrix --client uacme --way EAB --keep  one way, and say where the devices' folders are
   python -m tests.matrix --table                          write docs/clients.md from .run/matrix.json
+With MATRIX_SOURCES=DIR in the environment, clients from checkouts in DIR are run as well (clients_sources.py).
 """
 
 
@@ -56,16 +59,19 @@ def main(given: Sequence[str] | None = None) -> int:
     """Run what is asked for; 1 when a case failed or a client is missing."""
     asked = arguments(given)
     everything = clients()
-    chosen = [_narrowed(item, asked.way) for item in everything if _begins(item.name, asked.client)]
+    from_source = clients(FROM_SOURCE)
+    offered = [*everything, *from_source] if os.environ.get(SOURCES) else everything
+    chosen = [_narrowed(item, asked.way) for item in offered if _begins(item.name, asked.client)]
     if asked.list:
         print("\n".join(f"{item.name:24} {item.source:10} {_state(item)}" for item in chosen))
         return 0
     if asked.table:
-        page.write_snippets()
-        page.write_results(_ordered(_kept(), everything))
+        _write_page(_kept(), everything, from_source)
         return 0
     speeds = [speed for speed in Speed if not asked.speed or speed.typed in asked.speed]
-    ready = [item for item in chosen if _prepared(item)]
+    unfit = [item for item in chosen if item.unfit()]
+    fit = [item for item in chosen if item not in unfit]
+    ready = [item for item in fit if _prepared(item)]
     cases = cases_of(ready, speeds)
     folder = Path(tempfile.mkdtemp(prefix="acmehub-matrix-"))
     done = 0
@@ -82,27 +88,38 @@ def main(given: Sequence[str] | None = None) -> int:
         if result.outcome is Outcome.FAILED:
             print("".join(f"        | {line}\n" for line in result.words.splitlines()), end="", flush=True)
 
+    place = ("https://localhost", 443) if any(item.only_443 for item in ready) else ("", None)
     try:
-        with running_world(folder) as world:
+        with running_world(folder, None, *place) as world:
             results = run_cases(world, cases, report)
     finally:
         if asked.keep:
             print(f"folders are in {folder}")
         else:
             shutil.rmtree(folder)
+    for item in unfit:
+        print(f"{item.name} is not run: {item.unfit()}")
+        results += not_run(item, speeds)
     if asked.json:
         asked.json.write_text(_text(results))
     together = [*_others(_kept(), results), *results]
     KEPT.parent.mkdir(exist_ok=True)
     KEPT.write_text(_text(together))
     failed = sum(result.outcome is Outcome.FAILED for result in results)
-    missing = len(chosen) - len(ready)
+    missing = len(fit) - len(ready)
     if not (asked.speed or asked.client or asked.way or missing):
-        page.write_snippets()
-        page.write_results(_ordered(together, everything))
+        _write_page(together, everything, from_source)
     print(f"{len({item.client for item in results})} clients, {len(results) - failed} passed, {failed} failed", end="")
     print(f", {missing} clients not installed" if missing else "")
     return 1 if failed or missing or not results else 0
+
+
+def _write_page(results: Sequence[Result], everything: Sequence[Client], from_source: Sequence[Client]) -> None:
+    """The page; what it says of clients from source stays where none of them has been run here."""
+    page.write_snippets()
+    page.write_results(_ordered(results, everything))
+    if found := _ordered(results, from_source):
+        page.write_results(found, "sources")
 
 
 def _begins(name: str, wanted: Sequence[str] | None) -> bool:

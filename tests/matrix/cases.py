@@ -20,11 +20,13 @@ TROUBLE = (ClientFailed, HubFailed, OSError)
 
 
 class Outcome(enum.StrEnum):
-    """What came of a case; `impossible` is a limit of the client that a setting of the client lifts."""
+    """What came of a case; `impossible` is a limit of the client that a setting of the client lifts, `not run` a client
+    that this machine cannot run."""
 
     PASSED = "passed"
     FAILED = "failed"
     IMPOSSIBLE = "impossible"
+    NOT_RUN = "not run"
 
 
 class Case(NamedTuple):
@@ -60,6 +62,15 @@ def cases_of(clients: Iterable[Client], speeds: Sequence[Speed]) -> list[Case]:
     """All cases, client by client."""
     return [
         Case(client, way, speed) for client in clients for way in client.ways for speed in speeds if speed in way.speeds
+    ]
+
+
+def not_run(client: Client, speeds: Sequence[Speed]) -> list[Result]:
+    """The results of a client that is unfit for this machine."""
+    version, words = client.version(), client.unfit()
+    return [
+        Result(client.name, client.source, version, case.way.name, case.speed.typed, Outcome.NOT_RUN, 0.0, words)
+        for case in cases_of([client], speeds)
     ]
 
 

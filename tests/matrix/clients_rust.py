@@ -1,28 +1,45 @@
-"""Clients from crates.io: small programs around instant-acme and rustls-acme, built by cargo into .run/matrix/rust."""
+"""Clients from crates.io: small programs around instant-acme, rustls-acme, acme2 and acme2-eab, built by cargo into
+.run/matrix/rust."""
 
 import re
 
 from tests.matrix import ways
-from tests.matrix.contract import Client, Way
+from tests.matrix.contract import Client, Limit, Way
 from tests.matrix.mains import BUILT, HERE, Main, build, missing
 
 RUST = HERE / "rust"
 TARGET = BUILT / "rust"
 
 
-def program(crate: str) -> Main:
+def program(crate: str, *, eab: bool = True) -> Main:
     """A program of rust/."""
-    return Main((str(TARGET / "debug" / f"matrix-{crate}"),), dash="--")
+    return Main((str(TARGET / "debug" / f"matrix-{crate}"),), dash="--", eab=eab)
 
 
-def _client(crate: str, its_ways: list[Way]) -> Client:
+def acme2_ways(program: Main, first: str) -> list[Way]:
+    """The ways of acme2 and of its fork, which wait as their README does."""
+    limit = Limit(
+        60,
+        "it waits as long as its caller says: for three polls in its README",
+        "order.wait_done(Duration::from_secs(5), 60)",
+        ways.one_name(program.issue(timeout=300)),
+    )
+    return [
+        Way(first, ways.one_name(program.issue()), limit),
+        Way("two names", ways.two_names(program.issue()), limit),
+        Way("wildcard", ways.wildcard(program.issue()), limit),
+        Way("renewal", ways.renewal(program.issue(), program.renew()), limit),
+    ]
+
+
+def _client(crate: str, its_ways: list[Way], sources: str = "") -> Client:
     package = f"matrix-{crate}"
     return Client(
         crate,
         "crate",
         version=lambda: _pinned(crate),
         missing=lambda: missing(
-            TARGET / "debug" / package, RUST / crate / "src", "cargo", "install Rust 1.85 or newer"
+            TARGET / "debug" / package, RUST / (sources or crate) / "src", "cargo", "install Rust 1.85 or newer"
         ),
         ways=its_ways,
         build=lambda: build(RUST, "cargo", "build", "--locked", "-j", "1", "-p", package, CARGO_TARGET_DIR=str(TARGET)),
@@ -35,7 +52,9 @@ def _pinned(crate: str) -> str:
 
 
 INSTANT = program("instant-acme")
-RUSTLS = program("rustls-acme")
+RUSTLS = program("rustls-acme", eab=False)
+ACME2 = program("acme2", eab=False)
+ACME2_EAB = program("acme2-eab")
 
 CLIENTS = [
     _client(
@@ -54,9 +73,15 @@ CLIENTS = [
     _client(
         "rustls-acme",
         [
-            Way("no EAB", ways.one_name(RUSTLS.issue(eab=False))),
-            Way("two names", ways.two_names(RUSTLS.issue(eab=False))),
-            Way("wildcard", ways.wildcard(RUSTLS.issue(eab=False))),
+            Way("no EAB", ways.one_name(RUSTLS.issue())),
+            Way("two names", ways.two_names(RUSTLS.issue())),
+            Way("wildcard", ways.wildcard(RUSTLS.issue())),
         ],
+    ),
+    _client("acme2", acme2_ways(ACME2, "no EAB")),
+    _client(
+        "acme2-eab",
+        [*acme2_ways(ACME2_EAB, "library"), Way("no EAB", ways.one_name(ACME2_EAB.issue(eab=False)))],
+        sources="acme2",
     ),
 ]

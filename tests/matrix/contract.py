@@ -72,7 +72,9 @@ class Client:
     """A client: where it comes from, what it says it is, and its ways.
 
     `missing()` says how to install it where it is not there, else nothing; `build()` fetches or builds it below
-    `.run/matrix` (raising `ClientFailed`), which `make matrix` does where `missing()` says something.
+    `.run/matrix` (raising `ClientFailed`), which `make matrix` does where `missing()` says something. `unfit()` says
+    why it cannot run on this machine at all; its rows then say so, and nothing has failed. One that speaks to no other
+    port than 443 needs the hub there (`only_443`).
     """
 
     name: str
@@ -81,6 +83,8 @@ class Client:
     missing: Callable[[], str]
     ways: Sequence[Way]
     build: Callable[[], None] | None = None
+    unfit: Callable[[], str] = lambda: ""
+    only_443: bool = False
 
 
 def said(*command: str) -> str:

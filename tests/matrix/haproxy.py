@@ -1,20 +1,15 @@
 """HAProxy 3.4, from Debian's experimental with the libraries that it needs, which Debian 12 has too old."""
 
 import socket
-import socketserver
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import dns.message
-import dns.rdatatype
-import dns.rrset
 
 from tests.matrix import ways
 from tests.matrix.contract import Way
 from tests.matrix.device import Device
 from tests.matrix.mains import BUILT
+from tests.matrix.name_server import name_server
 
 HOME = BUILT / "debian"
 ROOT = HOME / "haproxy"
@@ -78,7 +73,7 @@ def _running(device: Device, names: Sequence[str], *, eab: bool) -> Iterator[Non
     text = text.replace("/etc/haproxy/", f"{device.folder}/").replace(
         "global", "global\n    log stderr format raw local0"
     )
-    with _resolver() as resolver:
+    with name_server() as resolver:
         rest = CONFIGURATION.format(
             resolver=resolver, folder=device.folder, domains=",".join(names), port=device.free_port()
         )
@@ -110,27 +105,3 @@ def _say(device: Device, command: str) -> str:
         while part := admin.recv(65536):
             parts.append(part)
     return b"".join(parts).decode()
-
-
-class _Local(socketserver.BaseRequestHandler):
-    """Every name is 127.0.0.1."""
-
-    def handle(self) -> None:
-        data, answered = self.request
-        query = dns.message.from_wire(data)
-        answer = dns.message.make_response(query)
-        if query.question[0].rdtype == dns.rdatatype.A:
-            answer.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "A", "127.0.0.1"))
-        answered.sendto(answer.to_wire(), self.client_address)
-
-
-@contextmanager
-def _resolver() -> Iterator[int]:
-    with socketserver.UDPServer(("127.0.0.1", 0), _Local) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
-            thread.join()

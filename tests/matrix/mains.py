@@ -20,19 +20,22 @@ CHAIN = "chain.pem"
 
 @dataclass(frozen=True)
 class Main:
-    """Such a program: the command that starts it, and what stands before the name of an option."""
+    """Such a program: the command that starts it, what stands before the name of an option, and whether it knows
+    External Account Binding."""
 
     command: tuple[str, ...]
     dash: str = "-"
+    eab: bool = True
 
     def run(self, device: Device, names: Sequence[str] = (), *, eab: bool = True, **options: object) -> Path:
         """Run it for `names` with further `options`; the chain."""
+        bound = eab and self.eab
         told: dict[str, object] = {
-            "directory": device.directory if eab else device.secret_directory,
+            "directory": device.directory if bound else device.secret_directory,
             "ca": device.ca_file,
             "out": device.folder,
         }
-        if eab:
+        if bound:
             told |= {"kid": device.kid, "hmac": device.hmac_key}
         pairs = [*(told | options).items(), *(("name", name) for name in names)]
         device.run(*self.command, *(part for name, value in pairs for part in (self.dash + name, str(value))))

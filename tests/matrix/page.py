@@ -19,9 +19,9 @@ VALUES = Values(
 )
 
 
-def write_results(results: Sequence[Result]) -> None:
-    """Put the tables of a run into the page."""
-    _replace("results", table.tables(results))
+def write_results(results: Sequence[Result], part: str = "results") -> None:
+    """Put the tables of a run into the page; those of clients from source into the part `sources`."""
+    _replace(part, table.tables(results))
 
 
 def write_snippets() -> None:
@@ -37,6 +37,8 @@ def snippets() -> str:
         words = [f"{remark[:1].upper()}{remark[1:]}." if remark[:1].isalpha() else f"{remark}."] if remark else []
         if item.matrix == "no":
             words.append("Not run by us as it stands here.")
+        elif item.matrix == "from source":
+            words.append("Run from [its sources](#clients-from-their-sources).")
         elif item.matrix != "runs it":
             words.append(f"What the matrix runs is [a program](../tests/matrix/{item.matrix}) that says the same.")
         told = f"{' '.join(words)}\n\n" if words else ""

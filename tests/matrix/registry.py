@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from tests.matrix.contract import Client
 
 FROM_DEBIAN_AND_PYPI = ("clients_debian", "clients_pypi")
-ALL = (*FROM_DEBIAN_AND_PYPI, "ansible", "clients_npm", "clients_sid", "clients_go", "clients_rust", "clients_java")
+REGISTRIES = ("clients_old", "clients_ruby", "ansible", "clients_npm", "clients_sid", "clients_go", "clients_rust")
+ALL = (*FROM_DEBIAN_AND_PYPI, *REGISTRIES, "clients_java")
+FROM_SOURCE = ("clients_sources",)
 
 
 def clients(modules: Sequence[str] = ALL) -> list[Client]:

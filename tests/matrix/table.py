@@ -28,7 +28,7 @@ def tables(results: Sequence[Result]) -> str:
 
 
 def _range(results: Iterable[Result]) -> str:
-    found = list(results)
+    found = [item for item in results if item.outcome is not Outcome.NOT_RUN]
     if not found:
         return "–"
     if any(item.outcome is Outcome.FAILED for item in found):
@@ -43,6 +43,8 @@ def _verdict(results: Sequence[Result]) -> str:
     if any(item.outcome is Outcome.FAILED for item in results):
         return "failed"
     for item in results:
+        if item.outcome is Outcome.NOT_RUN:
+            return f"not run: {item.words}"
         if item.outcome is Outcome.IMPOSSIBLE:
             return f"\\* {item.words}: gave up after {item.seconds:.0f} s; passes with `{item.setting}`"
     return "passed"

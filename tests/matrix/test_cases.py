@@ -7,7 +7,10 @@ from typing import NamedTuple, cast
 import pytest
 
 from acmehub.testing.hub_process import HubProcess
-from tests.matrix.cases import Case, Outcome, Result, run_case
+from tests.matrix import clients_old
+from tests.matrix.__main__ import main
+from tests.matrix.cases import Case, Outcome, Result, not_run, run_case
+from tests.matrix.clients_sources import VARIABLE
 from tests.matrix.contract import Act, Client, Limit, Speed, Way
 from tests.matrix.device import Around, ClientFailed, Device
 from tests.matrix.table import tables
@@ -90,3 +93,32 @@ def test_a_command_that_hangs_is_ended(tmp_path: Path) -> None:
     with pytest.raises(ClientFailed, match="not done after"):
         device.shell("echo working; sleep 60 & wait")
     assert "working" in device.last_lines()
+
+
+def test_a_client_that_this_machine_cannot_run_has_rows_that_say_so() -> None:
+    client = Client("thing", "here", lambda: "1.0", lambda: "", [Way("way", fails)], unfit=lambda: "Python 3.11 alone")
+    results = not_run(client, [*Speed])
+    assert {result.outcome for result in results} == {Outcome.NOT_RUN}
+    assert "| thing | 1.0 | way | – | – | – | not run: Python 3.11 alone |" in tables(results)
+
+
+@pytest.mark.parametrize(("version", "words"), [((3, 11), ""), ((3, 13), "Python 3.11 alone runs it; here is 3.13")])
+def test_certbot_1_is_run_on_python_3_11_only(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], words: str
+) -> None:
+    monkeypatch.setattr("sys.version_info", version)
+    assert [client.unfit() for client in clients_old.CLIENTS] == [words, words]
+
+
+def test_clients_from_source_are_there_when_it_is_said_where(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--list", "--client", "nginx-acme", "--client", "OpenBSD", "--client", "getssl"]
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert main(asked) == 0
+    assert capsys.readouterr().out.strip() == ""
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert main(asked) == 0
+    told = capsys.readouterr().out
+    for folders in ("nginx, nginx-acme", "acme-client-portable", "getssl"):
+        assert f"{VARIABLE} has no {folders}\n" in told

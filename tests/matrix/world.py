@@ -80,8 +80,9 @@ class World:
 
 
 @contextmanager
-def running_world(folder: Path, logs: Path | None = None) -> Iterator[World]:
-    """The servers, with all their files in `folder` (and their logs in `logs`), until the block ends."""
+def running_world(folder: Path, logs: Path | None = None, url: str = "", port: int | None = None) -> Iterator[World]:
+    """The servers, with all their files in `folder` (and their logs in `logs`), until the block ends; clients reach
+    the hub by `url`, if that is another one than that of its `port` (a free one)."""
     folder.mkdir(parents=True, exist_ok=True)
     logs = logs or folder
     zones = [Zone(speed.zone, hosts=("*",)) for speed in Speed]
@@ -90,7 +91,8 @@ def running_world(folder: Path, logs: Path | None = None) -> Iterator[World]:
         options = PebbleOptions(dns_server=address, nonce_reject=15)
         with running_pebble(folder / "pebble", options, log=logs / "matrix-pebble.log") as pebble:
             config = f'[acme]\nsame_csr_seconds = 0\n[dns]\nresolvers = ["{address}"]\nport = {bind.port}\n'
-            hub = HubProcess(folder / "hub", config=config, log=logs / "matrix-hub.log")
+            around = {"ACMEHUB_PUBLIC_URL": url} if url else {}
+            hub = HubProcess(folder / "hub", config=config, port=port, environment=around, log=logs / "matrix-hub.log")
             resources = RESOURCES.format(
                 directory=pebble.directory, ca_file=pebble.ca_file, token=TOKEN, profile=PROFILE
             )

@@ -7,7 +7,8 @@ compares), and the client matrix runs them. A file begins with `key: value` line
     language: conf                   of its configuration file; without this line, sh
     remark: it knows no EAB          for people
     needs: secret directory          for a client without External Account Binding
-    matrix: no                       "runs it" as it is here; else the folder in tests/matrix with a program, or "no"
+    matrix: no                       "runs it" as it is here, "from source" where it has a checkout; else the folder in
+                                     tests/matrix with a program, or "no"
 
 In remark and text `{name}` and the like stand for `Values`; `[[…]]` is there only with a private CA.
 """
@@ -33,6 +34,7 @@ FILES = (  # in the order in which they are shown; the last six are for those wh
     "dehydrated",
     "uacme",
     "acme-tiny",
+    "getssl",
     "node-acme-client",
     "ansible",
     "traefik",

@@ -73,6 +73,11 @@ CLIENTS: tuple[Client, ...] = (
         _LIMIT_30,
         why="it waits 30 s for a certificate, but minutes for a challenge",
     ),
+    Client(
+        "OpenBSD-acme-client",
+        AuthorizationMode.ACCEPT,
+        why="it gives up when an order is processing, but waits minutes for a challenge",
+    ),
     Client("acme4j/", hold=_LIMIT_30, why="it waits 30 s for an answer, and as long as its caller says for the rest"),
     Client("cert-manager", accepts=False, why=_SELF_CHECK),
     Client("acme-tiny", accepts=False, why=_SELF_CHECK),
