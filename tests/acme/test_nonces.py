@@ -39,6 +39,9 @@ class Used:
     async def use(self, nonce: str, expires: datetime) -> bool:
         return self.nonces.setdefault(nonce, expires) is expires
 
+    async def is_used(self, nonce: str) -> bool:
+        return nonce in self.nonces
+
     async def prune(self, now: datetime) -> None:
         self.nonces = {nonce: expires for nonce, expires in self.nonces.items() if expires > now}
 

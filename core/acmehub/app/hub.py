@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, cast
 
@@ -30,6 +30,7 @@ from acmehub.ports.settings import SettingsError, read_settings
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Lifetimes
 from acmehub.runtime.crash_points import CrashPoints
+from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.notifications import NamedNotifier, Notifications
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugin_objects import PluginObjects
@@ -72,14 +73,18 @@ class Hub:
             owner=_owner(),
             worker=config.worker,
             verify=config.verify,
+            keep_audit=timedelta(days=config.audit.keep_days) if config.audit.keep_days > 0 else None,
         )
         self.dispatcher = Dispatcher()
-        self.accounts = AccountService(store, self.snapshots, vault, registry, clock)
+        self.client_limits = ClientLimits(store, clock, config.limits, self.stopping)
+        self.accounts = AccountService(store, self.snapshots, vault, registry, clock, self.client_limits)
         self.learning = LearningService(store, clock)
         self.orders = self._order_service()
         self.revocation = RevocationService(store, self.plugin_objects, clock)
         last_days = max(config.acme.order_days, config.verify.remember_days)
-        self.client_revocations = ClientRevocations(store, self.revocation, clock, timedelta(days=last_days))
+        self.client_revocations = ClientRevocations(
+            store, self.revocation, clock, timedelta(days=last_days), self.client_limits
+        )
         self.admin = build_admin(
             store,
             vault,
@@ -110,6 +115,7 @@ class Hub:
             lifetimes,
             order_reuse,
             self.learning,
+            self.client_limits,
         )
         return OrderService(
             self.store,
@@ -120,6 +126,7 @@ class Hub:
             lifetimes,
             order_reuse,
             new_orders,
+            self.client_limits,
         )
 
     @asynccontextmanager
@@ -139,7 +146,7 @@ class Hub:
                     _log.error("%s", error_line)
             unsubscribe = self.store.subscribe(self.order_events.publish)
             try:
-                async with self._work(worker):
+                async with self._work(worker), self.client_limits.kept() if serve else nullcontext():
                     yield
             finally:
                 unsubscribe()

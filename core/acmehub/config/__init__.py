@@ -5,6 +5,7 @@ from acmehub.config.loading import FILE_NAME, find_config, load_config
 from acmehub.config.secret_sources import resolve_text
 from acmehub.config.sections import (
     Acme,
+    AuditSection,
     Config,
     Dns,
     Limits,
@@ -20,6 +21,7 @@ from acmehub.config.sections import (
 __all__ = [
     "FILE_NAME",
     "Acme",
+    "AuditSection",
     "Config",
     "ConfigError",
     "Dns",

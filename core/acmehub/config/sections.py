@@ -13,6 +13,7 @@ from acmehub.ports.settings import Secret
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Count = Annotated[int, Meta(ge=1)]
+Natural = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 
@@ -100,7 +101,7 @@ class Worker(Section, frozen=True, kw_only=True):
     """`[worker]`: orders that one process works on at once, the lease in seconds, the issuance timeout in hours.
 
     `keep_days`: an order is deleted when it has ended, was opened that many days ago, and its certificate expired as
-    many days ago; 0 keeps everything.
+    many days ago, and so are the timeline's older lines of an order that has ended; 0 keeps everything.
     """
 
     concurrency: Count = 64
@@ -110,13 +111,39 @@ class Worker(Section, frozen=True, kw_only=True):
 
 
 class Limits(Section, frozen=True, kw_only=True):
-    """`[limits]` of the HTTP server: open connections, bytes of a request's header, seconds until a request has been
-    received, seconds until an idle connection is closed."""
+    """`[limits]` of the HTTP server and of what clients may do.
+
+    Of the server: open connections, bytes of a request's header, seconds until a request has been received, seconds
+    until an idle connection is closed. Of clients (0: no limit): per address (IPv6: per /64) and day `new_accounts`,
+    per address and hour `failed_signatures`; per account and hour `new_orders`, `names`, `challenge_answers`,
+    `revocations`; per account and day orders for the same set of names (`same_names`) and `key_changes`; `open_orders`
+    of an account at once; those that begin with `token_` for all accounts of a token together. A token may have its own
+    (`models.TokenLimits`).
+    """
 
     connections: Count = 10_000
     header_bytes: Count = 16_384
     request_seconds: Positive = 30.0
     idle_seconds: Count = 75
+    new_accounts: Natural = 10_000
+    failed_signatures: Natural = 1_000
+    new_orders: Natural = 1_000
+    names: Natural = 10_000
+    open_orders: Natural = 1_000
+    same_names: Natural = 50
+    challenge_answers: Natural = 5_000
+    revocations: Natural = 500
+    key_changes: Natural = 100
+    token_new_accounts: Natural = 10_000
+    token_new_orders: Natural = 20_000
+    token_names: Natural = 100_000
+    token_orders_per_second: Natural = 20
+
+
+class AuditSection(Section, frozen=True, kw_only=True):
+    """`[audit]`: `keep_days`, after which entries are deleted, oldest first; 0 keeps everything."""
+
+    keep_days: NotNegative = 0.0
 
 
 class Log(Section, frozen=True, kw_only=True):
@@ -144,6 +171,7 @@ class Config(Section, frozen=True, kw_only=True):
     verify: Verify = Verify()
     worker: Worker = Worker()
     limits: Limits = Limits()
+    audit: AuditSection = AuditSection()
     log: Log = Log()
 
     @property

@@ -141,6 +141,7 @@ class IssuanceWorker:
         owner: str,
         worker: Worker,
         verify: Verify = Verify(),
+        keep_audit: timedelta | None = None,
         rng: random.Random | None = None,
     ) -> None:
         steady = SteadyClock(clock)
@@ -167,7 +168,7 @@ class IssuanceWorker:
         )
         keep = timedelta(days=worker.keep_days) if worker.keep_days > 0 else None
         self.orders = OrderLoop(self._context, worker.concurrency)
-        self.pruner = Pruner(store, steady, rng, self._context.announce, keep)
+        self.pruner = Pruner(store, steady, rng, self._context.announce, keep, keep_audit)
         self.windows = WindowWatch(store, plugin_objects, steady, rng)
 
     def lease(self) -> Lease:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from cryptography import x509
@@ -17,6 +18,7 @@ from acmehub.ports.store import Store
 from acmehub.rules.chains import serial_text
 from acmehub.rules.csr import UNREADABLE
 from acmehub.rules.jws import decode_base64url, jwk_of
+from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 from acmehub.runtime.revocation import RevocationService, leaf_of
 
@@ -35,15 +37,22 @@ class ClientRevocations:
     authorization counts from the opening of its order."""
 
     def __init__(
-        self, store: Store, revocation: RevocationService, clock: Clock, authorizations_last: timedelta
+        self,
+        store: Store,
+        revocation: RevocationService,
+        clock: Clock,
+        authorizations_last: timedelta,
+        limits: ClientLimits,
     ) -> None:
         self._store = store
         self._revocation = revocation
         self._clock = clock
         self._authorizations_last = authorizations_last
+        self._limits = limits
 
     async def by_account(self, actor: Actor, asked: RevokeCert) -> Certificate:
         """By the account that ordered the certificate, or one that holds authorizations for all of its names."""
+        await self._limits.revocation(actor)
         certificate = await self._found(asked)
         if certificate.account_id != actor.account.id and not await self._holds_all(actor, certificate):
             why = "the certificate is not this account's, nor has it valid authorizations for all of its names"
@@ -51,13 +60,18 @@ class ClientRevocations:
             raise Problem(ProblemType.UNAUTHORIZED, why)
         return await self._revoke(certificate, asked, f"account {actor.account.id}")
 
-    async def by_key(self, jwk: bytes, asked: RevokeCert) -> Certificate:
-        """By the certificate's private key; `jwk` is the canonical JWK that the request was verified with."""
+    async def by_key(
+        self, jwk: bytes, asked: RevokeCert, accept: Callable[[], Awaitable[None]], address: str = ""
+    ) -> Certificate:
+        """By the certificate's private key; `jwk` is the canonical JWK that the request was verified with, `accept`
+        uses its nonce up, `address` is the client's."""
         certificate = await self._found(asked)
         if jwk_of(leaf_of(certificate).public_key()) != jwk:  # type: ignore[arg-type]  # it was checked when it was issued
             why = "the key that signs the request is not the certificate's; an account signs with 'kid'"
-            await self._revocation.refuse(certificate, "a key", why)
+            await self._limits.refused_stranger(address, "certificate.revoke", f"certificate {certificate.id}: {why}")
             raise Problem(ProblemType.UNAUTHORIZED, why)
+        await self._limits.revocation_by_key(address)
+        await accept()
         return await self._revoke(certificate, asked, "the certificate's key")
 
     async def _found(self, asked: RevokeCert) -> Certificate:

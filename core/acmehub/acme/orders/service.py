@@ -32,6 +32,7 @@ from acmehub.rules.orders import approve as approve_rule
 from acmehub.rules.orders import deactivate as deactivate_rule
 from acmehub.rules.orders import finalize as finalize_rule
 from acmehub.runtime.announcements import announce
+from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshots
 
@@ -61,6 +62,7 @@ class OrderService:
         lifetimes: Lifetimes,
         order_reuse: OrderReuse,
         new_orders: NewOrders,
+        limits: ClientLimits,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -70,6 +72,7 @@ class OrderService:
         self._lifetimes = lifetimes
         self._order_reuse = order_reuse
         self._new_orders = new_orders
+        self._limits = limits
 
     async def open(
         self, actor: Actor, asked: NewOrder, user_agent: str = "", *, preauthorization: bool = False
@@ -144,6 +147,7 @@ class OrderService:
     async def answer(self, actor: Actor, authorization: Authorization, challenge: ChallengeType) -> OrderBundle:
         """The client responds to a challenge; allowed in every state (docs/client-rules.md rule 5)."""
         self._require_own(actor, authorization)
+        await self._limits.challenge_answer(actor)
         now = self._clock.now()
         return await self._apply(
             authorization.order_id, lambda stored: answer_rule(stored, authorization.id, challenge, now)

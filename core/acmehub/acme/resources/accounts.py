@@ -32,6 +32,7 @@ async def registered(signed: KeySigned, new_account_url: str, directory: Token |
         terms_of_service=context.hub.config.acme.terms_of_service,
         address=signed.address,
         user_agent=signed.user_agent,
+        accept=signed.accept,
     )
     return json_response(
         account_object(found.account, context.urls),
@@ -67,9 +68,8 @@ async def _page(signed: Signed, after: str) -> AcmeResponse:
     _own(signed)
     signed.nothing()
     context, account_id = signed.request.context, signed.actor.account.id
-    found = await context.hub.store.orders.of_account(account_id, after=after, limit=_PAGE + 1)
-    page = found[:_PAGE]
-    more = ((context.urls.account_orders(account_id, page[-1]), "next"),) if len(found) > _PAGE else ()
+    page, beyond = await context.hub.store.orders.of_account(account_id, after=after, limit=_PAGE)
+    more = ((context.urls.account_orders(account_id, beyond), "next"),) if beyond else ()
     return json_response(OrdersList(orders=tuple(context.urls.order(order_id) for order_id in page)), links=more)
 
 
