@@ -154,7 +154,7 @@ class ClientLimits:
         """A signature was wrong. Right ones are never refused for it: others may have the same address."""
         await self._take(_of_address(self._failed_signatures, address), f"address {address_subject(address)}")
 
-    async def refused_stranger(self, address: str, action: str, detail: str) -> None:
+    async def refused_stranger(self, address: str, action: str, detail: str, *, object: str = "") -> None:
         """A caller without an active credential was refused: one audit entry an address and minute, with how many more
         there were before; never more than 60 a minute in all."""
         subject = address_subject(address) or NOWHERE
@@ -165,7 +165,9 @@ class ClientLimits:
             return
         self._uncounted.put(subject, 0)
         more = f"; {before} more since the last entry" if before else ""
-        await self._audit.note(f"address {subject}", action, f"address {subject}", detail + more, allowed=False)
+        await self._audit.note(
+            f"address {subject}", action, object or f"address {subject}", detail + more, allowed=False
+        )
 
     # ------------------------------------------------------------------------------------------- how
 

@@ -190,9 +190,3 @@ PUT_BUCKET = Sql(
     "INSERT INTO rate_limit (bucket, full_at) VALUES ($1, $2)"
     " ON CONFLICT (bucket) DO UPDATE SET full_at = excluded.full_at"
 )
-
-# each newOrder, of the account's open orders: Piccolo has no subquery in FROM
-COUNT_OPEN = Sql(
-    "SELECT count(*) FROM (SELECT 1 FROM orders WHERE account_id = $1 AND status IN ('pending', 'ready')"
-    " LIMIT $2) AS open_ones"
-)

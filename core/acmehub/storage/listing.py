@@ -11,7 +11,7 @@ from acmehub.models import Authorization, AuthorizationMode, Order, OrderStatus
 from acmehub.models.identifiers import identifier_of
 from acmehub.storage import tables
 from acmehub.storage.codec import Codec, time_value
-from acmehub.storage.hot_statements import COUNT_OPEN, lasting_authorizations
+from acmehub.storage.hot_statements import lasting_authorizations
 from acmehub.storage.piccolo_engine import Parameter, built, prepared, scalar, speaking
 from acmehub.storage.statements import Dialect, Unit
 
@@ -27,10 +27,10 @@ class OrderLists:
         self._order = order
         self._authorization = authorization
         table = tables.Order
-        listed = table.select(table.id, table.status, table.preauthorization)
-        mine = listed.where(table.account_id == Parameter(1))
-        self._of_account = prepared(newest_first(mine, table, dialect, Parameter(2)), dialect)
-        beyond = newest_first(mine, table, dialect, Parameter(2), Parameter(3))
+        mine, its_rows = table.account_id == Parameter(1), (table.id, table.status, table.preauthorization)
+        first = newest_first(table.select(*its_rows).where(mine), table, dialect, Parameter(2))
+        self._of_account = prepared(first, dialect)
+        beyond = newest_first(table.select(*its_rows).where(mine), table, dialect, Parameter(2), Parameter(3))
         self._of_account_beyond = prepared(beyond, dialect)
         unfinished = table.stage.not_in(["done", "failed"]) & (table.id != Parameter(2))
         self._of_lock_key = prepared(order.select().where(table.lock_key == Parameter(1), unfinished), dialect)
@@ -44,6 +44,8 @@ class OrderLists:
             table.account_id == Parameter(1), table.name_set == Parameter(2), is_open
         )
         self._open_of = prepared(open_of, dialect)
+        open_rows = table.select(table.account_id).where(table.account_id == Parameter(1), is_open)
+        self._open_rows = prepared(open_rows.limit(Parameter(2)), dialect)
         latest = table.select(table.id, table.name_set, table.preauthorization).where(table.account_id == Parameter(1))
         self._latest = prepared(latest.order_by(table.created, table.id, ascending=False).limit(_LATEST), dialect)
         self._one = prepared(order.select().where(table.id == Parameter(1)), dialect)
@@ -76,8 +78,8 @@ class OrderLists:
 
     def open_count(self, account_id: str, limit: int) -> Unit[int]:
         """`Orders.open_count`."""
-        rows = yield COUNT_OPEN(account_id, limit)
-        return int(rows[0][0])
+        rows = yield self._open_rows(account_id, limit)
+        return len(rows)
 
     def open_of(self, account_id: str, name_set: str) -> Unit[tuple[str, ...]]:
         """The ids for `Orders.open_of`."""

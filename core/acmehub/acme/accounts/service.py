@@ -96,6 +96,7 @@ class AccountService:
                 raise Problem(ProblemType.UNAUTHORIZED, "this directory URL is over: ask the operator for the new one")
             return use_token(token, principal, address=address, now=now)
 
+        token: Token | None = None
         try:
             token = await self._bound_by(asked, jwk, new_account_url, directory, address)
             rule(token, await self._owner(token))
@@ -114,7 +115,8 @@ class AccountService:
             stored, created = await self._bind(account, rule)
         except Problem as refusal:
             if refusal.type in _UNAUTHORIZED:
-                await self._limits.refused_stranger(address, "account.refused", refusal.detail)
+                named = f"token {token.id}" if token is not None else ""
+                await self._limits.refused_stranger(address, "account.refused", refusal.detail, object=named)
             raise
         if not created:
             return await self._existing(stored)
