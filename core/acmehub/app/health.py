@@ -8,7 +8,7 @@ from litestar.handlers import HTTPRouteHandler
 from acmehub.acme.server.context import HubParts
 from acmehub.ports.store import StoreUnavailable
 
-_ASKED_EVERY = 1.0  # seconds
+ASKED_EVERY = 1.0  # seconds
 
 
 class _Readiness:
@@ -24,7 +24,7 @@ class _Readiness:
         """What was found within the last second."""
         async with self._lock:
             clock = self._hub.clock
-            if clock.monotonic() - self._asked >= _ASKED_EVERY:
+            if clock.monotonic() - self._asked >= ASKED_EVERY:
                 self._ready = await self._ask()
                 self._asked = clock.monotonic()
             return self._ready

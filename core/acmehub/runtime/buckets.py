@@ -17,6 +17,7 @@ MOST_BUCKETS = 100_000
 
 STORE_EVERY = 1.0  # seconds
 _WORTH_STORING = 60 * SECOND  # what a restart gives back at most, or one token where that takes longer
+_STORED = "stored"  # the row with the time at which the others were stored
 _MOST_AT_ONCE = 64
 _MOST_BLOCKED = 10_000
 
@@ -69,7 +70,12 @@ class LocalBuckets:
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
         """Reads what an earlier process has stored, and stores what changes, the last of it on leaving."""
-        self._full_at = dict(await self._stored.load(microseconds(self._clock), self._most))
+        now = microseconds(self._clock)
+        full_at = dict(await self._stored.load(now, self._most + 1))
+        back = max(
+            0, full_at.pop(_STORED, now) - now
+        )  # the clock was put back meanwhile, and what is stored goes with it
+        self._full_at = {key: full - back for key, full in full_at.items()}
         task = asyncio.create_task(self._store_regularly(), name="limits")
         try:
             yield
@@ -87,8 +93,10 @@ class LocalBuckets:
         """Store what has changed; what could not be stored is tried again with the next."""
         changed = {key: self._full_at[key] for key in self._changed if key in self._full_at}
         self._changed.clear()
+        if not changed:
+            return
         try:
-            await self._stored.save(changed)
+            await self._stored.save({**changed, _STORED: microseconds(self._clock)})
         except StoreUnavailable as error:
             _log.warning("what clients have used of their limits is not stored now: %s", error)
             self._changed.update(changed)

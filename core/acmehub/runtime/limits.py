@@ -34,6 +34,7 @@ from acmehub.rules.rate_limits import (
     seconds_of,
 )
 from acmehub.runtime.audit import Audit
+from acmehub.runtime.backoff import SteadyClock
 from acmehub.runtime.buckets import Buckets, LocalBuckets, SharedBuckets
 from acmehub.runtime.lru import Lru
 
@@ -91,7 +92,7 @@ class ClientLimits:
         self._stopping = stopping
         self._audit = Audit(store, clock)
         make = SharedBuckets if store.shared else LocalBuckets
-        self._buckets: Buckets = make(store.rate_limits, clock)
+        self._buckets: Buckets = make(store.rate_limits, SteadyClock(clock))
         self._room: Lru[str, int] = Lru(_MOST_ACCOUNTS)
         self._uncounted: Lru[str, int] = Lru(_MOST_ADDRESSES)
         self._numbers = functools.lru_cache(maxsize=1024)(self._numbers_of)

@@ -110,14 +110,14 @@ OVER_ORDERS = Sql(
 
 
 def lasting_authorizations(authorization: str) -> Sql:
-    """Proofs of one name: Piccolo builds neither `lower` nor a subquery in FROM; columns with alias `a`, then the mode.
+    """Proofs of one name: Piccolo builds neither `lower` nor a subquery in FROM; columns with alias `held`, then the mode.
 
     The inner query ends after as many rows as are asked for, whatever the account has; its index gives them in order.
     """
     return Sql(
         "SELECT {authorization}, o.mode FROM (SELECT * FROM authorization_ WHERE account_id = $1"
-        " AND lower(identifier) = $2 AND wildcard = $3 AND status = 'valid' ORDER BY expires DESC LIMIT $4) AS a"
-        " JOIN orders AS o ON o.id = a.order_id WHERE o.created >= $5 ORDER BY a.expires DESC, o.created DESC",
+        " AND lower(identifier) = $2 AND wildcard = $3 AND status = 'valid' ORDER BY expires DESC LIMIT $4) AS held"
+        " JOIN orders AS o ON o.id = held.order_id WHERE o.created >= $5 ORDER BY held.expires DESC, o.created DESC",
         authorization=authorization,
     )
 

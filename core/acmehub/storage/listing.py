@@ -54,7 +54,7 @@ class OrderLists:
             lately = lately.order_by(table.created, table.id, ascending=False).limit(_LATELY)
             same_csr = order.select().where(table.id.is_in(lately), table.status == "valid", table.csr == Parameter(3))
         self._same_csr = prepared(same_csr.order_by(table.created, table.id, ascending=False).limit(1), dialect)
-        self._held = lasting_authorizations(authorization.prefixed("a"))
+        self._held = lasting_authorizations(authorization.prefixed("held"))
 
     def lock_holders(self, order_id: str, lock_key: str, upstream_url: str) -> Unit[tuple[Order, ...]]:
         """`Orders.lock_holders`; an order that is both appears once."""
