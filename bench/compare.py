@@ -4,9 +4,9 @@ The hub: one process, SQLite with synchronous=FULL, `ca_local`, mode `preapprove
 valid, no sleep, no nonce rejection; a current one built by Go when there is a `go`, else Debian's. Both (2.10.1 and
 2.4.0) deadlock under concurrency unless they run with GOMAXPROCS=1.
 Absolute times vary between machines, so ratios have limits: at most 1.2 times Pebble's CPU per order, and at least 0.9
-times its orders/s. The load is one token's, which the default limits would slow down to 20 orders a second: the hub has
-higher ones here, which are counted all the same. Rounds alternate; each figure is the median of its rounds. With --stored the hub is measured again
-after so many orders were put into its database; it may then cost at most a tenth more.
+times its orders/s. Rounds alternate; each figure is the median of its rounds. With --stored the hub is measured again
+after so many orders were put into its database; it may then cost at most a tenth more. The load is one token's, which
+the default limits on clients slow down to 20 orders a second: this hub has higher ones, and counts them all the same.
 """
 
 import argparse

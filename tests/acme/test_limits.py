@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from acmehub.acme.orders import order_reuse
 from acmehub.acme.server import app
 from acmehub.config import Acme, Limits
-from acmehub.models import AuditEntry, AuthorizationMode, TokenLimits
+from acmehub.models import AuditEntry, AuthorizationMode, EventKind, TokenLimits
 from acmehub.rules.rate_limits import SECOND
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, b64, compact, make_csr
@@ -41,7 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def lab_with(
-    folder: Path, plugin: str = "ca_local", acme: Acme = Acme(hold=0.05), **limits: int
+    folder: Path, plugin: str = "ca_local", acme: Acme = Acme(hold=0.05), **limits: Any
 ) -> AsyncIterator[Lab]:
     """A hub with these limits; by default its authority signs itself, so that every order is a new one."""
     async with laboratory(folder, acme, limits=Limits(**{**NO_PACE, **limits})) as lab:
@@ -118,11 +118,11 @@ async def test_a_client_that_gets_its_open_order_back_spends_nothing(
             assert (await client.new_order(["a.corp.test"], status=201)).location == first.location
             await client.order(first.location)
         timeline = await lab.hub.store.records.timeline((await lab.stored(first.location)).order.id)
-        assert [event.kind for event in timeline].count("order reused") == 1
+        assert [event.kind for event in timeline].count(EventKind.ORDER_REUSED) == 1
         monkeypatch.setattr(order_reuse, "NOTED_EVERY", order_reuse.NOTED_EVERY * 0)
         await client.new_order(["a.corp.test"], status=201)
         timeline = await lab.hub.store.records.timeline((await lab.stored(first.location)).order.id)
-        assert [event.kind for event in timeline].count("order reused") == 2
+        assert [event.kind for event in timeline].count(EventKind.ORDER_REUSED) == 2
         is_limited(await client.new_order(["b.corp.test"], status=429), "new_orders")
 
 

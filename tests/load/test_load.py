@@ -111,7 +111,7 @@ async def neighbour(hub: HubProcess, kid: str, secret: str) -> Client:
 
 async def order_for(client: Client, seconds: float, label: str) -> list[float]:
     """Order certificates at an even pace; the seconds that each took, shortest first."""
-    taken = []
+    taken: list[float] = []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         work = make_work([("dns", f"{label}{len(taken)}.calm.example")], make_key("ec256"), with_cn=False)
@@ -132,7 +132,7 @@ async def test_one_token_at_full_speed_leaves_others_their_time_and_grows_within
         loop, calm = hub.eab("loop"), hub.eab("neighbour")
         client = await neighbour(hub, calm["kid"], calm["hmac_key"])
         await order_for(client, 1.0, "warm")
-        quiet = await order_for(client, SECONDS, "quiet")
+        quiet = await order_for(client, SECONDS / 2, "before")
         database = Database(hub)
         before, orders = database.bytes, database.ask("SELECT count(*) FROM orders")
         with generator("flood", hub, "--kid", loop["kid"], "--hmac", loop["hmac_key"]) as process:
@@ -141,6 +141,7 @@ async def test_one_token_at_full_speed_leaves_others_their_time_and_grows_within
         made = database.ask("SELECT count(*) FROM orders") - orders
         grown = database.bytes - before
         refused = database.ask("SELECT count(*) FROM audit WHERE action = 'limit.reached'")
+        quiet = sorted(quiet + await order_for(client, SECONDS / 2, "after"))
     print(f"quiet p99 {p99(quiet) * 1000:.1f} ms of {len(quiet)}, loud {p99(loud) * 1000:.1f} ms of {len(loud)}")
     print(f"the loop was answered {dict(found)}; {made} orders, {grown} bytes more, {refused} audit entries")
     mine = made - len(loud)
@@ -148,8 +149,8 @@ async def test_one_token_at_full_speed_leaves_others_their_time_and_grows_within
     assert mine <= 20 * (SECONDS + 1) + 20
     assert mine <= 1000 + SECONDS
     assert grown <= made * ORDER_BYTES
-    assert refused <= 1
-    assert (refused == 1) == ("429 rateLimited" in found)
+    assert refused <= 2  # of new orders, and of open ones
+    assert (refused > 0) == ("429 rateLimited" in found)
     assert p99(loud) <= 2 * p99(quiet) + NOISE
 
 

@@ -106,8 +106,8 @@ connections = 10000
 header_bytes = 16384
 request_seconds = 30.0
 idle_seconds = 75
-# What clients may do; more is answered by 429 with Retry-After. 0: no limit. Per address (IPv6: per /64): new accounts a
-# day, requests with a wrong signature an hour.
+# What clients may do; more is answered by 429 with Retry-After. 0: no limit. Per address (IPv6: per /64): new accounts
+# a day, requests with a wrong signature an hour.
 new_accounts = 10000
 failed_signatures = 1000
 # Per account: new orders and names in them an hour, open orders at once, orders for the same set of names a day,
@@ -119,8 +119,8 @@ same_names = 50
 challenge_answers = 5000
 revocations = 500
 key_changes = 100
-# Per API token, all of its accounts together: new accounts a day, new orders and names an hour, new orders a second (more
-# wait for their turn). A token may have its own numbers: `acmehub token set NAME --limit new_orders=5000`.
+# Per API token, all of its accounts together: new accounts a day, new orders and names an hour, new orders a second
+# (more wait for their turn). A token may have its own numbers: `acmehub token set NAME --limit new_orders=5000`.
 token_new_accounts = 10000
 token_new_orders = 20000
 token_names = 100000

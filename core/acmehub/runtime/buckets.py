@@ -72,9 +72,7 @@ class LocalBuckets:
         """Reads what an earlier process has stored, and stores what changes, the last of it on leaving."""
         now = microseconds(self._clock)
         full_at = dict(await self._stored.load(now, self._most + 1))
-        back = max(
-            0, full_at.pop(_STORED, now) - now
-        )  # the clock was put back meanwhile, and what is stored goes with it
+        back = max(0, full_at.pop(_STORED, now) - now)  # so far the clock was put back meanwhile
         self._full_at = {key: full - back for key, full in full_at.items()}
         task = asyncio.create_task(self._store_regularly(), name="limits")
         try:

@@ -110,7 +110,7 @@ OVER_ORDERS = Sql(
 
 
 def lasting_authorizations(authorization: str) -> Sql:
-    """Proofs of one name: Piccolo builds neither `lower` nor a subquery in FROM; columns with alias `held`, then the mode.
+    """Proofs of one name, with alias `held`, and the mode: Piccolo builds neither `lower` nor a subquery in FROM.
 
     The inner query ends after as many rows as are asked for, whatever the account has; its index gives them in order.
     """
