@@ -150,7 +150,7 @@ async def test_a_token_has_limits_for_all_of_its_accounts_together(folder: Path)
 
 
 async def test_new_orders_of_a_token_wait_for_their_turn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acmehub.runtime.limits.PATIENCE", 0.5)
+    monkeypatch.setattr("acmehub.runtime.limits.TURN_WITHIN", 0.5)
     async with lab_with(folder, token_orders_per_second=10) as lab:
         client = await lab.client()
         begun = time.monotonic()
@@ -241,7 +241,7 @@ async def test_wrong_signatures_are_limited_per_address_and_right_ones_never(fol
 
 @pytest.mark.parametrize("name", [name for name in TokenLimits.__struct_fields__ if name != "revocations"])
 async def test_zero_switches_a_limit_off(folder: Path, name: str) -> None:
-    async with lab_with(folder, **{name: 0}) as lab:
+    async with lab_with(folder, **dict[str, Any]({name: 0})) as lab:
         client = await lab.client()
         for _ in range(3):
             await client.new_order(["a.corp.test"], status=201)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from acmehub.ports.store import StoreUnavailable
-from acmehub.rules.rate_limits import HOUR, SECOND, Charge, Refusal, Taken, limit, take
+from acmehub.rules.rate_limits import HOUR, SECOND, Charge, TokensLacking, TokensTaken, limit, take
 from acmehub.runtime import buckets
 from acmehub.runtime.buckets import LocalBuckets, SharedBuckets, microseconds
 from acmehub.testing.fakes import ManualClock
@@ -23,7 +23,7 @@ class Stored:
         self.transactions = 0
         self.fails = False
 
-    async def take(self, requests: Sequence[Sequence[Charge]], now: int) -> Sequence[Taken | Refusal]:
+    async def take(self, requests: Sequence[Sequence[Charge]], now: int) -> Sequence[TokensTaken | TokensLacking]:
         self.transactions += 1
         await asyncio.sleep(0.01)
         if self.fails:
@@ -31,7 +31,7 @@ class Stored:
         results = []
         for charges in requests:
             result = take(self.full_at, charges, now)
-            if isinstance(result, Taken):
+            if isinstance(result, TokensTaken):
                 self.full_at.update(result.full_at)
             results.append(result)
         return results
@@ -50,7 +50,7 @@ class Stored:
 
 
 async def taken(some: LocalBuckets | SharedBuckets, *charges: Charge) -> bool:
-    return isinstance(await some.take(charges), Taken)
+    return isinstance(await some.take(charges), TokensTaken)
 
 
 async def test_what_lacks_much_is_stored_at_the_end_and_read_at_the_start() -> None:
@@ -134,11 +134,11 @@ async def test_a_bucket_that_has_refused_is_not_asked_for_before_it_can_have_the
     shared = SharedBuckets(stored, clock)
     assert await taken(shared, Charge(TEN, "a", 9))
     refused = await shared.take([Charge(TEN, "a", 3)])
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, TokensLacking)
     before = stored.transactions
     for _ in range(5):
         again = await shared.take([Charge(TEN, "a", 3), Charge(TEN, "b")])
-        assert isinstance(again, Refusal)
+        assert isinstance(again, TokensLacking)
     assert stored.transactions == before
     assert await taken(shared, Charge(TEN, "a"))  # costs less
     clock.advance(refused.wait / SECOND)
@@ -162,7 +162,7 @@ async def test_a_caller_that_is_cancelled_disturbs_nobody() -> None:
     first, second = (asyncio.create_task(shared.take([Charge(TEN, "a")])) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
-    assert isinstance(await second, Taken)
+    assert isinstance(await second, TokensTaken)
     with pytest.raises(asyncio.CancelledError):
         await first
 

@@ -29,7 +29,7 @@ from acmehub.models import (
     TxtRecord,
 )
 from acmehub.rules.orders import Change, Lease, OrderBundle
-from acmehub.rules.rate_limits import Charge, Refusal, Taken
+from acmehub.rules.rate_limits import Charge, TokensLacking, TokensTaken
 
 R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
 
@@ -323,7 +323,7 @@ class RateLimits(Protocol):
     One that is not stored is full.
     """
 
-    async def take(self, requests: Sequence[Sequence[Charge]], now: int) -> Sequence[Taken | Refusal]:
+    async def take(self, requests: Sequence[Sequence[Charge]], now: int) -> Sequence[TokensTaken | TokensLacking]:
         """Take the tokens of each request, all of its charges or none, in one transaction and in this order; exact
         while other processes do the same. Where every request is refused nothing is written."""
         ...

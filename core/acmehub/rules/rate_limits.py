@@ -21,30 +21,30 @@ SKEW = 300 * SECOND
 limit (it was lowered, or the clock was put back), and counts as full."""
 
 
-class Limit(msgspec.Struct, frozen=True):
+class RateLimit(msgspec.Struct, frozen=True):
     """At most `number` tokens at once; one comes back every `interval`. `text` says to a client what is limited.
 
-    A request waits up to `patience` for its turn before it is refused. Times in microseconds.
+    A request waits up to `turn_within` for its turn before it is refused. Times in microseconds.
     """
 
     name: str
     number: int
     interval: int
     text: str
-    patience: int = 0
+    turn_within: int = 0
 
 
-def limit(name: str, number: int, seconds: float, words: str, *, patience: float = 0.0) -> Limit:
+def limit(name: str, number: int, seconds: float, words: str, *, turn_within: float = 0.0) -> RateLimit:
     """At most `number` at once, and as many in each `seconds` (`AT_ONCE`: what is counted ends by itself, not by time);
     `words` name what is counted."""
     text = f"{words}: at most {number} {_PERIODS[seconds]} (limit {name})"
-    return Limit(name, number, max(1, round(seconds * SECOND / number)), text, round(patience * SECOND))
+    return RateLimit(name, number, max(1, round(seconds * SECOND / number)), text, round(turn_within * SECOND))
 
 
 class Charge(msgspec.Struct, frozen=True):
     """`cost` tokens of the bucket that a limit has for one address, account or token."""
 
-    limit: Limit
+    limit: RateLimit
     subject: str
     cost: int = 1
 
@@ -54,42 +54,42 @@ class Charge(msgspec.Struct, frozen=True):
         return f"{self.limit.name}/{self.subject}"
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class TokensLacking(msgspec.Struct, frozen=True):
     """Which bucket has not enough tokens, and after how many microseconds it has them, if nothing else is taken."""
 
     charge: Charge
     wait: int
 
 
-class Taken(msgspec.Struct, frozen=True):
+class TokensTaken(msgspec.Struct, frozen=True):
     """The buckets after the tokens were taken, and the microseconds to wait for one's turn."""
 
     full_at: dict[str, int]
     wait: int = 0
 
 
-def take(full_at: Mapping[str, int], charges: Sequence[Charge], now: int) -> Taken | Refusal:
+def take(full_at: Mapping[str, int], charges: Sequence[Charge], now: int) -> TokensTaken | TokensLacking:
     """Take the tokens of all charges, or none; of several that refuse, the one that does for longest is named.
 
     `full_at` has the buckets that are not full. A charge above the limit's number costs a whole bucket.
     """
-    refused: Refusal | None = None
+    refused: TokensLacking | None = None
     after: dict[str, int] = {}
     longest = 0
     for charge in charges:
         limit, key = charge.limit, charge.key
         most = now + limit.interval * limit.number  # when a bucket that is emptied now is full
         full = after.get(key) or full_at.get(key, 0)
-        if full <= now or full > most + limit.patience + SKEW:
+        if full <= now or full > most + limit.turn_within + SKEW:
             full = now
         full += limit.interval * min(charge.cost, limit.number)
         wait = full - most
-        if wait <= limit.patience:
+        if wait <= limit.turn_within:
             after[key] = full
             longest = max(longest, wait)
-        elif refused is None or wait - limit.patience > refused.wait:
-            refused = Refusal(charge, wait - limit.patience)
-    return Taken(after, longest) if refused is None else refused
+        elif refused is None or wait - limit.turn_within > refused.wait:
+            refused = TokensLacking(charge, wait - limit.turn_within)
+    return TokensTaken(after, longest) if refused is None else refused
 
 
 def seconds_of(wait: int) -> int:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import RateLimits, StoreUnavailable
-from acmehub.rules.rate_limits import SECOND, Charge, Refusal, Taken, take
+from acmehub.rules.rate_limits import SECOND, Charge, TokensLacking, TokensTaken, take
 from acmehub.runtime.lru import Lru
 
 MOST_BUCKETS = 100_000
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 class Buckets(Protocol):
     """Takes tokens, all of a request's or none."""
 
-    async def take(self, charges: Sequence[Charge]) -> Taken | Refusal:
+    async def take(self, charges: Sequence[Charge]) -> TokensTaken | TokensLacking:
         """Take the tokens of all charges, or none; raises `StoreUnavailable`."""
         ...
 
@@ -55,10 +55,10 @@ class LocalBuckets:
     def __len__(self) -> int:
         return len(self._full_at)
 
-    async def take(self, charges: Sequence[Charge]) -> Taken | Refusal:
+    async def take(self, charges: Sequence[Charge]) -> TokensTaken | TokensLacking:
         now = microseconds(self._clock)
         result = take(self._full_at, charges, now)  # nothing is awaited, so that two requests cannot take one token
-        if isinstance(result, Taken):
+        if isinstance(result, TokensTaken):
             self._full_at.update(result.full_at)
             for charge in charges:
                 if self._full_at[charge.key] - now > max(_WORTH_STORING, charge.limit.interval):
@@ -116,21 +116,21 @@ class SharedBuckets:
         self._stored = stored
         self._clock = clock
         self._refused: Lru[str, tuple[int, int]] = Lru(_MOST_BLOCKED)
-        self._waiting: list[tuple[Sequence[Charge], asyncio.Future[Taken | Refusal]]] = []
+        self._waiting: list[tuple[Sequence[Charge], asyncio.Future[TokensTaken | TokensLacking]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def take(self, charges: Sequence[Charge]) -> Taken | Refusal:
+    async def take(self, charges: Sequence[Charge]) -> TokensTaken | TokensLacking:
         now = microseconds(self._clock)
         for charge in charges:
             until, cost = self._refused.get(charge.key) or (0, 0)
             if now < until and charge.cost >= cost:
-                return Refusal(charge, until - now)
-        future: asyncio.Future[Taken | Refusal] = asyncio.get_running_loop().create_future()
+                return TokensLacking(charge, until - now)
+        future: asyncio.Future[TokensTaken | TokensLacking] = asyncio.get_running_loop().create_future()
         self._waiting.append((charges, future))
         if self._task is None:
             self._task = asyncio.create_task(self._take_waiting(), name="limits")
         result = await future
-        if isinstance(result, Refusal):
+        if isinstance(result, TokensLacking):
             refused = result.charge
             self._refused.put(refused.key, (microseconds(self._clock) + result.wait, refused.cost))
         return result
@@ -148,7 +148,9 @@ class SharedBuckets:
         finally:
             self._task = None
 
-    async def _take_batch(self, batch: Sequence[tuple[Sequence[Charge], "asyncio.Future[Taken | Refusal]"]]) -> None:
+    async def _take_batch(
+        self, batch: Sequence[tuple[Sequence[Charge], "asyncio.Future[TokensTaken | TokensLacking]"]]
+    ) -> None:
         wanted = [(charges, future) for charges, future in batch if not future.done()]  # not cancelled meanwhile
         if not wanted:
             return

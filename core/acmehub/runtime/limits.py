@@ -26,8 +26,8 @@ from acmehub.rules.rate_limits import (
     MINUTE,
     SECOND,
     Charge,
-    Limit,
-    Refusal,
+    RateLimit,
+    TokensLacking,
     address_subject,
     limit,
     name_set_subject,
@@ -38,7 +38,7 @@ from acmehub.runtime.backoff import SteadyClock
 from acmehub.runtime.buckets import Buckets, LocalBuckets, SharedBuckets
 from acmehub.runtime.lru import Lru
 
-PATIENCE = 20.0
+TURN_WITHIN = 20.0
 """Seconds that a newOrder waits for its turn; clients give one answer 30 at least (docs/client-rules.md rule 30)."""
 
 OPEN_RETRY = 3600
@@ -67,17 +67,17 @@ class LimitReached(Problem):
 class _Numbers(msgspec.Struct, frozen=True):
     """The limits of an account and of its token; None: no limit."""
 
-    new_orders: Limit | None
-    names: Limit | None
-    open_orders: Limit | None
-    same_names: Limit | None
-    challenge_answers: Limit | None
-    revocations: Limit | None
-    key_changes: Limit | None
-    token_new_accounts: Limit | None
-    token_new_orders: Limit | None
-    token_names: Limit | None
-    token_orders_per_second: Limit | None
+    new_orders: RateLimit | None
+    names: RateLimit | None
+    open_orders: RateLimit | None
+    same_names: RateLimit | None
+    challenge_answers: RateLimit | None
+    revocations: RateLimit | None
+    key_changes: RateLimit | None
+    token_new_accounts: RateLimit | None
+    token_new_orders: RateLimit | None
+    token_names: RateLimit | None
+    token_orders_per_second: RateLimit | None
 
 
 class ClientLimits:
@@ -161,7 +161,7 @@ class ClientLimits:
         subject = address_subject(address) or NOWHERE
         before = self._uncounted.get(subject) or 0
         result = await self._buckets.take((Charge(_STRANGER, subject), Charge(_STRANGERS, "all")))
-        if isinstance(result, Refusal):
+        if isinstance(result, TokensLacking):
             self._uncounted.put(subject, before + 1)
             return
         self._uncounted.put(subject, 0)
@@ -172,7 +172,7 @@ class ClientLimits:
 
     # ------------------------------------------------------------------------------------------- how
 
-    async def _of_account(self, actor: Actor, number: Limit | None) -> None:
+    async def _of_account(self, actor: Actor, number: RateLimit | None) -> None:
         await self._take(_charge(number, actor.account.id), f"account {actor.account.id}")
 
     async def _take(self, charges: Sequence[Charge], caller: str) -> int:
@@ -180,11 +180,11 @@ class ClientLimits:
         if not charges:
             return 0
         result = await self._buckets.take(charges)
-        if isinstance(result, Refusal):
+        if isinstance(result, TokensLacking):
             raise await self._reached(result.charge, caller, seconds_of(result.wait))
         return result.wait
 
-    async def _require_room(self, account_id: str, most: Limit) -> None:
+    async def _require_room(self, account_id: str, most: RateLimit) -> None:
         """Refuse one more open order. An account that had room for n is not asked for before n more were made."""
         room = self._room.get(account_id)
         if not room or self._store.shared:
@@ -196,7 +196,7 @@ class ClientLimits:
     async def _reached(self, charge: Charge, caller: str, seconds: int) -> LimitReached:
         """The refusal; the first one in an hour is told to operators."""
         burst = await self._buckets.take((Charge(_BURST, charge.key),))
-        again = isinstance(burst, Refusal)
+        again = isinstance(burst, TokensLacking)
         text = charge.limit.text
         if not again:
             _log.warning("%s is refused: too many %s", caller, text)
@@ -207,9 +207,9 @@ class ClientLimits:
         """The limits of a token: its own, else the hub's."""
         hub = self._limits
 
-        def number(name: str, seconds: float, words: str, *, patience: float = 0.0) -> Limit | None:
+        def number(name: str, seconds: float, words: str, *, turn_within: float = 0.0) -> RateLimit | None:
             given = getattr(own, name)
-            return _limit(name, getattr(hub, name) if given is None else given, seconds, words, patience=patience)
+            return _limit(name, getattr(hub, name) if given is None else given, seconds, words, turn_within=turn_within)
 
         return _Numbers(
             new_orders=number("new_orders", HOUR, "new orders of this account"),
@@ -223,20 +223,20 @@ class ClientLimits:
             token_new_orders=number("token_new_orders", HOUR, "new orders of this API token"),
             token_names=number("token_names", HOUR, "names in orders of this API token"),
             token_orders_per_second=number(
-                "token_orders_per_second", 1.0, "new orders of this API token", patience=PATIENCE
+                "token_orders_per_second", 1.0, "new orders of this API token", turn_within=TURN_WITHIN
             ),
         )
 
 
-def _limit(name: str, number: int, seconds: float, words: str, *, patience: float = 0.0) -> Limit | None:
-    return limit(name, number, seconds, words, patience=patience) if number else None
+def _limit(name: str, number: int, seconds: float, words: str, *, turn_within: float = 0.0) -> RateLimit | None:
+    return limit(name, number, seconds, words, turn_within=turn_within) if number else None
 
 
-def _charge(number: Limit | None, subject: str, cost: int = 1) -> tuple[Charge, ...]:
+def _charge(number: RateLimit | None, subject: str, cost: int = 1) -> tuple[Charge, ...]:
     return () if number is None else (Charge(number, subject, cost),)
 
 
-def _of_address(number: Limit | None, address: str) -> tuple[Charge, ...]:
+def _of_address(number: RateLimit | None, address: str) -> tuple[Charge, ...]:
     """Nothing where the address is not known: all clients behind one proxy would share a bucket."""
     subject = address_subject(address)
     return _charge(number, subject) if subject else ()

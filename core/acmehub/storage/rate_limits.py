@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from acmehub.ports.store import RateLimits
-from acmehub.rules.rate_limits import Charge, Refusal, Taken, take
+from acmehub.rules.rate_limits import Charge, TokensLacking, TokensTaken, take
 from acmehub.storage import tables
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import ADD_BUCKET, LOCK_BUCKETS, PUT_BUCKET
@@ -29,13 +29,15 @@ class SqlRateLimits(RateLimits):
         )
         self._full = prepared(table.delete().where(table.full_at <= Parameter(1)), dialect)
 
-    async def take(self, requests: Sequence[Sequence[Charge]], now: int) -> Sequence[Taken | Refusal]:
-        results: list[Taken | Refusal] = []
+    async def take(self, requests: Sequence[Sequence[Charge]], now: int) -> Sequence[TokensTaken | TokensLacking]:
+        results: list[TokensTaken | TokensLacking] = []
         with suppress(_NothingTaken):
             await self._driver.write(self._take, requests, now, results)
         return results
 
-    def _take(self, requests: Sequence[Sequence[Charge]], now: int, results: list[Taken | Refusal]) -> Unit[None]:
+    def _take(
+        self, requests: Sequence[Sequence[Charge]], now: int, results: list[TokensTaken | TokensLacking]
+    ) -> Unit[None]:
         """Rows that are missing are made first, so that two processes cannot both find none; locked in one order."""
         results.clear()  # of a run that the database wanted repeated
         keys = sorted({charge.key for charges in requests for charge in charges})
@@ -47,7 +49,7 @@ class SqlRateLimits(RateLimits):
         before = dict(stored)
         for charges in requests:
             result = take(stored, charges, now)
-            if isinstance(result, Taken):
+            if isinstance(result, TokensTaken):
                 stored.update(result.full_at)
             results.append(result)
         changed = [(key, stored[key]) for key in keys if stored[key] != before[key]]

@@ -9,7 +9,7 @@ from acmehub.models import AuditEntry, AuthorizationStatus, OrderStatus, Stage
 from acmehub.models.identifiers import Identifier
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Change, OrderBundle
-from acmehub.rules.rate_limits import HOUR, SECOND, Charge, Refusal, Taken, limit
+from acmehub.rules.rate_limits import HOUR, SECOND, Charge, TokensLacking, TokensTaken, limit
 from acmehub.testing.store_samples import an_event, at, sow
 
 NOW = 1_800_000_000 * SECOND
@@ -33,17 +33,17 @@ class LimitsContract:
             results = [result for found in await asyncio.gather(*asked) for result in found]
         finally:
             await other.close()
-        assert sum(isinstance(result, Taken) for result in results) == 10
-        assert all(isinstance(result, Taken) or result.charge.subject == "a" for result in results)
+        assert sum(isinstance(result, TokensTaken) for result in results) == 10
+        assert all(isinstance(result, TokensTaken) or result.charge.subject == "a" for result in results)
         (again,) = await store.rate_limits.take([[Charge(TEN, "a")]], NOW + TEN.interval)
-        assert isinstance(again, Taken)
+        assert isinstance(again, TokensTaken)
 
     async def test_a_request_gets_all_its_tokens_or_none_and_one_that_is_refused_writes_nothing(
         self, store: Store
     ) -> None:
         both = [Charge(TEN, "a"), Charge(TWO, "a")]
         results = await store.rate_limits.take([both, both, both, [Charge(TEN, "new")]], NOW)
-        assert [isinstance(result, Taken) for result in results] == [True, True, False, True]
+        assert [isinstance(result, TokensTaken) for result in results] == [True, True, False, True]
         before = await store.rate_limits.load(NOW, 100)
         assert before == {
             "ten/a": NOW + 2 * TEN.interval,
@@ -51,7 +51,7 @@ class LimitsContract:
             "ten/new": NOW + TEN.interval,
         }
         (refused,) = await store.rate_limits.take([[Charge(TEN, "unknown"), Charge(TWO, "a")]], NOW)
-        assert refused == Refusal(Charge(TWO, "a"), TWO.interval)
+        assert refused == TokensLacking(Charge(TWO, "a"), TWO.interval)
         assert await store.rate_limits.load(NOW, 100) == before
         assert await store.rate_limits.load(-1, 100) == before  # not even a bucket that is full
 
