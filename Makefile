@@ -4,6 +4,7 @@
 #   make demo   the whole story on this machine: device -> hub -> CA -> DNS, then everything is stopped
 #   make check  lint and the fast tests, in a minute       make lint   ruff, mypy, import-linter, figures of the map
 #   make test   every test that this machine can run; with PYTEST_ARGS=tests/…, those alone
+#   make nightly the long forms of what `make test` has short: load for a minute each
 #   make bench  speed beside Pebble in the same run       make dist   wheels and sdist in dist/
 #   make matrix every ACME client at three upstream speeds; writes docs/clients.md (half an hour); with
 #               MATRIX_SOURCES=DIR also those that are built from checkouts in DIR
@@ -20,7 +21,7 @@ MATRIX_ARGS ?=
 MATRIX_SOURCES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test lint bench matrix docs dist audit sbom format clean provision
+.PHONY: help run demo check test nightly lint bench matrix docs dist audit sbom format clean provision
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -37,6 +38,9 @@ check: $(BIN)/.stamp
 # Single tests start at once; those whose server is not here skip, and say what is missing.
 test: $(BIN)/.stamp $(if $(PYTEST_ARGS),,$(CERTBOT) provision)
 	@scripts/test $(PYTEST_ARGS)
+
+nightly: $(BIN)/.stamp
+	LOAD_SECONDS=60 $(BIN)/pytest -s tests/load
 
 lint: $(BIN)/.stamp
 	$(BIN)/ruff check .

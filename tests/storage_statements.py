@@ -8,11 +8,12 @@ from acmehub.storage.piccolo_engine import BoundEngine
 from acmehub.storage.statements import Sql
 from acmehub.storage.store import SqlStore
 
-WHOLE = {  # what is meant to give all there is, or the newest of it by the table's own key
+WHOLE = {  # what is meant to give all there is, or its newest or oldest by the table's own key
     "READ_REVISIONS",  # one row for each kind of resource
     "SqlResources._list",
     "SqlTxtRecords._list",
     "SqlRecords._latest",
+    "SqlRecords._oldest",
 }
 
 

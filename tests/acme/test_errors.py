@@ -3,6 +3,7 @@
 docs/reliability.md sections 1, 5.
 """
 
+import asyncio
 import logging
 import re
 from typing import Any
@@ -13,6 +14,7 @@ from litestar import get
 from litestar.params import FromPath
 
 from acmehub import hookimpl
+from acmehub.app import health
 from acmehub.app.asgi import create_app
 from acmehub.ports.store import StoreUnavailable
 from acmehub.runtime.plugins import PluginError
@@ -61,7 +63,37 @@ async def test_a_defect_before_the_signature_is_checked_has_a_nonce_too(
     assert (await client.new_order(["a.corp.test"], status=500)).problem == "serverInternal"
 
 
+async def test_readyz_asks_the_storage_once_a_second_for_all(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    ping, asked = lab.hub.store.ping, 0
+
+    async def counted() -> None:
+        nonlocal asked
+        asked += 1
+        await ping()
+
+    monkeypatch.setattr(lab.hub.store, "ping", counted)
+    found = await asyncio.gather(*(lab.http.get("/readyz") for _ in range(20)))
+    assert {answer.status_code for answer in found} == {200}
+    assert asked == 1
+    monkeypatch.setattr(health, "ASKED_EVERY", 0.0)
+    assert (await lab.http.get("/readyz")).status_code == 200
+    assert asked == 2
+
+
+async def test_readyz_writes_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "ASKED_EVERY", 0.0)
+    database = lab.hub.config.data_dir / "acmehub.db-wal"
+    await lab.http.get("/readyz")
+    before = database.stat().st_size
+    revisions = await lab.hub.store.revisions()
+    for _ in range(20):
+        assert (await lab.http.get("/readyz")).status_code == 200
+    assert database.stat().st_size == before
+    assert await lab.hub.store.revisions() == revisions
+
+
 async def test_healthz_and_readyz_say_what_is(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "ASKED_EVERY", 0.0)
     assert (await lab.http.get("/healthz")).status_code == 200
     assert (await lab.http.get("/readyz")).status_code == 200
 

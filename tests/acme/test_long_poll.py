@@ -79,7 +79,7 @@ async def placed_order(lab: Lab, client: AcmeClient, *names: str) -> Reply:
 
 
 async def orders_of(lab: Lab, client: AcmeClient) -> list[str]:
-    found = await lab.hub.store.orders.of_account(client.kid.rpartition("/")[2])
+    found, _ = await lab.hub.store.orders.of_account(client.kid.rpartition("/")[2])
     return [f"https://hub.test/acme/order/{id}" for id in found]
 
 

@@ -78,6 +78,7 @@ async def test_only_the_last_step_writes(lab: Lab, calls: Counter[str]) -> None:
         OrderReuse(hub.store, hub.snapshots),
         hub.learning,
         hub.rights,
+        hub.client_limits,
     )
     asked = Asked(actor, NewOrder(identifiers=(Identifier("dns", "a.corp.test"),)), "another-device/1")
     calls.clear()

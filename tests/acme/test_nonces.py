@@ -39,6 +39,9 @@ class Used:
     async def use(self, nonce: str, expires: datetime) -> bool:
         return self.nonces.setdefault(nonce, expires) is expires
 
+    async def is_used(self, nonce: str) -> bool:
+        return nonce in self.nonces
+
     async def prune(self, now: datetime) -> None:
         self.nonces = {nonce: expires for nonce, expires in self.nonces.items() if expires > now}
 
@@ -169,3 +172,22 @@ async def test_used_nonces_are_forgotten_when_they_could_not_be_used_any_more() 
     time.passed = LIFETIME + 700.0
     assert await source.spend(source.issue())
     assert len(used.nonces) == 1
+
+
+async def test_looking_at_a_shared_nonce_writes_nothing() -> None:
+    used = Used()
+    source = SharedNonces(b"k" * 32, used, Time())
+    nonce = source.issue()
+    assert await source.is_good(nonce)
+    assert not used.nonces
+    assert not await source.is_good("A" * 32)
+    assert await source.spend(nonce)
+    assert not await source.is_good(nonce)
+
+
+async def test_looking_at_a_local_nonce_leaves_it_good() -> None:
+    source = LocalNonces(Time())
+    nonce = source.issue()
+    assert [await source.is_good(nonce) for _ in range(2)] == [True, True]
+    assert await source.spend(nonce)
+    assert not await source.is_good(nonce)

@@ -28,6 +28,7 @@ from acmehub.models import (
     Role,
     RoleAssignment,
     Token,
+    TokenLimits,
 )
 from tests.admin.conftest import ROOT, House
 
@@ -81,7 +82,7 @@ def test_every_field_can_be_changed_and_stays_when_it_is_unset(
 @pytest.mark.parametrize("new", [NewPrincipal, NewToken, NewManagedChallenge, NewAuthority, NewProfile])
 def test_every_field_describes_itself_but_those_with_options_of_their_own(new: Struct) -> None:
     silent = {field.name for field in msgspec.structs.fields(new) if not meta_of(field)[1]}
-    assert silent <= {"settings", "propagation", "principal"}
+    assert silent <= {"settings", "propagation", "principal", "limits"}
 
 
 async def test_an_export_has_every_field_that_is_not_at_its_default(house: House) -> None:
@@ -144,6 +145,7 @@ async def test_an_export_has_every_field_that_is_not_at_its_default(house: House
                 authorization=AuthorizationMode.ACCEPT,
                 networks=("192.0.2.0/24",),
                 use_limit=3,
+                limits=TokenLimits(new_orders=5),
                 expires=datetime(2099, 1, 1, tzinfo=UTC),
                 enabled=False,
                 secret_directory=True,

@@ -89,11 +89,16 @@ async def _account(hub: Hub) -> str:
     key = hub.vault.open("token.hmac", token.id, token.sealed_hmac_key)
     pair, url = AccountKey.generate(), "https://localhost:8443/acme/new-account"
     binding = msgspec.Raw(compact(ExternalAccount(token.id, key).binding(pair, url)))
+
+    async def accept() -> None:
+        """There is no request whose nonce could be used up."""
+
     registered = await hub.accounts.register(
         NewAccount(external_account_binding=binding, contact=("mailto:ops@corp.test",)),
         jwk=compact(dict(sorted(pair.jwk.items()))),
         thumbprint=pair.thumbprint,
         new_account_url=url,
+        accept=accept,
         user_agent="strict-client/1",
     )
     return registered.account.id

@@ -100,6 +100,17 @@ def test_the_url_that_serve_was_given_as_an_option_is_known_to_other_commands(te
     assert terminal.json("token", "eab", "t")["directory"] == "https://hub.test:9443/acme/directory"
 
 
+def test_a_token_has_limits_of_its_own_on_what_its_clients_do(terminal: Terminal) -> None:
+    terminal.json("token", "add", "t", "--limit", "new_orders=5")
+    changed = terminal.json("token", "set", "t", "--limit", "token_names=0", "--limit", "new_orders=7")
+    assert changed["limits"] == {"new_orders": 7, "token_names": 0}
+    assert "new_orders 7, token_names unlimited" in terminal.ok("token", "show", "t")
+    assert terminal.json("token", "set", "t", "--no-limits", "--limit", "names=9")["limits"] == {"names": 9}
+    assert terminal.json("token", "set", "t", "--no-limits")["limits"] == {}
+    for wrong in ("new_orders", "new_accounts=5", "new_orders=-1", "names=many"):
+        assert "is not like new_orders=5000" in terminal.refused(2, "token", "set", "t", "--limit", wrong)
+
+
 def test_the_limits_of_a_token_are_set_and_taken_away(terminal: Terminal) -> None:
     terminal.ok("token", "add", "t")
     limits = ("--network", "10.0.0.0/8", "--use-limit", "3", "--expires", "2031-01-31", "--authorization", "accept")

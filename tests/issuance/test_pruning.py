@@ -9,12 +9,13 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from acmehub.issuance.pruning import FORGET_EVERY, Pruner
-from acmehub.models import Order, OrderStatus, Stage
+from acmehub.models import AuditEntry, Event, EventKind, Order, OrderStatus, Stage
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Change, OrderBundle
+from acmehub.runtime.buckets import microseconds
 from acmehub.storage_api import SqliteDriver, SqlStore
 from acmehub.testing.fakes import ManualClock
-from acmehub.testing.store_samples import NOW, sow
+from acmehub.testing.store_samples import NOW, a_certificate, sow
 
 DAY = 86400.0
 KEEP = timedelta(days=90)
@@ -74,3 +75,42 @@ async def test_without_a_time_to_keep_them_orders_stay_for_ever(store: Store) ->
     order_id = await failed_order(store)
     await Pruner(store, ManualClock(NOW + timedelta(days=10_000)), Random(1), nobody).work_off()
     assert await store.orders.get(order_id) is not None
+
+
+async def test_old_lines_of_the_timeline_go_while_the_order_stays_for_its_certificate(store: Store) -> None:
+    order_id = await failed_order(store)
+    clock = ManualClock(NOW)
+    lines = [Event(order_id=order_id, at=NOW + timedelta(days=day), kind=EventKind.NOTED) for day in (0, 100)]
+    await store.records.note(lines)
+    clock.advance(120 * DAY)
+    pruner = Pruner(store, clock, Random(1), nobody, timedelta(days=3650))
+    await pruner.work_off()
+    assert len(await store.records.timeline(order_id)) == 2
+    bundle = await store.orders.get(order_id)
+    assert bundle is not None
+    certificate = replace(a_certificate(bundle.order), not_after=NOW + timedelta(days=900))
+    await store.orders.apply(order_id, lambda now: Change(order=now.order, certificate=certificate))
+    await Pruner(store, clock, Random(1), nobody, KEEP).work_off()
+    assert [event.at for event in await store.records.timeline(order_id)] == [NOW + timedelta(days=100)]
+    assert await store.orders.get(order_id) is not None
+
+
+async def test_the_audit_is_kept_for_ever_unless_days_are_set(store: Store) -> None:
+    clock = ManualClock(NOW)
+    old = AuditEntry(at=NOW, actor="a", action="old", object="")
+    await store.records.audit([old] * 1200)
+    clock.advance(400 * DAY)
+    await store.records.audit([AuditEntry(at=clock.now(), actor="a", action="new", object="")])
+    await Pruner(store, clock, Random(1), nobody, KEEP).work_off()
+    assert len(await store.records.audited(2000)) == 1201
+    await Pruner(store, clock, Random(1), nobody, KEEP, timedelta(days=365)).work_off()
+    assert [entry.action for entry in await store.records.audited(2000)] == ["new"]
+
+
+async def test_full_buckets_are_forgotten_once_a_minute(store: Store) -> None:
+    clock = ManualClock(NOW)
+    now = microseconds(clock)
+    await store.rate_limits.save({"full": now, "empty": now + 10**9})
+    pruner = Pruner(store, clock, Random(1), nobody, KEEP)
+    await pruner.work_off()
+    assert await store.rate_limits.load(0, 10) == {"empty": now + 10**9}

@@ -74,3 +74,25 @@ def test_setting_up_twice_writes_each_line_once(capsys: pytest.CaptureFixture[st
     set_up_logs(Log())
     logging.getLogger("acmehub").info("once")
     assert capsys.readouterr().err.count("once") == 1
+
+
+def test_lines_that_clients_cause_are_bounded_a_minute_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logs(Log())
+    front, own = logging.getLogger("acmehub.acme.orders.x"), logging.getLogger("acmehub.issuance.x")
+    handler = logging.getLogger().handlers[0]
+
+    def say(logger: logging.Logger, second: float, line: int = 7) -> None:
+        made = logging.makeLogRecord({"name": logger.name, "levelno": 40, "levelname": "ERROR", "msg": "cannot"})
+        made.created, made.lineno, made.pathname = 60 * 1000 + second, line, "x.py"
+        handler.handle(made)
+
+    for _ in range(200):
+        say(front, 1)
+        say(own, 1)
+    say(front, 2, line=8)
+    assert len(capsys.readouterr().err.splitlines()) == 60 + 200 + 1
+    say(front, 61)
+    say(front, 61)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("cannot left_out=140")
+    assert second.endswith("cannot")

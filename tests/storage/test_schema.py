@@ -181,7 +181,7 @@ def plan_of(database: sqlite3.Connection, text: str) -> list[str]:
 def _is_short(step: str) -> bool:
     """A walk along an index that stops at LIMIT or holds few rows, or through the rows of a subquery."""
     partial = ("orders_due", "orders_leased", "txt_record_due")
-    subquery = ("SCAN free", "SCAN both_halves", "SCAN (subquery")
+    subquery = ("SCAN free", "SCAN both_halves", "SCAN held", "SCAN (subquery")
     ordered = ("orders_created", "certificate_created")
     return step.startswith(subquery) or any(f"INDEX {name}" in step for name in (*partial, *ordered))
 

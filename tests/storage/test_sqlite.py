@@ -293,6 +293,20 @@ async def test_a_full_disk_is_named_and_forgotten_when_there_is_room_again(store
     await store.orders.add(OrderBundle(big))
 
 
+async def test_a_ping_finds_a_full_disk_and_writes_nothing(
+    store: SqlStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.principals.add(a_principal())
+    connection = writer_of(store).connection
+    before = connection.total_changes, path.with_name(path.name + "-wal").stat().st_size
+    await store.ping()
+    assert (connection.total_changes, path.with_name(path.name + "-wal").stat().st_size) == before
+    usage = shutil.disk_usage(path.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        await store.ping()
+
+
 async def test_a_database_that_turned_read_only_is_named(store: SqlStore) -> None:
     writer_of(store).connection.execute("PRAGMA query_only = 1")
     with pytest.raises(StoreUnavailable, match="is read-only"):

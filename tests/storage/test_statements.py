@@ -151,7 +151,7 @@ async def test_what_a_request_costs(driver: CountingDriver) -> None:
     assert await driver.of(store.orders.open_of(account.id, order.name_set)) == 2
     assert await driver.of(store.orders.previous(account.id, order.name_set)) == 2
     assert await driver.of(store.orders.same_csr(account.id, b"csr", at(0))) == 1
-    assert await driver.of(store.orders.valid_authorizations(account.id, ["www.corp.test"], at(0))) == 1
+    assert await driver.of(store.orders.valid_authorizations(account.id, ["www.corp.test"], at(0))) == 2
     assert await driver.of(store.orders.of_account(account.id)) == 1
     assert await driver.of(store.orders.of_account(account.id, after=order.id)) == 1
     assert await driver.of(store.certificates.get("none")) == 1

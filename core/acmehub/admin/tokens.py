@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from acmehub.admin.errors import Invalid, NotFound, Refused
 from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources import ResourceService, checked_name
-from acmehub.models import AuthorizationMode, Principal, Role, Token, TokenState, new_id
+from acmehub.models import AuthorizationMode, Principal, Role, Token, TokenLimits, TokenState, new_id
 from acmehub.models.addresses import parse_network
 from acmehub.ports.settings import Secret
 from acmehub.ports.store import Resources
@@ -32,7 +32,8 @@ _ACCOUNTS_AT_ONCE = 500
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):
     """A new token; `principal` by name or id, `names` a domain match rule, `networks` in CIDR notation.
 
-    With `secret_directory` it has a directory URL of its own, for clients without external account binding.
+    `limits` are its own instead of the hub's. With `secret_directory` it has a directory URL of its own, for clients
+    without external account binding.
     """
 
     title: Annotated[str, described("Its title.", change="Rename it.")]
@@ -66,6 +67,7 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
         described("Until when it may bind accounts: 90d, 2027-01-31, …", clear="It may bind accounts at any time."),
     ] = None
     enabled: Annotated[bool, described("Refused until it is enabled.", change="Whether it may do anything.")] = True
+    limits: TokenLimits = TokenLimits()
     secret_directory: Annotated[
         bool,
         described(

@@ -1,10 +1,40 @@
-"""/healthz: the process answers. /readyz: it serves and its storage can be written to."""
+"""/healthz: the process answers. /readyz: it serves and its storage can be written to, found without a write."""
+
+import asyncio
 
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from acmehub.acme.server.context import HubParts
 from acmehub.ports.store import StoreUnavailable
+
+ASKED_EVERY = 1.0  # seconds
+
+
+class _Readiness:
+    """Whether the storage can be written to, asked at most once a second, by one request for all."""
+
+    def __init__(self, hub: HubParts) -> None:
+        self._hub = hub
+        self._lock = asyncio.Lock()
+        self._asked = float("-inf")
+        self._ready = False
+
+    async def now(self) -> bool:
+        """What was found within the last second."""
+        async with self._lock:
+            clock = self._hub.clock
+            if clock.monotonic() - self._asked >= ASKED_EVERY:
+                self._ready = await self._ask()
+                self._asked = clock.monotonic()
+            return self._ready
+
+    async def _ask(self) -> bool:
+        try:
+            await self._hub.store.ping()
+        except StoreUnavailable:
+            return False
+        return True
 
 
 def health_routes(hub: HubParts) -> list[HTTPRouteHandler]:
@@ -14,13 +44,13 @@ def health_routes(hub: HubParts) -> list[HTTPRouteHandler]:
     def healthz() -> str:
         return "ok\n"
 
+    readiness = _Readiness(hub)
+
     @get("/readyz", media_type=MediaType.TEXT, include_in_schema=False)
     async def readyz() -> Response[str]:
         if hub.stopping.is_set():
             return Response("stopping\n", status_code=503)
-        try:
-            await hub.store.ping()
-        except StoreUnavailable:
+        if not await readiness.now():
             return Response("the storage cannot be written to; the log says why\n", status_code=503)
         return Response("ready\n")
 

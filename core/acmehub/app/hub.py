@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ from acmehub.ports.settings import SettingsError, read_settings
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Lifetimes
 from acmehub.runtime.crash_points import CrashPoints
+from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.notifications import NamedNotifier, Notifications
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugin_objects import PluginObjects
@@ -76,15 +77,17 @@ class Hub:
             rights=self.rights,
             worker=config.worker,
             verify=config.verify,
+            keep_audit=timedelta(days=config.audit.keep_days) if config.audit.keep_days > 0 else None,
         )
         self.dispatcher = Dispatcher()
-        self.accounts = AccountService(store, self.snapshots, vault, registry, clock)
+        self.client_limits = ClientLimits(store, clock, config.limits, self.stopping)
+        self.accounts = AccountService(store, self.snapshots, vault, registry, clock, self.client_limits)
         self.learning = LearningService(store, clock)
         self.orders = self._order_service()
         self.revocation = RevocationService(store, self.plugin_objects, clock)
         last_days = max(config.acme.order_days, config.verify.remember_days)
         self.client_revocations = ClientRevocations(
-            store, self.revocation, self.rights, clock, timedelta(days=last_days)
+            store, self.revocation, self.rights, clock, timedelta(days=last_days), self.client_limits
         )
         self.admin = build_admin(
             store,
@@ -118,6 +121,7 @@ class Hub:
             order_reuse,
             self.learning,
             self.rights,
+            self.client_limits,
         )
         return OrderService(
             self.store,
@@ -129,6 +133,7 @@ class Hub:
             order_reuse,
             new_orders,
             self.rights,
+            self.client_limits,
         )
 
     @asynccontextmanager
@@ -150,7 +155,7 @@ class Hub:
                 await self.store.orders.wake(MENDED_AT_START)
             unsubscribe = self.store.subscribe(self.order_events.publish)
             try:
-                async with self._work(worker):
+                async with self._work(worker), self.client_limits.kept() if serve else nullcontext():
                     yield
             finally:
                 unsubscribe()

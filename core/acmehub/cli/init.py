@@ -103,7 +103,8 @@ remember_days = 0.0
 concurrency = 64
 lease = 30.0
 issuance_timeout_hours = 24.0
-# Days after which finished orders are deleted, once their certificates have expired for as long; 0: never.
+# Days after which finished orders are deleted, once their certificates have expired for as long, and older lines of
+# the timelines of those that stay for a certificate; 0: never.
 keep_days = 90.0
 
 [limits]
@@ -114,6 +115,29 @@ connections_per_address = 0
 header_bytes = 16384
 request_seconds = 30.0
 idle_seconds = 75
+# What clients may do; more is answered by 429 with Retry-After. 0: no limit. Per address (IPv6: per /64): new accounts
+# a day, requests with a wrong signature an hour.
+new_accounts = 10000
+failed_signatures = 1000
+# Per account: new orders and names in them an hour, open orders at once, orders for the same set of names a day,
+# responses to challenges and revocations an hour, key changes a day.
+new_orders = 1000
+names = 10000
+open_orders = 1000
+same_names = 50
+challenge_answers = 5000
+revocations = 500
+key_changes = 100
+# Per API token, all of its accounts together: new accounts a day, new orders and names an hour, new orders a second
+# (more wait for their turn). A token may have its own numbers: `acmehub token set NAME --limit new_orders=5000`.
+token_new_accounts = 10000
+token_new_orders = 20000
+token_names = 100000
+token_orders_per_second = 20
+
+[audit]
+# Days after which entries of the audit are deleted, oldest first; 0: never.
+keep_days = 0.0
 
 [log]
 # level: debug, info, warning, error; format: text or json.

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from acmehub.acme.server.urls import Urls
 from acmehub.admin.errors import NotFound
@@ -14,7 +14,7 @@ from acmehub.cli.eab import commands, example_name
 from acmehub.cli.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.snippets import Values, snippets
-from acmehub.models import Role, RoleAssignment
+from acmehub.models import Role, RoleAssignment, TokenLimits
 from acmehub.ports.settings import Secret
 from acmehub.serving.data_dir import ROOT_FILE
 
@@ -23,6 +23,26 @@ from acmehub.serving.data_dir import ROOT_FILE
 def token() -> None:
     """API tokens: the credentials of principals, which for ACME clients are shown as EAB."""
 
+
+class LimitNumber(click.ParamType[tuple[str, int]]):
+    """A limit of its own: `new_orders=5000`; 0 is none."""
+
+    name = "NAME=NUMBER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        name, _, number = value.partition("=")
+        if name not in TokenLimits.__struct_fields__ or not (number.isascii() and number.isdecimal()):
+            known = ", ".join(TokenLimits.__struct_fields__)
+            self.fail(f"{value!r} is not like new_orders=5000; limits: {known}", param, ctx)
+        return name, int(number)
+
+
+limit_option = click.option(
+    "--limit",
+    type=LimitNumber(),
+    multiple=True,
+    help="A limit of its own instead of the one in [limits]: new_orders=5000; 0: no limit.",
+)
 
 ADD = """\b
 Examples:
@@ -42,21 +62,25 @@ Examples:
   acmehub token set "Firewall 01" --disable
   acmehub token set "Firewall 01" --revoke
   acmehub token set "NAS" --secret-directory
+  acmehub token set "Cluster" --limit new_orders=5000 --limit names=50000
 """
 
 
 @token.command(epilog=ADD)
 @add_options(NewToken)
+@limit_option
 @click.option("--principal", help="Whose token it is  [default: an application of the same name, made when missing]")
 @click.option("--pin", is_flag=True, help="Only the first account key may be bound; the same as --use-limit 1.")
 @hub_verb
-async def add(session: Session, principal: str | None, pin: bool, **options: Any) -> Result:
+async def add(
+    session: Session, principal: str | None, pin: bool, limit: tuple[tuple[str, int], ...], **options: Any
+) -> Result:
     """Add a token. Its API secret is shown now and never again; EAB credentials by `token eab`."""
     if pin and options["use_limit"] not in (None, 1):
         raise click.UsageError("--pin is a limit of one use: it cannot stand beside another --use-limit")
     options["use_limit"] = 1 if pin else options["use_limit"]
     title: str = options["title"]
-    new = new_of(NewToken, options, principal=principal or title)
+    new = new_of(NewToken, options, principal=principal or title, limits=TokenLimits(**dict(limit)))
     if principal is None:
         await _make_application(session, title, new.scope)
     added = await session.hub.admin.tokens.add(new, session.acting)
@@ -97,16 +121,34 @@ async def show(session: Session, title: str) -> Result:
 
 @token.command(name="set", epilog=SET)
 @set_options(NewToken)
+@limit_option
+@click.option("--no-limits", is_flag=True, help="The hub's limits instead of its own.")
 @click.option("--revoke", "end", is_flag=True, help="End it and its accounts, for good.")
 @hub_verb
-async def set_(session: Session, title: str, end: bool, **options: Any) -> Result:
+async def set_(
+    session: Session, title: str, end: bool, limit: tuple[tuple[str, int], ...], no_limits: bool, **options: Any
+) -> Result:
     """Change a token; what is not named stays. A disabled or revoked one is refused at its next request."""
-    patch = patch_from(TokenPatch, NewToken, options, new_directory=options["secret_directory"] or UNSET)
+    patch = patch_from(
+        TokenPatch,
+        NewToken,
+        options,
+        new_directory=options["secret_directory"] or UNSET,
+        limits=await _limits(session, title, dict(limit), clear=no_limits),
+    )
     changed = await session.hub.admin.tokens.set(title, patch, session.acting) if patch.given() or not end else None
     if end:
         changed = await session.hub.admin.tokens.revoke(changed.id if changed else title, session.acting)
     assert changed is not None
     return await _shown(session, changed)
+
+
+async def _limits(session: Session, title: str, given: dict[str, int], *, clear: bool) -> TokenLimits | UnsetType:
+    """The token's limits with those that are given laid over them."""
+    if not given and not clear:
+        return UNSET
+    before = TokenLimits() if clear else (await session.hub.admin.tokens.show(title, session.acting)).limits
+    return msgspec.structs.replace(before, **given)
 
 
 @token.command(epilog='\b\nExample:\n  acmehub token revoke "Firewall 01"')
@@ -187,6 +229,11 @@ def directory_url(session: Session, key: Secret) -> str:
     return Urls(session.hub.config.base_url).secret_directory(key.reveal())
 
 
+def _limits_text(limits: TokenLimits) -> str:
+    given = msgspec.structs.asdict(limits).items()
+    return ", ".join(f"{name} {number or 'unlimited'}" for name, number in given if number is not None)
+
+
 def _uses(item: TokenView) -> str:
     return f"{item.uses} of {item.use_limit}" if item.use_limit else str(item.uses)
 
@@ -204,6 +251,7 @@ KNOWN = (
     "uses",
     "enabled",
     "secret_directory",
+    "limits",
     "expires",
     "revoked",
     "created",
@@ -223,6 +271,7 @@ def _lines(item: TokenView, directory: str = "") -> list[str]:
             ("networks", item.networks),
             ("accounts bound", _uses(item)),
             ("secret directory", directory or ("yes" if item.secret_directory else "")),
+            ("limits", _limits_text(item.limits)),
             ("expires", moment(item.expires) if item.expires else ""),
             ("revoked", moment(item.revoked) if item.revoked else ""),
             *other_fields(item, *KNOWN),

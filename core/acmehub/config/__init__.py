@@ -6,6 +6,7 @@ from acmehub.config.secret_sources import resolve_text
 from acmehub.config.sections import (
     TERMS_OF_HUB,
     Acme,
+    AuditSection,
     Config,
     Dns,
     Limits,
@@ -22,6 +23,7 @@ __all__ = [
     "FILE_NAME",
     "TERMS_OF_HUB",
     "Acme",
+    "AuditSection",
     "Config",
     "ConfigError",
     "Dns",

@@ -15,6 +15,7 @@ from acmehub.rules.names import resolver_flaw, syntax_flaw
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Count = Annotated[int, Meta(ge=1)]
+Natural = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 
@@ -110,7 +111,7 @@ class Worker(Section, frozen=True, kw_only=True):
     seconds, the issuance timeout in hours.
 
     `keep_days`: an order is deleted when it has ended, was opened that many days ago, and its certificate expired as
-    many days ago; 0 keeps everything.
+    many days ago, and so are the timeline's older lines of an order that has ended; 0 keeps everything.
     """
 
     concurrency: Count = 64
@@ -120,15 +121,41 @@ class Worker(Section, frozen=True, kw_only=True):
 
 
 class Limits(Section, frozen=True, kw_only=True):
-    """`[limits]` of the HTTP server: open connections (from TCP accept on), those of one address (an IPv6 /64; 0: a
-    tenth of all), bytes of a request's header, seconds until a request has been received or an answer has been taken,
-    seconds until an idle connection is closed."""
+    """`[limits]` of the HTTP server and of what clients may do.
+
+    Of the server: open connections (from TCP accept on), those of one address (an IPv6 /64; 0: a tenth of all), bytes
+    of a request's header, seconds until a request has been received or an answer has been taken, seconds until an idle
+    connection is closed. Of clients (0: no limit): per address (IPv6: per /64) and day `new_accounts`, per address and
+    hour `failed_signatures`; per account and hour `new_orders`, `names`, `challenge_answers`, `revocations`; per
+    account and day orders for the same set of names (`same_names`) and `key_changes`; `open_orders` of an account at
+    once; those that begin with `token_` for all accounts of a token together. A token may have its own
+    (`models.TokenLimits`).
+    """
 
     connections: Count = 10_000
     connections_per_address: Annotated[int, Meta(ge=0)] = 0
     header_bytes: Count = 16_384
     request_seconds: Positive = 30.0
     idle_seconds: Count = 75
+    new_accounts: Natural = 10_000
+    failed_signatures: Natural = 1_000
+    new_orders: Natural = 1_000
+    names: Natural = 10_000
+    open_orders: Natural = 1_000
+    same_names: Natural = 50
+    challenge_answers: Natural = 5_000
+    revocations: Natural = 500
+    key_changes: Natural = 100
+    token_new_accounts: Natural = 10_000
+    token_new_orders: Natural = 20_000
+    token_names: Natural = 100_000
+    token_orders_per_second: Natural = 20
+
+
+class AuditSection(Section, frozen=True, kw_only=True):
+    """`[audit]`: `keep_days`, after which entries are deleted, oldest first; 0 keeps everything."""
+
+    keep_days: NotNegative = 0.0
 
 
 class Log(Section, frozen=True, kw_only=True):
@@ -156,6 +183,7 @@ class Config(Section, frozen=True, kw_only=True):
     verify: Verify = Verify()
     worker: Worker = Worker()
     limits: Limits = Limits()
+    audit: AuditSection = AuditSection()
     log: Log = Log()
 
     @property

@@ -1,4 +1,5 @@
-"""Pruning: expires orders that lapsed, and forgets used nonces and orders that ended long ago, in small batches."""
+"""Pruning: expires orders that lapsed, and forgets used nonces, full buckets, orders that ended long ago, and old lines
+of timelines and of the audit, in small batches."""
 
 import logging
 import random
@@ -10,9 +11,11 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store
 from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
+from acmehub.runtime.buckets import microseconds
 from acmehub.runtime.jobs import Loop
 
 BATCH = 50
+LINES = 500
 EXPIRED_AT_ONCE = 8
 INTERVAL = 60.0
 FORGET_EVERY = 3600.0
@@ -23,7 +26,8 @@ _log = logging.getLogger(__name__)
 class Pruner(Loop[str]):
     """Expires lapsed orders, by id; each claim also forgets what nobody needs. One per worker process.
 
-    `announce` is called with each order that ended. Orders that ended are forgotten after `keep` (None: never).
+    `announce` is called with each order that ended. Orders that ended and the lines of their timelines are forgotten
+    after `keep`, entries of the audit after `keep_audit` (None: never).
     """
 
     def __init__(
@@ -33,22 +37,29 @@ class Pruner(Loop[str]):
         rng: random.Random,
         announce: Callable[[Order], Awaitable[None]],
         keep: timedelta | None = None,
+        keep_audit: timedelta | None = None,
     ) -> None:
         super().__init__("pruning", clock, rng, places=EXPIRED_AT_ONCE, refill=EXPIRED_AT_ONCE, idle=INTERVAL)
         self._store = store
         self._announce = announce
         self._keep = keep
+        self._keep_audit = keep_audit
         self._forget_at = self._nonces_at = clock.monotonic()
 
     async def claim(self, limit: int) -> Sequence[str]:
-        """Orders that lapsed. Nonces are forgotten once a minute, orders once an hour."""
+        """Orders that lapsed. Nonces and buckets are forgotten once a minute, the rest once an hour."""
         now = self._clock.monotonic()
         if now >= self._nonces_at:
             self._nonces_at = now + INTERVAL
             await self._store.nonces.prune(self._clock.now())
-        if self._keep is not None and now >= self._forget_at:
+            await self._store.rate_limits.prune(microseconds(self._clock))
+        if now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY
-            await self._forget(self._keep)
+            if self._keep is not None:
+                await self._forget(self._keep)
+                await self._forget_lines(self._keep)
+            if self._keep_audit is not None:
+                await self._forget_audit(self._keep_audit)
         return await self._store.orders.lapsed(self._clock.now(), limit)
 
     def key(self, job: str) -> str:
@@ -78,3 +89,17 @@ class Pruner(Loop[str]):
             forgotten += count
         if forgotten:
             _log.info("%d orders that ended long ago were forgotten", forgotten)
+
+    async def _forget_lines(self, keep: timedelta) -> None:
+        """A certificate that is valid for years keeps its order, but not every line of its timeline."""
+        before, line = self._clock.now() - keep, 0
+        while (last := await self._store.records.prune_timelines(before, line, LINES)) is not None:
+            line = last
+
+    async def _forget_audit(self, keep: timedelta) -> None:
+        before = self._clock.now() - keep
+        forgotten = 0
+        while count := await self._store.records.prune_audit(before, LINES):
+            forgotten += count
+        if forgotten:
+            _log.info("%d old entries of the audit were forgotten", forgotten)

@@ -160,6 +160,7 @@ class IssuanceWorker:
         rights: Rights,
         worker: Worker,
         verify: Verify = Verify(),
+        keep_audit: timedelta | None = None,
         rng: random.Random | None = None,
     ) -> None:
         steady = SteadyClock(clock)
@@ -187,7 +188,7 @@ class IssuanceWorker:
         )
         keep = timedelta(days=worker.keep_days) if worker.keep_days > 0 else None
         self.orders = OrderLoop(self._context, worker.concurrency)
-        self.pruner = Pruner(store, steady, rng, self._context.announce, keep)
+        self.pruner = Pruner(store, steady, rng, self._context.announce, keep, keep_audit)
         self.idle_orders = IdleOrders(store, rights, steady, rng, self._context.announce)
         self.windows = WindowWatch(store, plugin_objects, steady, rng)
 

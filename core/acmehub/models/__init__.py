@@ -15,7 +15,7 @@ from acmehub.models.events import Event, EventKind
 from acmehub.models.managed_challenges import ManagedChallenge, Propagation, PropagationMode
 from acmehub.models.orders import Authorization, AuthorizationStatus, ChallengeType, Order, OrderStatus, Stage, Wish
 from acmehub.models.principals import Principal, PrincipalType, Role, RoleAssignment
-from acmehub.models.tokens import AuthorizationMode, Token, TokenState
+from acmehub.models.tokens import AuthorizationMode, Token, TokenLimits, TokenState
 from acmehub.models.txt_records import TxtRecord, TxtState
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "RoleAssignment",
     "Stage",
     "Token",
+    "TokenLimits",
     "TokenState",
     "TxtRecord",
     "TxtState",

@@ -4,7 +4,7 @@ A storage is written once over SQL (`storage/`) for two engines; another one mus
 `acmehub.testing.store_contract`.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -30,6 +30,7 @@ from acmehub.models import (
     TxtRecord,
 )
 from acmehub.rules.orders import Change, Lease, OrderBundle
+from acmehub.rules.rate_limits import Charge, TokensLacking, TokensTaken
 
 R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
 
@@ -195,18 +196,25 @@ class Orders(Protocol):
         ...
 
     async def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Order | None:
-        """The account's newest valid order since then that was finalized with these very bytes."""
+        """The account's newest valid order since then that was finalized with these very bytes, if it is among its
+        latest 100."""
         ...
 
     async def valid_authorizations(
-        self, account_id: str, names: Sequence[str], since: datetime
+        self, account_id: str, names: Sequence[str], since: datetime, limit: int = 4
     ) -> Sequence[tuple[Authorization, AuthorizationMode]]:
         """The account's valid authorizations for these names (canonical, without a wildcard label) of orders opened
-        since then, newest first, each with its order's mode."""
+        since then, each with its order's mode: for each name, and for its wildcard, up to `limit` of those that last
+        longest, longest first."""
         ...
 
-    async def of_account(self, account_id: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
-        """Ids of an account's orders that are not invalid, newest first, from beyond the order `after`."""
+    async def of_account(self, account_id: str, *, after: str = "", limit: int = 100) -> tuple[Sequence[str], str]:
+        """Ids of those that are not invalid among the account's `limit` orders from beyond the order `after`, newest
+        first; and what `after` is for the next ones (empty: there are no more)."""
+        ...
+
+    async def open_count(self, account_id: str, limit: int) -> int:
+        """How many pending and ready orders an account has; counts no further than to `limit`."""
         ...
 
     async def list(
@@ -294,6 +302,15 @@ class Records(Protocol):
         """Append to the audit outside a change."""
         ...
 
+    async def prune_timelines(self, before: datetime, after: int, limit: int) -> int | None:
+        """Delete what was written before then about orders that have ended, among the `limit` lines from beyond line
+        `after`, oldest first; the last line that was looked at, None when no older ones are left."""
+        ...
+
+    async def prune_audit(self, before: datetime, limit: int) -> int:
+        """Delete up to `limit` of the audit's oldest entries, up to the first that was written later; how many."""
+        ...
+
     async def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
         """The latest audit entries, newest first."""
         ...
@@ -306,8 +323,36 @@ class UsedNonces(Protocol):
         """Note that `nonce` is used; False when it was before."""
         ...
 
+    async def is_used(self, nonce: str) -> bool:
+        """Whether `nonce` was used; writes nothing."""
+        ...
+
     async def prune(self, now: datetime) -> None:
         """Forget those past their `expires`."""
+        ...
+
+
+class RateLimits(Protocol):
+    """The buckets of the limits on clients (`rules.rate_limits`); times in microseconds since 1970.
+
+    One that is not stored is full.
+    """
+
+    async def take(self, requests: Sequence[Sequence[Charge]], now: int) -> Sequence[TokensTaken | TokensLacking]:
+        """Take the tokens of each request, all of its charges or none, in one transaction and in this order; exact
+        while other processes do the same. Where every request is refused nothing is written."""
+        ...
+
+    async def load(self, now: int, limit: int) -> Mapping[str, int]:
+        """Up to `limit` buckets that are not full at `now`."""
+        ...
+
+    async def save(self, full_at: Mapping[str, int]) -> None:
+        """Store buckets as they are, for a process that is the only one to take from them."""
+        ...
+
+    async def prune(self, now: int) -> None:
+        """Forget those that are full again."""
         ...
 
 
@@ -326,6 +371,7 @@ class Store(Protocol):
     certificates: Certificates
     records: Records
     nonces: UsedNonces
+    rate_limits: RateLimits
 
     @property
     def shared(self) -> bool:
@@ -345,7 +391,7 @@ class Store(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Raise `StoreUnavailable` unless a write could be made now."""
+        """Raise `StoreUnavailable` unless a write could be made now; writes nothing."""
         ...
 
     async def revisions(self) -> Revisions:

@@ -26,6 +26,8 @@ _TALKATIVE = (
     "urllib3",
     "uvicorn",
 )
+MOST_LINES = 60
+_BY_CLIENTS = ("acmehub.acme.", "uvicorn")
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -55,10 +57,34 @@ class TextFormatter(logging.Formatter):
         return "\n    ".join(map(escape_controls, lines))
 
 
+class Repeats(logging.Filter):
+    """Lines that clients can cause: at most `MOST_LINES` a minute of each place in the code.
+
+    The next line of that place has as `left_out` how many more there were.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_BY_CLIENTS):
+            return True
+        place, minute = (record.pathname, record.lineno), int(record.created // 60)
+        before, count = self._seen.get(place, (minute, 0))
+        if before != minute:
+            if count > MOST_LINES:
+                record.left_out = count - MOST_LINES
+            count = 0
+        self._seen[place] = (minute, count + 1)
+        return count < MOST_LINES
+
+
 def set_up_logs(config: Log) -> None:
     """Send this process's logs to standard error as `config` says, replacing what was set up before."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
+    handler.addFilter(Repeats())
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

@@ -51,4 +51,8 @@ class SqlDriver(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Raise `StoreUnavailable` when it is known without asking the engine that nothing can be written."""
+        return
+
     def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]: ...

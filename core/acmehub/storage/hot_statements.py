@@ -131,6 +131,26 @@ OVER_ORDERS = Sql(
     " ORDER BY o.created, o.id LIMIT $2"
 )
 
+
+def lasting_authorizations(authorization: str) -> Sql:
+    """Proofs of one name, with alias `held`, and the mode: Piccolo builds neither `lower` nor a subquery in FROM.
+
+    The inner query ends after as many rows as are asked for, whatever the account has; its index gives them in order.
+    """
+    return Sql(
+        "SELECT {authorization}, o.mode FROM (SELECT * FROM authorization_ WHERE account_id = $1"
+        " AND lower(identifier) = $2 AND wildcard = $3 AND status = 'valid' ORDER BY expires DESC LIMIT $4) AS held"
+        " JOIN orders AS o ON o.id = held.order_id WHERE o.created >= $5 ORDER BY held.expires DESC, o.created DESC",
+        authorization=authorization,
+    )
+
+
+# pruning of timelines: Piccolo does not join against a foreign key
+NEXT_EVENTS = Sql(
+    "SELECT e.id, e.at, o.stage FROM event AS e JOIN orders AS o ON o.id = e.order_id"
+    " WHERE e.id > $1 ORDER BY e.id LIMIT $2"
+)
+
 # ---------------------------------------------------------------------------------------------------- TXT records
 
 # each end of an order's challenges
@@ -163,10 +183,13 @@ NEXT_DUE_REMOVAL = Sql(
 
 # ------------------------------------------------------------------------------------------------ resources, nonces
 
-# each change of a resource, each ping: a sum in ON CONFLICT
+# each change of a resource: a sum in ON CONFLICT
 BUMP = Sql(
     "INSERT INTO revision (name, value) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET value = revision.value + 1"
 )
+
+# each ping: there is no such row, so that it writes none, and it is refused where none could be written
+TOUCH = Sql("UPDATE revision SET value = value WHERE name = ''")
 
 # each request that needs a resource: whether the cached ones are current
 READ_REVISIONS = Sql("SELECT name, value FROM revision")
@@ -174,4 +197,21 @@ READ_REVISIONS = Sql("SELECT name, value FROM revision")
 # each signed request, where several processes share the storage
 USE_NONCE = Sql(
     "INSERT INTO used_nonce (nonce, expires) VALUES ($1, $2) ON CONFLICT (nonce) DO NOTHING RETURNING nonce"
+)
+
+# --------------------------------------------------------------------------------------------------------- limits
+
+# each request that a limit counts, where several processes share the storage: see `LOCK_ORDER`
+LOCK_BUCKETS = Sql(
+    "SELECT bucket, full_at FROM rate_limit WHERE bucket IN ({keys}) ORDER BY bucket {lock}",
+    keys=", ".join(f"${number}" for number in range(1, 17)),
+)
+
+# a bucket that was full: ON CONFLICT, so that it is there once
+ADD_BUCKET = Sql("INSERT INTO rate_limit (bucket, full_at) VALUES ($1, $2) ON CONFLICT (bucket) DO NOTHING")
+
+# buckets that were taken from
+PUT_BUCKET = Sql(
+    "INSERT INTO rate_limit (bucket, full_at) VALUES ($1, $2)"
+    " ON CONFLICT (bucket) DO UPDATE SET full_at = excluded.full_at"
 )

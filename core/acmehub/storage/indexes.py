@@ -63,6 +63,13 @@ INDEXES = (
     Index("certificate_window", tables.Certificate, "window_until", "window_until IS NOT NULL"),
     # parts of an order, foreign keys
     Index("authorization_order", tables.Authorization, "order_id"),
+    # a name that an account has proven, the longest lasting proof last
+    Index(
+        "authorization_valid",
+        tables.Authorization,
+        "account_id, lower(identifier), wildcard, expires",
+        "status = 'valid'",
+    ),
     Index("txt_record_order", tables.TxtRecord, "order_id"),
     Index("txt_record_authorization", tables.TxtRecord, "authorization_id"),
     Index("txt_record_managed_challenge", tables.TxtRecord, "managed_challenge_id"),
@@ -76,4 +83,5 @@ INDEXES = (
     Index("certificate_name_name", tables.CertificateName, "name, certificate_id"),
     Index("event_order", tables.Event, "order_id, id"),
     Index("used_nonce_expires", tables.UsedNonce, "expires"),
+    Index("rate_limit_full_at", tables.RateLimit, "full_at"),
 )

@@ -3,15 +3,20 @@
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from piccolo.query.methods.select import Select
 from piccolo.table import Table
 
 from acmehub.models import Authorization, AuthorizationMode, Order, OrderStatus
-from acmehub.models.identifiers import canonical
+from acmehub.models.identifiers import identifier_of
 from acmehub.storage import tables
 from acmehub.storage.codec import Codec, time_value
-from acmehub.storage.piccolo_engine import Parameter, built, prepared, scalar
+from acmehub.storage.hot_statements import lasting_authorizations
+from acmehub.storage.piccolo_engine import Parameter, built, prepared, scalar, speaking
 from acmehub.storage.statements import Dialect, Unit
+
+_LATEST = 32
+_LATELY = 100
 
 
 class OrderLists:
@@ -21,11 +26,11 @@ class OrderLists:
         self._dialect = dialect
         self._order = order
         self._authorization = authorization
-        table, granted = tables.Order, tables.Authorization
-        mine = (table.account_id == Parameter(1)) & (table.status != "invalid") & table.preauthorization.eq(False)
-        first = newest_first(table.select(table.id).where(mine), table, dialect, Parameter(2))
+        table = tables.Order
+        mine, its_rows = table.account_id == Parameter(1), (table.id, table.status, table.preauthorization)
+        first = newest_first(table.select(*its_rows).where(mine), table, dialect, Parameter(2))
         self._of_account = prepared(first, dialect)
-        beyond = newest_first(table.select(table.id).where(mine), table, dialect, Parameter(2), Parameter(3))
+        beyond = newest_first(table.select(*its_rows).where(mine), table, dialect, Parameter(2), Parameter(3))
         self._of_account_beyond = prepared(beyond, dialect)
         unfinished = table.stage.not_in(["done", "failed"]) & (table.id != Parameter(2))
         self._of_lock_key = prepared(order.select().where(table.lock_key == Parameter(1), unfinished), dialect)
@@ -39,23 +44,17 @@ class OrderLists:
             table.account_id == Parameter(1), table.name_set == Parameter(2), is_open
         )
         self._open_of = prepared(open_of, dialect)
-        latest = table.select(table.id, table.name_set).where(
-            table.account_id == Parameter(1), table.preauthorization.eq(False)
-        )
-        self._latest = prepared(latest.order_by(table.created, table.id, ascending=False).limit(32), dialect)
+        open_rows = table.select(table.account_id).where(table.account_id == Parameter(1), is_open)
+        self._open_rows = prepared(open_rows.limit(Parameter(2)), dialect)
+        latest = table.select(table.id, table.name_set, table.preauthorization).where(table.account_id == Parameter(1))
+        self._latest = prepared(latest.order_by(table.created, table.id, ascending=False).limit(_LATEST), dialect)
         self._one = prepared(order.select().where(table.id == Parameter(1)), dialect)
-        same_csr = order.select().where(
-            table.account_id == Parameter(1),
-            table.created >= Parameter(2),
-            table.status == "valid",
-            table.csr == Parameter(3),
-        )
+        with speaking(dialect):
+            lately = table.select(table.id).where(table.account_id == Parameter(1), table.created >= Parameter(2))
+            lately = lately.order_by(table.created, table.id, ascending=False).limit(_LATELY)
+            same_csr = order.select().where(table.id.is_in(lately), table.status == "valid", table.csr == Parameter(3))
         self._same_csr = prepared(same_csr.order_by(table.created, table.id, ascending=False).limit(1), dialect)
-        its = granted.order_id
-        held = granted.select(*[authorization.column(name) for name in authorization.fields], its.mode).where(
-            its.account_id == Parameter(1), its.created >= Parameter(2), granted.status == "valid"
-        )
-        self._held = prepared(held.order_by(its.created, its.id, ascending=False), dialect)
+        self._held = lasting_authorizations(authorization.prefixed("held"))
 
     def lock_holders(self, order_id: str, lock_key: str, upstream_url: str) -> Unit[tuple[Order, ...]]:
         """`Orders.lock_holders`; an order that is both appears once."""
@@ -67,13 +66,20 @@ class OrderLists:
                     found[order.id] = order
         return tuple(found.values())
 
-    def of_account(self, account_id: str, after: str, limit: int) -> Unit[tuple[str, ...]]:
-        """Ids for `Orders.of_account`."""
+    def of_account(self, account_id: str, after: str, limit: int) -> Unit[tuple[tuple[str, ...], str]]:
+        """`Orders.of_account`."""
         if after:
-            rows = yield self._of_account_beyond(account_id, limit, after)
+            rows = yield self._of_account_beyond(account_id, limit + 1, after)
         else:
-            rows = yield self._of_account(account_id, limit)
-        return tuple(row[0] for row in rows)
+            rows = yield self._of_account(account_id, limit + 1)
+        page = rows[:limit]
+        ids = tuple(id for id, status, hidden in page if status != "invalid" and not hidden)
+        return ids, page[-1][0] if len(rows) > limit else ""
+
+    def open_count(self, account_id: str, limit: int) -> Unit[int]:
+        """`Orders.open_count`."""
+        rows = yield self._open_rows(account_id, limit)
+        return len(rows)
 
     def open_of(self, account_id: str, name_set: str) -> Unit[tuple[str, ...]]:
         """The ids for `Orders.open_of`."""
@@ -83,7 +89,7 @@ class OrderLists:
     def previous(self, account_id: str, name_set: str) -> Unit[Order | None]:
         """`Orders.previous`."""
         for row in (yield self._latest(account_id)):
-            if row[1] == name_set:
+            if row[1] == name_set and not row[2]:
                 rows = yield self._one(row[0])
                 return self._order.read(rows[0]) if rows else None
         return None
@@ -94,12 +100,17 @@ class OrderLists:
         return self._order.read(rows[0]) if rows else None
 
     def held(
-        self, account_id: str, names: frozenset[str], since: datetime
+        self, account_id: str, names: tuple[str, ...], since: datetime, limit: int
     ) -> Unit[tuple[tuple[Authorization, AuthorizationMode], ...]]:
-        """`Orders.held`."""
-        rows = yield self._held(account_id, time_value(self._dialect, since))
-        found = [(self._authorization.read(tuple(row)[:-1]), AuthorizationMode(row[-1])) for row in rows]
-        return tuple(item for item in found if canonical(item[0].identifier.value) in names)
+        """`Orders.valid_authorizations`."""
+        found: list[tuple[Authorization, AuthorizationMode]] = []
+        opened = time_value(self._dialect, since)
+        for name in names:
+            identifier = msgspec.json.encode(identifier_of(name)).decode()
+            for wildcard in (False, True):
+                rows = yield self._held(account_id, identifier, wildcard, limit, opened)
+                found += [(self._authorization.read(tuple(row)[:-1]), AuthorizationMode(row[-1])) for row in rows]
+        return tuple(found)
 
     def lapsed(self, now: datetime, limit: int) -> Unit[tuple[str, ...]]:
         """Ids for `Orders.lapsed`."""

@@ -211,12 +211,15 @@ class SqlOrders(Orders):
         return await self._driver.read(self._lists.same_csr, account_id, csr, since)
 
     async def valid_authorizations(
-        self, account_id: str, names: Sequence[str], since: datetime
+        self, account_id: str, names: Sequence[str], since: datetime, limit: int = 4
     ) -> Sequence[tuple[Authorization, AuthorizationMode]]:
-        return await self._driver.read(self._lists.held, account_id, frozenset(names), since)
+        return await self._driver.read(self._lists.held, account_id, tuple(dict.fromkeys(names)), since, limit)
 
-    async def of_account(self, account_id: str, *, after: str = "", limit: int = 100) -> Sequence[str]:
+    async def of_account(self, account_id: str, *, after: str = "", limit: int = 100) -> tuple[Sequence[str], str]:
         return await self._driver.read(self._lists.of_account, account_id, after, limit)
+
+    async def open_count(self, account_id: str, limit: int) -> int:
+        return await self._driver.point_read(self._lists.open_count, account_id, limit)
 
     async def list(
         self, *, status: OrderStatus | None = None, account_id: str = "", after: str = "", limit: int = 100

@@ -8,6 +8,7 @@ from acmehub.ports.store import Records, UsedNonces
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.hot_statements import NEXT_EVENTS
 from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.statements import Batch, Statement, Unit
 
@@ -20,6 +21,7 @@ class EventRows:
         table = tables.Event
         of_order = self._codec.select().where(table.order_id == Parameter(1)).order_by(table.id)
         self.timeline = prepared(of_order, driver.dialect)
+        self._delete = prepared(table.delete().where(table.id == Parameter(1)), driver.dialect)
 
     def insert(self, events: Sequence[Event]) -> Statement:
         """Append `events` (at least one)."""
@@ -29,6 +31,20 @@ class EventRows:
         """An order's events, oldest first."""
         rows = yield self.timeline(order_id)
         return tuple(map(self._codec.read, rows))
+
+    def old(self, before: object, after: int, limit: int) -> Unit[list[tuple[int, bool]]]:
+        """The next `limit` lines by number, up to the first that was written later; whether each one's order has
+        ended."""
+        found: list[tuple[int, bool]] = []
+        for number, at, stage in (yield NEXT_EVENTS(after, limit)):
+            if at >= before:
+                break
+            found.append((number, stage in ("done", "failed")))
+        return found
+
+    def forget(self, numbers: Sequence[tuple[int]]) -> Unit[None]:
+        """Delete lines."""
+        yield Batch((self._delete.many(numbers),), autocommit=True)
 
 
 class AuditRows:
@@ -53,6 +69,10 @@ class SqlRecords(Records):
         self._audit = audit
         newest = audit.codec.select().order_by(tables.Audit.id, ascending=False).limit(Parameter(1))
         self._latest = prepared(newest, driver.dialect)
+        table = tables.Audit
+        oldest = table.select(table.id, table.at).order_by(table.id).limit(Parameter(1))
+        self._oldest = prepared(oldest, driver.dialect)
+        self._forget_audit = prepared(table.delete().where(table.id == Parameter(1)), driver.dialect)
 
     async def note(self, events: Sequence[Event]) -> None:
         if events:
@@ -71,6 +91,28 @@ class SqlRecords(Records):
     def _append(self, entries: Sequence[AuditEntry]) -> Unit[None]:
         yield Batch(self._audit.insert(entries), autocommit=True)
 
+    async def prune_timelines(self, before: datetime, after: int, limit: int) -> int | None:
+        time = time_value(self._driver.dialect, before)
+        page = await self._driver.read(self._events.old, time, after, limit)
+        over = [(number,) for number, is_over in page if is_over]
+        if over:
+            await self._driver.write(self._events.forget, over)
+        return page[-1][0] if len(page) == limit else None
+
+    async def prune_audit(self, before: datetime, limit: int) -> int:
+        return await self._driver.write(self._prune_audit, time_value(self._driver.dialect, before), limit)
+
+    def _prune_audit(self, before: object, limit: int) -> Unit[int]:
+        rows = yield self._oldest(limit)
+        over: list[tuple[object]] = []
+        for number, at in rows:
+            if at >= before:
+                break
+            over.append((number,))
+        if over:
+            yield Batch((self._forget_audit.many(over),))
+        return len(over)
+
     async def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
         return await self._driver.read(self._audited, limit)
 
@@ -85,6 +127,7 @@ class SqlUsedNonces(UsedNonces):
     def __init__(self, driver: SqlDriver) -> None:
         self._driver = driver
         table = tables.UsedNonce
+        self._one = prepared(table.select(table.nonce).where(table.nonce == Parameter(1)), driver.dialect)
         self._expired = prepared(table.delete().where(table.expires <= Parameter(1)), driver.dialect)
 
     async def use(self, nonce: str, expires: datetime) -> bool:
@@ -94,6 +137,13 @@ class SqlUsedNonces(UsedNonces):
         rows = yield Batch(
             (hot_statements.USE_NONCE(nonce, time_value(self._driver.dialect, expires)),), autocommit=True
         )
+        return bool(rows)
+
+    async def is_used(self, nonce: str) -> bool:
+        return await self._driver.point_read(self._find, nonce)
+
+    def _find(self, nonce: str) -> Unit[bool]:
+        rows = yield self._one(nonce)
         return bool(rows)
 
     async def prune(self, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """The SQLite driver: one file, one writer, readers that never wait for it (WAL)."""
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from acmehub.storage.sqlite_writer import Writer
 from acmehub.storage.statements import Dialect, Unit
 
 T = TypeVar("T")
+
+_LEAST_ROOM = 1 << 20  # bytes
 
 
 class SqliteDriver(SqlDriver):
@@ -105,6 +108,11 @@ class SqliteDriver(SqlDriver):
                 connection.close()
         self._near = self._far = self._thread = None
         self._serving.release()
+
+    def check(self) -> None:
+        """A full disk shows when something is written, and a ping writes nothing."""
+        if self._writer is not None and shutil.disk_usage(self._path.parent).free < _LEAST_ROOM:
+            raise StoreUnavailable(f"the database {self._path}: its disk is full: make room there")
 
     # ---------------------------------------------------------------------------------------- units of work
 

@@ -8,6 +8,7 @@ from acmehub.ports.store import (
     Accounts,
     Certificates,
     Orders,
+    RateLimits,
     Records,
     Resources,
     Revisions,
@@ -19,8 +20,9 @@ from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.hot_statements import BUMP
+from acmehub.storage.hot_statements import TOUCH
 from acmehub.storage.orders import SqlOrders
+from acmehub.storage.rate_limits import SqlRateLimits
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import SqlResources, read_revisions
 from acmehub.storage.statements import Batch, Unit
@@ -49,6 +51,7 @@ class SqlStore(Store):
         self.certificates: Certificates = SqlCertificates(driver, certificates, audit)
         self.records: Records = SqlRecords(driver, events, audit)
         self.nonces: UsedNonces = SqlUsedNonces(driver)
+        self.rate_limits: RateLimits = SqlRateLimits(driver)
 
     @property
     def shared(self) -> bool:
@@ -66,7 +69,8 @@ class SqlStore(Store):
         await self._driver.close()
 
     async def ping(self) -> None:
-        """Writes, as reading would not notice a full disk."""
+        """Takes the writer's place and changes no row; the driver knows of a full disk by other means."""
+        self._driver.check()
         await self._driver.write(_ping)
 
     async def revisions(self) -> Revisions:
@@ -77,4 +81,4 @@ class SqlStore(Store):
 
 
 def _ping() -> Unit[None]:
-    yield Batch((BUMP("ping"),), autocommit=True)
+    yield Batch((TOUCH(),), autocommit=True)

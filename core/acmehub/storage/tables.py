@@ -74,6 +74,7 @@ class Token(Table, tablename="token", db=DB):
     created = _time()
     directory_hash = Bytea()
     sealed_directory_key = Bytea()
+    limits = _text("{}")
 
 
 class ManagedChallenge(Table, tablename="managed_challenge", db=DB):
@@ -311,6 +312,13 @@ class UsedNonce(Table, tablename="used_nonce", db=DB):
     expires = _time()
 
 
+class RateLimit(Table, tablename="rate_limit", db=DB):
+    """When a bucket of `rules.rate_limits` is full again, in microseconds since 1970."""
+
+    bucket = _key()
+    full_at = BigInt()
+
+
 class Revision(Table, tablename="revision", db=DB):
     """How often a kind of resource was changed."""
 
@@ -334,5 +342,6 @@ TABLES: tuple[type[Table], ...] = (
     Event,
     Audit,
     UsedNonce,
+    RateLimit,
     Revision,
 )

@@ -22,6 +22,7 @@ from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.orders import Change
 from acmehub.testing.store_jobs_contract import JobsContract
 from acmehub.testing.store_life_contract import LifeContract
+from acmehub.testing.store_limits_contract import LimitsContract
 from acmehub.testing.store_orders_contract import OrdersContract
 from acmehub.testing.store_renewal_contract import RenewalContract
 from acmehub.testing.store_repeats_contract import RepeatsContract
@@ -371,6 +372,7 @@ class StoreContract(
     RenewalContract,
     RepeatsContract,
     StringsContract,
+    LimitsContract,
     LifeContract,
 ):
     """Everything; needs the fixture `make_store`."""

@@ -301,10 +301,11 @@ class OrdersContract:
         ]
         assert len(await store.orders.list(status=OrderStatus.PENDING)) == 5
         ids = [order.id for order in expected if order is not expected[2]]
-        assert await store.orders.of_account(account) == tuple(ids)
-        assert await store.orders.of_account(account, limit=2) == tuple(ids[:2])
-        assert await store.orders.of_account(account, after=ids[1], limit=2) == tuple(ids[2:4])
-        assert await store.orders.of_account("another") == ()
+        assert await store.orders.of_account(account) == (tuple(ids), "")
+        assert await store.orders.of_account(account, limit=2) == (tuple(ids[:2]), ids[1])
+        assert await store.orders.of_account(account, after=ids[1], limit=2) == (tuple(ids[2:3]), ids[2])
+        assert await store.orders.of_account(account, after=ids[-1], limit=2) == ((), "")
+        assert await store.orders.of_account("another") == ((), "")
 
     async def test_lapsed_orders_are_those_that_the_client_let_expire(self, store: Store) -> None:
         seed = await sow(store)

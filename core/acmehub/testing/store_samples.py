@@ -22,6 +22,7 @@ from acmehub.models import (
     Role,
     RoleAssignment,
     Token,
+    TokenLimits,
     TxtRecord,
     new_id,
 )
@@ -60,6 +61,7 @@ def a_token(principal: Principal, title: str = "EAB") -> Token:
         authorization=AuthorizationMode.ACCEPT,
         networks=("10.0.0.0/8", "2001:db8::/32"),
         use_limit=5,
+        limits=TokenLimits(new_orders=7, token_names=0),
         expires=at(86400),
         secret_hash=b"\x00\xff hash",
         sealed_hmac_key=bytes(range(256)),

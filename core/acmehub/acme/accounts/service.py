@@ -1,7 +1,7 @@
 """ACME accounts: bound by the EAB of an API token, updated, deactivated (RFC 8555 section 7.3)."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ from acmehub.rules.jws import compacted, require_strong
 from acmehub.rules.key_change import NewKey
 from acmehub.runtime.audit import Audit
 from acmehub.runtime.deactivation import cancel_open_orders
+from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
@@ -28,6 +29,7 @@ from acmehub.runtime.vault import Vault
 _log = logging.getLogger(__name__)
 _HMAC = "token.hmac"
 _NOBODY = "nobody"
+_UNAUTHORIZED = (ProblemType.UNAUTHORIZED, ProblemType.EXTERNAL_ACCOUNT_REQUIRED)
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -40,8 +42,17 @@ class Registered(msgspec.Struct, frozen=True):
 class AccountService:
     """Accounts as their owners see them."""
 
-    def __init__(self, store: Store, snapshots: Snapshots, vault: Vault, registry: Registry, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        snapshots: Snapshots,
+        vault: Vault,
+        registry: Registry,
+        clock: Clock,
+        limits: ClientLimits,
+    ) -> None:
         self._store = store
+        self._limits = limits
         self._vault = vault
         self._registry = registry
         self._clock = clock
@@ -55,6 +66,7 @@ class AccountService:
         jwk: bytes,
         thumbprint: str,
         new_account_url: str,
+        accept: Callable[[], Awaitable[None]],
         directory: Token | None = None,
         terms_of_service: str = "",
         address: str = "",
@@ -64,10 +76,12 @@ class AccountService:
 
         A key that has an account needs no binding again (docs/client-rules.md rule 11). The client must agree to
         `terms_of_service` (a URL; empty: to nothing). `address` is the client's, `directory` the token whose secret
-        directory URL was used: it needs no binding. Every refusal is a Problem.
+        directory URL was used: it needs no binding. `accept` uses the request's nonce up, once it is not refused.
+        Every refusal is a Problem.
         """
         existing = await self._store.accounts.by_thumbprint(thumbprint)
         if existing is not None:
+            await accept()
             return await self._existing(existing)
         if asked.only_return_existing:
             raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
@@ -79,30 +93,34 @@ class AccountService:
                 f"the terms of service must be agreed to: {terms_of_service}",
                 instance=terms_of_service,
             )
-        token = await self._bound_by(asked, jwk, new_account_url, directory)
         now = self._clock.now()
-        account = Account(
-            jwk=jwk,
-            thumbprint=thumbprint,
-            contact=contacts,
-            token_id=token.id,
-            principal_id=token.principal_id,
-            binding=b"" if directory else compacted(asked.binding),  # it would hold the secret URL
-            user_agent=user_agent[:256],
-            created=now,
-        )
 
         def rule(token: Token, principal: Principal) -> Token:
             if directory is not None and token.directory_hash != directory.directory_hash:
                 raise Problem(ProblemType.UNAUTHORIZED, "this directory URL is over: ask the operator for the new one")
             return use_token(token, principal, address=address, now=now)
 
+        token: Token | None = None
         try:
-            stored, created = await self._store.accounts.bind(account, rule)
-        except Missing:
-            raise _unknown_token() from None
+            token = await self._bound_by(asked, jwk, new_account_url, directory, address)
+            rule(token, await self._owner(token))
+            await self._limits.new_account(token, address)
+            await accept()
+            account = Account(
+                jwk=jwk,
+                thumbprint=thumbprint,
+                contact=contacts,
+                token_id=token.id,
+                principal_id=token.principal_id,
+                binding=b"" if directory else compacted(asked.binding),  # it would hold the secret URL
+                user_agent=user_agent[:256],
+                created=now,
+            )
+            stored, created = await self._bind(account, rule)
         except Problem as refusal:
-            await self._audit("account.refused", token, f"from {address or 'nowhere'}: {refusal.detail}", allowed=False)
+            if refusal.type in _UNAUTHORIZED:
+                named = f"token {token.id}" if token is not None else ""
+                await self._limits.refused_stranger(address, "account.refused", refusal.detail, object=named)
             raise
         if not created:
             return await self._existing(stored)
@@ -138,6 +156,7 @@ class AccountService:
         Nothing else of the account changes, and its orders go on. `url_of` makes an account's URL.
         Raises a Problem with status 409 and that URL where another account has the key.
         """
+        await self._limits.key_change(actor)
         account = actor.account
         while True:
             owner = await self._store.accounts.by_thumbprint(new.thumbprint)
@@ -159,11 +178,26 @@ class AccountService:
                 await self._audit("account.rekeyed", actor.token, detail)
                 return stored
 
+    async def _owner(self, token: Token) -> Principal:
+        """The principal of a token as it is stored now."""
+        owner = await self._store.principals.get(token.principal_id)
+        if owner is None:
+            raise _unknown_token()
+        return owner
+
+    async def _bind(self, account: Account, rule: Callable[[Token, Principal], Token]) -> tuple[Account, bool]:
+        try:
+            return await self._store.accounts.bind(account, rule)
+        except Missing:
+            raise _unknown_token() from None
+
     async def _existing(self, account: Account) -> Registered:
         """The account that the key has already, if it may still be used."""
         return Registered(await self._active(account.id), created=False)
 
-    async def _bound_by(self, asked: NewAccount, jwk: bytes, new_account_url: str, directory: Token | None) -> Token:
+    async def _bound_by(
+        self, asked: NewAccount, jwk: bytes, new_account_url: str, directory: Token | None, address: str
+    ) -> Token:
         """The token whose HMAC key made the binding, or whose secret directory it is.
 
         Unknown key ids cost the same time as wrong keys.
@@ -179,7 +213,11 @@ class AccountService:
         token = await self._store.tokens.get(binding.kid) if is_id(binding.kid) else None
         row_id, sealed = (_NOBODY, self._nobodys_key) if token is None else (token.id, token.sealed_hmac_key)
         key = self._vault.open(_HMAC, row_id, sealed)
-        verify_binding(binding, None if token is None else key)
+        try:
+            verify_binding(binding, None if token is None else key)
+        except Problem:
+            await self._limits.failed_signature(address)
+            raise
         assert token is not None  # nothing verifies without a key
         if directory is not None and token.id != directory.id:
             raise Problem(

@@ -9,6 +9,8 @@ from acmehub.ports.store import Store
 from acmehub.rules.authorization_reuse import names_of, with_earlier_proofs
 from acmehub.rules.orders import Lifetimes, OrderBundle
 
+_AT_ONCE = 100
+
 
 async def reuse_authorizations(
     store: Store, bundle: OrderBundle, lifetimes: Lifetimes, now: datetime
@@ -34,9 +36,17 @@ async def deactivate_reusable(
     if not lifetimes.remember:
         return
     name = canonical(given_up.identifier.value)
-    for item, mode in await store.orders.valid_authorizations(given_up.account_id, (name,), _since(lifetimes, now)):
-        if mode is AuthorizationMode.VERIFY and item.identifier.type == given_up.identifier.type:
+    while True:
+        found = await store.orders.valid_authorizations(given_up.account_id, (name,), _since(lifetimes, now), _AT_ONCE)
+        left = [item for item, mode in found if mode is AuthorizationMode.VERIFY and _same_type(item, given_up)]
+        for item in left:
             await deactivate(item)
+        if not left:
+            return
+
+
+def _same_type(one: Authorization, other: Authorization) -> bool:
+    return one.identifier.type == other.identifier.type
 
 
 def _since(lifetimes: Lifetimes, now: datetime) -> datetime:

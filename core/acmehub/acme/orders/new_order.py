@@ -26,6 +26,7 @@ from acmehub.rules.authorization_modes import resolve_mode
 from acmehub.rules.names import check_identifiers
 from acmehub.rules.orders import Lifetimes, OrderBundle, open_order
 from acmehub.rules.rights import Claim
+from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.plugin_objects import AuthorityObject, PluginObjects
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.rights import Rights
@@ -82,6 +83,7 @@ class NewOrders:
         order_reuse: OrderReuse,
         learning: LearningService,
         rights: Rights,
+        limits: ClientLimits,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -92,6 +94,7 @@ class NewOrders:
         self._order_reuse = order_reuse
         self._learning = learning
         self._rights = rights
+        self._limits = limits
 
     async def open(self, asked: Asked) -> OrderBundle:
         """The order that the client gets: an open one that serves it as well, else a new one that is due."""
@@ -160,20 +163,29 @@ class NewOrders:
     async def reuse_or_store(
         self, asked: Asked, resolved: Resolved, authorized: Authorized, built: Built
     ) -> OrderBundle:
-        """Write: what was learned of the account, and the order, unless an open one serves as well."""
+        """Write: what was learned of the account, and the order, unless an open one serves as well.
+
+        A new order takes its tokens of the limits before that; one that is reused costs none.
+        """
+        found = await self._open_one(asked, built, authorized.now)
+        if found is None:
+            order = built.bundle.order
+            await self._limits.new_order(asked.actor, order.name_set, len(order.identifiers))
         if not await self._learning.store(resolved.lesson):
             lesson = Lesson(resolved.lesson.fallback)
             resolved = replace(resolved, lesson=lesson, mode=self._mode(asked, resolved.authority, lesson))
             built = await self.build(asked, resolved, authorized)
-        bundle, now = built.bundle, authorized.now
-        if asked.preauthorization:
-            found = await earlier(self._store, bundle, now)
-        else:
-            found = await self._order_reuse.find_open(bundle, asked.actor.token.authorization, now)
+            found = await self._open_one(asked, built, authorized.now)
         if found is not None:
             return found
-        await self._store.orders.add(bundle, built.events)
-        return bundle
+        await self._store.orders.add(built.bundle, built.events)
+        return built.bundle
+
+    async def _open_one(self, asked: Asked, built: Built, now: datetime) -> OrderBundle | None:
+        """An open order of the account that serves as well as the one that was built."""
+        if asked.preauthorization:
+            return await earlier(self._store, built.bundle, now)
+        return await self._order_reuse.find_open(built.bundle, asked.actor.token.authorization, now)
 
     def _mode(self, asked: Asked, authority: AuthorityObject, lesson: Lesson) -> AuthorizationMode:
         return resolve_mode(

@@ -8,7 +8,11 @@ from acmehub.models import AuthorizationMode, Certificate, Event, EventKind, Ord
 from acmehub.ports.store import Store
 from acmehub.rules.order_reuse import is_as_new, same_certificate, serves, takes_earlier_certificate
 from acmehub.rules.orders import OrderBundle
+from acmehub.runtime.lru import Lru
 from acmehub.runtime.snapshot import Snapshots
+
+NOTED_EVERY = timedelta(minutes=10)
+_MOST_NOTED = 10_000
 
 
 class OrderReuse(msgspec.Struct, frozen=True):
@@ -18,6 +22,7 @@ class OrderReuse(msgspec.Struct, frozen=True):
     snapshots: Snapshots
     join: bool = True
     same_csr: timedelta = timedelta(hours=1)
+    noted: Lru[str, datetime] = msgspec.field(default_factory=lambda: Lru(_MOST_NOTED))
 
     async def find_open(self, fresh: OrderBundle, asked: AuthorizationMode, now: datetime) -> OrderBundle | None:
         """The newest open order that serves its client as well as `fresh`, which is not stored; its timeline says so.
@@ -30,12 +35,17 @@ class OrderReuse(msgspec.Struct, frozen=True):
         order = fresh.order
         for bundle in await self.store.orders.open_of(order.account_id, order.name_set):
             if serves(bundle, fresh, asked, now):
-                event = Event(
-                    order_id=bundle.order.id, at=now, kind=EventKind.ORDER_REUSED, detail="the client joined it"
-                )
-                await self.store.records.note([event])
+                await self._note(bundle.order.id, now)
                 return bundle
         return None
+
+    async def _note(self, order_id: str, now: datetime) -> None:
+        """A line of the timeline, at most one in ten minutes: a client in a loop does not make it long."""
+        last = self.noted.get(order_id)
+        if last is None or now - last >= NOTED_EVERY:
+            self.noted.put(order_id, now)
+            event = Event(order_id=order_id, at=now, kind=EventKind.ORDER_REUSED, detail="the client joined it")
+            await self.store.records.note([event])
 
     async def certificate_for(self, order: Order, csr: bytes, now: datetime) -> Certificate | None:
         """The certificate that the account's earlier order got lately for the very same CSR (DER), if it is as good as

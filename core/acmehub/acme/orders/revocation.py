@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from cryptography import x509
@@ -19,6 +20,7 @@ from acmehub.rules.chains import serial_text
 from acmehub.rules.csr import UNREADABLE
 from acmehub.rules.jws import decode_base64url, jwk_of
 from acmehub.rules.rights import RightTaken
+from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 from acmehub.runtime.revocation import RevocationService, leaf_of
 from acmehub.runtime.rights import Rights
@@ -44,15 +46,18 @@ class ClientRevocations:
         rights: Rights,
         clock: Clock,
         authorizations_last: timedelta,
+        limits: ClientLimits,
     ) -> None:
         self._store = store
         self._revocation = revocation
         self._rights = rights
         self._clock = clock
         self._authorizations_last = authorizations_last
+        self._limits = limits
 
     async def by_account(self, actor: Actor, asked: RevokeCert) -> Certificate:
         """By the account that ordered the certificate, or one that holds authorizations for all of its names."""
+        await self._limits.revocation(actor)
         certificate = await self._found(asked)
         why = "" if certificate.account_id == actor.account.id else await self._objection(actor, certificate)
         if why:
@@ -60,13 +65,18 @@ class ClientRevocations:
             raise Problem(ProblemType.UNAUTHORIZED, why)
         return await self._revoke(certificate, asked, f"account {actor.account.id}")
 
-    async def by_key(self, jwk: bytes, asked: RevokeCert) -> Certificate:
-        """By the certificate's private key; `jwk` is the canonical JWK that the request was verified with."""
+    async def by_key(
+        self, jwk: bytes, asked: RevokeCert, accept: Callable[[], Awaitable[None]], address: str = ""
+    ) -> Certificate:
+        """By the certificate's private key; `jwk` is the canonical JWK that the request was verified with, `accept`
+        uses its nonce up, `address` is the client's."""
         certificate = await self._found(asked)
         if jwk_of(leaf_of(certificate).public_key()) != jwk:  # type: ignore[arg-type]  # it was checked when it was issued
             why = "the key that signs the request is not the certificate's; an account signs with 'kid'"
-            await self._revocation.refuse(certificate, "a key", why)
+            await self._limits.refused_stranger(address, "certificate.revoke", f"certificate {certificate.id}: {why}")
             raise Problem(ProblemType.UNAUTHORIZED, why)
+        await self._limits.revocation_by_key(address)
+        await accept()
         return await self._revoke(certificate, asked, "the certificate's key")
 
     async def _found(self, asked: RevokeCert) -> Certificate:

@@ -34,6 +34,7 @@ from acmehub.rules.orders import deactivate as deactivate_rule
 from acmehub.rules.orders import finalize as finalize_rule
 from acmehub.rules.rights import RightTaken, end_open_order
 from acmehub.runtime.announcements import announce
+from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
@@ -65,6 +66,7 @@ class OrderService:
         order_reuse: OrderReuse,
         new_orders: NewOrders,
         rights: Rights,
+        limits: ClientLimits,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -75,6 +77,7 @@ class OrderService:
         self._order_reuse = order_reuse
         self._new_orders = new_orders
         self._rights = rights
+        self._limits = limits
 
     async def open(
         self, actor: Actor, asked: NewOrder, user_agent: str = "", *, preauthorization: bool = False
@@ -162,6 +165,7 @@ class OrderService:
     async def answer(self, actor: Actor, authorization: Authorization, challenge: ChallengeType) -> OrderBundle:
         """The client responds to a challenge; allowed in every state (docs/client-rules.md rule 5)."""
         self._require_own(actor, authorization)
+        await self._limits.challenge_answer(actor)
         now = self._clock.now()
         return await self._apply(
             authorization.order_id, lambda stored: answer_rule(stored, authorization.id, challenge, now)

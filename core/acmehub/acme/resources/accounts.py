@@ -33,6 +33,7 @@ async def registered(signed: KeySigned, new_account_url: str, directory: Token |
         terms_of_service=terms_to_agree_to(context),
         address=signed.address,
         user_agent=signed.user_agent,
+        accept=signed.accept,
     )
     return json_response(
         account_object(found.account, context.urls),
@@ -68,9 +69,8 @@ async def _page(signed: Signed, after: str) -> AcmeResponse:
     _own(signed)
     signed.nothing()
     context, account_id = signed.request.context, signed.actor.account.id
-    found = await context.hub.store.orders.of_account(account_id, after=after, limit=_PAGE + 1)
-    page = found[:_PAGE]
-    more = ((context.urls.account_orders(account_id, page[-1]), "next"),) if len(found) > _PAGE else ()
+    page, beyond = await context.hub.store.orders.of_account(account_id, after=after, limit=_PAGE)
+    more = ((context.urls.account_orders(account_id, beyond), "next"),) if beyond else ()
     return json_response(OrdersList(orders=tuple(context.urls.order(order_id) for order_id in page)), links=more)
 
 

@@ -16,5 +16,5 @@ async def revoke_certificate(signed: Signed | KeySigned) -> AcmeResponse:
     if isinstance(signed, Signed):
         await revocations.by_account(signed.actor, asked)
     else:
-        await revocations.by_key(signed.jwk, asked)
+        await revocations.by_key(signed.jwk, asked, signed.accept, signed.address)
     return AcmeResponse()

@@ -1,5 +1,7 @@
 """The ACME server as an ASGI application, mounted in Litestar's (docs/adr/0005-acme-in-litestar.md)."""
 
+import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Iterable
@@ -13,9 +15,12 @@ from acmehub.acme.server.responses import AcmeResponse
 from acmehub.acme.server.routing import Misspelt, NotAllowed, Request, Route, Router
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.store import StoreUnavailable
+from acmehub.runtime.limits import LimitReached
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_AFTER = 10
+HOLD_REFUSED = 1.0  # seconds
+MOST_HELD = 2048
 
 
 class AcmeServer:
@@ -23,6 +28,7 @@ class AcmeServer:
 
     def __init__(self, context: AppContext, routes: Iterable[Route]) -> None:
         self._context = context
+        self._held = 0
         self._router = Router(routes)
         self._index = f'<{context.urls.directory}>;rel="index"'.encode()
 
@@ -34,6 +40,9 @@ class AcmeServer:
         try:
             route, parts = await self._find(method, path)
             response = await route.serve(Request(self._context, scope, receive, method, path, parts))
+        except LimitReached as problem:
+            await self._hold(problem)
+            response = problem_response(problem)
         except Problem as problem:
             response = problem_response(problem)
             if isinstance(problem, NotAllowed):
@@ -58,6 +67,18 @@ class AcmeServer:
             if key is None or await self._context.hub.accounts.directories.token(key) is not None:
                 problem.detail += f"; without doubled and trailing slashes, it is {self._context.urls.of(problem.path)}"
             raise
+
+    async def _hold(self, refusal: LimitReached) -> None:
+        """Answer a client that goes on after it was refused a second later: it cannot take the time of others."""
+        if not refusal.again or self._held >= MOST_HELD:
+            return
+        self._held += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HOLD_REFUSED):
+                    await self._context.hub.stopping.wait()
+        finally:
+            self._held -= 1
 
 
 async def _send(send: Send, response: AcmeResponse, headers: list[tuple[bytes, bytes]], *, bodiless: bool) -> None:

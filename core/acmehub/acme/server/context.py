@@ -20,6 +20,7 @@ from acmehub.ports.store import Store
 from acmehub.rules.jws import load_key
 from acmehub.rules.keys import AccountKey
 from acmehub.runtime.crash_points import CrashPoints
+from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.lru import Lru
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugins import Registry
@@ -46,6 +47,7 @@ class HubParts(Protocol):
     orders: OrderService
     learning: LearningService
     client_revocations: ClientRevocations
+    client_limits: ClientLimits
     stopping: asyncio.Event
 
 

@@ -37,6 +37,10 @@ class Nonces(Protocol):
         """A fresh nonce."""
         ...
 
+    async def is_good(self, nonce: str) -> bool:
+        """Whether `spend` would take it now; writes nothing."""
+        ...
+
     async def spend(self, nonce: str) -> bool:
         """Use a nonce up; False when this hub did not issue it, it is too old, or it was used before."""
         ...
@@ -73,19 +77,28 @@ class LocalNonces:
         self._chunks[number // _CHUNK].last = now
         return _seal(self._key, number.to_bytes(_BODY_SIZE, "big"))
 
+    async def is_good(self, nonce: str) -> bool:
+        return self._place(nonce) is not None
+
     async def spend(self, nonce: str) -> bool:
-        body = _open(self._key, nonce)  # nothing is awaited from here to the mark, so that two requests cannot both win
-        if body is None:
+        place = self._place(nonce)  # nothing is awaited from here to the mark, so that two requests cannot both win
+        if place is None:
             return False
+        used, index, mask = place
+        used[index] |= mask
+        return True
+
+    def _place(self, nonce: str) -> tuple[bytearray, int, int] | None:
+        """The bit of a nonce that may be used: bytes, index, mask."""
+        body = _open(self._key, nonce)
+        if body is None:
+            return None
         number, place = divmod(int.from_bytes(body, "big"), _CHUNK)
         chunk = self._chunks.get(number)
         if chunk is None or chunk.last + LIFETIME < self._clock.monotonic():
-            return False
-        byte, mask = place >> 3, 1 << (place & 7)
-        if chunk.used[byte] & mask:
-            return False
-        chunk.used[byte] |= mask
-        return True
+            return None
+        index, mask = place >> 3, 1 << (place & 7)
+        return None if chunk.used[index] & mask else (chunk.used, index, mask)
 
     def _begin_chunk(self, now: float) -> None:
         self._next = -(-self._next // _CHUNK) * _CHUNK
@@ -114,16 +127,24 @@ class SharedNonces:
         seconds = int(self._clock.now().timestamp())
         return _seal(self._key, seconds.to_bytes(4, "big") + secrets.token_bytes(_BODY_SIZE - 4))
 
+    async def is_good(self, nonce: str) -> bool:
+        return self._issued(nonce, self._clock.now()) is not None and not await self._used.is_used(nonce)
+
     async def spend(self, nonce: str) -> bool:
-        body = _open(self._key, nonce)
-        if body is None:
-            return False
-        issued = datetime.fromtimestamp(int.from_bytes(body[:4], "big"), UTC)
         now = self._clock.now()
-        if not -_SKEW <= (now - issued).total_seconds() <= LIFETIME + _SKEW:
+        issued = self._issued(nonce, now)
+        if issued is None:
             return False
         await self._prune(now)
         return await self._used.use(nonce, issued + timedelta(seconds=LIFETIME + 2 * _SKEW))
+
+    def _issued(self, nonce: str, now: datetime) -> datetime | None:
+        """When a nonce of this hub was issued, if it is not too old."""
+        body = _open(self._key, nonce)
+        if body is None:
+            return None
+        issued = datetime.fromtimestamp(int.from_bytes(body[:4], "big"), UTC)
+        return issued if -_SKEW <= (now - issued).total_seconds() <= LIFETIME + _SKEW else None
 
     async def _prune(self, now: datetime) -> None:
         if self._clock.monotonic() >= self._prune_at:

@@ -1,7 +1,8 @@
 """Signed requests (RFC 8555 section 6): no resource runs before its request is authentic.
 
 The checks, in this order: media type, size, syntax and algorithm, URL, account and key, signature, nonce, token. So
-only an authentic request uses a nonce up, and only the account itself learns that it may no longer use the hub.
+only an authentic request uses a nonce up, and only the account itself learns that it may no longer use the hub. A
+request that is refused because its key or its account may not use the hub uses none up.
 """
 
 import functools
@@ -20,6 +21,7 @@ from acmehub.models.text import escape_controls
 from acmehub.rules.authorization_modes import ClientTimeout
 from acmehub.rules.eab import require_active
 from acmehub.rules.jws import MAX_BODY, Jws, load_key, parse, thumbprint, verify
+from acmehub.rules.keys import AccountKey
 
 _MEDIA_TYPE = "application/jose+json"
 
@@ -38,7 +40,7 @@ class _Signed(msgspec.Struct, kw_only=True):
     @property
     def address(self) -> str:
         """The client's IP address; empty where it is not known."""
-        return client_address(self.request.scope, self.request.context.proxies)
+        return _address(self.request)
 
     @property
     def client_timeout(self) -> ClientTimeout:
@@ -66,10 +68,20 @@ class Signed(_Signed, kw_only=True):
 
 
 class KeySigned(_Signed, kw_only=True):
-    """A request signed by the key that it carries (`jwk`, canonical JSON), which need not be an account's."""
+    """A request signed by the key that it carries (`jwk`, canonical JSON), which need not be an account's.
+
+    Its nonce is a good one, and is used up by `accept`: a refused request of a key that nobody knows leaves nothing
+    behind, and sent again it is refused again.
+    """
 
     jwk: bytes
     thumbprint: str
+    nonce: str = ""
+
+    async def accept(self) -> None:
+        """Use the nonce up, before anything is done for this request; raises `badNonce` where another one has."""
+        if not await self.request.context.nonces.spend(self.nonce):
+            raise _bad_nonce()
 
 
 class _Nothing(msgspec.Struct):
@@ -98,7 +110,7 @@ def key_signed_post(path: str) -> Callable[[Callable[[KeySigned], Awaitable[Acme
     def make(resource: Callable[[KeySigned], Awaitable[AcmeResponse]]) -> Route:
         @functools.wraps(resource)
         async def serve(request: Request) -> AcmeResponse:
-            return await resource(await _by_key(request))
+            return await resource(await _of_key(request, await _read(request)))
 
         return Route(path, ("POST",), serve)
 
@@ -130,23 +142,46 @@ async def _of_account(request: Request, jws: Jws) -> Signed:
     account_id = context.urls.account_id(jws.kid)
     actor = await context.hub.rights.actor(account_id) if account_id else None
     if actor is None:
-        raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this 'kid'")
-    verify(jws, context.keys.of(actor.account))
-    await _spend(request, jws)
-    require_active(actor, context.hub.clock.now())
+        raise await _stranger(
+            request, Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this 'kid'")
+        )
+    await _verify(request, jws, context.keys.of(actor.account))
+    try:
+        require_active(actor, context.hub.clock.now())
+    except Problem as refusal:
+        if not await context.nonces.is_good(jws.nonce):
+            raise _bad_nonce() from None
+        raise await _stranger(request, refusal) from None
+    if not await context.nonces.spend(jws.nonce):
+        raise _bad_nonce()
     return Signed(request=request, payload=jws.payload, actor=actor)
-
-
-async def _by_key(request: Request) -> KeySigned:
-    return await _of_key(request, await _read(request))
 
 
 async def _of_key(request: Request, jws: Jws) -> KeySigned:
     if jws.jwk is None:
         raise Problem(ProblemType.MALFORMED, "this resource takes requests signed by a key: use 'jwk', not 'kid'")
-    verify(jws, load_key(jws.jwk))
-    await _spend(request, jws)
-    return KeySigned(request=request, payload=jws.payload, jwk=jws.jwk, thumbprint=thumbprint(jws.jwk))
+    await _verify(request, jws, load_key(jws.jwk))
+    if not await request.context.nonces.is_good(jws.nonce):
+        raise _bad_nonce()
+    return KeySigned(request=request, payload=jws.payload, jwk=jws.jwk, thumbprint=thumbprint(jws.jwk), nonce=jws.nonce)
+
+
+async def _verify(request: Request, jws: Jws, key: AccountKey) -> None:
+    try:
+        verify(jws, key)
+    except Problem:
+        await request.context.hub.client_limits.failed_signature(_address(request))
+        raise
+
+
+async def _stranger(request: Request, refusal: Problem) -> Problem:
+    """The refusal of a caller without an active credential, counted."""
+    await request.context.hub.client_limits.refused_stranger(_address(request), "request.refused", refusal.detail)
+    return refusal
+
+
+def _address(request: Request) -> str:
+    return client_address(request.scope, request.context.proxies)
 
 
 async def _read(request: Request) -> Jws:
@@ -177,11 +212,10 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-async def _spend(request: Request, jws: Jws) -> None:
-    if not await request.context.nonces.spend(jws.nonce):
-        raise Problem(
-            ProblemType.BAD_NONCE, "JWS has invalid anti-replay nonce"
-        )  # clients search for this text (docs/client-rules.md rule 13)
+def _bad_nonce() -> Problem:
+    return Problem(
+        ProblemType.BAD_NONCE, "JWS has invalid anti-replay nonce"
+    )  # clients search for this text (docs/client-rules.md rule 13)
 
 
 def _too_large() -> Problem:

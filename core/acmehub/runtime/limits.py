@@ -1,0 +1,242 @@
+"""Limits on what clients do (`[limits]`, and a token's own): counted per address, account and token.
+
+A request takes its tokens before anything is written for it. Refusals of one limit for one address, account or token
+are one line of the log and one audit entry an hour; those of callers without a credential one audit entry an address
+and minute.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+
+import msgspec
+
+from acmehub.config import Limits
+from acmehub.models import Actor, Token, TokenLimits
+from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Store
+from acmehub.rules.rate_limits import (
+    AT_ONCE,
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    Charge,
+    RateLimit,
+    TokensLacking,
+    address_subject,
+    limit,
+    name_set_subject,
+    seconds_of,
+)
+from acmehub.runtime.audit import Audit
+from acmehub.runtime.backoff import SteadyClock
+from acmehub.runtime.buckets import Buckets, LocalBuckets, SharedBuckets
+from acmehub.runtime.lru import Lru
+
+TURN_WITHIN = 20.0
+"""Seconds that a newOrder waits for its turn; clients give one answer 30 at least (docs/client-rules.md rule 30)."""
+
+OPEN_RETRY = 3600
+"""Seconds after which a client with too many open orders may ask again: an order may end at any moment."""
+
+NOWHERE = "an unknown address"
+
+_BURST = limit("burst", 1, HOUR, "reports")
+_STRANGER = limit("stranger", 1, MINUTE, "reports")
+_STRANGERS = limit("strangers", 60, MINUTE, "reports")
+_MOST_ACCOUNTS = 10_000
+_MOST_ADDRESSES = 10_000
+
+_log = logging.getLogger(__name__)
+
+
+class LimitReached(Problem):
+    """429 `rateLimited` by a limit of the hub; `again` when the same caller was refused by it lately."""
+
+    def __init__(self, text: str, seconds: int, *, again: bool) -> None:
+        detail = f"too many {text}; try again in {seconds} s"
+        super().__init__(ProblemType.RATE_LIMITED, detail, retry_after=seconds)
+        self.again = again
+
+
+class _Numbers(msgspec.Struct, frozen=True):
+    """The limits of an account and of its token; None: no limit."""
+
+    new_orders: RateLimit | None
+    names: RateLimit | None
+    open_orders: RateLimit | None
+    same_names: RateLimit | None
+    challenge_answers: RateLimit | None
+    revocations: RateLimit | None
+    key_changes: RateLimit | None
+    token_new_accounts: RateLimit | None
+    token_new_orders: RateLimit | None
+    token_names: RateLimit | None
+    token_orders_per_second: RateLimit | None
+
+
+class ClientLimits:
+    """Counts what clients do; verbs raise `LimitReached` when the caller has used a limit up.
+
+    `stopping` ends the wait of a newOrder for its turn.
+    """
+
+    def __init__(self, store: Store, clock: Clock, limits: Limits, stopping: asyncio.Event) -> None:
+        self._store = store
+        self._limits = limits
+        self._stopping = stopping
+        self._audit = Audit(store, clock)
+        make = SharedBuckets if store.shared else LocalBuckets
+        self._buckets: Buckets = make(store.rate_limits, SteadyClock(clock))
+        self._room: Lru[str, int] = Lru(_MOST_ACCOUNTS)
+        self._uncounted: Lru[str, int] = Lru(_MOST_ADDRESSES)
+        self._numbers = functools.lru_cache(maxsize=1024)(self._numbers_of)
+        self._new_accounts = _limit("new_accounts", limits.new_accounts, DAY, "new accounts from this address")
+        self._failed_signatures = _limit(
+            "failed_signatures", limits.failed_signatures, HOUR, "requests with a wrong signature from this address"
+        )
+        self._revocations = _limit("revocations", limits.revocations, HOUR, "revocations from this address")
+
+    def kept(self) -> AbstractAsyncContextManager[None]:
+        """Inside, limits go on as the process before has left them, and are kept for the next one."""
+        return self._buckets.kept()
+
+    # ------------------------------------------------------------------------------------------- what is counted
+
+    async def new_account(self, token: Token, address: str) -> None:
+        """A key without an account is about to get one."""
+        of_token = self._numbers(token.limits).token_new_accounts
+        charges = [*_of_address(self._new_accounts, address), *_charge(of_token, token.id)]
+        await self._take(charges, f"token {token.title}")
+
+    async def new_order(self, actor: Actor, names: str, count: int) -> None:
+        """An order for `count` names is about to be made; `names` is its `name_set`. Waits for its turn."""
+        account, token = actor.account.id, actor.token
+        numbers = self._numbers(token.limits)
+        if numbers.open_orders is not None:
+            await self._require_room(account, numbers.open_orders)
+        charges = [
+            *_charge(numbers.new_orders, account),
+            *_charge(numbers.names, account, count),
+            *_charge(numbers.token_new_orders, token.id),
+            *_charge(numbers.token_names, token.id, count),
+            *_charge(numbers.token_orders_per_second, token.id),
+        ]
+        if numbers.same_names is not None:
+            charges.append(Charge(numbers.same_names, name_set_subject(account, names)))
+        wait = await self._take(charges, f"account {account}")
+        if wait and not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait / SECOND):
+                    await self._stopping.wait()
+
+    async def challenge_answer(self, actor: Actor) -> None:
+        """A client responds to a challenge."""
+        await self._of_account(actor, self._numbers(actor.token.limits).challenge_answers)
+
+    async def revocation(self, actor: Actor) -> None:
+        """An account asks for a revocation."""
+        await self._of_account(actor, self._numbers(actor.token.limits).revocations)
+
+    async def revocation_by_key(self, address: str) -> None:
+        """The key of a certificate asks for a revocation."""
+        await self._take(_of_address(self._revocations, address), f"address {address_subject(address)}")
+
+    async def key_change(self, actor: Actor) -> None:
+        """An account asks for another key."""
+        await self._of_account(actor, self._numbers(actor.token.limits).key_changes)
+
+    async def failed_signature(self, address: str) -> None:
+        """A signature was wrong. Right ones are never refused for it: others may have the same address."""
+        await self._take(_of_address(self._failed_signatures, address), f"address {address_subject(address)}")
+
+    async def refused_stranger(self, address: str, action: str, detail: str, *, object: str = "") -> None:
+        """A caller without an active credential was refused: one audit entry an address and minute, with how many more
+        there were before; never more than 60 a minute in all."""
+        subject = address_subject(address) or NOWHERE
+        before = self._uncounted.get(subject) or 0
+        result = await self._buckets.take((Charge(_STRANGER, subject), Charge(_STRANGERS, "all")))
+        if isinstance(result, TokensLacking):
+            self._uncounted.put(subject, before + 1)
+            return
+        self._uncounted.put(subject, 0)
+        more = f"; {before} more since the last entry" if before else ""
+        await self._audit.note(
+            f"address {subject}", action, object or f"address {subject}", detail + more, allowed=False
+        )
+
+    # ------------------------------------------------------------------------------------------- how
+
+    async def _of_account(self, actor: Actor, number: RateLimit | None) -> None:
+        await self._take(_charge(number, actor.account.id), f"account {actor.account.id}")
+
+    async def _take(self, charges: Sequence[Charge], caller: str) -> int:
+        """Take the tokens; microseconds to wait for one's turn."""
+        if not charges:
+            return 0
+        result = await self._buckets.take(charges)
+        if isinstance(result, TokensLacking):
+            raise await self._reached(result.charge, caller, seconds_of(result.wait))
+        return result.wait
+
+    async def _require_room(self, account_id: str, most: RateLimit) -> None:
+        """Refuse one more open order. An account that had room for n is not asked for before n more were made."""
+        room = self._room.get(account_id)
+        if not room or self._store.shared:
+            room = most.number - await self._store.orders.open_count(account_id, most.number)
+        if room <= 0:
+            raise await self._reached(Charge(most, account_id), f"account {account_id}", OPEN_RETRY)
+        self._room.put(account_id, room - 1)
+
+    async def _reached(self, charge: Charge, caller: str, seconds: int) -> LimitReached:
+        """The refusal; the first one in an hour is told to operators."""
+        burst = await self._buckets.take((Charge(_BURST, charge.key),))
+        again = isinstance(burst, TokensLacking)
+        text = charge.limit.text
+        if not again:
+            _log.warning("%s is refused: too many %s", caller, text)
+            await self._audit.note(caller, "limit.reached", charge.key, f"too many {text}", allowed=False)
+        return LimitReached(text, seconds, again=again)
+
+    def _numbers_of(self, own: TokenLimits) -> _Numbers:
+        """The limits of a token: its own, else the hub's."""
+        hub = self._limits
+
+        def number(name: str, seconds: float, words: str, *, turn_within: float = 0.0) -> RateLimit | None:
+            given = getattr(own, name)
+            return _limit(name, getattr(hub, name) if given is None else given, seconds, words, turn_within=turn_within)
+
+        return _Numbers(
+            new_orders=number("new_orders", HOUR, "new orders of this account"),
+            names=number("names", HOUR, "names in orders of this account"),
+            open_orders=number("open_orders", AT_ONCE, "open orders of this account"),
+            same_names=number("same_names", DAY, "orders of this account for the same set of names"),
+            challenge_answers=number("challenge_answers", HOUR, "responses to challenges by this account"),
+            revocations=number("revocations", HOUR, "revocations by this account"),
+            key_changes=number("key_changes", DAY, "key changes of this account"),
+            token_new_accounts=number("token_new_accounts", DAY, "new accounts of this API token"),
+            token_new_orders=number("token_new_orders", HOUR, "new orders of this API token"),
+            token_names=number("token_names", HOUR, "names in orders of this API token"),
+            token_orders_per_second=number(
+                "token_orders_per_second", 1.0, "new orders of this API token", turn_within=TURN_WITHIN
+            ),
+        )
+
+
+def _limit(name: str, number: int, seconds: float, words: str, *, turn_within: float = 0.0) -> RateLimit | None:
+    return limit(name, number, seconds, words, turn_within=turn_within) if number else None
+
+
+def _charge(number: RateLimit | None, subject: str, cost: int = 1) -> tuple[Charge, ...]:
+    return () if number is None else (Charge(number, subject, cost),)
+
+
+def _of_address(number: RateLimit | None, address: str) -> tuple[Charge, ...]:
+    """Nothing where the address is not known: all clients behind one proxy would share a bucket."""
+    subject = address_subject(address)
+    return _charge(number, subject) if subject else ()

@@ -1,0 +1,144 @@
+"""The part of the storage contract about limits: buckets, what clients may read, what is forgotten."""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from acmehub.models import AuditEntry, AuthorizationStatus, OrderStatus, Stage
+from acmehub.models.identifiers import Identifier
+from acmehub.ports.store import Store
+from acmehub.rules.orders import Change, OrderBundle
+from acmehub.rules.rate_limits import HOUR, SECOND, Charge, TokensLacking, TokensTaken, limit
+from acmehub.testing.store_samples import an_event, at, sow
+
+NOW = 1_800_000_000 * SECOND
+TEN = limit("ten", 10, HOUR, "things")
+TWO = limit("two", 2, HOUR, "other things")
+
+
+class LimitsContract:
+    """Part of `StoreContract`."""
+
+    async def test_tokens_are_taken_one_by_one_whatever_process_asks(
+        self, store: Store, make_store: Callable[[], Store]
+    ) -> None:
+        other = make_store()
+        await other.open()
+        try:
+            asked = [
+                one.rate_limits.take([[Charge(TEN, "a")], [Charge(TEN, "a"), Charge(TEN, "b")]], NOW)
+                for one in (store, other) * 4
+            ]
+            results = [result for found in await asyncio.gather(*asked) for result in found]
+        finally:
+            await other.close()
+        assert sum(isinstance(result, TokensTaken) for result in results) == 10
+        assert all(isinstance(result, TokensTaken) or result.charge.subject == "a" for result in results)
+        (again,) = await store.rate_limits.take([[Charge(TEN, "a")]], NOW + TEN.interval)
+        assert isinstance(again, TokensTaken)
+
+    async def test_a_request_gets_all_its_tokens_or_none_and_one_that_is_refused_writes_nothing(
+        self, store: Store
+    ) -> None:
+        both = [Charge(TEN, "a"), Charge(TWO, "a")]
+        results = await store.rate_limits.take([both, both, both, [Charge(TEN, "new")]], NOW)
+        assert [isinstance(result, TokensTaken) for result in results] == [True, True, False, True]
+        before = await store.rate_limits.load(NOW, 100)
+        assert before == {
+            "ten/a": NOW + 2 * TEN.interval,
+            "two/a": NOW + 2 * TWO.interval,
+            "ten/new": NOW + TEN.interval,
+        }
+        (refused,) = await store.rate_limits.take([[Charge(TEN, "unknown"), Charge(TWO, "a")]], NOW)
+        assert refused == TokensLacking(Charge(TWO, "a"), TWO.interval)
+        assert await store.rate_limits.load(NOW, 100) == before
+        assert await store.rate_limits.load(-1, 100) == before  # not even a bucket that is full
+
+    async def test_buckets_are_stored_as_they_are_and_forgotten_when_they_are_full(self, store: Store) -> None:
+        await store.rate_limits.save({"ten/a": NOW + 5, "ten/b": NOW + 7})
+        await store.rate_limits.save({"ten/a": NOW + 9})
+        await store.rate_limits.save({})
+        assert await store.rate_limits.load(NOW + 7, 100) == {"ten/a": NOW + 9}
+        assert len(await store.rate_limits.load(NOW, 1)) == 1
+        await store.rate_limits.prune(NOW + 7)
+        assert await store.rate_limits.load(0, 100) == {"ten/a": NOW + 9}
+
+    async def test_open_orders_are_counted_no_further_than_asked(self, store: Store) -> None:
+        seed = await sow(store)
+        for number in range(4):
+            await store.orders.add(seed.order(f"{number}.corp.test"))
+        over = seed.order()
+        await store.orders.add(OrderBundle(replace(over.order, status=OrderStatus.VALID), over.authorizations))
+        account = seed.actor.account.id
+        assert [await store.orders.open_count(account, most) for most in (3, 9)] == [3, 4]
+        assert await store.orders.open_count("another", 9) == 0
+
+    async def test_of_each_name_and_its_wildcard_the_longest_lasting_authorizations_are_read(
+        self, store: Store
+    ) -> None:
+        seed = await sow(store)
+
+        async def place(name: str, lasts: float, *, wildcard: bool = False, opened: float = 10) -> str:
+            bundle = seed.order(name, created=at(opened))
+            (item,) = bundle.authorizations
+            item = replace(item, status=AuthorizationStatus.VALID, expires=at(lasts), wildcard=wildcard)
+            await store.orders.add(OrderBundle(bundle.order, (item,)))
+            return item.id
+
+        [await place("a.corp.test", 100 + number) for number in range(3)]
+        best, second = await place("A.corp.test", 300), await place("a.corp.test", 200)
+        wild = await place("a.corp.test", 1, wildcard=True)
+        await place("a.corp.test", 900, opened=1)  # of an order before `since`
+        await place("b.corp.test", 900)
+        pending = seed.order("a.corp.test")
+        waits = replace(pending.authorizations[0], status=AuthorizationStatus.PENDING, expires=at(999))
+        await store.orders.add(OrderBundle(pending.order, (waits,)))
+        account = seed.actor.account.id
+        found = await store.orders.valid_authorizations(account, ["a.corp.test"], at(5), 3)
+        assert [item.id for item, _ in found] == [best, second, wild]
+        assert {mode for _, mode in found} == {seed.order().order.mode}
+        assert await store.orders.valid_authorizations("another", ["a.corp.test"], at(5)) == ()
+
+    async def test_a_proof_of_an_address_is_found_too(self, store: Store) -> None:
+        seed = await sow(store)
+        bundle = seed.order("192.0.2.7")
+        (item,) = bundle.authorizations
+        item = replace(item, status=AuthorizationStatus.VALID, identifier=Identifier("ip", "192.0.2.7"))
+        await store.orders.add(OrderBundle(bundle.order, (item,)))
+        found = await store.orders.valid_authorizations(seed.actor.account.id, ["192.0.2.7"], at(-9))
+        assert [one.id for one, _ in found] == [item.id]
+
+    async def test_old_lines_of_timelines_go_when_their_order_has_ended(self, store: Store) -> None:
+        seed = await sow(store)
+        running, ended = seed.order(), seed.order()
+        for bundle in (running, ended):
+            lines = [replace(an_event(bundle.order), at=at(second)) for second in (1, 2, 50)]
+            await store.orders.add(bundle, lines)
+        await store.orders.apply(ended.order.id, _ended)
+        line, looks = 0, 0
+        while (last := await store.records.prune_timelines(at(10), line, 1)) is not None:
+            line, looks = last, looks + 1
+        assert looks == 2  # of the running order, whose third line is younger
+        line = 0
+        await store.records.prune_timelines(at(60), line, 100)
+        left = {bundle.order.id: len(await store.records.timeline(bundle.order.id)) for bundle in (running, ended)}
+        assert left == {running.order.id: 3, ended.order.id: 0}
+
+    async def test_the_audit_is_forgotten_from_its_beginning(self, store: Store) -> None:
+        await store.records.audit(
+            [AuditEntry(at=at(second), actor="a", action="b", object=f"{second}") for second in (1, 2, 50, 3)]
+        )
+        assert await store.records.prune_audit(at(10), 1) == 1
+        assert await store.records.prune_audit(at(10), 100) == 1
+        assert await store.records.prune_audit(at(10), 100) == 0
+        assert [entry.object for entry in await store.records.audited()] == ["3", "50"]
+
+    async def test_whether_a_nonce_was_used_is_read_without_using_it(self, store: Store) -> None:
+        assert not await store.nonces.is_used("n")
+        assert await store.nonces.use("n", at(60))
+        assert await store.nonces.is_used("n")
+
+
+def _ended(current: OrderBundle) -> Change:
+    return Change(order=replace(current.order, stage=Stage.DONE, status=OrderStatus.VALID))
