@@ -152,6 +152,7 @@ async def test_a_token_has_limits_for_all_of_its_accounts_together(folder: Path)
 async def test_new_orders_of_a_token_wait_for_their_turn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("acmehub.runtime.limits.TURN_WITHIN", 0.5)
     async with lab_with(folder, token_orders_per_second=10) as lab:
+        await another_orders(lab)
         client = await lab.client()
         begun = time.monotonic()
         replies = await asyncio.gather(*(_order(client, f"{number}.corp.test") for number in range(20)))
@@ -161,6 +162,25 @@ async def test_new_orders_of_a_token_wait_for_their_turn(folder: Path, monkeypat
         assert statuses.count(429) == 20 - statuses.count(201)
         assert seconds > 0.4
         is_limited(next(reply for reply in replies if reply.status == 429), "token_orders_per_second")
+
+
+async def another_orders(lab: Lab) -> None:
+    """A client of another token is there."""
+    await (await lab.client()).new_order(["neighbour.corp.test"], status=201)
+
+
+async def test_a_token_that_is_alone_does_not_wait_until_another_one_orders(folder: Path) -> None:
+    async with lab_with(folder, token_orders_per_second=1) as lab:
+        client = await lab.client()
+        begun = time.monotonic()
+        for number in range(5):
+            await client.new_order([f"{number}.corp.test"], status=201)
+        assert time.monotonic() - begun < 1.0
+        await another_orders(lab)
+        await client.new_order(["5.corp.test"], status=201)
+        begun = time.monotonic()
+        await client.new_order(["6.corp.test"], status=201)
+        assert time.monotonic() - begun > 0.5
 
 
 async def _order(client: AcmeClient, name: str) -> Reply:
@@ -173,6 +193,7 @@ async def _order(client: AcmeClient, name: str) -> Reply:
 
 async def test_the_end_of_the_hub_ends_the_wait_for_a_turn(folder: Path) -> None:
     async with lab_with(folder, token_orders_per_second=1) as lab:
+        await another_orders(lab)
         client = await lab.client()
         await client.new_order(["a.corp.test"], status=201)
         for number in range(4):  # each waits a second longer

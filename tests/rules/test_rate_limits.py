@@ -13,7 +13,6 @@ from acmehub.rules.rate_limits import (
     RateLimit,
     TokensLacking,
     TokensTaken,
-    address_subject,
     limit,
     name_set_subject,
     seconds_of,
@@ -113,21 +112,6 @@ def test_a_limit_says_what_it_is() -> None:
 @pytest.mark.parametrize(("wait", "seconds"), [(0, 1), (1, 1), (SECOND, 1), (SECOND + 1, 2), (90 * SECOND, 90)])
 def test_retry_after_is_whole_seconds_and_never_too_early(wait: int, seconds: int) -> None:
     assert seconds_of(wait) == seconds
-
-
-@pytest.mark.parametrize(
-    ("address", "subject"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
-        ("", ""),
-        ("a socket", ""),
-    ],
-)
-def test_an_ipv6_address_counts_as_its_64(address: str, subject: str) -> None:
-    assert address_subject(address) == subject
 
 
 def test_a_hundred_names_make_a_short_key() -> None:

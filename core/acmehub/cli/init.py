@@ -129,7 +129,8 @@ challenge_answers = 5000
 revocations = 500
 key_changes = 100
 # Per API token, all of its accounts together: new accounts a day, new orders and names an hour, new orders a second
-# (more wait for their turn). A token may have its own numbers: `acmehub token set NAME --limit new_orders=5000`.
+# (while another token orders, too; more wait for their turn). A token may have its own numbers:
+# `acmehub token set NAME --limit new_orders=5000`.
 token_new_accounts = 10000
 token_new_orders = 20000
 token_names = 100000

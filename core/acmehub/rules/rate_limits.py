@@ -6,7 +6,6 @@ again, so that a bucket that is full needs no memory. Times are microseconds sin
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_address, ip_network
 
 import msgspec
 
@@ -95,19 +94,6 @@ def take(full_at: Mapping[str, int], charges: Sequence[Charge], now: int) -> Tok
 def seconds_of(wait: int) -> int:
     """A wait as `Retry-After` has it: whole seconds, rounded up, at least one."""
     return max(1, -(-wait // SECOND))
-
-
-def address_subject(address: str) -> str:
-    """What an address counts as: an IPv6 address as its /64, the smallest network that is given to one customer."""
-    try:
-        place = ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(place, IPv6Address):
-        if place.ipv4_mapped is not None:
-            return str(place.ipv4_mapped)
-        return str(ip_network((int(place) >> 64 << 64, 64)))
-    return str(place)
 
 
 def name_set_subject(account_id: str, name_set: str) -> str:

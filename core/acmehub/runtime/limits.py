@@ -16,6 +16,7 @@ import msgspec
 
 from acmehub.config import Limits
 from acmehub.models import Actor, Token, TokenLimits
+from acmehub.models.addresses import address_key
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store
@@ -28,7 +29,6 @@ from acmehub.rules.rate_limits import (
     Charge,
     RateLimit,
     TokensLacking,
-    address_subject,
     limit,
     name_set_subject,
     seconds_of,
@@ -40,6 +40,9 @@ from acmehub.runtime.lru import Lru
 
 TURN_WITHIN = 20.0
 """Seconds that a newOrder waits for its turn; clients give one answer 30 at least (docs/client-rules.md rule 30)."""
+
+COMPANY = 300.0
+"""Seconds for which a token that has ordered counts as present: the orders of others wait for their turn then."""
 
 OPEN_RETRY = 3600
 """Seconds after which a client with too many open orders may ask again: an order may end at any moment."""
@@ -91,8 +94,10 @@ class ClientLimits:
         self._limits = limits
         self._stopping = stopping
         self._audit = Audit(store, clock)
+        self._clock = SteadyClock(clock)
         make = SharedBuckets if store.shared else LocalBuckets
-        self._buckets: Buckets = make(store.rate_limits, SteadyClock(clock))
+        self._buckets: Buckets = make(store.rate_limits, self._clock)
+        self._latest = self._before = ("", -COMPANY)  # the last token that ordered, and the last other one; when
         self._room: Lru[str, int] = Lru(_MOST_ACCOUNTS)
         self._uncounted: Lru[str, int] = Lru(_MOST_ADDRESSES)
         self._numbers = functools.lru_cache(maxsize=1024)(self._numbers_of)
@@ -125,7 +130,7 @@ class ClientLimits:
             *_charge(numbers.names, account, count),
             *_charge(numbers.token_new_orders, token.id),
             *_charge(numbers.token_names, token.id, count),
-            *_charge(numbers.token_orders_per_second, token.id),
+            *_charge(numbers.token_orders_per_second if self._has_company(token.id) else None, token.id),
         ]
         if numbers.same_names is not None:
             charges.append(Charge(numbers.same_names, name_set_subject(account, names)))
@@ -145,7 +150,7 @@ class ClientLimits:
 
     async def revocation_by_key(self, address: str) -> None:
         """The key of a certificate asks for a revocation."""
-        await self._take(_of_address(self._revocations, address), f"address {address_subject(address)}")
+        await self._take(_of_address(self._revocations, address), f"address {address_key(address)}")
 
     async def key_change(self, actor: Actor) -> None:
         """An account asks for another key."""
@@ -153,12 +158,12 @@ class ClientLimits:
 
     async def failed_signature(self, address: str) -> None:
         """A signature was wrong. Right ones are never refused for it: others may have the same address."""
-        await self._take(_of_address(self._failed_signatures, address), f"address {address_subject(address)}")
+        await self._take(_of_address(self._failed_signatures, address), f"address {address_key(address)}")
 
     async def refused_stranger(self, address: str, action: str, detail: str, *, object: str = "") -> None:
         """A caller without an active credential was refused: one audit entry an address and minute, with how many more
         there were before; never more than 60 a minute in all."""
-        subject = address_subject(address) or NOWHERE
+        subject = address_key(address) or NOWHERE
         before = self._uncounted.get(subject) or 0
         result = await self._buckets.take((Charge(_STRANGER, subject), Charge(_STRANGERS, "all")))
         if isinstance(result, TokensLacking):
@@ -171,6 +176,14 @@ class ClientLimits:
         )
 
     # ------------------------------------------------------------------------------------------- how
+
+    def _has_company(self, token_id: str) -> bool:
+        """Whether another token has ordered lately here: one that is alone takes nobody's time."""
+        now = self._clock.monotonic()
+        if self._latest[0] != token_id:
+            self._before = self._latest
+        self._latest = (token_id, now)
+        return now - self._before[1] < COMPANY
 
     async def _of_account(self, actor: Actor, number: RateLimit | None) -> None:
         await self._take(_charge(number, actor.account.id), f"account {actor.account.id}")
@@ -238,5 +251,5 @@ def _charge(number: RateLimit | None, subject: str, cost: int = 1) -> tuple[Char
 
 def _of_address(number: RateLimit | None, address: str) -> tuple[Charge, ...]:
     """Nothing where the address is not known: all clients behind one proxy would share a bucket."""
-    subject = address_subject(address)
+    subject = address_key(address)
     return _charge(number, subject) if subject else ()
