@@ -1,8 +1,8 @@
 """Databases that earlier versions wrote open with this one: they are migrated, every verb reads them, and their open
 orders end with certificates.
 
-Each folder of `tests/data` has one, with what the outside knew then: the CA's objects, the DNS, the clients' keys
-(its README has the details). A version that changes what is stored adds a folder of its own.
+A folder of `tests/data` with `acmehub.sqlite` also has what the outside knew then: the CA's objects, the DNS, the
+clients' keys (its README has the details). A version that changes what is stored adds a folder of its own.
 """
 
 import base64
@@ -36,7 +36,7 @@ from acmehub.testing.fake_relay import FakeAuthorization, FakeOrder
 from acmehub.testing.fakes import FakeDnsProvider, FakeRelay, ManualClock
 from acmehub.validation.dns01 import record_value
 
-FOLDERS = sorted(path for path in (Path(__file__).parents[1] / "data").iterdir() if path.is_dir())
+FOLDERS = sorted(path.parent for path in (Path(__file__).parents[1] / "data").glob("*/acmehub.sqlite"))
 LISTS = {  # noun: what `show` calls one of them by
     "order": "id",
     "certificate": "id",
