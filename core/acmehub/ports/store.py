@@ -4,7 +4,7 @@ A storage is written once over SQL (`storage/`) for two engines; another one mus
 `acmehub.testing.store_contract`.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -29,8 +29,8 @@ from acmehub.models import (
     Token,
     TxtRecord,
 )
+from acmehub.ports.spending import RateLimits, UsedNonces
 from acmehub.rules.orders import Change, Lease, OrderBundle
-from acmehub.rules.rate_limits import Charge, TokensLacking, TokensTaken
 
 R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
 
@@ -313,46 +313,6 @@ class Records(Protocol):
 
     async def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
         """The latest audit entries, newest first."""
-        ...
-
-
-class UsedNonces(Protocol):
-    """Nonces that were used, for storages that several `serve` processes share."""
-
-    async def use(self, nonce: str, expires: datetime) -> bool:
-        """Note that `nonce` is used; False when it was before."""
-        ...
-
-    async def is_used(self, nonce: str) -> bool:
-        """Whether `nonce` was used; writes nothing."""
-        ...
-
-    async def prune(self, now: datetime) -> None:
-        """Forget those past their `expires`."""
-        ...
-
-
-class RateLimits(Protocol):
-    """The buckets of the limits on clients (`rules.rate_limits`); times in microseconds since 1970.
-
-    One that is not stored is full.
-    """
-
-    async def take(self, requests: Sequence[Sequence[Charge]], now: int) -> Sequence[TokensTaken | TokensLacking]:
-        """Take the tokens of each request, all of its charges or none, in one transaction and in this order; exact
-        while other processes do the same. Where every request is refused nothing is written."""
-        ...
-
-    async def load(self, now: int, limit: int) -> Mapping[str, int]:
-        """Up to `limit` buckets that are not full at `now`."""
-        ...
-
-    async def save(self, full_at: Mapping[str, int]) -> None:
-        """Store buckets as they are, for a process that is the only one to take from them."""
-        ...
-
-    async def prune(self, now: int) -> None:
-        """Forget those that are full again."""
         ...
 
 

@@ -8,7 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from acmehub.ports.clock import Clock
-from acmehub.ports.store import RateLimits, StoreUnavailable
+from acmehub.ports.spending import RateLimits
+from acmehub.ports.store import StoreUnavailable
 from acmehub.rules.rate_limits import SECOND, Charge, TokensLacking, TokensTaken, take
 from acmehub.runtime.lru import Lru
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from acmehub.ports.store import RateLimits
+from acmehub.ports.spending import RateLimits
 from acmehub.rules.rate_limits import Charge, TokensLacking, TokensTaken, take
 from acmehub.storage import tables
 from acmehub.storage.driver import SqlDriver

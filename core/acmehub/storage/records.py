@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import AuditEntry, Event
-from acmehub.ports.store import Records, UsedNonces
+from acmehub.ports.spending import UsedNonces
+from acmehub.ports.store import Records
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver

@@ -4,18 +4,8 @@ from collections.abc import Callable
 
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
-from acmehub.ports.store import (
-    Accounts,
-    Certificates,
-    Orders,
-    RateLimits,
-    Records,
-    Resources,
-    Revisions,
-    Store,
-    TxtRecords,
-    UsedNonces,
-)
+from acmehub.ports.spending import RateLimits, UsedNonces
+from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, Revisions, Store, TxtRecords
 from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from acmehub.ports.clock import Clock
-from acmehub.ports.store import UsedNonces
+from acmehub.ports.spending import UsedNonces
 
 LIFETIME = 3600.0
 """Seconds for which a nonce is good at least: longer than any long poll (docs/client-rules.md rule 12)."""
