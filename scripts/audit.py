@@ -26,13 +26,8 @@ def main() -> int:
     with TemporaryDirectory() as folder:
         locked = Path(folder) / "requirements.txt"
         subprocess.run([Path(sys.executable).with_name("uv"), *EXPORT, "-o", locked], check=True)
-        command: list[str | Path] = [
-            FOLDER / "bin" / "pip-audit",
-            "--requirement",
-            locked,
-            "--disable-pip",
-            "--no-deps",
-        ]
+        tool_path = FOLDER / "bin" / "pip-audit"
+        command: list[str | Path] = [tool_path, "--requirement", locked, "--disable-pip", "--no-deps"]
         done = subprocess.run(
             [*command, "--format", "json", "--progress-spinner", "off"], capture_output=True, text=True, check=False
         )
