@@ -52,6 +52,7 @@ from acmehub.rules.orders import OrderBundle
 from acmehub.runtime.rights import FRESH
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey, b64, make_csr
+from acmehub.validation import dns01
 from tests.acme.lab import BASE
 from tests.acme.machine_world import LEASE, Crash, World
 
@@ -493,7 +494,7 @@ def test_validation_in_mode_verify(taking: Taking) -> None:
     order_id = tenant.order()
     tenant.respond(order_id)
     taking.now()
-    looks = taking.results(taking.world.hub.solver, "proof")
+    looks = taking.results(dns01, "find_place")
     tenant.work()
     assert bool(looks) is taking.allowed
     if not taking.allowed:

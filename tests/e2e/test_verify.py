@@ -155,4 +155,4 @@ def test_an_address_that_is_not_to_be_asked_is_refused_in_words(world: World, tm
     client, where = certbot(world, tmp_path, FROM_PYPI)
     done = client.certonly([], "--ip-address", "127.0.0.2", *where)
     assert done.returncode != 0
-    assert "127.0.0.2 (loopback) is not allowed" in done.stdout
+    assert "127.0.0.2 is outside the allowed networks" in done.stdout

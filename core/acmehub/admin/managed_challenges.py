@@ -12,10 +12,10 @@ from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sour
 from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources import INSTEAD_OF_REMOVING, checked_name, checked_tags
 from acmehub.admin.tokens import checked_rule
-from acmehub.dns01.zones import ANY_ZONE
 from acmehub.models import ManagedChallenge, Propagation, new_id
 from acmehub.models.events import MENDABLE
 from acmehub.models.identifiers import base_name, canonical
+from acmehub.models.managed_challenges import ANY_ZONE
 from acmehub.ports.store import Resources
 from acmehub.rules.names import resolver_flaw, syntax_flaw
 from acmehub.rules.permissions import Acting

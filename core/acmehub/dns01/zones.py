@@ -8,10 +8,10 @@ import msgspec
 from acmehub.dns01.errors import DnsUnclear, DnsWrong
 from acmehub.dns01.resolver import Resolver
 from acmehub.models.identifiers import base_name, canonical
+from acmehub.models.managed_challenges import ANY_ZONE
 
 LABEL = "_acme-challenge"
 LONGEST_CHAIN = 16
-ANY_ZONE = "*"
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -7,6 +7,9 @@ import msgspec
 
 from acmehub.models.base import Model
 
+ANY_ZONE = "*"
+"""Among `cname_zones`: a CNAME may lead into any zone."""
+
 
 class PropagationMode(enum.StrEnum):
     """How the solver finds out that a TXT record is visible (docs/reliability.md 2.9)."""
