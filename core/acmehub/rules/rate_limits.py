@@ -41,16 +41,15 @@ def limit(name: str, number: int, seconds: float, words: str, *, turn_within: fl
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """`cost` tokens of the bucket that a limit has for one address, account or token."""
+    """`cost` tokens of the bucket that a limit has for one address, account or token; `key` is the bucket's name."""
 
     limit: RateLimit
     subject: str
     cost: int = 1
+    key: str = ""
 
-    @property
-    def key(self) -> str:
-        """The bucket's name."""
-        return f"{self.limit.name}/{self.subject}"
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "key", f"{self.limit.name}/{self.subject}")
 
 
 class TokensLacking(msgspec.Struct, frozen=True):

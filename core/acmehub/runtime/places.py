@@ -43,9 +43,6 @@ class Places:
         self._shared = shared
         self._groups: dict[str, Groups] = {}
         self._waiting: set[str] = set()
-        self._held: Counter[str] = Counter()  # places, by group
-        self._jobs: Counter[str] = Counter()  # with and without a place, by group
-        self._crowds: Counter[str] = Counter()  # jobs, likewise
         self._silent: set[str] = set()
 
     @property
@@ -55,26 +52,14 @@ class Places:
 
     def take(self, key: str, groups: Groups) -> None:
         """A job begins."""
-        self.leave(key)
+        self._waiting.discard(key)
         self._groups[key] = groups
-        for name in groups.shares:
-            self._held[name] += 1
-            self._jobs[name] += 1
-        self._crowds[groups.crowd] += 1
 
     def leave(self, key: str) -> None:
         """A job has ended."""
-        groups = self._groups.pop(key, None)
-        if groups is None:
-            return
-        waited = key in self._waiting
-        self._waiting.discard(key)
-        for name in groups.shares:
-            _subtract(self._jobs, name)
-            if not waited:
-                _subtract(self._held, name)
-        _subtract(self._crowds, groups.crowd)
-        self._freed()
+        if self._groups.pop(key, None) is not None:
+            self._waiting.discard(key)
+            self._freed()
 
     @contextmanager
     def waiting(self, key: str) -> Iterator[None]:
@@ -84,10 +69,7 @@ class Places:
             yield
         finally:
             handle.cancel()
-            if key in self._waiting:
-                self._waiting.discard(key)
-                for name in self._groups[key].shares:
-                    self._held[name] += 1
+            self._waiting.discard(key)
 
     def answers(self, group: str, yes: bool) -> None:
         """Whether what the group's jobs wait for answered: if not, it gets few places until it does."""
@@ -98,43 +80,54 @@ class Places:
 
     def full(self) -> frozenset[str]:
         """The groups and crowds of which no further job may begin."""
+        if self._is_calm:
+            return frozenset()
+        held, jobs, crowds = self._counted()
         most = SHARE * self.free
-        full = {name for name, held in self._held.items() if held >= most}
-        full.update(name for name in self._silent if self._jobs[name] >= FEW)
-        full.update(name for name, jobs in self._crowds.items() if jobs >= self.count)
-        return frozenset(full) if self._shared else frozenset()
+        full = {name for name, number in held.items() if number >= most}
+        full.update(name for name in self._silent if jobs[name] >= FEW)
+        full.update(name for name, number in crowds.items() if number >= self.count)
+        return frozenset(full)
 
     def open_to(self, groups: Groups) -> bool:
         """Whether a job of these groups may begin now."""
-        return self.free > 0 and self.full().isdisjoint((*groups.shares, groups.crowd))
+        return self.free > 0 and (self._is_calm or self.full().isdisjoint((*groups.shares, groups.crowd)))
 
     def room(self) -> int:
         """How many jobs may begin now, whichever groups that are not `full` they belong to."""
         free = max(self.free, 0)
         if not self._shared or not free:
             return free
+        if self._is_calm:
+            return _share(free, len(self._groups))
         full = self.full()
-        rooms = [_share(free, held) for name, held in self._held.items() if name not in full]
-        rooms += [FEW - self._jobs[name] for name in self._silent - full]
-        rooms += [self.count - jobs for name, jobs in self._crowds.items() if name not in full]
+        held, jobs, crowds = self._counted()
+        rooms = [_share(free, number) for name, number in held.items() if name not in full]
+        rooms += [FEW - jobs[name] for name in self._silent - full]
+        rooms += [self.count - number for name, number in crowds.items() if name not in full]
         return min([_share(free, 0), *rooms])
 
+    @property
+    def _is_calm(self) -> bool:
+        """Whether so few jobs are there that no group can be full, were they all its own: the usual case."""
+        return not self._shared or not (self._silent or len(self._groups) >= SHARE * (self.count - len(self._groups)))
+
+    def _counted(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
+        """Places by group; jobs, with and without a place, by group and by crowd."""
+        held, jobs, crowds = Counter[str](), Counter[str](), Counter[str]()
+        for key, groups in self._groups.items():
+            jobs.update(groups.shares)
+            crowds[groups.crowd] += 1
+            if key not in self._waiting:
+                held.update(groups.shares)
+        return held, jobs, crowds
+
     def _give_back(self, key: str) -> None:
-        groups = self._groups.get(key)
-        if groups is None or key in self._waiting:
-            return
-        self._waiting.add(key)
-        for name in groups.shares:
-            _subtract(self._held, name)
-        self._freed()
+        if key in self._groups and key not in self._waiting:
+            self._waiting.add(key)
+            self._freed()
 
 
 def _share(free: int, held: int) -> int:
     """How many more places a group with `held` may take one after the other while `free` are free."""
     return math.ceil((SHARE * (free + 1) - held + 1) / (SHARE + 1)) - 1
-
-
-def _subtract(counter: Counter[str], name: str) -> None:
-    counter[name] -= 1
-    if not counter[name]:
-        del counter[name]

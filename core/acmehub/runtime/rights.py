@@ -19,7 +19,11 @@ FRESH = 0.25
 """Seconds: by what was read earlier, no step of issuance judges."""
 
 _MOST_ACTORS = 4096
+_MOST_GRANTED = 4096
 _NO_CHALLENGES = MatchIndex(())
+
+
+_Versions = tuple[int, int, int]
 
 
 class Rights:
@@ -31,6 +35,7 @@ class Rights:
         self._plugin_objects = plugin_objects
         self._clock = clock
         self._actors: Lru[str, tuple[float, Actor]] = Lru(_MOST_ACTORS)
+        self._granted: Lru[tuple[str, Claim], tuple[_Versions, MatchIndex, Scope]] = Lru(_MOST_GRANTED)
 
     async def actor(self, account_id: str) -> Actor | None:
         """An account with its token and principal as they are stored now."""
@@ -45,7 +50,7 @@ class Rights:
         """Raise the problem of newOrder unless the actor may have what it claims, by this snapshot."""
         profiles = (await snapshot.profiles()).enabled if claim.profile is not None else {}
         index = await self._index(actor, claim, snapshot)
-        require_names(actor, claim, index, profiles, self._clock.now())
+        self._grant(actor, claim, index, require_names(actor, claim, index, profiles, self._clock.now()))
 
     async def require_order(self, actor: Actor, order: Order) -> None:
         """Raise `RightTaken` unless the actor may have the order's names and profile, as stored now."""
@@ -83,10 +88,18 @@ class Rights:
 
     async def _still(self, actor: Actor, claim: Claim, snapshot: Snapshot) -> Scope:
         index = await self._index(actor, claim, snapshot)
+        granted = self._granted.get((actor.account.id, claim))
+        if granted is not None and granted[0] == _versions(actor) and granted[1] is index:
+            return granted[2]  # nothing that is judged has changed since
         try:
-            return require_names(actor, claim, index, None, self._clock.now())
+            scope = require_names(actor, claim, index, None, self._clock.now())
         except Problem as refusal:
             raise taken(refusal) from refusal
+        self._grant(actor, claim, index, scope)
+        return scope
+
+    def _grant(self, actor: Actor, claim: Claim, index: MatchIndex, scope: Scope) -> None:
+        self._granted.put((actor.account.id, claim), (_versions(actor), index, scope))
 
     async def _index(self, actor: Actor, claim: Claim, snapshot: Snapshot) -> MatchIndex:
         """The managed challenges; none are looked for where the names of the token decide alone."""
@@ -105,3 +118,7 @@ class Rights:
             return not (await self._plugin_objects.authority(authority_id, snapshot)).signing
         except PLUGIN_UNUSABLE:
             return otherwise
+
+
+def _versions(actor: Actor) -> _Versions:
+    return (actor.account.version, actor.token.version, actor.principal.version)

@@ -1,7 +1,7 @@
 """Routes of the ACME server: the resource of a path and a method."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 from litestar.types import HTTPScope, Receive
@@ -77,28 +77,31 @@ class Router:
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """The route and the values of its parameters; raises Problems with status 404 and 405."""
+        segments = path.split("/")
         allowed: list[str] = []
-        for route, parts in self._at(path):
-            if method in route.methods or not route.methods:
-                return route, parts
-            allowed += route.methods
+        for pattern, route in self._at(segments):
+            parts = _match(pattern, segments)
+            if parts is not None:
+                if method in route.methods or not route.methods:
+                    return route, parts
+                allowed += route.methods
         if allowed:
             raise NotAllowed(method, allowed)
         meant = _SLASHES.sub("/", path).rstrip("/")
         if meant != path:
-            for _, parts in self._at(meant):
-                raise Misspelt(meant, parts)
-        raise not_found()
-
-    def _at(self, path: str) -> Iterator[tuple[Route, dict[str, str]]]:
-        """The routes of a path, with the values of their parameters."""
-        segments = path.split("/")
-        count = len(segments)
-        if count > 2:
-            for pattern, route in self._routes.get((segments[2], count)) or self._routes.get((_ANY, count)) or ():
+            segments = meant.split("/")
+            for pattern, _ in self._at(segments):
                 parts = _match(pattern, segments)
                 if parts is not None:
-                    yield route, parts
+                    raise Misspelt(meant, parts)
+        raise not_found()
+
+    def _at(self, segments: Sequence[str]) -> Sequence[tuple[Sequence[str], Route]]:
+        """The routes that a path may be at, each with its pattern."""
+        count = len(segments)
+        if count <= 2:
+            return ()
+        return self._routes.get((segments[2], count)) or self._routes.get((_ANY, count)) or ()
 
 
 class Misspelt(Problem):
