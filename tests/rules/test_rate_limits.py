@@ -9,10 +9,10 @@ from acmehub.rules.rate_limits import (
     DAY,
     HOUR,
     SECOND,
-    Charge,
     RateLimit,
     TokensLacking,
     TokensTaken,
+    charge,
     limit,
     name_set_subject,
     seconds_of,
@@ -24,7 +24,7 @@ THREE = limit("three", 3, HOUR, "things of this account")
 
 
 def spend(buckets: dict[str, int], limit: RateLimit, now: int, cost: int = 1) -> TokensTaken | TokensLacking:
-    result = take(buckets, [Charge(limit, "me", cost)], now)
+    result = take(buckets, [charge(limit, "me", cost)], now)
     if isinstance(result, TokensTaken):
         buckets.update(result.full_at)
     return result
@@ -60,7 +60,7 @@ def test_what_costs_more_than_the_number_takes_a_whole_bucket() -> None:
 def test_all_or_none_and_the_longest_wait_is_named() -> None:
     one = limit("one", 1, DAY, "orders")
     buckets: dict[str, int] = {}
-    charges = [Charge(THREE, "me", 2), Charge(one, "me")]
+    charges = [charge(THREE, "me", 2), charge(one, "me")]
     first = take(buckets, charges, NOW)
     assert isinstance(first, TokensTaken)
     buckets.update(first.full_at)
@@ -72,7 +72,7 @@ def test_all_or_none_and_the_longest_wait_is_named() -> None:
 
 
 def test_one_bucket_that_is_charged_twice_is_charged_twice() -> None:
-    assert isinstance(take({}, [Charge(THREE, "me", 2), Charge(THREE, "me", 2)], NOW), TokensLacking)
+    assert isinstance(take({}, [charge(THREE, "me", 2), charge(THREE, "me", 2)], NOW), TokensLacking)
 
 
 def test_requests_wait_for_their_turn_where_a_limit_lets_them() -> None:

@@ -41,15 +41,16 @@ def limit(name: str, number: int, seconds: float, words: str, *, turn_within: fl
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """`cost` tokens of the bucket that a limit has for one address, account or token; `key` is the bucket's name."""
+    """`cost` tokens of a limit's bucket `key`: made by `charge`."""
 
     limit: RateLimit
-    subject: str
+    key: str
     cost: int = 1
-    key: str = ""
 
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "key", f"{self.limit.name}/{self.subject}")
+
+def charge(limit: RateLimit, subject: str, cost: int = 1) -> Charge:
+    """`cost` tokens of the bucket that a limit has for one address, account or token."""
+    return Charge(limit, f"{limit.name}/{subject}", cost)
 
 
 class TokensLacking(msgspec.Struct, frozen=True):
@@ -74,19 +75,21 @@ def take(full_at: Mapping[str, int], charges: Sequence[Charge], now: int) -> Tok
     refused: TokensLacking | None = None
     after: dict[str, int] = {}
     longest = 0
-    for charge in charges:
-        limit, key = charge.limit, charge.key
-        most = now + limit.interval * limit.number  # when a bucket that is emptied now is full
+    for each in charges:
+        limit, key = each.limit, each.key
+        interval = limit.interval
+        most = now + interval * limit.number  # when a bucket that is emptied now is full
         full = after.get(key) or full_at.get(key, 0)
         if full <= now or full > most + limit.turn_within + SKEW:
             full = now
-        full += limit.interval * min(charge.cost, limit.number)
+        full += interval * (each.cost if each.cost < limit.number else limit.number)
         wait = full - most
         if wait <= limit.turn_within:
             after[key] = full
-            longest = max(longest, wait)
+            if wait > longest:
+                longest = wait
         elif refused is None or wait - limit.turn_within > refused.wait:
-            refused = TokensLacking(charge, wait - limit.turn_within)
+            refused = TokensLacking(each, wait - limit.turn_within)
     return TokensTaken(after, longest) if refused is None else refused
 
 

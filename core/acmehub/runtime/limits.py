@@ -29,6 +29,7 @@ from acmehub.rules.rate_limits import (
     Charge,
     RateLimit,
     TokensLacking,
+    charge,
     limit,
     name_set_subject,
     seconds_of,
@@ -52,6 +53,7 @@ NOWHERE = "an unknown address"
 _BURST = limit("burst", 1, HOUR, "reports")
 _STRANGER = limit("stranger", 1, MINUTE, "reports")
 _STRANGERS = limit("strangers", 60, MINUTE, "reports")
+_NO_LIMITS = TokenLimits()
 _MOST_ACCOUNTS = 10_000
 _MOST_ADDRESSES = 10_000
 
@@ -100,7 +102,8 @@ class ClientLimits:
         self._latest = self._before = ("", -COMPANY)  # the last token that ordered, and the last other one; when
         self._room: Lru[str, int] = Lru(_MOST_ACCOUNTS)
         self._uncounted: Lru[str, int] = Lru(_MOST_ADDRESSES)
-        self._numbers = functools.lru_cache(maxsize=1024)(self._numbers_of)
+        self._usual = self._numbers_of(_NO_LIMITS)
+        self._own = functools.lru_cache(maxsize=1024)(self._numbers_of)
         self._new_accounts = _limit("new_accounts", limits.new_accounts, DAY, "new accounts from this address")
         self._failed_signatures = _limit(
             "failed_signatures", limits.failed_signatures, HOUR, "requests with a wrong signature from this address"
@@ -133,7 +136,7 @@ class ClientLimits:
             *_charge(numbers.token_orders_per_second if self._has_company(token.id) else None, token.id),
         ]
         if numbers.same_names is not None:
-            charges.append(Charge(numbers.same_names, name_set_subject(account, names)))
+            charges.append(charge(numbers.same_names, name_set_subject(account, names)))
         wait = await self._take(charges, f"account {account}")
         if wait and not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
@@ -165,7 +168,7 @@ class ClientLimits:
         there were before; never more than 60 a minute in all."""
         subject = address_key(address) or NOWHERE
         before = self._uncounted.get(subject) or 0
-        result = await self._buckets.take((Charge(_STRANGER, subject), Charge(_STRANGERS, "all")))
+        result = await self._buckets.take((charge(_STRANGER, subject), charge(_STRANGERS, "all")))
         if isinstance(result, TokensLacking):
             self._uncounted.put(subject, before + 1)
             return
@@ -203,18 +206,21 @@ class ClientLimits:
         if not room or self._store.shared:
             room = most.number - await self._store.orders.open_count(account_id, most.number)
         if room <= 0:
-            raise await self._reached(Charge(most, account_id), f"account {account_id}", OPEN_RETRY)
+            raise await self._reached(charge(most, account_id), f"account {account_id}", OPEN_RETRY)
         self._room.put(account_id, room - 1)
 
-    async def _reached(self, charge: Charge, caller: str, seconds: int) -> LimitReached:
+    async def _reached(self, refused: Charge, caller: str, seconds: int) -> LimitReached:
         """The refusal; the first one in an hour is told to operators."""
-        burst = await self._buckets.take((Charge(_BURST, charge.key),))
+        burst = await self._buckets.take((charge(_BURST, refused.key),))
         again = isinstance(burst, TokensLacking)
-        text = charge.limit.text
+        text = refused.limit.text
         if not again:
             _log.warning("%s is refused: too many %s", caller, text)
-            await self._audit.note(caller, "limit.reached", charge.key, f"too many {text}", allowed=False)
+            await self._audit.note(caller, "limit.reached", refused.key, f"too many {text}", allowed=False)
         return LimitReached(text, seconds, again=again)
+
+    def _numbers(self, own: TokenLimits) -> _Numbers:
+        return self._usual if own == _NO_LIMITS else self._own(own)
 
     def _numbers_of(self, own: TokenLimits) -> _Numbers:
         """The limits of a token: its own, else the hub's."""
@@ -246,7 +252,7 @@ def _limit(name: str, number: int, seconds: float, words: str, *, turn_within: f
 
 
 def _charge(number: RateLimit | None, subject: str, cost: int = 1) -> tuple[Charge, ...]:
-    return () if number is None else (Charge(number, subject, cost),)
+    return () if number is None else (charge(number, subject, cost),)
 
 
 def _of_address(number: RateLimit | None, address: str) -> tuple[Charge, ...]:

@@ -8,8 +8,7 @@ free: alone it gets most of them, and a group that comes later finds some free. 
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import msgspec
 
@@ -61,15 +60,9 @@ class Places:
             self._waiting.discard(key)
             self._freed()
 
-    @contextmanager
-    def waiting(self, key: str) -> Iterator[None]:
-        """What the job does here may last: after `PLACE_SECONDS` it holds no place until the end of the block."""
-        handle = asyncio.get_running_loop().call_later(PLACE_SECONDS, self._give_back, key)
-        try:
-            yield
-        finally:
-            handle.cancel()
-            self._waiting.discard(key)
+    def waiting(self, key: str) -> "_Waiting":
+        """A context: what the job does in it may last, and after `PLACE_SECONDS` it holds no place until the end."""
+        return _Waiting(self._waiting, key, self._give_back)
 
     def answers(self, group: str, yes: bool) -> None:
         """Whether what the group's jobs wait for answered: if not, it gets few places until it does."""
@@ -126,6 +119,24 @@ class Places:
         if key in self._groups and key not in self._waiting:
             self._waiting.add(key)
             self._freed()
+
+
+class _Waiting:
+    """The context of `Places.waiting`; a class costs a third of a generator, and each step has one."""
+
+    __slots__ = ("_give_back", "_handle", "_key", "_waiting")
+
+    def __init__(self, waiting: set[str], key: str, give_back: Callable[[str], None]) -> None:
+        self._waiting = waiting
+        self._key = key
+        self._give_back = give_back
+
+    def __enter__(self) -> None:
+        self._handle = asyncio.get_running_loop().call_later(PLACE_SECONDS, self._give_back, self._key)
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.cancel()
+        self._waiting.discard(self._key)
 
 
 def _share(free: int, held: int) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from acmehub.models import Actor, Certificate, Order
+from acmehub.models import Actor, Authority, Certificate, Order
 from acmehub.models.identifiers import Identifier, is_address
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.clock import Clock
@@ -27,7 +27,7 @@ _Versions = tuple[int, int, int]
 
 
 class Rights:
-    """Who may have which names now; one per process, so that a step need not read what a request has just read."""
+    """Who may have which names now; one per process."""
 
     def __init__(self, store: Store, snapshots: Snapshots, plugin_objects: PluginObjects, clock: Clock) -> None:
         self._store = store
@@ -35,16 +35,8 @@ class Rights:
         self._plugin_objects = plugin_objects
         self._clock = clock
         self._actors: Lru[str, tuple[float, Actor]] = Lru(_MOST_ACTORS)
+        self._signing: dict[str, tuple[Authority | None, bool]] = {}
         self._granted: Lru[tuple[str, Claim], tuple[_Versions, MatchIndex, Scope]] = Lru(_MOST_GRANTED)
-
-    async def actor(self, account_id: str) -> Actor | None:
-        """An account with its token and principal as they are stored now."""
-        read_at = self._clock.monotonic()
-        actor = await self._store.accounts.actor(account_id)
-        kept = self._actors.get(account_id)
-        if actor is not None and (kept is None or kept[0] <= read_at):
-            self._actors.put(account_id, (read_at, actor))
-        return actor
 
     async def require_new(self, actor: Actor, claim: Claim, snapshot: Snapshot) -> None:
         """Raise the problem of newOrder unless the actor may have what it claims, by this snapshot."""
@@ -78,13 +70,21 @@ class Rights:
 
         Raises `RightTaken`.
         """
-        kept = self._actors.get(order.account_id)
-        fresh = kept is not None and self._clock.monotonic() - kept[0] <= FRESH
-        actor = kept[1] if kept is not None and fresh else await self.actor(order.account_id)
-        if actor is None:
-            raise taken(Problem(ProblemType.UNAUTHORIZED, "there is no such account"))
+        actor = await self._recent_actor(order.account_id)
         snapshot = await self._snapshots.recent(FRESH)
         return await self._still(actor, await self._claim_of(order, snapshot), snapshot)
+
+    async def _recent_actor(self, account_id: str) -> Actor:
+        """An account with its token and principal as they were stored at most `FRESH` seconds ago."""
+        now = self._clock.monotonic()
+        kept = self._actors.get(account_id)
+        if kept is not None and now - kept[0] <= FRESH:
+            return kept[1]
+        actor = await self._store.accounts.actor(account_id)
+        if actor is None:
+            raise taken(Problem(ProblemType.UNAUTHORIZED, "there is no such account"))
+        self._actors.put(account_id, (now, actor))
+        return actor
 
     async def _still(self, actor: Actor, claim: Claim, snapshot: Snapshot) -> Scope:
         index = await self._index(actor, claim, snapshot)
@@ -114,10 +114,16 @@ class Rights:
         return Claim(order.identifiers, order.client_profile, needs_challenge)
 
     async def _needs_challenge(self, authority_id: str, snapshot: Snapshot, *, otherwise: bool) -> bool:
+        row = (await snapshot.authorities()).by_id.get(authority_id)
+        kept = self._signing.get(authority_id)
+        if kept is not None and kept[0] is row:
+            return not kept[1]
         try:
-            return not (await self._plugin_objects.authority(authority_id, snapshot)).signing
+            signing = (await self._plugin_objects.authority(authority_id, snapshot)).signing
         except PLUGIN_UNUSABLE:
             return otherwise
+        self._signing[authority_id] = (row, signing)
+        return not signing
 
 
 def _versions(actor: Actor) -> _Versions:

@@ -9,7 +9,7 @@ from acmehub.models import AuditEntry, AuthorizationStatus, OrderStatus, Stage
 from acmehub.models.identifiers import Identifier
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Change, OrderBundle
-from acmehub.rules.rate_limits import HOUR, SECOND, Charge, TokensLacking, TokensTaken, limit
+from acmehub.rules.rate_limits import HOUR, SECOND, TokensLacking, TokensTaken, charge, limit
 from acmehub.testing.store_samples import an_event, at, sow
 
 NOW = 1_800_000_000 * SECOND
@@ -27,22 +27,22 @@ class LimitsContract:
         await other.open()
         try:
             asked = [
-                one.rate_limits.take([[Charge(TEN, "a")], [Charge(TEN, "a"), Charge(TEN, "b")]], NOW)
+                one.rate_limits.take([[charge(TEN, "a")], [charge(TEN, "a"), charge(TEN, "b")]], NOW)
                 for one in (store, other) * 4
             ]
             results = [result for found in await asyncio.gather(*asked) for result in found]
         finally:
             await other.close()
         assert sum(isinstance(result, TokensTaken) for result in results) == 10
-        assert all(isinstance(result, TokensTaken) or result.charge.subject == "a" for result in results)
-        (again,) = await store.rate_limits.take([[Charge(TEN, "a")]], NOW + TEN.interval)
+        assert all(isinstance(result, TokensTaken) or result.charge.key == "ten/a" for result in results)
+        (again,) = await store.rate_limits.take([[charge(TEN, "a")]], NOW + TEN.interval)
         assert isinstance(again, TokensTaken)
 
     async def test_a_request_gets_all_its_tokens_or_none_and_one_that_is_refused_writes_nothing(
         self, store: Store
     ) -> None:
-        both = [Charge(TEN, "a"), Charge(TWO, "a")]
-        results = await store.rate_limits.take([both, both, both, [Charge(TEN, "new")]], NOW)
+        both = [charge(TEN, "a"), charge(TWO, "a")]
+        results = await store.rate_limits.take([both, both, both, [charge(TEN, "new")]], NOW)
         assert [isinstance(result, TokensTaken) for result in results] == [True, True, False, True]
         before = await store.rate_limits.load(NOW, 100)
         assert before == {
@@ -50,8 +50,8 @@ class LimitsContract:
             "two/a": NOW + 2 * TWO.interval,
             "ten/new": NOW + TEN.interval,
         }
-        (refused,) = await store.rate_limits.take([[Charge(TEN, "unknown"), Charge(TWO, "a")]], NOW)
-        assert refused == TokensLacking(Charge(TWO, "a"), TWO.interval)
+        (refused,) = await store.rate_limits.take([[charge(TEN, "unknown"), charge(TWO, "a")]], NOW)
+        assert refused == TokensLacking(charge(TWO, "a"), TWO.interval)
         assert await store.rate_limits.load(NOW, 100) == before
         assert await store.rate_limits.load(-1, 100) == before  # not even a bucket that is full
 

@@ -140,7 +140,7 @@ async def _of_account(request: Request, jws: Jws) -> Signed:
     if jws.kid is None:
         raise Problem(ProblemType.MALFORMED, "this resource takes requests signed by an account: use 'kid', not 'jwk'")
     account_id = context.urls.account_id(jws.kid)
-    actor = await context.hub.rights.actor(account_id) if account_id else None
+    actor = await context.hub.store.accounts.actor(account_id) if account_id else None
     if actor is None:
         raise await _stranger(
             request, Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this 'kid'")
