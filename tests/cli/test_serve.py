@@ -384,7 +384,6 @@ async def test_clients_that_are_slow_do_not_delay_the_end(tmp_path: Path) -> Non
         assert "Traceback" not in hub.log.read_text()
 
 
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 async def test_on_a_socket_for_both_families_a_proxy_is_trusted_and_networks_hold(tmp_path: Path) -> None:
     port = free_port()
     both = {"ACMEHUB_LISTEN": f":{port}"}

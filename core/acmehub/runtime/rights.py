@@ -16,13 +16,11 @@ from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, PluginObjects
 from acmehub.runtime.snapshot import Snapshot, Snapshots
 
 FRESH = 0.25
-"""Seconds: by what was read earlier, no step of issuance judges."""
+"""Seconds: how old what a step of issuance judges by may be."""
 
 _MOST_ACTORS = 4096
 _MOST_GRANTED = 4096
 _NO_CHALLENGES = MatchIndex(())
-
-
 _Versions = tuple[int, int, int]
 
 

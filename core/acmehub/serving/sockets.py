@@ -11,11 +11,15 @@ class ListenError(Exception):
 
 
 def bind(config: Config) -> socket.socket:
-    """A socket bound to `listen`, not listening yet; without a host it takes all addresses of both families."""
+    """A socket bound to `listen`, not listening yet; without a host it takes all addresses of both families, or of IPv4
+    where the machine has no IPv6."""
     host, port = config.address
+    wanted = socket.AF_UNSPEC
+    if not host:
+        wanted = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host or "::", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host or None, port, family=wanted, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         bound = socket.socket(family, kind, protocol)
     except OSError as error:
