@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.acme.orders import learning
-from acmehub.admin.errors import Invalid, NotFound
+from acmehub.admin.access.errors import Invalid, NotFound
 from acmehub.models import Account, AuthorizationMode, Order, made_at, new_id
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.store import Conflict, StoreUnavailable

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from acmehub import Candidate, OrderRequest, Selection, hookimpl
 from acmehub.acme.server.rendering import timestamp
-from acmehub.admin.profiles import NewProfile, ProfilePatch
+from acmehub.admin.resources.profiles import NewProfile, ProfilePatch
 from acmehub.config import Acme
 from acmehub.models import Principal
 from acmehub.rules.orders import OrderBundle

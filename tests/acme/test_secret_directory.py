@@ -10,8 +10,8 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from acmehub.admin.profiles import NewProfile
-from acmehub.admin.tokens import NewToken, TokenPatch
+from acmehub.admin.resources.profiles import NewProfile
+from acmehub.admin.resources.tokens import NewToken, TokenPatch
 from acmehub.models import Token
 from acmehub.ports.store import StoreUnavailable
 from acmehub.rules.permissions import Acting

@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from acmehub.admin.accounts import AccountsAdmin
-from acmehub.admin.authorities import AuthorityService
-from acmehub.admin.campaigns import CampaignService
-from acmehub.admin.managed_challenges import ManagedChallengeService
-from acmehub.admin.principals import PrincipalService
-from acmehub.admin.profiles import ProfileService
-from acmehub.admin.resources_file import ResourcesFileService
+from acmehub.admin.operations.accounts import AccountsAdmin
+from acmehub.admin.resources.authorities import AuthorityService
+from acmehub.admin.resources.campaigns import CampaignService
+from acmehub.admin.resources.file import ResourcesFileService
+from acmehub.admin.resources.managed_challenges import ManagedChallengeService
+from acmehub.admin.resources.principals import PrincipalService
+from acmehub.admin.resources.profiles import ProfileService
+from acmehub.admin.resources.tokens import TokenService
 from acmehub.admin.services import Admin
-from acmehub.admin.tokens import TokenService
 from acmehub.app.hub import Hub
 from acmehub.config import Config
 from acmehub.models import Account, AuditEntry, Role, RoleAssignment, Token

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from acmehub.admin import campaign_progress
-from acmehub.admin.campaigns import CampaignService, NewCampaign
-from acmehub.admin.errors import Invalid, NotFound, Refused, Taken
+from acmehub.admin.access.errors import Invalid, NotFound, Refused, Taken
+from acmehub.admin.resources import campaign_progress
+from acmehub.admin.resources.campaigns import CampaignService, NewCampaign
 from acmehub.models import Certificate, Role, RoleAssignment
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.permissions import Acting, Forbidden

@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from acmehub.admin.authorities import AuthorityPatch, NewAuthority
-from acmehub.admin.errors import InUse, Invalid, NotFound, Refused, Taken
-from acmehub.admin.managed_challenges import ManagedChallengePatch, NewManagedChallenge
-from acmehub.admin.plugin_resources import Sources
-from acmehub.admin.principals import NewPrincipal
-from acmehub.admin.resource_fields import Patch
-from acmehub.admin.tokens import NewToken
+from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused, Taken
+from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
+from acmehub.admin.resources.fields import Patch
+from acmehub.admin.resources.managed_challenges import ManagedChallengePatch, NewManagedChallenge
+from acmehub.admin.resources.principals import NewPrincipal
+from acmehub.admin.resources.tokens import NewToken
+from acmehub.admin.resources.with_plugins import Sources
 from acmehub.models import (
     AuthorizationMode,
     ManagedChallenge,

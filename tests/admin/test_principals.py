@@ -2,9 +2,9 @@
 
 import pytest
 
-from acmehub.admin.errors import InUse, Invalid, NotFound, Refused, Taken
-from acmehub.admin.principals import NewPrincipal, PrincipalPatch, parse_role, role_text
-from acmehub.admin.tokens import NewToken
+from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused, Taken
+from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch, parse_role, role_text
+from acmehub.admin.resources.tokens import NewToken
 from acmehub.models import PrincipalType, Role, RoleAssignment
 from acmehub.rules.permissions import Forbidden
 from tests.admin.conftest import OPERATOR, ROOT, House

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from acmehub.acme.orders.profiles import advertised
-from acmehub.admin.authorities import AuthorityPatch, NewAuthority
-from acmehub.admin.errors import InUse, Invalid, ServiceError, Taken
-from acmehub.admin.principals import NewPrincipal, PrincipalPatch
-from acmehub.admin.profiles import NewProfile, ProfilePatch, ProfileView
-from acmehub.admin.resources_document import InvalidFile, read_document
-from acmehub.admin.resources_file import Step
+from acmehub.admin.access.errors import InUse, Invalid, ServiceError, Taken
+from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
+from acmehub.admin.resources.document import InvalidFile, read_document
+from acmehub.admin.resources.file import Step
+from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch
+from acmehub.admin.resources.profiles import NewProfile, ProfilePatch, ProfileView
 from acmehub.models import Principal, PrincipalType, Profile
 from acmehub.models.problems import Problem
 from acmehub.rules.rights import named_profile

@@ -8,12 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub import models
-from acmehub.admin.authorities import NewAuthority
-from acmehub.admin.errors import Invalid
-from acmehub.admin.managed_challenges import NewManagedChallenge
-from acmehub.admin.principals import NewPrincipal
-from acmehub.admin.resealing import SEALED, Resealed, ResealingService
-from acmehub.admin.tokens import NewToken
+from acmehub.admin.access.errors import Invalid
+from acmehub.admin.operations.resealing import SEALED, Resealed, ResealingService
+from acmehub.admin.resources.authorities import NewAuthority
+from acmehub.admin.resources.managed_challenges import NewManagedChallenge
+from acmehub.admin.resources.principals import NewPrincipal
+from acmehub.admin.resources.tokens import NewToken
 from acmehub.models import Role, RoleAssignment
 from acmehub.ports.clock import SystemClock
 from acmehub.runtime.vault import Vault

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from acmehub.admin.authorities import AuthorityPatch, AuthorityView, NewAuthority
-from acmehub.admin.campaigns import CampaignView, NewCampaign
-from acmehub.admin.managed_challenges import ManagedChallengePatch, ManagedChallengeView, NewManagedChallenge
-from acmehub.admin.principals import NewPrincipal, PrincipalPatch, PrincipalView
-from acmehub.admin.profiles import NewProfile, ProfilePatch, ProfileView
-from acmehub.admin.resource_fields import described, meta_of, patch_of, view_of
-from acmehub.admin.tokens import NewToken, TokenPatch, TokenView
+from acmehub.admin.resources.authorities import AuthorityPatch, AuthorityView, NewAuthority
+from acmehub.admin.resources.campaigns import CampaignView, NewCampaign
+from acmehub.admin.resources.fields import described, meta_of, patch_of, view_of
+from acmehub.admin.resources.managed_challenges import ManagedChallengePatch, ManagedChallengeView, NewManagedChallenge
+from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch, PrincipalView
+from acmehub.admin.resources.profiles import NewProfile, ProfilePatch, ProfileView
+from acmehub.admin.resources.tokens import NewToken, TokenPatch, TokenView
 from acmehub.models import (
     Authority,
     AuthorizationMode,

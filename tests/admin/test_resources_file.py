@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from acmehub.admin.authorities import NewAuthority
-from acmehub.admin.plugin_resources import Sources
-from acmehub.admin.principals import NewPrincipal
-from acmehub.admin.resources_document import InvalidFile, read_document
-from acmehub.admin.resources_file import Applied, Step
-from acmehub.admin.tokens import NewToken
+from acmehub.admin.resources.authorities import NewAuthority
+from acmehub.admin.resources.document import InvalidFile, read_document
+from acmehub.admin.resources.file import Applied, Step
+from acmehub.admin.resources.principals import NewPrincipal
+from acmehub.admin.resources.tokens import NewToken
+from acmehub.admin.resources.with_plugins import Sources
 from acmehub.models import Role, RoleAssignment, TokenState
 from tests.admin.conftest import ROOT, House
 

@@ -12,16 +12,16 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from acmehub.admin.authorities import AuthorityPatch, NewAuthority
-from acmehub.admin.campaigns import NewCampaign
-from acmehub.admin.errors import NotFound
-from acmehub.admin.managed_challenges import ManagedChallengePatch, NewManagedChallenge
-from acmehub.admin.principals import NewPrincipal, PrincipalPatch
-from acmehub.admin.profiles import NewProfile, ProfilePatch
-from acmehub.admin.resealing import ResealingService
-from acmehub.admin.resources_document import Document
+from acmehub.admin.access.errors import NotFound
+from acmehub.admin.operations.resealing import ResealingService
+from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
+from acmehub.admin.resources.campaigns import NewCampaign
+from acmehub.admin.resources.document import Document
+from acmehub.admin.resources.managed_challenges import ManagedChallengePatch, NewManagedChallenge
+from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch
+from acmehub.admin.resources.profiles import NewProfile, ProfilePatch
+from acmehub.admin.resources.tokens import NewToken, TokenPatch
 from acmehub.admin.services import Admin
-from acmehub.admin.tokens import NewToken, TokenPatch
 from acmehub.models import Actor, AuthorizationMode, OrderStatus, Pause, Role, RoleAssignment
 from acmehub.ports.clock import SystemClock
 from acmehub.rules.orders import Change

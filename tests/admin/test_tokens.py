@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from acmehub.admin.errors import InUse, Invalid, NotFound, Refused
-from acmehub.admin.principals import NewPrincipal, PrincipalPatch
-from acmehub.admin.tokens import NewToken, TokenPatch
+from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused
+from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch
+from acmehub.admin.resources.tokens import NewToken, TokenPatch
 from acmehub.models import AuthorizationMode, Role, RoleAssignment, TokenState
 from acmehub.rules.eab import parse_binding, verify_binding
 from acmehub.rules.jws import canonical_jwk, decode_base64url

@@ -91,7 +91,7 @@ class Terminal:
 def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """The command in an empty folder, in this process; its logs go to pytest."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("acmehub.cli.session.set_up_logs", lambda config: None)
+    monkeypatch.setattr("acmehub.cli.shared.session.set_up_logs", lambda config: None)
     return Terminal(tmp_path, capsys)
 
 

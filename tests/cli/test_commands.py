@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import pytest
 
-from acmehub.cli.errors import EXPECTED, describe
-from acmehub.cli.exit_status import MEANINGS, Exit
 from acmehub.cli.root import VERBS, root
+from acmehub.cli.shared.errors import EXPECTED, describe
+from acmehub.cli.shared.exit_status import MEANINGS, Exit
 from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import Problem, ProblemType, subproblem
 from acmehub.ports.dns import DnsProviderRefused

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from acmehub.app.hub import build_hub
 from acmehub.cli.root import root
-from acmehub.cli.session import Result, fields, show, table
-from acmehub.cli.terminal import say
+from acmehub.cli.shared.session import Result, fields, show, table
+from acmehub.cli.shared.terminal import say
 from acmehub.config import Log, load_config
 from acmehub.models.problems import Problem, ProblemDocument, ProblemType, Subproblem
 from acmehub.ports.authority import UpstreamUnavailable

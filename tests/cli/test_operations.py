@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from acmehub.admin.authorities import NewAuthority
-from acmehub.admin.managed_challenges import NewManagedChallenge
-from acmehub.admin.principals import NewPrincipal, parse_role
-from acmehub.admin.tokens import NewToken
+from acmehub.admin.resources.authorities import NewAuthority
+from acmehub.admin.resources.managed_challenges import NewManagedChallenge
+from acmehub.admin.resources.principals import NewPrincipal, parse_role
+from acmehub.admin.resources.tokens import NewToken
 from acmehub.app.hub import Hub, build_hub
 from acmehub.config import load_config
 from acmehub.models import AuditEntry, Event, EventKind, OrderStatus, Pause

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from acmehub.admin.principals import NewPrincipal, PrincipalPatch
-from acmehub.admin.profiles import NewProfile, ProfilePatch
-from acmehub.admin.resource_fields import described, patch_of
-from acmehub.admin.tokens import NewToken, TokenPatch
-from acmehub.cli.resource_options import add_options, new_of, other_fields, patch_from, set_options
+from acmehub.admin.resources.fields import described, patch_of
+from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch
+from acmehub.admin.resources.profiles import NewProfile, ProfilePatch
+from acmehub.admin.resources.tokens import NewToken, TokenPatch
+from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.models import AuthorizationMode, PrincipalType, Role, RoleAssignment
 
 AUDITOR = RoleAssignment(Role.AUDITOR, ("a",))

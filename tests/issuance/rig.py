@@ -42,7 +42,7 @@ from acmehub.runtime.plugins import Registry
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
-from acmehub.storage.sqlite import SqliteDriver
+from acmehub.storage.sqlite.driver import SqliteDriver
 from acmehub.storage.store import SqlStore
 from acmehub.testing.dns_server import DnsServer
 from acmehub.testing.fakes import FakeDnsProvider, FakeRelay, FakeSigner, ManualClock, make_csr

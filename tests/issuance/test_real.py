@@ -38,7 +38,7 @@ from acmehub.runtime.plugins import build_registry
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
-from acmehub.storage.sqlite import SqliteDriver
+from acmehub.storage.sqlite.driver import SqliteDriver
 from acmehub.storage.store import SqlStore
 from acmehub.testing.fakes import make_csr
 from tests.journal import Journal

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from acmehub.admin.authorities import AuthorityPatch, AuthorityService
-from acmehub.admin.errors import Refused
-from acmehub.admin.managed_challenges import ManagedChallengePatch, ManagedChallengeService
-from acmehub.admin.orders import OrdersAdmin
+from acmehub.admin.access.errors import Refused
+from acmehub.admin.operations.orders import OrdersAdmin
+from acmehub.admin.resources.authorities import AuthorityPatch, AuthorityService
+from acmehub.admin.resources.managed_challenges import ManagedChallengePatch, ManagedChallengeService
 from acmehub.models import Order, OrderStatus, Stage
 from acmehub.models.events import MENDED_AT_START
 from acmehub.models.problems import URN, ProblemDocument

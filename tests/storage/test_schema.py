@@ -22,7 +22,7 @@ from acmehub.storage.indexes import INDEXES, Index
 from acmehub.storage.listing import OrderLists
 from acmehub.storage.migrating import PackageMigrations
 from acmehub.storage.piccolo_engine import speaking
-from acmehub.storage.sqlite import SqliteDriver
+from acmehub.storage.sqlite.driver import SqliteDriver
 from acmehub.storage.statements import Dialect, Statement
 from acmehub.storage.store import SqlStore
 from acmehub.storage.tables import TABLES

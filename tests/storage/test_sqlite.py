@@ -19,7 +19,7 @@ from acmehub import Store, StoreUnavailable
 from acmehub.models import Order
 from acmehub.ports.store import Conflict
 from acmehub.rules.orders import Change, OrderBundle
-from acmehub.storage.sqlite_writer import Writer
+from acmehub.storage.sqlite.writer import Writer
 from acmehub.storage_api import SqliteDriver, SqlStore
 from acmehub.testing.store_contract import StoreContract
 from acmehub.testing.store_samples import a_certificate, a_principal, sow

@@ -12,7 +12,7 @@ import acmehub
 from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.storage import tables
 from acmehub.storage.piccolo_engine import Parameter, prepared
-from acmehub.storage.sqlite import SqliteDriver
+from acmehub.storage.sqlite.driver import SqliteDriver
 from acmehub.storage.statements import Batch, Dialect, Statement, Unit
 from acmehub.storage.store import SqlStore
 from acmehub.testing.store_samples import a_certificate, an_event, at, sow

@@ -27,7 +27,7 @@ from acmehub.models.identifiers import Identifier
 from acmehub.ports.authority import IssueRequest
 from acmehub.ports.plugins import Registration
 from acmehub.runtime.plugins import Offers
-from acmehub.storage.sqlite import SqliteDriver
+from acmehub.storage.sqlite.driver import SqliteDriver
 from acmehub.storage.store import SqlStore
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import AccountKey, SigningKey, make_csr

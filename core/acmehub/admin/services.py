@@ -4,18 +4,18 @@ from datetime import timedelta
 
 import msgspec
 
-from acmehub.admin.accounts import AccountsAdmin
-from acmehub.admin.authorities import AuthorityService
-from acmehub.admin.campaigns import CampaignService
-from acmehub.admin.certificates import CertificatesAdmin
-from acmehub.admin.check import CheckService
-from acmehub.admin.managed_challenges import ManagedChallengeService
-from acmehub.admin.orders import OrdersAdmin
-from acmehub.admin.principals import PrincipalService
-from acmehub.admin.profiles import ProfileService
-from acmehub.admin.resealing import ResealingService
-from acmehub.admin.resources_file import ResourcesFileService
-from acmehub.admin.tokens import TokenService
+from acmehub.admin.operations.accounts import AccountsAdmin
+from acmehub.admin.operations.certificates import CertificatesAdmin
+from acmehub.admin.operations.check import CheckService
+from acmehub.admin.operations.orders import OrdersAdmin
+from acmehub.admin.operations.resealing import ResealingService
+from acmehub.admin.resources.authorities import AuthorityService
+from acmehub.admin.resources.campaigns import CampaignService
+from acmehub.admin.resources.file import ResourcesFileService
+from acmehub.admin.resources.managed_challenges import ManagedChallengeService
+from acmehub.admin.resources.principals import PrincipalService
+from acmehub.admin.resources.profiles import ProfileService
+from acmehub.admin.resources.tokens import TokenService
 from acmehub.dns01 import Solver
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit with its status, one of `exit_status.MEANINGS`."""
+    """Run the command and exit with its status, one of `shared.exit_status.MEANINGS`."""
     from acmehub.cli.root import run
 
     sys.exit(run(arguments))

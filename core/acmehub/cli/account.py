@@ -2,8 +2,8 @@
 
 import click
 
-from acmehub.admin.accounts import AccountSummary
-from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.admin.operations.accounts import AccountSummary
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.models import AuthorizationMode
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import click
 from msgspec import UNSET
 
-from acmehub.admin.authorities import AuthorityPatch, AuthorityView, NewAuthority
-from acmehub.cli.resource_options import add_options, new_of, other_fields, patch_from, set_options
-from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.cli.settings import read_options, settings_options
+from acmehub.admin.resources.authorities import AuthorityPatch, AuthorityView, NewAuthority
+from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.cli.shared.settings import read_options, settings_options
 
 
 @click.group()

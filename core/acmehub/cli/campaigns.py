@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from acmehub.admin.campaigns import CampaignPlan, CampaignView, NewCampaign
-from acmehub.cli.resource_options import add_options, new_of, other_fields
-from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.admin.resources.campaigns import CampaignPlan, CampaignView, NewCampaign
+from acmehub.cli.shared.resource_options import add_options, new_of, other_fields
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _FROM_NOW = re.compile(r"\+(\d{1,6})([smhd])")

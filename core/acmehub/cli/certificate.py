@@ -3,9 +3,9 @@
 import click
 import msgspec
 
-from acmehub.admin.certificates import REASONS, CertificateSummary
+from acmehub.admin.operations.certificates import REASONS, CertificateSummary
 from acmehub.cli.campaigns import campaigns, end_campaign, renew_by
-from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.rules.renewal import Origin
 
 _BY = {

@@ -7,10 +7,10 @@ import click
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from acmehub.admin.managed_challenges import ManagedChallengePatch, ManagedChallengeView, NewManagedChallenge
-from acmehub.cli.resource_options import add_options, new_of, other_fields, patch_from, set_options
-from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.cli.settings import read_options, settings_options
+from acmehub.admin.resources.managed_challenges import ManagedChallengePatch, ManagedChallengeView, NewManagedChallenge
+from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.cli.shared.settings import read_options, settings_options
 from acmehub.models import Propagation, PropagationMode
 
 

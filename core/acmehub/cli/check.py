@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from acmehub.cli.exit_status import Exit
-from acmehub.cli.session import Result, Session, fields, hub_verb
-from acmehub.cli.terminal import say
+from acmehub.cli.shared.exit_status import Exit
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb
+from acmehub.cli.shared.terminal import say
 
 if TYPE_CHECKING:
-    from acmehub.admin.check import AuthorityCheck, Check, NameCheck, ProfileCheck
+    from acmehub.admin.operations.check import AuthorityCheck, Check, NameCheck, ProfileCheck
 
 EPILOG = """\b
 Examples:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from acmehub.cli.session import Result, Session, config_options, hub_verb, json_option, read_config, show
+from acmehub.cli.shared.session import Result, Session, config_options, hub_verb, json_option, read_config, show
 from acmehub.config import Config
 
 

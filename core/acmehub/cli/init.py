@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from acmehub.cli.exit_status import Exit, Failed
-from acmehub.cli.terminal import say
+from acmehub.cli.shared.exit_status import Exit, Failed
+from acmehub.cli.shared.terminal import say
 from acmehub.config import FILE_NAME
 
 TEMPLATE = """\

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import click
 import msgspec
 
-from acmehub.admin.orders import OrderDetail
-from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.admin.operations.orders import OrderDetail
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.models import Event, EventKind, Order, OrderStatus
 from acmehub.models.events import TROUBLES
 

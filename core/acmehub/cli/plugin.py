@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import click
 
-from acmehub.cli.session import Result, Session, hub_verb, table
+from acmehub.cli.shared.session import Result, Session, hub_verb, table
 
 
 @click.group()

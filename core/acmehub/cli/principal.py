@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from acmehub.admin.principals import NewPrincipal, PrincipalPatch, PrincipalView, role_text
-from acmehub.cli.resource_options import add_options, new_of, other_fields, patch_from, set_options
-from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch, PrincipalView, role_text
+from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 
 
 @click.group()

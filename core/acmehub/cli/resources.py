@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from acmehub.admin.plugin_resources import Sources
-from acmehub.admin.resources_document import read_document
-from acmehub.admin.resources_file import Applied, PlannedChange, Step
-from acmehub.cli.exit_status import Exit, Failed
-from acmehub.cli.session import Result, Session, hub_verb
+from acmehub.admin.resources.document import read_document
+from acmehub.admin.resources.file import Applied, PlannedChange, Step
+from acmehub.admin.resources.with_plugins import Sources
+from acmehub.cli.shared.exit_status import Exit, Failed
+from acmehub.cli.shared.session import Result, Session, hub_verb
 from acmehub.models.text import escape_encoded
 
 APPLY = """\b

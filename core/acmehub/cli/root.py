@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from acmehub import __version__
-from acmehub.cli.exit_status import MEANINGS, Exit, Failed
+from acmehub.cli.shared.exit_status import MEANINGS, Exit, Failed
 
 VERBS = {
     "serve": "acmehub.cli.serve",
@@ -107,7 +107,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
     except _expected() as error:
-        from acmehub.cli.errors import describe, exit_of
+        from acmehub.cli.shared.errors import describe, exit_of
 
         _say(*describe(error))
         return exit_of(error)
@@ -116,7 +116,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _expected() -> tuple[type[Exception], ...]:
     """The errors that end a verb with one line; imported when there is an error, as they need most of the hub."""
-    from acmehub.cli.errors import EXPECTED
+    from acmehub.cli.shared.errors import EXPECTED
 
     return EXPECTED
 
@@ -131,6 +131,6 @@ def _show_usage(error: click.UsageError) -> None:
 
 
 def _say(*lines: str) -> None:
-    from acmehub.cli.terminal import say
+    from acmehub.cli.shared.terminal import say
 
     say(*(f"acmehub: {line}" if not line.startswith(" ") else line for line in lines), err=True)

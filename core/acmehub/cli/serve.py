@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from acmehub import __version__
-from acmehub.cli.exit_status import Failed
-from acmehub.cli.session import config_options, read_config
-from acmehub.cli.terminal import say
+from acmehub.cli.shared.exit_status import Failed
+from acmehub.cli.shared.session import config_options, read_config
+from acmehub.cli.shared.terminal import say
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.serving.logs import set_up_logs
 

@@ -7,12 +7,12 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from acmehub.acme.server.urls import Urls
-from acmehub.admin.errors import NotFound
-from acmehub.admin.principals import NewPrincipal
-from acmehub.admin.tokens import NewToken, TokenPatch, TokenView
+from acmehub.admin.access.errors import NotFound
+from acmehub.admin.resources.principals import NewPrincipal
+from acmehub.admin.resources.tokens import NewToken, TokenPatch, TokenView
 from acmehub.cli.eab import commands, example_name
-from acmehub.cli.resource_options import add_options, new_of, other_fields, patch_from, set_options
-from acmehub.cli.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.snippets import Values, snippets
 from acmehub.models import Role, RoleAssignment, TokenLimits
 from acmehub.ports.settings import Secret

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from acmehub.storage.driver import SchemaSession as SchemaSession
     from acmehub.storage.driver import SqlDriver as SqlDriver
-    from acmehub.storage.sqlite import SqliteDriver as SqliteDriver
+    from acmehub.storage.sqlite.driver import SqliteDriver as SqliteDriver
     from acmehub.storage.statements import Batch as Batch
     from acmehub.storage.statements import Changed as Changed
     from acmehub.storage.statements import Dialect as Dialect
@@ -31,7 +31,7 @@ _HOME_OF = {
     "Sql": "statements",
     "SqlDriver": "driver",
     "SqlStore": "store",
-    "SqliteDriver": "sqlite",
+    "SqliteDriver": "sqlite.driver",
     "Statement": "statements",
     "Step": "statements",
     "Unit": "statements",

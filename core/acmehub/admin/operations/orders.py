@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.errors import NotFound, Refused
-from acmehub.admin.gate import Gate, Passage
-from acmehub.admin.names import Names
+from acmehub.admin.access.errors import NotFound, Refused
+from acmehub.admin.access.gate import Gate, Passage
+from acmehub.admin.access.names import Names
 from acmehub.models import Event, EventKind, Order, OrderStatus, Stage, TxtRecord
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.clock import Clock

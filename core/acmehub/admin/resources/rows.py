@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from acmehub.admin.errors import InUse, Invalid, NotFound, ServiceError, Taken
-from acmehub.admin.gate import Passage
+from acmehub.admin.access.errors import InUse, Invalid, NotFound, ServiceError, Taken
+from acmehub.admin.access.gate import Passage
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.store import Conflict, Resources
 

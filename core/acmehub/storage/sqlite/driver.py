@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from acmehub.ports.store import StoreError, StoreUnavailable
 from acmehub.storage.driver import SchemaSession, SqlDriver
-from acmehub.storage.sqlite_files import FileLock, connect, is_busy, patient, run, translated
-from acmehub.storage.sqlite_writer import Writer
+from acmehub.storage.sqlite.files import FileLock, connect, is_busy, patient, run, translated
+from acmehub.storage.sqlite.writer import Writer
 from acmehub.storage.statements import Dialect, Unit
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from acmehub.ports.store import StoreUnavailable
-from acmehub.storage.sqlite_files import is_busy, patient, run, translated
+from acmehub.storage.sqlite.files import is_busy, patient, run, translated
 from acmehub.storage.statements import Unit
 
 _log = logging.getLogger(__name__)

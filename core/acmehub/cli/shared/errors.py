@@ -1,8 +1,8 @@
 """The errors that a verb may end with: their exit statuses, and the lines that tell them."""
 
-from acmehub.admin.errors import InUse, Invalid, NotFound, Refused, Taken
-from acmehub.admin.resources_document import InvalidFile
-from acmehub.cli.exit_status import Exit
+from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused, Taken
+from acmehub.admin.resources.document import InvalidFile
+from acmehub.cli.shared.exit_status import Exit
 from acmehub.config import ConfigError
 from acmehub.models.problems import Problem
 from acmehub.ports.authority import UpstreamError

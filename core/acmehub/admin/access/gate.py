@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from acmehub.admin.errors import ServiceError
+from acmehub.admin.access.errors import ServiceError
 from acmehub.models import AuditEntry
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import tomli_w
 
-from acmehub.admin.authorities import AuthorityView, NewAuthority
-from acmehub.admin.managed_challenges import ManagedChallengeView, NewManagedChallenge
-from acmehub.admin.principals import NewPrincipal, PrincipalView, role_text
-from acmehub.admin.profiles import NewProfile, ProfileView
-from acmehub.admin.tokens import NewToken, TokenView
+from acmehub.admin.resources.authorities import AuthorityView, NewAuthority
+from acmehub.admin.resources.managed_challenges import ManagedChallengeView, NewManagedChallenge
+from acmehub.admin.resources.principals import NewPrincipal, PrincipalView, role_text
+from acmehub.admin.resources.profiles import NewProfile, ProfileView
+from acmehub.admin.resources.tokens import NewToken, TokenView
 from acmehub.models.text import escape_controls
 from acmehub.ports.settings import secret_fields
 from acmehub.runtime.plugins import Offers, PluginError

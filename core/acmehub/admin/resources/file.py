@@ -12,25 +12,25 @@ from typing import Any
 
 import msgspec
 
-from acmehub.admin.authorities import AuthorityPatch, AuthorityService, NewAuthority
-from acmehub.admin.authorities import checked_fields as checked_authority_fields
-from acmehub.admin.errors import Invalid, NotFound, ServiceError
-from acmehub.admin.gate import Gate
-from acmehub.admin.managed_challenges import (
+from acmehub.admin.access.errors import Invalid, NotFound, ServiceError
+from acmehub.admin.access.gate import Gate
+from acmehub.admin.resources.authorities import AuthorityPatch, AuthorityService, NewAuthority
+from acmehub.admin.resources.authorities import checked_fields as checked_authority_fields
+from acmehub.admin.resources.document import Document, InvalidFile, New, name_of
+from acmehub.admin.resources.export import document_of
+from acmehub.admin.resources.managed_challenges import (
     ManagedChallengePatch,
     ManagedChallengeService,
     NewManagedChallenge,
 )
-from acmehub.admin.managed_challenges import checked_fields as checked_challenge_fields
-from acmehub.admin.plugin_resources import PluginResourceService, Sources, given_fields
-from acmehub.admin.principals import NewPrincipal, PrincipalPatch, PrincipalService
-from acmehub.admin.principals import checked_fields as checked_principal_fields
-from acmehub.admin.profiles import NewProfile, ProfilePatch, ProfileService
-from acmehub.admin.resource_rows import ResourceRows
-from acmehub.admin.resources_document import Document, InvalidFile, New, name_of
-from acmehub.admin.resources_export import document_of
-from acmehub.admin.tokens import AddedToken, NewToken, TokenPatch, TokenService
-from acmehub.admin.tokens import checked_fields as checked_token_fields
+from acmehub.admin.resources.managed_challenges import checked_fields as checked_challenge_fields
+from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch, PrincipalService
+from acmehub.admin.resources.principals import checked_fields as checked_principal_fields
+from acmehub.admin.resources.profiles import NewProfile, ProfilePatch, ProfileService
+from acmehub.admin.resources.rows import ResourceRows
+from acmehub.admin.resources.tokens import AddedToken, NewToken, TokenPatch, TokenService
+from acmehub.admin.resources.tokens import checked_fields as checked_token_fields
+from acmehub.admin.resources.with_plugins import PluginResourceService, Sources, given_fields
 from acmehub.models import Authority, ManagedChallenge, Model, Principal, Role, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store

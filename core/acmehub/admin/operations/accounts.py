@@ -6,9 +6,9 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.errors import Invalid, NotFound
-from acmehub.admin.gate import Gate, Passage
-from acmehub.admin.names import Names
+from acmehub.admin.access.errors import Invalid, NotFound
+from acmehub.admin.access.gate import Gate, Passage
+from acmehub.admin.access.names import Names
 from acmehub.models import Account, AccountStatus, AuthorizationMode
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Store

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.errors import Invalid, Refused
-from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
-from acmehub.admin.resources import INSTEAD_OF_REMOVING, ResourceService, checked_name, checked_tags
+from acmehub.admin.access.errors import Invalid, Refused
+from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
+from acmehub.admin.resources.service import INSTEAD_OF_REMOVING, ResourceService, checked_name, checked_tags
 from acmehub.models import Principal, PrincipalType, Role, RoleAssignment
 from acmehub.ports.store import Resources
 from acmehub.rules.permissions import Acting, require_over

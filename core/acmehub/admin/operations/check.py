@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from acmehub.acme.orders.authority_choice import choose_authority, choose_profile
-from acmehub.admin.errors import Invalid
-from acmehub.admin.gate import Gate
-from acmehub.admin.principals import PrincipalService
-from acmehub.admin.tokens import TokenService
+from acmehub.admin.access.errors import Invalid
+from acmehub.admin.access.gate import Gate
+from acmehub.admin.resources.principals import PrincipalService
+from acmehub.admin.resources.tokens import TokenService
 from acmehub.dns01 import DnsError, Explanation, Rehearsal, Solver
 from acmehub.models import (
     ManagedChallenge,

@@ -6,9 +6,9 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.errors import Invalid
-from acmehub.admin.gate import Gate, Passage
-from acmehub.admin.tokens import DIRECTORY_PURPOSE, HMAC_PURPOSE
+from acmehub.admin.access.errors import Invalid
+from acmehub.admin.access.gate import Gate, Passage
+from acmehub.admin.resources.tokens import DIRECTORY_PURPOSE, HMAC_PURPOSE
 from acmehub.models import Authority, ManagedChallenge, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Resources, Store

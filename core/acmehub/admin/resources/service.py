@@ -5,9 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
 
-from acmehub.admin.errors import Invalid
-from acmehub.admin.gate import Gate
-from acmehub.admin.resource_rows import ID, ResourceRows
+from acmehub.admin.access.errors import Invalid
+from acmehub.admin.access.gate import Gate
+from acmehub.admin.resources.rows import ID, ResourceRows
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Resources, Store

@@ -9,12 +9,12 @@ from typing import Annotated
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.authorities import AuthorityService
-from acmehub.admin.campaign_progress import Progress, progress_of
-from acmehub.admin.errors import Invalid, Refused
-from acmehub.admin.principals import PrincipalService
-from acmehub.admin.resource_fields import described, view_of
-from acmehub.admin.resources import ResourceService, checked_name
+from acmehub.admin.access.errors import Invalid, Refused
+from acmehub.admin.resources.authorities import AuthorityService
+from acmehub.admin.resources.campaign_progress import Progress, progress_of
+from acmehub.admin.resources.fields import described, view_of
+from acmehub.admin.resources.principals import PrincipalService
+from acmehub.admin.resources.service import ResourceService, checked_name
 from acmehub.models import Campaign, Certificate, Principal
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Resources, Store

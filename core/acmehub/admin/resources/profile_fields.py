@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-from acmehub.admin.authorities import AuthorityService, NewAuthority
-from acmehub.admin.errors import Invalid, NotFound
-from acmehub.admin.plugin_resources import Sources
-from acmehub.admin.resources import checked_name
+from acmehub.admin.access.errors import Invalid, NotFound
+from acmehub.admin.resources.authorities import AuthorityService, NewAuthority
+from acmehub.admin.resources.service import checked_name
+from acmehub.admin.resources.with_plugins import Sources
 from acmehub.ports.authority import lifetime_flaw
 from acmehub.ports.settings import PluginSettings
 from acmehub.ports.store import Store

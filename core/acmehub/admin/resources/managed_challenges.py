@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.errors import Invalid
-from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources, given_fields
-from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
-from acmehub.admin.resources import INSTEAD_OF_REMOVING, checked_name, checked_tags
-from acmehub.admin.tokens import checked_rule
+from acmehub.admin.access.errors import Invalid
+from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
+from acmehub.admin.resources.service import INSTEAD_OF_REMOVING, checked_name, checked_tags
+from acmehub.admin.resources.tokens import checked_rule
+from acmehub.admin.resources.with_plugins import PluginResourceService, Settings, Sources, given_fields
 from acmehub.models import ManagedChallenge, Propagation, new_id
 from acmehub.models.events import MENDABLE
 from acmehub.models.identifiers import base_name, canonical

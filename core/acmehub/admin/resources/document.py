@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from acmehub.admin.authorities import NewAuthority
-from acmehub.admin.errors import Invalid, ServiceError
-from acmehub.admin.managed_challenges import NewManagedChallenge
-from acmehub.admin.principals import NewPrincipal, parse_role
-from acmehub.admin.profiles import NewProfile
-from acmehub.admin.tokens import NewToken
+from acmehub.admin.access.errors import Invalid, ServiceError
+from acmehub.admin.resources.authorities import NewAuthority
+from acmehub.admin.resources.managed_challenges import NewManagedChallenge
+from acmehub.admin.resources.principals import NewPrincipal, parse_role
+from acmehub.admin.resources.profiles import NewProfile
+from acmehub.admin.resources.tokens import NewToken
 
 New = NewAuthority | NewManagedChallenge | NewProfile | NewPrincipal | NewToken
 N = TypeVar("N", NewAuthority, NewManagedChallenge, NewProfile, NewPrincipal, NewToken)

@@ -5,9 +5,9 @@ from datetime import datetime
 
 import msgspec
 
-from acmehub.admin.errors import Invalid, NotFound, Refused
-from acmehub.admin.gate import Gate
-from acmehub.admin.names import Names
+from acmehub.admin.access.errors import Invalid, NotFound, Refused
+from acmehub.admin.access.gate import Gate
+from acmehub.admin.access.names import Names
 from acmehub.models import Certificate
 from acmehub.models.identifiers import canonical
 from acmehub.ports.clock import Clock

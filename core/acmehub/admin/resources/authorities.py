@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.errors import InUse, Refused
-from acmehub.admin.gate import Passage
-from acmehub.admin.plugin_resources import PluginResourceService, Settings, Sources, given_fields
-from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
-from acmehub.admin.resources import checked_name, checked_tags
+from acmehub.admin.access.errors import InUse, Refused
+from acmehub.admin.access.gate import Passage
+from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
+from acmehub.admin.resources.service import checked_name, checked_tags
+from acmehub.admin.resources.with_plugins import PluginResourceService, Settings, Sources, given_fields
 from acmehub.models import Authority, Pause, new_id
 from acmehub.models.events import MENDABLE
 from acmehub.ports.store import Resources

@@ -11,8 +11,8 @@ from typing import Any, TypeVar, get_args, get_origin
 import click
 import msgspec
 
-from acmehub.admin.principals import parse_role
-from acmehub.admin.resource_fields import Patch, meta_of
+from acmehub.admin.resources.fields import Patch, meta_of
+from acmehub.admin.resources.principals import parse_role
 from acmehub.models import RoleAssignment
 
 N = TypeVar("N", bound=msgspec.Struct)

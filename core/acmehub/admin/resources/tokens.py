@@ -10,9 +10,9 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from acmehub.admin.errors import Invalid, NotFound, Refused
-from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
-from acmehub.admin.resources import ResourceService, checked_name
+from acmehub.admin.access.errors import Invalid, NotFound, Refused
+from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
+from acmehub.admin.resources.service import ResourceService, checked_name
 from acmehub.models import AuthorizationMode, Principal, Role, Token, TokenLimits, TokenState, new_id
 from acmehub.models.addresses import parse_network
 from acmehub.ports.settings import Secret

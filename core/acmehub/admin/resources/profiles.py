@@ -7,11 +7,11 @@ from typing import Annotated
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.authorities import AuthorityService
-from acmehub.admin.errors import InUse
-from acmehub.admin.profile_fields import ProfileFields
-from acmehub.admin.resource_fields import Patch, described, patch_of, view_of
-from acmehub.admin.resources import ResourceService
+from acmehub.admin.access.errors import InUse
+from acmehub.admin.resources.authorities import AuthorityService
+from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
+from acmehub.admin.resources.profile_fields import ProfileFields
+from acmehub.admin.resources.service import ResourceService
 from acmehub.models import Authority, Principal, Profile
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Resources, Store

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
-from acmehub.admin.errors import Invalid
-from acmehub.admin.resource_fields import Patch
-from acmehub.admin.resources import ResourceService
+from acmehub.admin.access.errors import Invalid
+from acmehub.admin.resources.fields import Patch
+from acmehub.admin.resources.service import ResourceService
 from acmehub.config import ConfigError, resolve_text
 from acmehub.models import Authority, ManagedChallenge
 from acmehub.ports.plugins import Registration

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from acmehub.admin.plugin_resources import Sources
-from acmehub.cli.terminal import say
+from acmehub.admin.resources.with_plugins import Sources
+from acmehub.cli.shared.terminal import say
 from acmehub.config import Config, find_config, load_config, warnings_of
 from acmehub.models.text import escape_controls, json_line
 from acmehub.rules.permissions import Acting

@@ -1,0 +1,1 @@
+"""What operators do with orders, accounts, certificates and keys."""

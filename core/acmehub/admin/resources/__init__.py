@@ -1,0 +1,1 @@
+"""What operators configure: principals, tokens, managed challenges, authorities, profiles, campaigns."""
