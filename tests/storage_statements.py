@@ -9,6 +9,7 @@ from acmehub.storage.statements import Sql
 from acmehub.storage.store import SqlStore
 
 WHOLE = {  # what is meant to give all there is, or its newest or oldest by the table's own key
+    "SUM_REVISIONS",
     "READ_REVISIONS",  # one row for each kind of resource
     "SqlResources._list",
     "SqlTxtRecords._list",

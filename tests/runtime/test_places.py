@@ -76,6 +76,24 @@ async def test_a_job_that_waits_gives_its_place_back_and_takes_it_again(monkeypa
     assert shares.free == 0
 
 
+async def test_each_job_that_waits_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One timer serves them all: who began later, or again, gives its place back later."""
+    monkeypatch.setattr(places, "PLACE_SECONDS", 0.04)
+    given: asyncio.Queue[int] = asyncio.Queue()
+    shares = made(4, freed=lambda: given.put_nowait(shares.free))
+    for name in "abc":
+        shares.take(name, Groups((name,), name))
+    with shares.waiting("a"):
+        pass
+    with shares.waiting("b"):
+        await asyncio.sleep(0.02)
+        with shares.waiting("a"), shares.waiting("c"):
+            assert await given.get() == 2
+            assert await given.get() == 4
+        assert shares.free == 2
+    assert shares.free == 1
+
+
 async def test_a_crowd_that_waits_is_no_larger_than_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "PLACE_SECONDS", 0.0)
     shares = made(4)

@@ -34,7 +34,7 @@ from acmehub.runtime.backoff import PollCounts, SteadyClock, back_off, jittered
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
-from acmehub.runtime.rights import Rights
+from acmehub.runtime.rights import FRESH, Rights
 from acmehub.runtime.snapshot import Snapshot
 from acmehub.validation import Validator
 
@@ -108,6 +108,7 @@ class Job:
         self.sent_csr = False
         self.csr_unsent = False
         self.snapshot: Snapshot | None = None
+        self._configured = checked is not None  # by what was read lately: this process has just finalized the order
         self._removal_scheduled = False
         self._seen: UpstreamOrder | None = None
 
@@ -147,6 +148,13 @@ class Job:
     def after(self, seconds: float) -> datetime:
         """A time `seconds` from now, jittered."""
         return self.now + timedelta(seconds=jittered(seconds, self.context.rng))
+
+    async def take_snapshot(self) -> None:
+        """The configuration for a step: as it is stored now for the first one of a claim, which an operator's change
+        may have brought about; for a later one as it was at most `FRESH` seconds ago."""
+        snapshots = self.context.plugin_objects.snapshots
+        self.snapshot = await (snapshots.recent(FRESH) if self._configured else snapshots.current())
+        self._configured = True
 
     async def exchange(self, work: Awaitable[T], server: str) -> T:
         """Await one exchange with the authority, and note whether it answered."""

@@ -28,7 +28,7 @@ async def take_step(job: Job) -> None:
     if order.mode is AuthorizationMode.VERIFY and order.status is OrderStatus.PENDING:
         await (verify(job) if to_verify(job.bundle) else wait_for_responses(job))
         return
-    job.snapshot = await job.context.plugin_objects.snapshots.current()
+    await job.take_snapshot()
     instance = await job.context.plugin_objects.authority(order.authority_id, job.snapshot)
     authority = instance.object
     if job.context.signs(authority):

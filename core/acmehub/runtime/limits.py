@@ -129,11 +129,15 @@ class ClientLimits:
         if numbers.open_orders is not None:
             await self._require_room(account, numbers.open_orders)
         charges = [
-            *_charge(numbers.new_orders, account),
-            *_charge(numbers.names, account, count),
-            *_charge(numbers.token_new_orders, token.id),
-            *_charge(numbers.token_names, token.id, count),
-            *_charge(numbers.token_orders_per_second if self._has_company(token.id) else None, token.id),
+            charge(number, subject, cost)
+            for number, subject, cost in (
+                (numbers.new_orders, account, 1),
+                (numbers.names, account, count),
+                (numbers.token_new_orders, token.id, 1),
+                (numbers.token_names, token.id, count),
+                (numbers.token_orders_per_second if self._has_company(token.id) else None, token.id, 1),
+            )
+            if number is not None
         ]
         if numbers.same_names is not None:
             charges.append(charge(numbers.same_names, name_set_subject(account, names)))

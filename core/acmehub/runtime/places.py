@@ -6,6 +6,7 @@ free: alone it gets most of them, and a group that comes later finds some free. 
 """
 
 import asyncio
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -42,6 +43,8 @@ class Places:
         self._shared = shared
         self._groups: dict[str, Groups] = {}
         self._waiting: set[str] = set()
+        self._since: dict[str, float] = {}  # jobs within `waiting`, longest first
+        self._timer: asyncio.TimerHandle | None = None  # one for all of them
         self._silent: set[str] = set()
 
     @property
@@ -62,7 +65,19 @@ class Places:
 
     def waiting(self, key: str) -> "_Waiting":
         """A context: what the job does in it may last, and after `PLACE_SECONDS` it holds no place until the end."""
-        return _Waiting(self._waiting, key, self._give_back)
+        return _Waiting(self, key)
+
+    def begin_waiting(self, key: str) -> None:
+        """The context of `waiting` begins."""
+        loop = asyncio.get_running_loop()
+        self._since[key] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(PLACE_SECONDS, self._give_back)
+
+    def end_waiting(self, key: str) -> None:
+        """The context of `waiting` ends."""
+        self._since.pop(key, None)
+        self._waiting.discard(key)
 
     def answers(self, group: str, yes: bool) -> None:
         """Whether what the group's jobs wait for answered: if not, it gets few places until it does."""
@@ -115,28 +130,36 @@ class Places:
                 held.update(groups.shares)
         return held, jobs, crowds
 
-    def _give_back(self, key: str) -> None:
-        if key in self._groups and key not in self._waiting:
-            self._waiting.add(key)
+    def _give_back(self) -> None:
+        """Those that have waited for `PLACE_SECONDS` give their places back; the timer is set for the next one."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        end = loop.time() - PLACE_SECONDS
+        long = list(itertools.takewhile(lambda key: self._since[key] <= end, self._since))
+        for key in long:
+            del self._since[key]
+            if key in self._groups:
+                self._waiting.add(key)
+        if self._since:
+            self._timer = loop.call_at(next(iter(self._since.values())) + PLACE_SECONDS, self._give_back)
+        if long:
             self._freed()
 
 
 class _Waiting:
     """The context of `Places.waiting`; a class costs a third of a generator, and each step has one."""
 
-    __slots__ = ("_give_back", "_handle", "_key", "_waiting")
+    __slots__ = ("_key", "_places")
 
-    def __init__(self, waiting: set[str], key: str, give_back: Callable[[str], None]) -> None:
-        self._waiting = waiting
+    def __init__(self, places: Places, key: str) -> None:
+        self._places = places
         self._key = key
-        self._give_back = give_back
 
     def __enter__(self) -> None:
-        self._handle = asyncio.get_running_loop().call_later(PLACE_SECONDS, self._give_back, self._key)
+        self._places.begin_waiting(self._key)
 
     def __exit__(self, *_: object) -> None:
-        self._handle.cancel()
-        self._waiting.discard(self._key)
+        self._places.end_waiting(self._key)
 
 
 def _share(free: int, held: int) -> int:

@@ -150,7 +150,7 @@ class Snapshots:
         read_at = self._clock.monotonic()
         revisions = await self._store.revisions()
         snapshot = self._latest
-        if snapshot is None or snapshot.revisions != revisions:
+        if snapshot is None or (snapshot.revisions is not revisions and snapshot.revisions != revisions):
             snapshot = Snapshot(self._store, revisions, snapshot)
         if self._latest is None or read_at >= self._read_at:  # else a later read has come first
             self._latest, self._read_at = snapshot, read_at

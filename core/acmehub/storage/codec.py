@@ -112,6 +112,7 @@ class Codec(Generic[M]):
             raise TypeError(f"table {self.table} and {model.__name__} differ in {odd}: add the column, or the field")
         self._columns = columns
         self._encoders: list[tuple[int, Callable[[Any], Any]]] = []
+        self._texts: list[int] = []  # fields with words from outside: looked at together
         self._decoders: list[tuple[int, Callable[[Any], Any]]] = []
         hints = get_type_hints(model)
         for index, name in enumerate(self.fields):
@@ -121,11 +122,14 @@ class Codec(Generic[M]):
                 kind = f"{type(column).__name__}(null={column._meta.null})"
                 raise TypeError(f"{self.table}.{name}: the column {kind} does not fit the field's type {hints[name]}")
             encode, decode = _coders(hint, column, dialect)
-            if encode is not None:
+            if encode is storable:
+                self._texts.append(index)
+            elif encode is not None:
                 self._encoders.append((index, encode))
             if decode is not None:
                 self._decoders.append((index, decode))
         self._encode_field = {self.fields[index]: encode for index, encode in self._encoders}
+        self._encode_field.update({self.fields[index]: storable for index in self._texts})
         self._updates: dict[tuple[bool, tuple[str, ...]], Sql] = {}
         self.columns = ", ".join(f'"{name}"' for name in self.fields)
         self.insert = hot_statements.insert(self.table, self.fields)
@@ -149,6 +153,10 @@ class Codec(Generic[M]):
             value = values[index]
             if value is not None:
                 values[index] = encode(value)
+        words = "".join([values[index] or "" for index in self._texts])
+        if not words.isascii() or "\0" in words:
+            for index in self._texts:
+                values[index] = values[index] and storable(values[index])
         return values
 
     def read(self, row: Sequence[Any]) -> M:

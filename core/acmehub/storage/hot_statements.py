@@ -191,7 +191,10 @@ BUMP = Sql(
 # each ping: there is no such row, so that it writes none, and it is refused where none could be written
 TOUCH = Sql("UPDATE revision SET value = value WHERE name = ''")
 
-# each request that needs a resource: whether the cached ones are current
+# each request that needs a resource: whether any was changed since; revisions only grow
+SUM_REVISIONS = Sql("SELECT sum(value) FROM revision")
+
+# and if so, of which kind
 READ_REVISIONS = Sql("SELECT name, value FROM revision")
 
 # each signed request, where several processes share the storage

@@ -14,7 +14,7 @@ from acmehub.storage.hot_statements import TOUCH
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.rate_limits import SqlRateLimits
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
-from acmehub.storage.resources import SqlResources, read_revisions
+from acmehub.storage.resources import RevisionRows, SqlResources
 from acmehub.storage.statements import Batch, Unit
 from acmehub.storage.txt_records import SqlTxtRecords
 
@@ -42,6 +42,7 @@ class SqlStore(Store):
         self.records: Records = SqlRecords(driver, events, audit)
         self.nonces: UsedNonces = SqlUsedNonces(driver)
         self.rate_limits: RateLimits = SqlRateLimits(driver)
+        self._revisions = RevisionRows(driver.dialect)
 
     @property
     def shared(self) -> bool:
@@ -64,7 +65,7 @@ class SqlStore(Store):
         await self._driver.write(_ping)
 
     async def revisions(self) -> Revisions:
-        return await self._driver.point_read(read_revisions)
+        return await self._driver.point_read(self._revisions.read)
 
     def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         return self._driver.subscribe(callback)

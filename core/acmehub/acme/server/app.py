@@ -38,7 +38,11 @@ class AcmeServer:
         path = scope["raw_path"].decode("latin-1")
         route: Route | None = None
         try:
-            route, parts = await self._find(method, path)
+            try:
+                route, parts = self._router.find(method, path)
+            except Misspelt as problem:
+                await self._name_url(problem)
+                raise
             response = await route.serve(Request(self._context, scope, receive, method, path, parts))
         except LimitReached as problem:
             await self._hold(problem)
@@ -58,15 +62,11 @@ class AcmeServer:
             headers.append((b"replay-nonce", self._context.nonces.issue().encode()))
         await _send(send, response, headers, bodiless=method == "HEAD")
 
-    async def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        """The route; a 404 names the URL that was meant, that of a secret directory only where its key is right."""
-        try:
-            return self._router.find(method, path)
-        except Misspelt as problem:
-            key = problem.parts.get("directory_key")
-            if key is None or await self._context.hub.accounts.directories.token(key) is not None:
-                problem.detail += f"; without doubled and trailing slashes, it is {self._context.urls.of(problem.path)}"
-            raise
+    async def _name_url(self, problem: Misspelt) -> None:
+        """A 404 names the URL that was meant, that of a secret directory only where its key is right."""
+        key = problem.parts.get("directory_key")
+        if key is None or await self._context.hub.accounts.directories.token(key) is not None:
+            problem.detail += f"; without doubled and trailing slashes, it is {self._context.urls.of(problem.path)}"
 
     async def _hold(self, refusal: LimitReached) -> None:
         """Answer a client that goes on after it was refused a second later: it cannot take the time of others."""

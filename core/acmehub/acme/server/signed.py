@@ -21,7 +21,6 @@ from acmehub.models.text import escape_controls
 from acmehub.rules.authorization_modes import ClientTimeout
 from acmehub.rules.eab import require_active
 from acmehub.rules.jws import MAX_BODY, Jws, load_key, parse, thumbprint, verify
-from acmehub.rules.keys import AccountKey
 
 _MEDIA_TYPE = "application/jose+json"
 
@@ -145,7 +144,11 @@ async def _of_account(request: Request, jws: Jws) -> Signed:
         raise await _stranger(
             request, Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this 'kid'")
         )
-    await _verify(request, jws, context.keys.of(actor.account))
+    try:
+        verify(jws, context.keys.of(actor.account))
+    except Problem:
+        await _wrong_signature(request)
+        raise
     try:
         require_active(actor, context.hub.clock.now())
     except Problem as refusal:
@@ -160,18 +163,19 @@ async def _of_account(request: Request, jws: Jws) -> Signed:
 async def _of_key(request: Request, jws: Jws) -> KeySigned:
     if jws.jwk is None:
         raise Problem(ProblemType.MALFORMED, "this resource takes requests signed by a key: use 'jwk', not 'kid'")
-    await _verify(request, jws, load_key(jws.jwk))
+    key = load_key(jws.jwk)
+    try:
+        verify(jws, key)
+    except Problem:
+        await _wrong_signature(request)
+        raise
     if not await request.context.nonces.is_good(jws.nonce):
         raise _bad_nonce()
     return KeySigned(request=request, payload=jws.payload, jwk=jws.jwk, thumbprint=thumbprint(jws.jwk), nonce=jws.nonce)
 
 
-async def _verify(request: Request, jws: Jws, key: AccountKey) -> None:
-    try:
-        verify(jws, key)
-    except Problem:
-        await request.context.hub.client_limits.failed_signature(_address(request))
-        raise
+async def _wrong_signature(request: Request) -> None:
+    await request.context.hub.client_limits.failed_signature(_address(request))
 
 
 async def _stranger(request: Request, refusal: Problem) -> Problem:
