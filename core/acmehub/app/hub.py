@@ -65,7 +65,8 @@ class Hub:
         self.snapshots = Snapshots(store, clock)
         self.plugin_objects = PluginObjects(store, self.snapshots, registry, vault, plugin_context(config, clock))
         self.rights = Rights(store, self.snapshots, self.plugin_objects, clock)
-        self.solver = Solver(store, self.snapshots, self.plugin_objects, config.dns, clock)
+        owner = _owner()
+        self.solver = Solver(store, self.snapshots, self.plugin_objects, config.dns, clock, owner)
         self.worker = IssuanceWorker(
             store,
             self.plugin_objects,
@@ -73,7 +74,7 @@ class Hub:
             registry,
             clock,
             crash_points,
-            owner=_owner(),
+            owner=owner,
             rights=self.rights,
             worker=config.worker,
             verify=config.verify,

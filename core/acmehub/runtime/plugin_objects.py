@@ -24,7 +24,7 @@ from acmehub.ports.authority import (
     UpstreamAccountRefused,
     UpstreamRefused,
 )
-from acmehub.ports.dns import DnsProvider
+from acmehub.ports.dns import DnsProvider, rewrites_record_sets
 from acmehub.ports.plugins import Closes, PluginContext
 from acmehub.ports.settings import PluginSettings, SettingsError, dump_settings, read_settings
 from acmehub.ports.store import Conflict, Missing, Store
@@ -49,10 +49,11 @@ class AuthorityObject(msgspec.Struct, frozen=True):
 
 
 class ProviderObject(msgspec.Struct, frozen=True):
-    """A stored managed challenge and the object that writes its records."""
+    """A stored managed challenge and the object that writes its records; `rewrites`: whole record sets at once."""
 
     row: ManagedChallenge
     object: DnsProvider
+    rewrites: bool = False
 
 
 class PluginObjects:
@@ -96,7 +97,7 @@ class PluginObjects:
         made = self._make(self._registry.dns_providers, row, MANAGED_CHALLENGE_SETTINGS)
         if not isinstance(made, DnsProvider):
             raise SettingsError(f"plugin {row.plugin!r} gave an object that is no DNS provider")
-        instance = ProviderObject(row, made)
+        instance = ProviderObject(row, made, rewrites_record_sets(made))
         self._providers[row.id] = instance
         return instance
 

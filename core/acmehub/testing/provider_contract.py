@@ -11,13 +11,15 @@ does not answer or answers nonsense.
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from acmehub import DnsProvider, DnsProviderRefused, DnsProviderUnavailable
+from acmehub.testing.provider_processes import change_in_two_processes
 
 A = "9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
 B = "-_aB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI9jg"
@@ -31,6 +33,11 @@ class Lab(Protocol):
 
     def provider(self) -> DnsProvider:
         """A provider with valid settings."""
+        ...
+
+    def factory(self) -> Callable[[], DnsProvider]:
+        """What makes such a provider in another process: a function or class of a module, with its arguments, that can
+        be pickled (`functools.partial(MyProvider, settings)`)."""
         ...
 
     async def values(self, name: str) -> set[str]:
@@ -126,6 +133,13 @@ class DnsProviderContract:
         assert await lab.values(name) == set(values)
         await asyncio.gather(*(provider.remove_txt(lab.zone, name, value) for value in values[1:]))
         assert await lab.values(name) == {values[0]}
+
+    async def test_two_processes_change_one_name_at_once_and_nothing_is_lost(self, lab: Lab, tmp_path: Path) -> None:
+        """A provider that reads, changes and writes back needs `RewritesRecordSets` for this."""
+        name = f"_acme-challenge.{lab.zone}"
+        await lab.put(name, "somebody-else")
+        left = await change_in_two_processes(lab.factory(), lab.zone, name, tmp_path)
+        assert await lab.values(name) == {*left, "somebody-else"}
 
 
 class RemoteDnsProviderContract(DnsProviderContract):
