@@ -15,14 +15,14 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.dns import DnsProviderRefused, DnsProviderUnavailable
 from acmehub.ports.store import Store, StoreUnavailable
 from acmehub.rules.orders import Lease
-from acmehub.runtime.backoff import SteadyClock
+from acmehub.runtime.backoff import SteadyClock, jittered
 from acmehub.runtime.lru import Lru
 
 LEASE = timedelta(seconds=75)  # longer than a call, which ends after `solver.PROVIDER_SECONDS`
 IN_FLIGHT = timedelta(seconds=5)  # the request of a call that failed may still arrive
 WAIT_SECONDS = 20.0  # then the caller's retry policy says when to try again
 MOST_TRIES = 200
-PAUSE = 0.1  # seconds between two tries, at most
+PAUSE = 0.05  # seconds between two tries, and up to as much more
 IN_A_ROW = 1.0  # seconds in which a process may take a zone again at once
 REST = 0.15  # seconds that it leaves the zone to others after that: longer than their pauses
 KEPT_ZONES = 1024
@@ -102,7 +102,7 @@ class OneWriter:
                 return fence
             if self._clock.monotonic() >= give_up:
                 break
-            await asyncio.sleep(self._rng.uniform(PAUSE / 2, PAUSE))
+            await asyncio.sleep(jittered(PAUSE, self._rng, spread=PAUSE))
         raise _busy(zone)
 
     async def _end(self, managed_challenge_id: str, zone: str, fence: int, after: timedelta = timedelta()) -> None:
