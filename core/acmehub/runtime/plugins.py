@@ -48,15 +48,18 @@ class PluginBroken(PluginError):
 
 
 class InstalledPlugin(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of `acmehub plugin list`; `state`: `active`, `installed` (not loaded) or `broken` (`reason` says why)."""
+    """A line of `acmehub plugin list`; `entry_point`: the module. `state`: `active`, `installed` (not loaded), `broken`
+    or `missing` (named, and not installed); `reason` says why."""
 
     name: str
-    distribution: str
-    version: str
+    distribution: str = ""
+    version: str = ""
     state: str
-    built_in: bool
+    built_in: bool = False
     offers: tuple[str, ...] = ()
     reason: str = ""
+    summary: str = ""
+    entry_point: str = ""
 
 
 def installed_entry_points() -> list[importlib.metadata.EntryPoint]:
@@ -137,7 +140,7 @@ class Registry:
         Raises `PluginMissing`, which says what to install, or `PluginBroken`.
         """
         plugin_name = _plugin_of(name)
-        if self._manager.has_plugin(plugin_name):
+        if self.has(plugin_name):
             return
         try:
             found = self._find(plugin_name)
@@ -145,6 +148,10 @@ class Registry:
             self._broken[plugin_name] = error.reason
             raise
         self.add(plugin_name, found)
+
+    def has(self, name: str) -> bool:
+        """Whether the plugin of that name is loaded."""
+        return self._manager.has_plugin(name)
 
     def add(self, name: str, plugin: object) -> None:
         """Register a plugin object (a module, usually) under `name`."""
@@ -210,6 +217,8 @@ class Registry:
                     built_in=point.name in BUILT_INS,
                     offers=self._offers_of(point.name),
                     reason=self._broken.get(point.name, ""),
+                    summary=_summary(distribution),
+                    entry_point=point.value,
                 )
             )
         return lines
@@ -220,9 +229,16 @@ class Registry:
         return "active" if self._manager.has_plugin(name) else "installed"
 
     def _offers_of(self, name: str) -> tuple[str, ...]:
-        return tuple(
-            f"{offers.kind} {item}" for offers in self._offers.values() for item in offers if _plugin_of(item) == name
-        )
+        return tuple(f"{kind} {item.name}" for kind, item in self.registrations(name))
+
+    def registrations(self, name: str) -> Sequence[tuple[str, Registration]]:
+        """What the plugin of that name has registered, each with its kind."""
+        return [
+            (offers.kind, offers[item])
+            for offers in self._offers.values()
+            for item in offers
+            if _plugin_of(item) == name
+        ]
 
     def _only(self, name: str, hook_name: str) -> Callable[..., Any]:
         """The hook as this one plugin implements it: one participant's failure does not end the call of the others."""
@@ -267,6 +283,11 @@ class Registry:
             self._points = installed_entry_points()
             found = [point for point in self._points if point.name == name]
         return found
+
+
+def _summary(distribution: importlib.metadata.Distribution | None) -> str:
+    found = distribution.metadata.get_all("Summary") if distribution else None
+    return str(found[0]) if found else ""
 
 
 def _plugin_of(name: str) -> str:
