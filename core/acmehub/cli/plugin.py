@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from acmehub.cli.shared.exit_status import Exit
-from acmehub.cli.shared.session import Result, config_options, fields, json_option, read_config, show, table
+from acmehub.cli.shared.session import Result, config_options, fields, json_option, quiet_config, show, table
 from acmehub.cli.shared.terminal import say
 from acmehub.config import Config
-from acmehub.serving.logs import set_up_logs
 
 if TYPE_CHECKING:
     from acmehub.runtime.plugin_details import Offered
@@ -35,7 +33,7 @@ def plugin() -> None:
 @json_option
 def list_(config_file: Path | None, data_dir: Path | None, as_json: bool) -> int:
     """All installed plugins; one is active when the configuration or a stored resource names it."""
-    config = _config(config_file, data_dir)
+    config = quiet_config(config_file, data_dir)
     found = asyncio.run(_installed(config))
     rows = [
         (item.name, item.state, f"{item.distribution} {item.version}".strip(), item.reason or ", ".join(item.offers))
@@ -53,7 +51,7 @@ def show_(name: str, config_file: Path | None, data_dir: Path | None, as_json: b
     """One plugin, which is loaded for it: what it offers, with which settings. Fails for one that does not load."""
     from acmehub.runtime.plugin_details import plugin_details
 
-    config = _config(config_file, data_dir)
+    config = quiet_config(config_file, data_dir)
     registry = _registry(config)
     _load(registry, asyncio.run(_stored(config, registry)))
     details = plugin_details(registry, name)
@@ -72,12 +70,6 @@ def show_(name: str, config_file: Path | None, data_dir: Path | None, as_json: b
         lines += ["", *_offered(offered)]
     show(Result(details, lines), as_json)
     return Exit.FAILED if details.reason else Exit.DONE
-
-
-def _config(config_file: Path | None, data_dir: Path | None) -> Config:
-    config = read_config(config_file, data_dir=data_dir)
-    set_up_logs(msgspec.structs.replace(config.log, level="debug" if config.log.level == "debug" else "warning"))
-    return config
 
 
 def _registry(config: Config) -> "Registry":
