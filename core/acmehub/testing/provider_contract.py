@@ -5,7 +5,8 @@
         async def lab(self): ...        # an object with the members of `RemoteLab`
 
 `DnsProviderContract` is for any provider; `RemoteDnsProviderContract` adds the cases of a server that refuses, is down,
-does not answer or answers nonsense.
+does not answer or answers nonsense. One test has two processes, each with a provider of its own (`Lab.factory`), change
+one name at once.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from typing import Protocol
 import pytest
 
 from acmehub import DnsProvider, DnsProviderRefused, DnsProviderUnavailable
+from acmehub.ports.dns import rewrites_record_sets
+from acmehub.runtime.concurrency import gather_limited
 from acmehub.testing.provider_processes import change_in_two_processes
 
 A = "9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
@@ -129,9 +132,10 @@ class DnsProviderContract:
     async def test_many_orders_at_once_do_not_disturb_each_other(self, lab: Lab) -> None:
         provider, name = lab.provider(), f"_acme-challenge.{lab.zone}"
         values = [f"{number:043d}" for number in range(8)]
-        await asyncio.gather(*(provider.add_txt(lab.zone, name, value) for value in values))
+        at_once = 1 if rewrites_record_sets(provider) else len(values)  # as the hub calls it
+        await gather_limited(lambda value: provider.add_txt(lab.zone, name, value), values, at_once)
         assert await lab.values(name) == set(values)
-        await asyncio.gather(*(provider.remove_txt(lab.zone, name, value) for value in values[1:]))
+        await gather_limited(lambda value: provider.remove_txt(lab.zone, name, value), values[1:], at_once)
         assert await lab.values(name) == {values[0]}
 
     async def test_two_processes_change_one_name_at_once_and_nothing_is_lost(self, lab: Lab, tmp_path: Path) -> None:
