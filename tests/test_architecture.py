@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "core" / "acmehub"
 PLUGINS = ROOT / "plugins"
 BUILT_IN = CORE / "plugins"
+EXAMPLES = sorted(item.parent for item in (ROOT / "examples").glob("*/pyproject.toml"))
 BIN = Path(sys.executable).parent
 LONGEST = 400
 PUBLIC = {"acmehub": acmehub.__all__, "acmehub.storage_api": acmehub.storage_api.__all__}
@@ -116,7 +117,7 @@ def test_nothing_is_left_to_do_later() -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    [*sorted(item.parent for item in PLUGINS.glob("*/pyproject.toml")), BUILT_IN, ROOT / "examples" / "plugin"],
+    [*sorted(item.parent for item in PLUGINS.glob("*/pyproject.toml")), BUILT_IN, *EXAMPLES],
 )
 def test_a_plugin_imports_only_public_names(folder: Path) -> None:
     own = "acmehub.plugins"

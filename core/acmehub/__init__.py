@@ -12,11 +12,18 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from acmehub.models.identifiers import Identifier as Identifier
+    from acmehub.models.principals import Principal as Principal
+    from acmehub.models.principals import PrincipalType as PrincipalType
+    from acmehub.models.principals import Role as Role
+    from acmehub.models.principals import RoleAssignment as RoleAssignment
     from acmehub.models.problems import Problem as Problem
     from acmehub.models.problems import ProblemDocument as ProblemDocument
     from acmehub.models.problems import ProblemType as ProblemType
     from acmehub.models.problems import Subproblem as Subproblem
     from acmehub.models.text import escape_controls as escape_controls
+    from acmehub.models.tokens import AuthorizationMode as AuthorizationMode
+    from acmehub.models.tokens import Token as Token
+    from acmehub.models.tokens import TokenLimits as TokenLimits
     from acmehub.ports.authority import AllowsLeafOnly as AllowsLeafOnly
     from acmehub.ports.authority import CompletesSettings as CompletesSettings
     from acmehub.ports.authority import GrantsLifetimes as GrantsLifetimes
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from acmehub.ports.authority import SigningAuthority as SigningAuthority
     from acmehub.ports.authority import UpstreamAccount as UpstreamAccount
     from acmehub.ports.authority import UpstreamAccountLost as UpstreamAccountLost
+    from acmehub.ports.authority import UpstreamAccountRefused as UpstreamAccountRefused
     from acmehub.ports.authority import UpstreamAuthorization as UpstreamAuthorization
     from acmehub.ports.authority import UpstreamError as UpstreamError
     from acmehub.ports.authority import UpstreamObjectLost as UpstreamObjectLost
@@ -42,6 +50,7 @@ if TYPE_CHECKING:
     from acmehub.ports.dns import DnsProviderError as DnsProviderError
     from acmehub.ports.dns import DnsProviderRefused as DnsProviderRefused
     from acmehub.ports.dns import DnsProviderUnavailable as DnsProviderUnavailable
+    from acmehub.ports.dns import RewritesRecordSets as RewritesRecordSets
     from acmehub.ports.dns import WaitsForPropagation as WaitsForPropagation
     from acmehub.ports.hookspecs import hookimpl as hookimpl
     from acmehub.ports.plugins import AccountCreated as AccountCreated
@@ -58,6 +67,8 @@ if TYPE_CHECKING:
     from acmehub.ports.settings import SettingsError as SettingsError
     from acmehub.ports.settings import read_settings as read_settings
     from acmehub.ports.store import Conflict as Conflict
+    from acmehub.ports.store import Fenced as Fenced
+    from acmehub.ports.store import Missing as Missing
     from acmehub.ports.store import Store as Store
     from acmehub.ports.store import StoreError as StoreError
     from acmehub.ports.store import StoreUnavailable as StoreUnavailable
@@ -82,6 +93,7 @@ _HOMES = {
         "SigningAuthority",
         "UpstreamAccount",
         "UpstreamAccountLost",
+        "UpstreamAccountRefused",
         "UpstreamAuthorization",
         "UpstreamError",
         "UpstreamObjectLost",
@@ -97,6 +109,7 @@ _HOMES = {
         "DnsProviderError",
         "DnsProviderRefused",
         "DnsProviderUnavailable",
+        "RewritesRecordSets",
         "WaitsForPropagation",
     ),
     "acmehub.ports.plugins": (
@@ -111,7 +124,9 @@ _HOMES = {
         "Selection",
     ),
     "acmehub.ports.settings": ("PluginSettings", "Secret", "SettingsError", "read_settings"),
-    "acmehub.ports.store": ("Conflict", "Store", "StoreError", "StoreUnavailable"),
+    "acmehub.ports.store": ("Conflict", "Fenced", "Missing", "Store", "StoreError", "StoreUnavailable"),
+    "acmehub.models.principals": ("Principal", "PrincipalType", "Role", "RoleAssignment"),
+    "acmehub.models.tokens": ("AuthorizationMode", "Token", "TokenLimits"),
     "acmehub.models.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),
     "acmehub.models.text": ("escape_controls",),
     "acmehub.rules.csr": ("load_csr",),

@@ -101,11 +101,18 @@ class OutsidePlugin:
 class Rig:
     """What the tests hold in their hands."""
 
-    def __init__(self, store: Store, clock: ManualClock, dns: DnsServer, folder: Path) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: ManualClock,
+        dns: DnsServer,
+        folder: Path,
+        provider: Callable[[], FakeDnsProvider] = FakeDnsProvider,
+    ) -> None:
         self.store = store
         self.clock = clock
         self.dns = dns
-        self.provider = FakeDnsProvider()
+        self.provider = provider()
         self.provider.on_add = lambda name, value: dns.zones.add(name, "TXT", f'"{value}"')
         self.provider.on_remove = lambda name, value: dns.zones.remove(name, "TXT", f'"{value}"')
         self.relay = FakeRelay(clock, self.provider.has)
@@ -319,14 +326,14 @@ class Rig:
 
 
 @asynccontextmanager
-async def make_rig(folder: Path) -> AsyncIterator[Rig]:
+async def make_rig(folder: Path, provider: Callable[[], FakeDnsProvider] = FakeDnsProvider) -> AsyncIterator[Rig]:
     clock = ManualClock()
     store = SqlStore(SqliteDriver(folder / "hub.db"), clock)
     await store.migrate()
     await store.open()
     try:
         async with DnsServer(ZONES) as dns:
-            rig = Rig(store, clock, dns, folder)
+            rig = Rig(store, clock, dns, folder, provider)
             await rig.found()
             yield rig
     finally:

@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -46,6 +47,10 @@ class CloudflareLab:
         read = read_settings(raw, CloudflareSettings)
         self.made.append(CloudflareProvider(Api(read, user_agent="acmehub/test"), ttl=read.ttl))
         return self.made[-1]
+
+    def factory(self) -> Callable[[], CloudflareProvider]:
+        read = read_settings({"api_token": self.token, "base_url": self.fake.base_url}, CloudflareSettings)
+        return partial(acmehub_dns_cloudflare.make_provider, read, PluginContext("tests", Path(), SystemClock()))
 
     def provider_with_wrong_credentials(self) -> CloudflareProvider:
         return self.provider(api_token="x" * 40)

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,8 +46,11 @@ class Rfc2136Lab:
         self._add = add
 
     def provider(self, **settings: str | float) -> Rfc2136Provider:
+        return self.factory(**settings)()
+
+    def factory(self, **settings: str | float) -> Callable[[], Rfc2136Provider]:
         raw = {"key_name": "hub.", "key_secret": SECRET, **self._server, **settings}
-        return Rfc2136Provider(read_settings(raw, Rfc2136Settings))
+        return partial(Rfc2136Provider, read_settings(raw, Rfc2136Settings))
 
     def provider_with_wrong_credentials(self) -> Rfc2136Provider:
         return self.provider(key_secret=WRONG)

@@ -1,4 +1,5 @@
-"""examples/plugin is what docs/write-a-plugin.md shows, is small, passes its own suite, and works when installed."""
+"""The examples are what docs/write-a-plugin.md shows and pass their own suites; the first is small, and works when it
+is installed."""
 
 import json
 import os
@@ -6,14 +7,18 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from acmehub.testing.dns_server import DnsServer, running_in_thread
 from acmehub.testing.hub_process import HubProcess
+from acmehub.testing.provider_processes import change_in_two_processes
 from tests.e2e.clients import certbot_from_debian
+from tests.issuance.rig import make_rig
 from tests.journal import Journal
 from tests.servers.pebble import PebbleOptions, running_pebble
 
@@ -21,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "plugin"
 MODULE = EXAMPLE / "acmehub_dns_folder.py"
 PAGE = ROOT / "docs" / "write-a-plugin.md"
+EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/pyproject.toml"))
+NAME = "_acme-challenge.corp.test"
 UV = Path(sys.executable).with_name("uv")
 MOST_LINES = 15
 
@@ -51,8 +58,11 @@ scope = ["managed_acme_consumer"]
 
 def test_the_page_shows_the_files_as_they_are() -> None:
     shown = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL))
-    files = [path for path in EXAMPLE.rglob("*") if path.suffix in (".py", ".toml")]
-    assert shown == {str(path.relative_to(ROOT)): path.read_text() for path in files}
+    files = [path for path in (ROOT / "examples").rglob("*") if path.suffix in (".py", ".toml")]
+    whole = {str(path.relative_to(ROOT)): path.read_text() for path in files}
+    left_out = {path for path in whole if path.startswith("examples/plugin_")}
+    left_out = {path for path in left_out if path.endswith(("/pyproject.toml", "/record_sets.py"))}
+    assert shown == {path: text for path, text in whole.items() if path not in left_out}
 
 
 def test_the_example_has_at_most_15_lines_of_code() -> None:
@@ -60,11 +70,50 @@ def test_the_example_has_at_most_15_lines_of_code() -> None:
     assert 0 < len([line for line in text.splitlines() if line.strip()]) <= MOST_LINES
 
 
-def test_the_examples_own_suite_is_green() -> None:
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_examples_own_suite_is_green(example: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=EXAMPLE, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=example, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_examples_entry_point_is_its_module(example: Path) -> None:
+    project = tomllib.loads((example / "pyproject.toml").read_text())
+    ((name, module),) = project["project"]["entry-points"]["acmehub"].items()
+    assert (project["project"]["name"], module) == (f"acmehub-{name.replace('_', '-')}", f"acmehub_{name}")
+    assert (example / f"{module}.py").exists()
+
+
+async def test_two_processes_lose_values_of_a_provider_that_hides_that_it_replaces_record_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = EXAMPLE.with_name("plugin_rest_dns")
+    monkeypatch.syspath_prepend(str(rest))
+    monkeypatch.syspath_prepend(str(rest / "tests"))
+    from record_sets import RecordSets
+
+    from tests.plugins.unmarked import make_unmarked
+
+    with RecordSets("corp.test", "token") as server:
+        left = await change_in_two_processes(
+            partial(make_unmarked, server.url, "token"), "corp.test", NAME, tmp_path, rewrites=False, values=8
+        )
+        assert server.values[NAME] != left
+
+
+async def test_the_ca_that_signs_by_itself_issues_in_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLE.with_name("plugin_signing_ca")))
+    import acmehub_ca_small
+
+    async with make_rig(tmp_path) as rig:
+        rig.registry.add("ca_small", acmehub_ca_small)
+        rig.signer_row = await rig.authority("ca_small")
+        order_id = await rig.open("www.corp.test", signing=True, finalize=True)
+        await rig.go()
+        await rig.assert_valid(order_id)
+        assert (await rig.plugin_objects.authority(rig.signer_row.id)).object.root.startswith("-----BEGIN")  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,10 @@ from acmehub.runtime.plugin_objects import (
     MANAGED_CHALLENGE_SETTINGS,
     PluginObjects,
 )
-from acmehub.runtime.plugins import PluginMissing, Registry, build_registry
+from acmehub.runtime.plugins import PluginBroken, PluginMissing, Registry, build_registry
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault, VaultError
+from acmehub.testing.fakes import FakeSigner
 
 
 class Settings(PluginSettings, frozen=True, kw_only=True):
@@ -126,7 +127,7 @@ class Lab:
         for offers, name, factory in (
             (self.registry.authorities, "ca_fake", self.ca.make),
             (self.registry.authorities, "ca_completing", lambda settings, _context: Completing(self.ca, settings)),
-            (self.registry.authorities, "ca_signing", lambda settings, _context: object()),
+            (self.registry.authorities, "ca_signing", lambda settings, _context: FakeSigner(SystemClock())),
             (self.registry.dns_providers, "dns_fake", Provider),
             (self.registry.dns_providers, "dns_closing", ClosingProvider),
             (self.registry.dns_providers, "dns_wrong", lambda settings, _context: object()),
@@ -243,7 +244,7 @@ async def test_at_the_end_every_provider_is_closed_once_also_one_that_was_replac
 
 async def test_a_factory_that_gives_no_provider_is_an_error(lab: Lab) -> None:
     row = await lab.challenge(plugin="dns_wrong")
-    with pytest.raises(SettingsError, match="no DNS provider"):
+    with pytest.raises(PluginBroken, match="'dns_wrong' is broken: `object` is no DnsProvider: it has no add_txt"):
         await lab.process().provider(row.id)
 
 

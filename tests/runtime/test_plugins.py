@@ -1,10 +1,9 @@
 """Which plugins load, what they may claim, and how failures of one stay its own."""
 
 import logging
-import sys
-import textwrap
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from acmehub.runtime.plugins import (
     build_registry,
     installed_entry_points,
 )
+from tests.installed_plugins import install_plugin
 
 PROVIDER = """
     from acmehub import PluginSettings, hookimpl
@@ -39,17 +39,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Puts a plugin, as a distribution of its own, where this interpreter finds it."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def install(name: str, source: str, *, distribution: str = "", module: str = "") -> None:
-        distribution = distribution or f"third-{name.replace('_', '-')}"
-        module = module or f"plugin_{distribution.replace('-', '_')}"
-        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
-        info = tmp_path / f"{distribution.replace('-', '_')}-1.2.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
-        (info / "entry_points.txt").write_text(f"[acmehub]\n{name} = {module}\n")
-        monkeypatch.delitem(sys.modules, module, raising=False)
-
-    return install
+    return partial(install_plugin, tmp_path)
 
 
 def news() -> OrderFinished:

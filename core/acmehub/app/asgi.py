@@ -19,7 +19,7 @@ from acmehub.acme.server.urls import PREFIX
 from acmehub.app.health import health_routes
 from acmehub.models.problems import ProblemDocument
 from acmehub.rules.jws import MAX_BODY
-from acmehub.runtime.plugins import PluginError
+from acmehub.runtime.plugins import PluginBroken, PluginError
 
 
 def create_app(hub: HubParts) -> Litestar:
@@ -48,8 +48,11 @@ def _mounted(server: AcmeServer) -> ASGIRouteHandler:
 
 def _plugin_routes(hub: HubParts) -> Router:
     handlers: list[ControllerRouterHandler] = []
-    for offered in hub.registry.hook.register_routes():
-        handlers += offered
+    for name in hub.registry.names("register_routes"):
+        for offered in hub.registry.ask(name, "register_routes"):
+            if not isinstance(offered, list | tuple):
+                raise PluginBroken(name, f"is broken: register_routes gave {offered!r}, expected a list of handlers")
+            handlers += offered
     router = Router("/", route_handlers=handlers)
     for route in router.routes:
         if route.path.startswith(PREFIX):

@@ -34,6 +34,7 @@ from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.notifications import NamedNotifier, Notifications
 from acmehub.runtime.order_events import OrderEvents
+from acmehub.runtime.plugin_factory import NOTIFIER, STORAGE, make_object
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import PluginError, Registry, build_registry
 from acmehub.runtime.revocation import RevocationService
@@ -65,7 +66,8 @@ class Hub:
         self.snapshots = Snapshots(store, clock)
         self.plugin_objects = PluginObjects(store, self.snapshots, registry, vault, plugin_context(config, clock))
         self.rights = Rights(store, self.snapshots, self.plugin_objects, clock)
-        self.solver = Solver(store, self.snapshots, self.plugin_objects, config.dns, clock)
+        owner = _owner()
+        self.solver = Solver(store, self.snapshots, self.plugin_objects, config.dns, clock, owner)
         self.worker = IssuanceWorker(
             store,
             self.plugin_objects,
@@ -73,7 +75,7 @@ class Hub:
             registry,
             clock,
             crash_points,
-            owner=_owner(),
+            owner=owner,
             rights=self.rights,
             worker=config.worker,
             verify=config.verify,
@@ -237,7 +239,7 @@ def build_hub(
 def open_store(config: Config, registry: Registry, clock: Clock) -> Store:
     """The storage that `[storage]` names, not opened yet."""
     place = f"[storage] settings of {config.storage.plugin}"
-    made = _made(registry.storages[config.storage.plugin], config.storage.settings, place, config, clock)
+    made = _made(registry.storages[config.storage.plugin], config.storage.settings, place, config, clock, STORAGE)
     return cast(Store, made)
 
 
@@ -245,18 +247,25 @@ def _notifiers(config: Config, registry: Registry, clock: Clock) -> Sequence[Nam
     found = []
     for item in config.notifier:
         place = f"[[notifier]] settings of {item.plugin}"
-        made = _made(registry.notifiers[item.plugin], item.settings, place, config, clock)
+        made = _made(registry.notifiers[item.plugin], item.settings, place, config, clock, NOTIFIER)
         found.append(NamedNotifier(item.plugin, cast(Notifier, made)))
     return found
 
 
-def _made(registration: Registration, raw: dict[str, Any], place: str, config: Config, clock: Clock) -> Any:
+def _made(
+    registration: Registration,
+    raw: dict[str, Any],
+    place: str,
+    config: Config,
+    clock: Clock,
+    kinds: tuple[type, ...],
+) -> Any:
     """A plugin's object with settings of the configuration; `SettingsError` names the `place`."""
     try:
         settings = read_settings(raw, registration.settings)
     except SettingsError as error:
         raise SettingsError(f"{place}: {error}") from None
-    return registration.factory(settings, plugin_context(config, clock))
+    return make_object(registration, settings, plugin_context(config, clock), kinds)
 
 
 def plugin_context(config: Config, clock: Clock) -> PluginContext:

@@ -59,7 +59,9 @@ class Root(click.Group):
         if plugins and not self.commands:
             from acmehub.runtime.plugins import build_registry
 
-            build_registry(plugins, built_ins=()).hook.register_commands(cli=self)
+            registry = build_registry(plugins, built_ins=())
+            for name in registry.names("register_commands"):
+                registry.ask(name, "register_commands", cli=self)
 
 
 def _exit_table() -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from weakref import WeakValueDictionary
 
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from acmehub.config import Dns
 from acmehub.dns01.errors import DnsUnclear
 from acmehub.dns01.explanation import Explanation, Rehearsal, explain, rehearse
+from acmehub.dns01.one_writer import OneWriter
 from acmehub.dns01.propagation import Sight, View, view_authoritative, view_resolved
 from acmehub.dns01.resolver import Resolver
 from acmehub.dns01.zones import Place, find_place
@@ -48,10 +49,16 @@ class Wanted(msgspec.Struct, frozen=True):
 
 class Solver:
     """DNS for issuance and `acmehub check`. Verbs raise `DnsError`, `DnsProviderError`, and what
-    `PluginObjects.provider` raises."""
+    `PluginObjects.provider` raises. `owner` names this process in zone leases."""
 
     def __init__(
-        self, store: Store, snapshots: Snapshots, plugin_objects: PluginObjects, dns: Dns, clock: Clock
+        self,
+        store: Store,
+        snapshots: Snapshots,
+        plugin_objects: PluginObjects,
+        dns: Dns,
+        clock: Clock,
+        owner: str = "",
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -61,6 +68,7 @@ class Solver:
         self._resolver = Resolver(dns)
         self._own_resolvers: Lru[tuple[str, ...], Resolver] = Lru(KEPT_RESOLVERS)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._one_writer = OneWriter(store, clock, owner)
 
     async def plan(self, order: Order, wanted: Sequence[Wanted], scope: Scope) -> tuple[TxtRecord, ...]:
         """The rows of the TXT records that a CA asks for; the caller stores them before `publish`.
@@ -173,13 +181,9 @@ class Solver:
 
     @asynccontextmanager
     async def _provider(self, record: TxtRecord) -> AsyncIterator[DnsProvider]:
-        """The provider of a record, for one verb: one at a time per name, as many APIs replace whole record sets."""
+        """The provider of a record, for one verb: one at a time per name; per zone if it rewrites record sets."""
         instance = await self._plugin_objects.provider(record.managed_challenge_id)
-        key = (record.zone, record.name)
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        async with lock:
+        async with self._turn(instance, record):
             try:
                 async with asyncio.timeout(PROVIDER_SECONDS):
                     yield instance.object
@@ -194,6 +198,16 @@ class Solver:
                     server=error.server,
                     retry_after=error.retry_after,
                 ) from error
+
+    def _turn(self, instance: ProviderObject, record: TxtRecord) -> AbstractAsyncContextManager[None]:
+        """What keeps other changes away, of this process or of all."""
+        if instance.rewrites:
+            return self._one_writer.alone(instance.row.id, record.zone)
+        key = (record.zone, record.name)
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock
 
 
 def _add_record(record: TxtRecord) -> Callable[[OrderBundle], Change]:

@@ -1,5 +1,5 @@
-"""Pruning: expires orders that lapsed, and forgets used nonces, full buckets, orders that ended long ago, and old lines
-of timelines and of the audit, in small batches."""
+"""Pruning: expires orders that lapsed, and forgets used nonces, full buckets, zone leases that are over, orders that
+ended long ago, and old lines of timelines and of the audit, in small batches."""
 
 import logging
 import random
@@ -19,6 +19,7 @@ LINES = 500
 EXPIRED_AT_ONCE = 8
 INTERVAL = 60.0
 FORGET_EVERY = 3600.0
+KEEP_ZONE_LEASES = timedelta(days=1)
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Pruner(Loop[str]):
             await self._store.rate_limits.prune(microseconds(self._clock))
         if now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY
+            await self._store.zone_leases.prune(self._clock.now() - KEEP_ZONE_LEASES)
             if self._keep is not None:
                 await self._forget(self._keep)
                 await self._forget_lines(self._keep)

@@ -1,15 +1,18 @@
 """Built-in storage: one SQLite file, for one `serve` process and any number of workers on the same machine."""
 
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from acmehub import PluginContext, PluginSettings, Register, Store, hookimpl
 from acmehub.storage_api import SqliteDriver, SqlStore
 
 
 class SqliteSettings(PluginSettings, frozen=True, kw_only=True):
-    """`path`: the database file, relative to the data directory."""
+    """Where the database is."""
 
-    path: str = "acmehub.db"
+    path: Annotated[str, Meta(description="the database file, relative to the data directory")] = "acmehub.db"
 
 
 def make_store(settings: SqliteSettings, context: PluginContext) -> Store:

@@ -38,9 +38,28 @@ class DnsProvider(Protocol):
 
 
 @runtime_checkable
+class RewritesRecordSets(Protocol):
+    """A provider whose API can only replace all values of a name, or a whole zone: it reads, changes and writes back.
+
+    The hub calls it for one record of a zone at a time, whatever process and order needs it. Inherit from this class,
+    or set `rewrites_record_sets = True`.
+    """
+
+    @property
+    def rewrites_record_sets(self) -> bool:
+        """Whether it does."""
+        return True
+
+
+@runtime_checkable
 class WaitsForPropagation(Protocol):
     """A provider that can tell when its servers have a change."""
 
     async def propagated(self, zone: str, name: str, value: str) -> bool:
         """Whether every server of the provider has `value` at `name` now."""
         ...
+
+
+def rewrites_record_sets(provider: object) -> bool:
+    """Whether a provider replaces whole record sets."""
+    return isinstance(provider, RewritesRecordSets) and provider.rewrites_record_sets

@@ -5,7 +5,10 @@ A plugin declares `class Settings(PluginSettings): token: Secret`. `read_setting
 """
 
 import hmac
+import inspect
+import traceback
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, Self, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -39,8 +42,12 @@ class Secret:
 class PluginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of a plugin's settings: unknown fields are errors."""
 
-    def validate(self) -> Self:
-        """Check what types cannot express; raise `ValueError` that names the field and what is expected."""
+    def validate(self) -> Self | None:
+        """Check what types cannot express: raise `ValueError("field: what is expected")`.
+
+        None and `self` keep the settings as they are; other settings that are given back are used instead. It is
+        called whenever settings are read, before they are stored and after, so it connects nowhere.
+        """
         return self
 
     def account_flaw(self, account_url: str) -> str:  # noqa: ARG002
@@ -79,9 +86,30 @@ def _hide(value: Any) -> Any:
 def read_settings(raw: Mapping[str, Any], kind: type[S]) -> S:
     """Settings of type `kind` from a mapping (TOML, JSON); raises `SettingsError`."""
     try:
-        return msgspec.convert(raw, kind, dec_hook=_decode).validate()
+        settings = msgspec.convert(raw, kind, dec_hook=_decode)
     except (msgspec.ValidationError, ValueError) as error:
         raise SettingsError(str(error)) from error
+    try:
+        validated: Any = settings.validate()
+    except (msgspec.ValidationError, ValueError) as error:
+        raise SettingsError(str(error)) from error
+    except Exception as error:
+        raise SettingsError(f"{kind.__name__}.validate() raised {type(error).__name__} ({place_of(error)})") from error
+    if validated is None:
+        return settings
+    if not isinstance(validated, kind):
+        if inspect.iscoroutine(validated):
+            validated.close()
+        raise SettingsError(
+            f"{kind.__name__}.validate() gave `{type(validated).__name__}`: it gives back the settings, or None"
+        )
+    return validated
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error was raised, as `module.py:12`; nothing else of it, as its text may hold secrets."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{PurePath(frame.filename).name}:{frame.lineno}"
 
 
 def dump_settings(settings: PluginSettings) -> bytes:
@@ -98,8 +126,13 @@ def public_settings(settings: PluginSettings) -> dict[str, Any]:
             if value:
                 shown[name] = "(secret)"
         else:
-            shown[name] = msgspec.to_builtins(value, enc_hook=_hide)
+            shown[name] = public_value(value)
     return shown
+
+
+def public_value(value: Any) -> Any:
+    """A setting's value for display, secrets hidden."""
+    return msgspec.to_builtins(value, enc_hook=_hide)
 
 
 def secret_fields(kind: type[PluginSettings]) -> frozenset[str]:

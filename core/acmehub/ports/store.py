@@ -30,6 +30,7 @@ from acmehub.models import (
     TxtRecord,
 )
 from acmehub.ports.spending import RateLimits, UsedNonces
+from acmehub.ports.zone_leases import ZoneLeases
 from acmehub.rules.orders import Change, Lease, OrderBundle
 
 R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
@@ -332,6 +333,7 @@ class Store(Protocol):
     records: Records
     nonces: UsedNonces
     rate_limits: RateLimits
+    zone_leases: ZoneLeases
 
     @property
     def shared(self) -> bool:

@@ -24,11 +24,12 @@ from acmehub.ports.authority import (
     UpstreamAccountRefused,
     UpstreamRefused,
 )
-from acmehub.ports.dns import DnsProvider
-from acmehub.ports.plugins import Closes, PluginContext
+from acmehub.ports.dns import DnsProvider, rewrites_record_sets
+from acmehub.ports.plugins import Closes, PluginContext, Registration
 from acmehub.ports.settings import PluginSettings, SettingsError, dump_settings, read_settings
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.pauses import with_pause
+from acmehub.runtime.plugin_factory import AUTHORITY, DNS_PROVIDER, make_object
 from acmehub.runtime.plugins import Offers, PluginError, Registry
 from acmehub.runtime.snapshot import Snapshot, Snapshots
 from acmehub.runtime.vault import Vault, VaultError
@@ -49,10 +50,11 @@ class AuthorityObject(msgspec.Struct, frozen=True):
 
 
 class ProviderObject(msgspec.Struct, frozen=True):
-    """A stored managed challenge and the object that writes its records."""
+    """A stored managed challenge and the object that writes its records; `rewrites`: whole record sets at once."""
 
     row: ManagedChallenge
     object: DnsProvider
+    rewrites: bool = False
 
 
 class PluginObjects:
@@ -93,10 +95,8 @@ class PluginObjects:
         kept = self._providers.get(row.id)
         if kept is not None and kept.row.version == row.version:
             return kept
-        made = self._make(self._registry.dns_providers, row, MANAGED_CHALLENGE_SETTINGS)
-        if not isinstance(made, DnsProvider):
-            raise SettingsError(f"plugin {row.plugin!r} gave an object that is no DNS provider")
-        instance = ProviderObject(row, made)
+        made = self._make(self._registry.dns_providers, row, MANAGED_CHALLENGE_SETTINGS, DNS_PROVIDER)
+        instance = ProviderObject(row, made, rewrites_record_sets(made))
         self._providers[row.id] = instance
         return instance
 
@@ -110,10 +110,7 @@ class PluginObjects:
 
     def probe(self, plugin: str, settings: PluginSettings) -> object:
         """An authority of settings that need not be stored: it answers what it can do, and issues nothing."""
-        made = self._registry.authorities[plugin].factory(settings, self._context)
-        if isinstance(made, Closes):
-            self._closes.append(made)
-        return made
+        return self._made(self._registry.authorities[plugin], settings, AUTHORITY)
 
     async def account(self, authority_id: str, snapshot: Snapshot | None = None) -> UpstreamAccount:
         """The hub's account at a relay authority, registered on first use.
@@ -184,7 +181,7 @@ class PluginObjects:
         return instance
 
     async def _complete(self, row: Authority) -> AuthorityObject:
-        made = self._make(self._registry.authorities, row, AUTHORITY_SETTINGS)
+        made = self._make(self._registry.authorities, row, AUTHORITY_SETTINGS, AUTHORITY)
         if isinstance(made, CompletesSettings):
             with _account_of_the_hub():
                 completed = await made.complete()
@@ -197,7 +194,7 @@ class PluginObjects:
                 )
                 if row.sealed_settings != sealed:  # another process has completed them: its values hold
                     return await self._complete(row)
-                made = self._make(self._registry.authorities, row, AUTHORITY_SETTINGS)
+                made = self._make(self._registry.authorities, row, AUTHORITY_SETTINGS, AUTHORITY)
         return AuthorityObject(row, made, isinstance(made, SigningAuthority))
 
     async def _register(self, instance: AuthorityObject) -> AuthorityObject:
@@ -252,10 +249,12 @@ class PluginObjects:
     def _account_of(self, row: Authority) -> UpstreamAccount:
         return UpstreamAccount(row.account_url, self._vault.open(AUTHORITY_ACCOUNT_KEY, row.id, row.sealed_account_key))
 
-    def _make(self, offers: Offers, row: Authority | ManagedChallenge, purpose: str) -> Any:
+    def _make(self, offers: Offers, row: Authority | ManagedChallenge, purpose: str, kinds: tuple[type, ...]) -> Any:
         registration = offers[row.plugin]
-        settings = self._settings(row, purpose, registration.settings)
-        made = registration.factory(settings, self._context)
+        return self._made(registration, self._settings(row, purpose, registration.settings), kinds)
+
+    def _made(self, registration: Registration, settings: PluginSettings, kinds: tuple[type, ...]) -> Any:
+        made = make_object(registration, settings, self._context, kinds)
         if isinstance(made, Closes):
             self._closes.append(made)
         return made

@@ -7,6 +7,8 @@ configuration, and what a stored authority, a managed challenge or `[storage]` n
 import difflib
 import importlib.metadata
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,10 +19,12 @@ from stevedore.named import NamedExtensionManager
 from acmehub.ports import hookspecs
 from acmehub.ports.plugins import PluginContext, Registration
 from acmehub.ports.settings import PluginSettings
+from acmehub.runtime.plugin_flaws import hook_flaw, registration_flaw, told
 
 GROUP = "acmehub"
 BUILT_INS = ("ca_acme", "ca_local", "policy_default", "storage_sqlite")
 _DISTRIBUTION = "acmehub"
+_SLOW = 2.0  # seconds
 _log = logging.getLogger(__name__)
 
 
@@ -33,19 +37,29 @@ class PluginMissing(PluginError, LookupError):
 
 
 class PluginBroken(PluginError):
-    """A plugin that is installed but does not load, or claims what is not its own."""
+    """A plugin that is installed but does not load, claims what is not its own, or is not as the hub needs it.
+
+    `reason` is the text without the plugin's name.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"plugin {name!r} {reason}")
+        self.reason = reason
 
 
 class InstalledPlugin(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of `acmehub plugin list`; `state`: `active`, `installed` (not loaded) or `broken` (`reason` says why)."""
+    """A line of `acmehub plugin list`; `entry_point`: the module. `state`: `active`, `installed` (not loaded), `broken`
+    or `missing` (named, and not installed); `reason` says why."""
 
     name: str
-    distribution: str
-    version: str
+    distribution: str = ""
+    version: str = ""
     state: str
-    built_in: bool
+    built_in: bool = False
     offers: tuple[str, ...] = ()
     reason: str = ""
+    summary: str = ""
+    entry_point: str = ""
 
 
 def installed_entry_points() -> list[importlib.metadata.EntryPoint]:
@@ -88,7 +102,7 @@ class Offers(Mapping[str, Registration]):
     def take(self, registration: Registration) -> None:
         """Add one; `PluginBroken` when the name is taken."""
         if registration.name in self._known:
-            raise PluginBroken(f"two plugins offer the {self.kind} {registration.name!r}: uninstall one of them")
+            raise PluginBroken(registration.name, f"offers the {self.kind} of that name twice: register it once")
         self._known[registration.name] = registration
 
     def drop(self, plugin_name: str) -> None:
@@ -126,24 +140,55 @@ class Registry:
         Raises `PluginMissing`, which says what to install, or `PluginBroken`.
         """
         plugin_name = _plugin_of(name)
-        if self._manager.has_plugin(plugin_name):
+        if self.has(plugin_name):
             return
-        self.add(plugin_name, self._find(plugin_name))
+        try:
+            found = self._find(plugin_name)
+        except PluginBroken as error:
+            self._broken[plugin_name] = error.reason
+            raise
+        self.add(plugin_name, found)
+
+    def has(self, name: str) -> bool:
+        """Whether the plugin of that name is loaded."""
+        return self._manager.has_plugin(name)
 
     def add(self, name: str, plugin: object) -> None:
         """Register a plugin object (a module, usually) under `name`."""
         try:
-            self._manager.register(plugin, name)
-            self._manager.check_pending()
-            for hook_name, offers in self._offers.items():
-                self._only(name, hook_name)(register=_register(name, offers))
-        except (pluggy.PluginValidationError, PluginBroken) as error:
-            self._broken[name] = str(error)
+            self._register(name, plugin)
+        except PluginBroken as error:
+            self._broken[name] = error.reason
             for offers in self._offers.values():
                 offers.drop(name)
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
-            raise PluginBroken(f"plugin {name!r} is broken: {error}") from error
+            raise
+        self._broken.pop(name, None)
+
+    def _register(self, name: str, plugin: object) -> None:
+        if flaw := hook_flaw(plugin):
+            raise PluginBroken(name, f"is broken: {flaw}")
+        try:
+            self._manager.register(plugin, name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginBroken(name, f"is broken: {' '.join(str(error).split())}") from error
+        for hook_name, offers in self._offers.items():
+            self.ask(name, hook_name, register=_register(name, offers))
+
+    def ask(self, name: str, hook_name: str, **arguments: Any) -> Any:
+        """Call a hook as this one plugin implements it; `PluginBroken` names what it raises, and where."""
+        try:
+            return self._only(name, hook_name)(**arguments)
+        except PluginError:
+            raise
+        except Exception as error:
+            raise PluginBroken(name, f"is broken: {hook_name} raised {told(error)}") from error
+
+    def names(self, hook_name: str) -> Sequence[str]:
+        """The plugins that implement a hook, in the order in which they are called."""
+        return [item.plugin_name for item in reversed(getattr(self.hook, hook_name).get_hookimpls())]
 
     def news(self, hook_name: str, event: object) -> None:
         """Tell `event` to each implementation of a news hook on its own; a failing one is logged."""
@@ -157,7 +202,11 @@ class Registry:
     def installed(self) -> Sequence[InstalledPlugin]:
         """Every plugin there is, loaded or not, by name; loads nothing."""
         lines = []
-        for point in installed_entry_points():
+        points = installed_entry_points()
+        counts = Counter(point.name for point in points)
+        for point in points:
+            if counts[point.name] > 1:
+                self._broken.setdefault(point.name, _twice(points, point.name))
             distribution = point.dist
             lines.append(
                 InstalledPlugin(
@@ -168,6 +217,8 @@ class Registry:
                     built_in=point.name in BUILT_INS,
                     offers=self._offers_of(point.name),
                     reason=self._broken.get(point.name, ""),
+                    summary=_summary(distribution),
+                    entry_point=point.value,
                 )
             )
         return lines
@@ -178,9 +229,16 @@ class Registry:
         return "active" if self._manager.has_plugin(name) else "installed"
 
     def _offers_of(self, name: str) -> tuple[str, ...]:
-        return tuple(
-            f"{offers.kind} {item}" for offers in self._offers.values() for item in offers if _plugin_of(item) == name
-        )
+        return tuple(f"{kind} {item.name}" for kind, item in self.registrations(name))
+
+    def registrations(self, name: str) -> Sequence[tuple[str, Registration]]:
+        """What the plugin of that name has registered, each with its kind."""
+        return [
+            (offers.kind, offers[item])
+            for offers in self._offers.values()
+            for item in offers
+            if _plugin_of(item) == name
+        ]
 
     def _only(self, name: str, hook_name: str) -> Callable[..., Any]:
         """The hook as this one plugin implements it: one participant's failure does not end the call of the others."""
@@ -192,22 +250,29 @@ class Registry:
         if not points:
             raise PluginMissing(_missing(name))
         if len(points) > 1:
-            places = " and ".join(sorted(point.dist.name if point.dist else point.value for point in points))
-            raise PluginBroken(f"plugin {name!r} is offered twice, by {places}: uninstall one of them")
+            raise PluginBroken(name, _twice(points, name))
         if name in BUILT_INS and (points[0].dist is None or points[0].dist.name != _DISTRIBUTION):
-            raise PluginBroken(f"plugin {name!r}: the name is reserved for the one built into {_DISTRIBUTION}")
+            raise PluginBroken(name, f"has a name that is reserved for the one built into {_DISTRIBUTION}: rename it")
         failures: list[BaseException] = []
+        begun = time.monotonic()
         # Else stevedore reads its cache on disk, which misses what was installed in the last two minutes.
         NamedExtensionManager.ENTRY_POINT_CACHE[GROUP] = points
-        found = NamedExtensionManager[Any](
-            GROUP,
-            [name],
-            on_load_failure_callback=lambda _manager, _point, error: failures.append(error),
-            on_missing_entrypoints_callback=None,
-        )
+        try:
+            found = NamedExtensionManager[Any](
+                GROUP,
+                [name],
+                on_load_failure_callback=lambda _manager, _point, error: failures.append(error),
+                on_missing_entrypoints_callback=None,
+            )
+        except (AssertionError, SystemExit) as error:  # stevedore takes all others
+            failures.append(error)
         if failures:
-            self._broken[name] = f"{type(failures[0]).__name__}: {failures[0]}"
-            raise PluginBroken(f"plugin {name!r} does not load: {self._broken[name]}") from failures[0]
+            raise PluginBroken(name, f"does not load: {told(failures[0])}") from failures[0]
+        seconds = time.monotonic() - begun
+        if seconds > _SLOW:
+            _log.warning(
+                "plugin %s took %.1f s to import: have it import large libraries where it uses them", name, seconds
+            )
         plugin: object = found[name].plugin
         return plugin
 
@@ -218,6 +283,11 @@ class Registry:
             self._points = installed_entry_points()
             found = [point for point in self._points if point.name == name]
         return found
+
+
+def _summary(distribution: importlib.metadata.Distribution | None) -> str:
+    found = distribution.metadata.get_all("Summary") if distribution else None
+    return str(found[0]) if found else ""
 
 
 def _plugin_of(name: str) -> str:
@@ -231,20 +301,44 @@ def _register(plugin_name: str, offers: Offers) -> Callable[..., None]:
         settings: type[PluginSettings],
         summary: str = "",
     ) -> None:
+        if flaw := registration_flaw(name, factory, settings):
+            raise PluginBroken(plugin_name, f"is broken: {flaw}")
         if _plugin_of(name) != plugin_name:
-            raise PluginBroken(f"it registers {name!r}; its names are {plugin_name!r} and '{plugin_name}.…'")
+            raise PluginBroken(
+                plugin_name, f"is broken: it registers {name!r}; its names are {plugin_name!r} and '{plugin_name}.…'"
+            )
         offers.take(Registration(name, factory, settings, summary))
 
     return register
+
+
+def _twice(points: Sequence[importlib.metadata.EntryPoint], name: str) -> str:
+    places = sorted(point.dist.name if point.dist else point.value for point in points if point.name == name)
+    return f"is offered twice, by {' and '.join(places)}: uninstall one of them"
 
 
 def _missing(name: str) -> str:
     extra = name.replace("_", "-")
     if extra in _extras():
         return f"plugin {name!r} is not installed: pip install 'acmehub[{extra}]'"
+    if without := _without_entry_point(name):
+        return f"plugin {name!r} is not installed: {without}"
     known = {*(point.name for point in installed_entry_points()), *(item.replace("-", "_") for item in _extras())}
     near = _suggest(name, known)
     return f"plugin {name!r} is not installed{near or f': pip install the distribution that has it (acmehub-{extra}?)'}"
+
+
+def _without_entry_point(name: str) -> str:
+    """What a distribution lacks that has the plugin's usual name and is installed; empty when there is none."""
+    try:
+        found = importlib.metadata.distribution(f"{_DISTRIBUTION}-{name.replace('_', '-')}")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return ""
+    groups = ", ".join(sorted({point.group for point in found.entry_points})) or "none"
+    return (
+        f"{found.name} is, but has no entry point {name!r} in the group {GROUP!r} (its groups: {groups}):"
+        f" add it below [project.entry-points.{GROUP}] in its pyproject.toml, and install it again"
+    )
 
 
 def _extras() -> Sequence[str]:

@@ -181,6 +181,16 @@ NEXT_DUE_REMOVAL = Sql(
     due=_DUE,
 )
 
+# each record that a provider writes which replaces whole record sets: a sum and a condition in ON CONFLICT
+TAKE_ZONE = Sql(
+    "INSERT INTO zone_lease (place, fence, lease_owner, lease_until) VALUES ($1, 1, $2, $3) ON CONFLICT (place)"
+    " DO UPDATE SET fence = zone_lease.fence + 1, lease_owner = excluded.lease_owner,"
+    " lease_until = excluded.lease_until WHERE zone_lease.lease_until <= $4 RETURNING fence"
+)
+
+# after each such record
+END_ZONE = Sql("UPDATE zone_lease SET lease_until = $3 WHERE place = $1 AND fence = $2 RETURNING fence")
+
 # ------------------------------------------------------------------------------------------------ resources, nonces
 
 # each change of a resource: a sum in ON CONFLICT

@@ -84,4 +84,5 @@ INDEXES = (
     Index("event_order", tables.Event, "order_id, id"),
     Index("used_nonce_expires", tables.UsedNonce, "expires"),
     Index("rate_limit_full_at", tables.RateLimit, "full_at"),
+    Index("zone_lease_until", tables.ZoneLease, "lease_until"),
 )

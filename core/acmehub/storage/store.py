@@ -6,6 +6,7 @@ from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Pro
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.spending import RateLimits, UsedNonces
 from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, Revisions, Store, TxtRecords
+from acmehub.ports.zone_leases import ZoneLeases
 from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
@@ -16,7 +17,7 @@ from acmehub.storage.rate_limits import SqlRateLimits
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import RevisionRows, SqlResources
 from acmehub.storage.statements import Batch, Unit
-from acmehub.storage.txt_records import SqlTxtRecords
+from acmehub.storage.txt_records import SqlTxtRecords, SqlZoneLeases
 
 
 class SqlStore(Store):
@@ -42,6 +43,7 @@ class SqlStore(Store):
         self.records: Records = SqlRecords(driver, events, audit)
         self.nonces: UsedNonces = SqlUsedNonces(driver)
         self.rate_limits: RateLimits = SqlRateLimits(driver)
+        self.zone_leases: ZoneLeases = SqlZoneLeases(driver)
         self._revisions = RevisionRows(driver.dialect)
 
     @property

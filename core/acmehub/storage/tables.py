@@ -319,6 +319,15 @@ class RateLimit(Table, tablename="rate_limit", db=DB):
     full_at = BigInt()
 
 
+class ZoneLease(Table, tablename="zone_lease", db=DB):
+    """Who writes into a zone: `place` is the managed challenge's id and the zone."""
+
+    place = _key()
+    fence = BigInt()
+    lease_owner = _text()
+    lease_until = _time()
+
+
 class Revision(Table, tablename="revision", db=DB):
     """How often a kind of resource was changed."""
 
@@ -343,5 +352,6 @@ TABLES: tuple[type[Table], ...] = (
     Audit,
     UsedNonce,
     RateLimit,
+    ZoneLease,
     Revision,
 )

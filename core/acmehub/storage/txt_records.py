@@ -1,10 +1,11 @@
-"""TXT records: what stands in DNS, and the claims of their removals."""
+"""TXT records: what stands in DNS, the claims of their removals, and who writes into a zone."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import TxtRecord
 from acmehub.ports.store import TxtRecords
+from acmehub.ports.zone_leases import ZoneLeases
 from acmehub.rules.orders import Lease
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, read_time, time_value
@@ -70,3 +71,35 @@ class SqlTxtRecords(TxtRecords):
     def _due(self, after: datetime | None) -> Unit[datetime | None]:
         rows = yield hot_statements.NEXT_DUE_REMOVAL(time_value(self._driver.dialect, after or BEFORE_ALL))
         return read_time(self._driver.dialect, rows[0][0])
+
+
+class SqlZoneLeases(ZoneLeases):
+    """Zone leases as rows, which stay when a lease has ended, so that its fencing token goes on growing."""
+
+    def __init__(self, driver: SqlDriver) -> None:
+        self._driver = driver
+        table = tables.ZoneLease
+        self._over = prepared(table.delete().where(table.lease_until <= Parameter(1)), driver.dialect)
+
+    async def take(self, managed_challenge_id: str, zone: str, lease: Lease, now: datetime) -> int | None:
+        return await self._driver.write(self._take, f"{managed_challenge_id} {zone}", lease, now)
+
+    def _take(self, place: str, lease: Lease, now: datetime) -> Unit[int | None]:
+        dialect = self._driver.dialect
+        until, at = time_value(dialect, lease.until), time_value(dialect, now)
+        rows = yield Batch((hot_statements.TAKE_ZONE(place, lease.owner, until, at),), autocommit=True)
+        return rows[0][0] if rows else None
+
+    async def end(self, managed_challenge_id: str, zone: str, fence: int, until: datetime) -> bool:
+        return await self._driver.write(self._end, f"{managed_challenge_id} {zone}", fence, until)
+
+    def _end(self, place: str, fence: int, until: datetime) -> Unit[bool]:
+        ends = hot_statements.END_ZONE(place, fence, time_value(self._driver.dialect, until))
+        rows = yield Batch((ends,), autocommit=True)
+        return bool(rows)
+
+    async def prune(self, before: datetime) -> None:
+        await self._driver.write(self._prune, before)
+
+    def _prune(self, before: datetime) -> Unit[None]:
+        yield Batch((self._over(time_value(self._driver.dialect, before)),), autocommit=True)

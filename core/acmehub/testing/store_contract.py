@@ -40,6 +40,7 @@ from acmehub.testing.store_samples import (
     sow,
 )
 from acmehub.testing.store_strings_contract import StringsContract
+from acmehub.testing.store_zones_contract import ZonesContract
 
 MakeStore = Callable[[], Store]
 
@@ -373,6 +374,7 @@ class StoreContract(
     RepeatsContract,
     StringsContract,
     LimitsContract,
+    ZonesContract,
     LifeContract,
 ):
     """Everything; needs the fixture `make_store`."""

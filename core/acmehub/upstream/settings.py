@@ -2,7 +2,9 @@
 
 import base64
 import binascii
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+
+from msgspec import Meta
 
 from acmehub.ports.settings import PluginSettings, Secret
 from acmehub.rules.urls import https_or_loopback, origin, place_of
@@ -13,29 +15,29 @@ KeyType = Literal["ec256", "ec384", "rsa2048", "rsa3072", "rsa4096"]
 class RelaySettings(PluginSettings, frozen=True, kw_only=True):
     """The address of a CA, and the hub's account there.
 
-    `directory`: the CA's directory URL (https; http for a CA on this machine). `url_hosts`: hosts (`HOST[:PORT]`)
-    beside the directory's that the CA's URLs may lead to. `ca_file`: PEM with the roots to trust for its TLS
-    certificate instead of the system's; a relative path is looked up in the working directory, then in the data
-    directory. `email`: the account's contact. `eab_kid` and `eab_hmac_key` (base64url): External Account Binding.
-    `preferred_chain`: common name of the preferred topmost issuer, when the CA offers several chains. `profile`:
-    requested when the client names none. `timeout`: seconds that a CA may be silent; an exchange takes at most twice
-    that. `terms_of_service_agreed`: the operator agrees to the CA's terms; the default is yes for a private CA (one
-    with a `ca_file`), and no for every other. `allow_leaf_only`: a chain may be the leaf alone; the default is the
-    same.
+    A relative `ca_file` is looked up in the working directory, then in the data directory. `timeout`: an exchange takes
+    at most twice that. `terms_of_service_agreed` and `allow_leaf_only` default to yes for a private CA (one with a
+    `ca_file`), and to no for every other.
     """
 
-    directory: str
-    url_hosts: tuple[str, ...] = ()
-    ca_file: str = ""
-    email: str = ""
-    eab_kid: str = ""
-    eab_hmac_key: Secret = Secret("")
-    account_key_type: KeyType = "ec256"
-    preferred_chain: str = ""
-    profile: str = ""
-    timeout: float = 30.0
-    terms_of_service_agreed: bool | None = None
-    allow_leaf_only: bool | None = None
+    directory: Annotated[str, Meta(description="the CA's directory URL (https; http for a CA on this machine)")]
+    url_hosts: Annotated[
+        tuple[str, ...], Meta(description="HOST[:PORT] beside the directory's that the CA's URLs may lead to")
+    ] = ()
+    ca_file: Annotated[str, Meta(description="PEM with the roots of its TLS instead of the system's")] = ""
+    email: Annotated[str, Meta(description="the account's contact")] = ""
+    eab_kid: Annotated[str, Meta(description="External Account Binding: the key id")] = ""
+    eab_hmac_key: Annotated[Secret, Meta(description="External Account Binding: the key in base64url")] = Secret("")
+    account_key_type: Annotated[KeyType, Meta(description="of the account's key")] = "ec256"
+    preferred_chain: Annotated[str, Meta(description="common name of the preferred topmost issuer")] = ""
+    profile: Annotated[str, Meta(description="requested when the client names none")] = ""
+    timeout: Annotated[float, Meta(description="seconds that the CA may be silent")] = 30.0
+    terms_of_service_agreed: Annotated[
+        bool | None, Meta(description="true: the operator agrees to the CA's terms; default: true with a ca_file")
+    ] = None
+    allow_leaf_only: Annotated[
+        bool | None, Meta(description="true: a chain may be the leaf alone; default: true with a ca_file")
+    ] = None
 
     @property
     def agrees(self) -> bool:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,11 @@ class FolderLab:
         self.folder = folder
 
     def provider(self) -> FolderProvider:
+        return self.factory()()
+
+    def factory(self) -> Callable[[], FolderProvider]:
         settings = read_settings({"folder": str(self.folder)}, Settings)
-        return FolderProvider(settings, PluginContext("tests", self.folder, SystemClock()))
+        return partial(FolderProvider, settings, PluginContext("tests", self.folder, SystemClock()))
 
     async def values(self, name: str) -> set[str]:
         return {value for file in self.folder.iterdir() for owner, value in [file.name.split(" ")] if owner == name}

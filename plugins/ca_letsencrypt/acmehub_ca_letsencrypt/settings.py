@@ -1,6 +1,8 @@
 """Settings of a Let's Encrypt authority."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+
+from msgspec import Meta
 
 from acmehub import PluginSettings, RelaySettings
 
@@ -12,19 +14,22 @@ TERMS = "https://letsencrypt.org/repository/"
 
 
 class LetsEncryptSettings(PluginSettings, frozen=True, kw_only=True):
-    """`environment`: `production`, or `staging`, which has generous limits and a root that clients do not trust.
+    """The environment, the agreement, and the other settings of `RelaySettings` that Let's Encrypt has a use for."""
 
-    By setting `terms_of_service_agreed` to true, the operator agrees to Let's Encrypt's subscriber agreement. The other
-    settings are those of `RelaySettings`.
-    """
-
-    environment: Literal["production", "staging"] = "production"
-    terms_of_service_agreed: bool = False
-    email: str = ""
-    account_key_type: Literal["ec256", "ec384", "rsa2048", "rsa3072", "rsa4096"] = "ec256"
-    preferred_chain: str = ""
-    profile: str = ""
-    timeout: float = 30.0
+    environment: Annotated[
+        Literal["production", "staging"],
+        Meta(description="staging has generous limits, and a root that clients do not trust"),
+    ] = "production"
+    terms_of_service_agreed: Annotated[
+        bool, Meta(description="true: the operator agrees to Let's Encrypt's subscriber agreement")
+    ] = False
+    email: Annotated[str, Meta(description="the account's contact")] = ""
+    account_key_type: Annotated[
+        Literal["ec256", "ec384", "rsa2048", "rsa3072", "rsa4096"], Meta(description="of the account's key")
+    ] = "ec256"
+    preferred_chain: Annotated[str, Meta(description="common name of the preferred topmost issuer")] = ""
+    profile: Annotated[str, Meta(description="requested when the client names none")] = ""
+    timeout: Annotated[float, Meta(description="seconds that the CA may be silent")] = 30.0
 
     def validate(self) -> Self:
         if not self.terms_of_service_agreed:

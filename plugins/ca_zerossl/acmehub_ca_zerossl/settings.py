@@ -1,6 +1,8 @@
 """Settings of a ZeroSSL authority."""
 
-from typing import Self
+from typing import Annotated, Self
+
+from msgspec import Meta
 
 from acmehub import RelaySettings, Secret, https_or_loopback
 
@@ -15,9 +17,9 @@ class ZeroSslSettings(RelaySettings, frozen=True, kw_only=True):
     alone, to fetch both for an account that ZeroSSL creates for the address. `api_url`: where they are fetched.
     """
 
-    directory: str = DIRECTORY
-    api_key: Secret = Secret("")
-    api_url: str = API
+    directory: Annotated[str, Meta(description="the CA's directory URL")] = DIRECTORY
+    api_key: Annotated[Secret, Meta(description="of ZeroSSL's API: fetches eab_kid and eab_hmac_key once")] = Secret("")
+    api_url: Annotated[str, Meta(description="where ZeroSSL's API is")] = API
 
     def validate(self) -> Self:
         super().validate()

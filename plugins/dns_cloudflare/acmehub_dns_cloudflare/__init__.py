@@ -6,11 +6,12 @@ from acmehub_dns_cloudflare.provider import CloudflareProvider
 from acmehub_dns_cloudflare.settings import CloudflareSettings
 
 
-def _provider(settings: CloudflareSettings, context: PluginContext) -> CloudflareProvider:
+def make_provider(settings: CloudflareSettings, context: PluginContext) -> CloudflareProvider:
+    """The provider for these settings."""
     return CloudflareProvider(Api(settings, user_agent=context.user_agent), ttl=settings.ttl)
 
 
 @hookimpl
 def register_dns_providers(register: Register) -> None:
     """Offer `dns_cloudflare`."""
-    register("dns_cloudflare", _provider, CloudflareSettings, "Zones at Cloudflare, with an API token")
+    register("dns_cloudflare", make_provider, CloudflareSettings, "Zones at Cloudflare, with an API token")

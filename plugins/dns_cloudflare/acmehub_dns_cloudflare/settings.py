@@ -12,13 +12,12 @@ SHORTEST_TTL = 60
 
 
 class CloudflareSettings(PluginSettings, frozen=True, kw_only=True):
-    """`api_token` needs Zone:DNS:Edit and Zone:Zone:Read; `ttl` of the records (1: automatic) and `timeout` of one
-    request are in seconds."""
+    """The API, and the token for it."""
 
-    api_token: Secret
-    base_url: str = "https://api.cloudflare.com/client/v4"
-    ttl: Annotated[int, Meta(ge=1, le=86400)] = 60
-    timeout: Annotated[float, Meta(gt=0, le=300)] = 15.0
+    api_token: Annotated[Secret, Meta(description="an API token with Zone:DNS:Edit and Zone:Zone:Read")]
+    base_url: Annotated[str, Meta(description="where the API is")] = "https://api.cloudflare.com/client/v4"
+    ttl: Annotated[int, Meta(ge=1, le=86400, description="of the records, in seconds; 1: automatic")] = 60
+    timeout: Annotated[float, Meta(gt=0, le=300, description="of a request, in seconds")] = 15.0
 
     def validate(self) -> Self:
         token = self.api_token.reveal()

@@ -15,16 +15,15 @@ Algorithm = Literal["hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "h
 
 
 class Rfc2136Settings(PluginSettings, frozen=True, kw_only=True):
-    """`server` is the primary (name or address); `key_secret` is base64 as `tsig-keygen` prints it; `ttl` of the
-    records and `timeout` of one exchange are in seconds."""
+    """The primary of the zones, and the key that may change them."""
 
-    server: str
-    key_name: str
-    key_secret: Secret
-    key_algorithm: Algorithm = "hmac-sha256"
-    port: Annotated[int, Meta(ge=1, le=65535)] = 53
-    ttl: Annotated[int, Meta(ge=0, le=86400)] = 60
-    timeout: Annotated[float, Meta(gt=0, le=300)] = 10.0
+    server: Annotated[str, Meta(description="the zones' primary: a host name or an address")]
+    key_name: Annotated[str, Meta(description="the TSIG key's name on the server")]
+    key_secret: Annotated[Secret, Meta(description="its secret in base64, as tsig-keygen prints it")]
+    key_algorithm: Annotated[Algorithm, Meta(description="its algorithm")] = "hmac-sha256"
+    port: Annotated[int, Meta(ge=1, le=65535, description="the server's TCP port")] = 53
+    ttl: Annotated[int, Meta(ge=0, le=86400, description="of the records, in seconds")] = 60
+    timeout: Annotated[float, Meta(gt=0, le=300, description="of an update, in seconds")] = 10.0
 
     def validate(self) -> Self:
         if not self.server or any(mark in self.server for mark in "/ @[]"):

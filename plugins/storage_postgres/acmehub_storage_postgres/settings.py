@@ -1,27 +1,30 @@
 """Where the database is, and how it is used."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from urllib.parse import parse_qs, urlsplit
+
+from msgspec import Meta
 
 from acmehub import PluginSettings, Secret
 
 
 class Settings(PluginSettings, frozen=True, kw_only=True):
-    """Either `dsn` (`postgresql://user:password@host:port/database`, several hosts and `target_session_attrs` for
-    failover), or the parts; what neither says comes from the environment (`PGHOST` …) as libpq has it.
+    """Either `dsn`, or the parts; what neither says comes from the environment (`PGHOST` …) as libpq has it."""
 
-    `connections` is how many this process opens at most, besides one that listens; `timeout` in seconds, for
-    connecting and for each statement.
-    """
-
-    dsn: Secret = Secret("")
-    host: str = ""
-    port: int = 5432
-    database: str = ""
-    user: str = ""
-    password: Secret = Secret("")
-    connections: int = 10
-    timeout: float = 30.0
+    dsn: Annotated[
+        Secret,
+        Meta(
+            description="postgresql://user:password@host:port/database; for failover with several hosts and"
+            " target_session_attrs"
+        ),
+    ] = Secret("")
+    host: Annotated[str, Meta(description="the server, when there is no dsn")] = ""
+    port: Annotated[int, Meta(description="its port")] = 5432
+    database: Annotated[str, Meta(description="the database there")] = ""
+    user: Annotated[str, Meta(description="the role that connects")] = ""
+    password: Annotated[Secret, Meta(description="its password")] = Secret("")
+    connections: Annotated[int, Meta(description="most connections of a process, besides one that listens")] = 10
+    timeout: Annotated[float, Meta(description="of connecting and of each statement, in seconds")] = 30.0
 
     def validate(self) -> Self:
         if self.dsn and self.host:

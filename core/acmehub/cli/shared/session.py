@@ -68,6 +68,13 @@ def read_config(config_file: Path | None, **overrides: Any) -> Config:
     return config
 
 
+def quiet_config(config_file: Path | None, data_dir: Path | None) -> Config:
+    """The configuration of a verb that is not `serve` or `worker`; its log has warnings only, or all with `debug`."""
+    config = read_config(config_file, data_dir=data_dir)
+    set_up_logs(msgspec.structs.replace(config.log, level="debug" if config.log.level == "debug" else "warning"))
+    return config
+
+
 def _secret_settings(config: Config, hook: str, plugin: str) -> frozenset[str]:
     """The names of a plugin's secret settings; none for one that cannot be loaded, which is said later."""
     from acmehub.ports.settings import secret_fields
@@ -91,9 +98,8 @@ def hub_verb(verb: Callable[..., Awaitable[Result]]) -> Callable[..., int]:
     @json_option
     @functools.wraps(verb)
     def command(config_file: Path | None, data_dir: Path | None, as_json: bool, **arguments: Any) -> int:
-        config = read_config(config_file, data_dir=data_dir)
+        config = quiet_config(config_file, data_dir)
         config = msgspec.structs.replace(config, public_url=config.public_url or last_url(config.data_dir))
-        set_up_logs(msgspec.structs.replace(config.log, level="debug" if config.log.level == "debug" else "warning"))
         result = asyncio.run(_with_hub(verb, config, arguments))
         show(result, as_json)
         return result.status

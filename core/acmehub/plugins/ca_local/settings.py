@@ -1,23 +1,25 @@
 """Settings of a local CA: those of the operator, and the keys and certificates that the CA makes itself."""
 
-from typing import Self
+from typing import Annotated, Self
+
+from msgspec import Meta
 
 from acmehub import PluginSettings, Secret
 
 
 class LocalSettings(PluginSettings, frozen=True, kw_only=True):
-    """`name`: the start of the names of root and intermediate. `lifetime_days`: the longest validity of a certificate.
+    """Names and lifetimes, and the CA's own keys and certificates.
 
     The CA makes root and intermediate (PEM, keys as PKCS #8) at its first use. To use your own, set all four; the
     root's key may stay empty, but then the intermediate is not renewed.
     """
 
-    name: str = "acmehub local CA"
-    lifetime_days: float = 90.0
-    root_certificate: str = ""
-    root_key: Secret = Secret("")
-    intermediate_certificate: str = ""
-    intermediate_key: Secret = Secret("")
+    name: Annotated[str, Meta(description="the start of the names of root and intermediate")] = "acmehub local CA"
+    lifetime_days: Annotated[float, Meta(description="the longest validity of a certificate")] = 90.0
+    root_certificate: Annotated[str, Meta(description="the root in PEM; the CA makes it when it is empty")] = ""
+    root_key: Annotated[Secret, Meta(description="its key, PKCS #8 in PEM; empty: kept elsewhere")] = Secret("")
+    intermediate_certificate: Annotated[str, Meta(description="the intermediate in PEM")] = ""
+    intermediate_key: Annotated[Secret, Meta(description="its key, PKCS #8 in PEM")] = Secret("")
 
     def validate(self) -> Self:
         if not 0 < len(self.name) <= 50:
