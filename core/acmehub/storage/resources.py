@@ -98,6 +98,16 @@ def read_revisions() -> Unit[Revisions]:
     return Revisions(**{_KINDS[name]: value for name, value in rows if name in _KINDS})
 
 
+GENERATION = "copied"
+"""The row of `revision` with the number that the latest import of rows chose."""
+
+
+def read_generation() -> Unit[int]:
+    """That number; 0 without an import."""
+    rows = yield READ_REVISIONS()
+    return next((value for name, value in rows if name == GENERATION), 0)
+
+
 def replace_row(codec: Codec[N], names: tuple[str, ...], item: N) -> Unit[N]:
     """Version-guarded UPDATE of these fields; gives the item with its next version."""
     rows = yield codec.update(names)(*codec.values(names, item), item.id, item.version)
