@@ -133,7 +133,8 @@ async def test_of_two_replicas_only_one_takes_a_nonce() -> None:
 
 async def test_a_replica_with_another_key_takes_no_nonce_of_ours() -> None:
     used, time = Used(), Time()
-    assert not await SharedNonces(lambda: b"j" * 32, used, time).spend(SharedNonces(lambda: b"k" * 32, used, time).issue())
+    ours, theirs = SharedNonces(lambda: b"j" * 32, used, time), SharedNonces(lambda: b"k" * 32, used, time)
+    assert not await ours.spend(theirs.issue())
 
 
 async def test_a_shared_nonce_ends_after_an_hour_and_a_clock_may_be_a_little_off() -> None:

@@ -21,6 +21,8 @@ from piccolo.columns import (
     Text,
     Timestamptz,
 )
+from piccolo.query.base import Query
+from piccolo.query.methods.select import Select
 from piccolo.table import Table
 
 from acmehub.models import AuditEntry
@@ -29,9 +31,9 @@ from acmehub.storage import tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SchemaSession, SqlDriver
 from acmehub.storage.migrating import bring_up, has_table, known_migrations, migrations_of
-from acmehub.storage.piccolo_engine import transaction
+from acmehub.storage.piccolo_engine import Parameter, built, prepared, transaction
 from acmehub.storage.resources import GENERATION
-from acmehub.storage.statements import Dialect, Sql
+from acmehub.storage.statements import Dialect
 
 PAGE = 500
 LEFT_OUT = (tables.UsedNonce, tables.RateLimit)
@@ -55,9 +57,6 @@ _COLUMNS = {
     Dialect.POSTGRES: "SELECT attname AS name FROM pg_attribute"
     " WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
 }
-_SET_GENERATION = Sql(
-    "INSERT INTO revision (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-)
 
 
 class SqlSnapshot(StoreSnapshot):
@@ -76,16 +75,19 @@ class SqlSnapshot(StoreSnapshot):
 
     async def _rows(self, table: type[Table], columns: Sequence[TableColumn]) -> AsyncIterator[list[list[Value]]]:
         """Pages in the order of the primary key; one at least."""
-        names = ", ".join(f'"{column.name}"' for column in columns)
-        key = table._meta.primary_key._meta.name
-        select, end = f'SELECT {names} FROM "{table._meta.tablename}"', f'ORDER BY "{key}" LIMIT {PAGE}'  # noqa: S608
-        first, further = Sql(f"{select} {end}"), Sql(f'{select} WHERE "{key}" > $1 {end}')
-        found = await self._session.execute(getattr(first, self._dialect.value))
+        key = table._meta.primary_key
+        cells = [table._meta.get_column_by_name(column.name) for column in columns]
+
+        def page() -> Select[Any]:
+            return table.select(*cells).order_by(key).limit(PAGE)
+
+        further = prepared(page().where(key > Parameter(1)), self._dialect)
+        found = await _asked(self._session, self._dialect, page())
         while True:
             yield [[self._neutral(row[column.name], column) for column in columns] for row in found]
             if len(found) < PAGE:
                 break
-            found = await self._session.execute(getattr(further, self._dialect.value), (found[-1][key],))
+            found = await self._session.execute(further.sqlite, (found[-1][key._meta.name],))
 
     def _neutral(self, value: Any, column: TableColumn) -> Value:
         if value is None or column.name in _OF_A_PROCESS:
@@ -125,7 +127,9 @@ async def import_rows(
         codec = Codec(AuditEntry, tables.Audit, dialect)
         if audit:
             await session.insert(codec.table, codec.fields, [codec.row(entry) for entry in audit])
-        await session.execute(getattr(_SET_GENERATION, dialect.value), (GENERATION, secrets.randbits(62) + 1))
+        revision = tables.Revision
+        await _asked(session, dialect, revision.delete().where(revision.name == GENERATION))
+        await session.insert("revision", ("name", "value"), [(GENERATION, secrets.randbits(62) + 1)])
 
 
 async def _make_tables(session: SchemaSession, dialect: Dialect, schema: Sequence[str]) -> None:
@@ -139,8 +143,8 @@ async def _make_tables(session: SchemaSession, dialect: Dialect, schema: Sequenc
 
 async def _refuse_rows(session: SchemaSession, dialect: Dialect) -> None:
     for table in tables.TABLES:
-        name = table._meta.tablename
-        if await has_table(session, dialect, name) and await session.execute(f'SELECT 1 FROM "{name}" LIMIT 1'):  # noqa: S608
+        name, key = table._meta.tablename, table._meta.primary_key
+        if await has_table(session, dialect, name) and await _asked(session, dialect, table.select(key).limit(1)):
             raise HasRows("rows", f"it has rows already (table {name})")
 
 
@@ -171,3 +175,7 @@ async def _set_sequences(session: SchemaSession) -> None:
                 f"SELECT setval(pg_get_serial_sequence('{name}', '{column}'), max(\"{column}\")) FROM \"{name}\""  # noqa: S608
             )
 
+
+async def _asked(session: SchemaSession, dialect: Dialect, query: Query[Any, Any]) -> list[dict[str, Any]]:
+    statement = built(query, dialect)
+    return await session.execute(statement.sql.sqlite, tuple(statement.values))

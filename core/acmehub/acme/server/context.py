@@ -81,16 +81,12 @@ class AppContext(msgspec.Struct, frozen=True):
 
 def build_context(hub: HubParts) -> AppContext:
     """The context for a hub; its storage need not be open yet."""
-    nonces: Nonces
-    if hub.store.shared:
-        nonces = SharedNonces(hub.nonce_key, hub.store.nonces, hub.clock)
-    else:
-        nonces = LocalNonces(hub.clock)
+    clock = hub.clock
     return AppContext(
         hub=hub,
         urls=Urls(hub.config.base_url),
-        nonces=nonces,
+        nonces=SharedNonces(hub.nonce_key, hub.store.nonces, clock) if hub.store.shared else LocalNonces(clock),
         keys=Keys(),
-        long_polls=LongPolls(hub.order_events, hub.stopping, hub.clock, hub.config.acme.hold),
+        long_polls=LongPolls(hub.order_events, hub.stopping, clock, hub.config.acme.hold),
         proxies=TrustedProxies(hub.config.trusted_proxies),
     )
