@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from acmehub.cli import moving
 from acmehub.cli.root import run
 from acmehub.runtime.vault import decode_key, encode_key
+from acmehub.storage.sqlite.files import connect
 from tests.cli.conftest import Terminal
 
 WRONG = encode_key(bytes([9]) * 32)
@@ -243,3 +245,11 @@ def test_a_backup_opens_with_other_tools(hub: Terminal) -> None:
         assert archive.testzip() is None
         manifest: Any = json.loads(archive.read("manifest.json"))
     assert manifest["product"] == "acmehub backup"
+
+
+def test_a_copy_is_refused_while_another_process_has_the_storage_open(hub: Terminal) -> None:
+    with closing(connect(hub.folder / "data" / "acmehub.db")):  # as an idle worker has it
+        said = one_line(hub.refused(1, "db", "copy", "--to", "storage_sqlite", "--set", "path=other.db"))
+    assert "stop every `acmehub serve` and `worker` first" in said
+    assert not (hub.folder / "data" / "other.db").exists()
+    hub.ok("db", "copy", "--to", "storage_sqlite", "--set", "path=other.db")

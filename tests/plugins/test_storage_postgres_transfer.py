@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from acmehub import Secret
+from acmehub.acme.server.context import build_context
+from acmehub.app.hub import Hub, build_hub
+from acmehub.config import Config, Storage, TlsMode
 from acmehub.models import AuditEntry
-from acmehub.ports.copying import HasRows, TablePage
+from acmehub.ports.copying import CopiesRows, HasRows, TablePage
 from acmehub.storage.migrating import migrate
 from acmehub.storage.sqlite.driver import SqliteDriver
 from acmehub.storage.transfer import import_rows
@@ -104,3 +107,27 @@ async def test_a_copy_that_breaks_leaves_nothing(postgres: Postgres, tmp_path: P
         with pytest.raises(Exception, match="Input/output"):
             await import_rows(driver_of(dsn), schema, broken(), ())
     assert postgres.sql("SELECT count(*) FROM pg_class WHERE relname IN ('orders', 'migration')", name_of(dsn)) == "0"
+
+
+async def test_a_nonce_of_the_former_hub_is_good_nowhere_else(postgres: Postgres, tmp_path: Path) -> None:
+    """Both have the same master key, and what the former hub has seen used since the copy is not known here."""
+
+    def hub_on(dsn: str) -> Hub:
+        storage = Storage(plugin="storage_postgres", settings={"dsn": dsn})
+        return build_hub(Config(data_dir=tmp_path, storage=storage, tls=TlsMode(mode="off")))
+
+    former, later = hub_on(postgres.new_database()), hub_on(postgres.new_database())
+    async with former.running(serve=True):
+        nonces = build_context(former).nonces
+        used, unused = nonces.issue(), nonces.issue()
+        assert await nonces.spend(used)
+        assert isinstance(former.store, CopiesRows)
+        assert isinstance(later.store, CopiesRows)
+        async with former.store.snapshot() as found:
+            await later.store.import_rows(found.schema, found.pages())
+    replica = build_hub(later.config)
+    async with later.running(serve=True), replica.running(serve=True):
+        here, beside = build_context(later).nonces, build_context(replica).nonces
+        assert not await here.spend(used)
+        assert not await here.spend(unused)
+        assert await here.spend(beside.issue())
