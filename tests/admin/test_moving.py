@@ -125,6 +125,10 @@ async def test_a_file_that_is_there_stays_unless_forced(furnished: House, file: 
     with pytest.raises(Taken, match="--force"):
         await furnished.admin.moving.backup(file, CONTENT, ROOT)
     assert file.read_text() == "mine"
+    assert [(item.allowed, item.action) for item in (await furnished.audited())[:2]] == [
+        (False, "backup.create"),
+        (True, "authority.add"),
+    ]
     await furnished.admin.moving.backup(file, CONTENT, ROOT, force=True)
     assert zipfile.is_zipfile(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
