@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import chdir
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -136,7 +137,7 @@ def test_a_client_renews_after_a_copy_to_postgresql_and_back(
         hub = build_hub(msgspec.structs.replace(config, data_dir=tmp_path / "data"))
         async with (
             hub.running(serve=True, worker=True),
-            httpx.AsyncClient(transport=httpx.ASGITransport(create_app(hub)), timeout=20) as http,
+            httpx.AsyncClient(transport=httpx.ASGITransport(cast(Any, create_app(hub))), timeout=20) as http,
         ):
             await device.visit(http, eab)
 

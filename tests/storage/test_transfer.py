@@ -265,7 +265,7 @@ async def test_an_earlier_releases_rows_do_not_go_into_tables_that_were_changed_
 
 
 async def test_an_import_chooses_a_generation(source: SqliteDriver, target: SqliteDriver, tmp_path: Path) -> None:
-    found = []
+    found: list[int] = []
     for driver in (source, target, SqliteDriver(tmp_path / "third.db")):
         if found:
             await move(source if len(found) == 1 else target, driver)
