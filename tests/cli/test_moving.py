@@ -233,7 +233,7 @@ def test_progress_is_shown_on_a_terminal_only(
 ) -> None:
     assert hub("backup", "quiet.backup")[2] == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    progress = moving.Progress()
+    progress = moving.RowCount()
     progress(12)
     progress(13)  # too soon
     progress.end()

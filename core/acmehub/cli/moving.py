@@ -52,7 +52,7 @@ Examples:
 """
 
 
-class Progress:
+class RowCount:
     """The number of rows so far, on one line of a terminal; silent elsewhere."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ async def backup(session: Session, file: Path, force: bool) -> Result:
         storage=config.storage.plugin,
         public_url=config.public_url,
     )
-    progress = Progress()
+    progress = RowCount()
     try:
         made = await session.hub.admin.moving.backup(file, content, session.acting, force=force, progress=progress)
     finally:
@@ -163,7 +163,7 @@ async def _restore(file: Path, config: Config) -> Result:
 
     clock = SystemClock()
     store = open_store(config, build_registry(config.plugins), clock)
-    progress = Progress()
+    progress = RowCount()
     with open_backup(file) as found:
         ring = [decode_key(key) for key in ([key.reveal() for key in config.master_keys] or found.keys)]
         new = _new_files(found, config)
@@ -268,7 +268,7 @@ async def _copy(config: Config, plugin: str, pairs: Sequence[str], settings_file
     settings = _resolved(written)
     target = open_store(replace(config, storage=Storage(plugin=plugin, settings=settings)), hub.registry, hub.clock)
     in_use = isinstance(hub.store, CopiesRows) and await hub.store.used_elsewhere()
-    progress = Progress()
+    progress = RowCount()
     await hub.store.migrate()
     await hub.store.open(serve=not in_use)  # nobody begins to serve from it meanwhile
     try:

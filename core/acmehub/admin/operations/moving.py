@@ -25,7 +25,7 @@ _SEALED_IN = {
     "managed_challenge": SEALED[ManagedChallenge],
     "authority": SEALED[Authority],
 }
-Progress = Callable[[int], None]
+OnRows = Callable[[int], None]
 """Called with the number of rows that were done, from time to time."""
 
 
@@ -60,7 +60,7 @@ class MovingService:
         acting: Acting,
         *,
         force: bool = False,
-        progress: Progress = no_progress,
+        progress: OnRows = no_progress,
     ) -> Manifest:
         """Write everything into the file `path`, as it is at one moment; other processes go on.
 
@@ -89,7 +89,7 @@ class MovingService:
         return manifest
 
     async def copy(
-        self, target: Store, name: str, acting: Acting, *, in_use: bool = False, progress: Progress = no_progress
+        self, target: Store, name: str, acting: Acting, *, in_use: bool = False, progress: OnRows = no_progress
     ) -> int:
         """Copy all rows into `target`, which has none and is not open; how many. `name` is what the audit calls it.
 
@@ -114,7 +114,7 @@ class MovingService:
         return done
 
 
-async def check(backup: BackupReader, vault: Vault, progress: Progress = no_progress) -> None:
+async def check(backup: BackupReader, vault: Vault, progress: OnRows = no_progress) -> None:
     """Read a backup to its end: `Refused` when a part is damaged, or when a secret does not open with `vault`."""
     async for _ in opened(backup.pages(), vault, progress):
         pass
@@ -128,7 +128,7 @@ async def restore(
     clock: Clock,
     *,
     put_files: Callable[[], None],
-    progress: Progress = no_progress,
+    progress: OnRows = no_progress,
 ) -> None:
     """Put the rows of a backup, which was checked, into `store`, which has none and is not open.
 
@@ -156,7 +156,7 @@ async def restore(
     await _put(_copying(store), name, made.schema, pages(), (entry,))
 
 
-async def opened(pages: AsyncIterator[TablePage], vault: Vault, progress: Progress) -> AsyncIterator[TablePage]:
+async def opened(pages: AsyncIterator[TablePage], vault: Vault, progress: OnRows) -> AsyncIterator[TablePage]:
     """The pages as they are; `Refused` at the first sealed value that `vault` does not open."""
     done = 0
     async for page in pages:
