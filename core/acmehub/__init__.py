@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from acmehub.ports.authority import UpstreamUnavailable as UpstreamUnavailable
     from acmehub.ports.clock import Clock as Clock
     from acmehub.ports.clock import SystemClock as SystemClock
+    from acmehub.ports.copying import CopiesRows as CopiesRows
+    from acmehub.ports.copying import HasRows as HasRows
+    from acmehub.ports.copying import OtherSchema as OtherSchema
+    from acmehub.ports.copying import StoreSnapshot as StoreSnapshot
+    from acmehub.ports.copying import TableColumn as TableColumn
+    from acmehub.ports.copying import TablePage as TablePage
     from acmehub.ports.dns import DnsProvider as DnsProvider
     from acmehub.ports.dns import DnsProviderError as DnsProviderError
     from acmehub.ports.dns import DnsProviderRefused as DnsProviderRefused
@@ -104,6 +110,14 @@ _HOMES = {
         "UpstreamUnavailable",
     ),
     "acmehub.ports.clock": ("Clock", "SystemClock"),
+    "acmehub.ports.copying": (
+        "CopiesRows",
+        "HasRows",
+        "OtherSchema",
+        "StoreSnapshot",
+        "TableColumn",
+        "TablePage",
+    ),
     "acmehub.ports.dns": (
         "DnsProvider",
         "DnsProviderError",

@@ -47,7 +47,7 @@ class Used:
 
 
 async def test_rule_12_a_nonce_is_base64url_of_a_length_that_can_be() -> None:
-    for source in (LocalNonces(Time()), SharedNonces(b"k" * 32, Used(), Time())):
+    for source in (LocalNonces(Time()), SharedNonces(lambda: b"k" * 32, Used(), Time())):
         issued = source.issue()
         assert re.fullmatch(r"[A-Za-z0-9_-]{32}", issued)
 
@@ -86,7 +86,7 @@ async def test_a_made_up_nonce_is_refused(text: str) -> None:
 
 
 async def test_another_spelling_of_a_nonce_is_refused() -> None:
-    source = SharedNonces(b"k" * 32, Used(), Time())
+    source = SharedNonces(lambda: b"k" * 32, Used(), Time())
     issued = next(nonce for nonce in iter(source.issue, "") if "-" in nonce)
     assert not await source.spend(issued.replace("-", "+"))
     assert await source.spend(issued)
@@ -125,7 +125,7 @@ async def test_memory_is_bounded_however_many_nonces_are_asked_for(monkeypatch: 
 
 async def test_of_two_replicas_only_one_takes_a_nonce() -> None:
     used, time = Used(), Time()
-    here, there = SharedNonces(b"k" * 32, used, time), SharedNonces(b"k" * 32, used, time)
+    here, there = SharedNonces(lambda: b"k" * 32, used, time), SharedNonces(lambda: b"k" * 32, used, time)
     issued = here.issue()
     taken = await asyncio.gather(there.spend(issued), here.spend(issued))
     assert sorted(taken) == [False, True]
@@ -133,12 +133,13 @@ async def test_of_two_replicas_only_one_takes_a_nonce() -> None:
 
 async def test_a_replica_with_another_key_takes_no_nonce_of_ours() -> None:
     used, time = Used(), Time()
-    assert not await SharedNonces(b"j" * 32, used, time).spend(SharedNonces(b"k" * 32, used, time).issue())
+    ours, theirs = SharedNonces(lambda: b"j" * 32, used, time), SharedNonces(lambda: b"k" * 32, used, time)
+    assert not await ours.spend(theirs.issue())
 
 
 async def test_a_shared_nonce_ends_after_an_hour_and_a_clock_may_be_a_little_off() -> None:
     used, ours, theirs = Used(), Time(), Time()
-    here, there = SharedNonces(b"k" * 32, used, ours), SharedNonces(b"k" * 32, used, theirs)
+    here, there = SharedNonces(lambda: b"k" * 32, used, ours), SharedNonces(lambda: b"k" * 32, used, theirs)
     theirs.passed = 120.0
     assert await here.spend(there.issue())
     theirs.passed = 400.0
@@ -167,7 +168,7 @@ async def test_two_replicas_of_the_whole_server_take_a_nonce_once(
 
 async def test_used_nonces_are_forgotten_when_they_could_not_be_used_any_more() -> None:
     used, time = Used(), Time()
-    source = SharedNonces(b"k" * 32, used, time)
+    source = SharedNonces(lambda: b"k" * 32, used, time)
     assert await source.spend(source.issue())
     time.passed = LIFETIME + 700.0
     assert await source.spend(source.issue())
@@ -176,7 +177,7 @@ async def test_used_nonces_are_forgotten_when_they_could_not_be_used_any_more() 
 
 async def test_looking_at_a_shared_nonce_writes_nothing() -> None:
     used = Used()
-    source = SharedNonces(b"k" * 32, used, Time())
+    source = SharedNonces(lambda: b"k" * 32, used, Time())
     nonce = source.issue()
     assert await source.is_good(nonce)
     assert not used.nonces

@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.admin.access.errors import NotFound
+from acmehub.admin.operations.moving import BackupContent
 from acmehub.admin.operations.resealing import ResealingService
 from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
 from acmehub.admin.resources.campaigns import NewCampaign
@@ -26,7 +27,8 @@ from acmehub.models import Actor, AuthorizationMode, OrderStatus, Pause, Role, R
 from acmehub.ports.clock import SystemClock
 from acmehub.rules.orders import Change
 from acmehub.rules.permissions import PERMISSIONS, Acting, Forbidden
-from acmehub.runtime.vault import Vault
+from acmehub.runtime.vault import Vault, encode_key
+from acmehub.storage_api import SqliteDriver, SqlStore
 from acmehub.testing.store_samples import Seed, a_certificate
 from tests.admin.conftest import ROOT, House
 
@@ -36,6 +38,9 @@ CHALLENGE = NewManagedChallenge(
 )
 FILE = Document(principals=(NewPrincipal(name="from a file"),))
 DATABASE = "acmehub.db"
+CONTENT = BackupContent(
+    keys=[encode_key(bytes(32))], files={}, version="0.1.0", storage="storage_sqlite", public_url=""
+)
 
 
 class Furnished(msgspec.Struct):
@@ -115,6 +120,10 @@ VERBS: dict[str, Verb] = {
     "check.check": lambda hall, who: hall.admin.check.check(["b.test"], who),
     "check.check live": lambda hall, who: hall.admin.check.check(["b.test"], who, live=True),
     "resealing.reseal": lambda hall, who: hall.admin.resealing.reseal(who),
+    "moving.backup": lambda hall, who: hall.admin.moving.backup(hall.house.folder / "hub.backup", CONTENT, who),
+    "moving.copy": lambda hall, who: hall.admin.moving.copy(
+        SqlStore(SqliteDriver(hall.house.folder / "other.db")), "storage_sqlite", who
+    ),
 }
 NOUNS = {
     "principals": "principal",
@@ -133,6 +142,8 @@ ALONE = {
     "check.check": "check",
     "check.check live": "check.live",
     "resealing.reseal": "reseal",
+    "moving.backup": "backup.create",
+    "moving.copy": "storage.copy",
 }
 
 
@@ -153,7 +164,7 @@ READS = {
 WRITES = sorted(set(VERBS) - READS)
 MAY = {
     Role.ADMINISTRATOR: set(VERBS),
-    Role.OPERATOR: set(VERBS) - {"resealing.reseal"},
+    Role.OPERATOR: set(VERBS) - {"resealing.reseal", "moving.backup", "moving.copy"},
     Role.AUDITOR: READS,
     Role.MANAGED_ACME_CONSUMER: set(),
     Role.MANAGED_CHALLENGE_CONSUMER: set(),
@@ -276,7 +287,7 @@ def break_writes(folder: Path, *tables: str) -> None:
                 connection.execute(f'CREATE TRIGGER "{table}_{event}" AFTER {event} ON "{table}" {fail}')
 
 
-REVEALS = {"tokens.eab", "tokens.directory"}
+REVEALS = {"tokens.eab", "tokens.directory", "moving.backup", "moving.copy"}
 OUTSIDE = {"certificates.revoke", "check.check live"}  # what they change is not in the storage
 
 

@@ -7,6 +7,7 @@ import msgspec
 from acmehub.admin.operations.accounts import AccountsAdmin
 from acmehub.admin.operations.certificates import CertificatesAdmin
 from acmehub.admin.operations.check import CheckService
+from acmehub.admin.operations.moving import MovingService
 from acmehub.admin.operations.orders import OrdersAdmin
 from acmehub.admin.operations.resealing import ResealingService
 from acmehub.admin.resources.authorities import AuthorityService
@@ -41,6 +42,7 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True):
     resources_file: ResourcesFileService
     check: CheckService
     resealing: ResealingService
+    moving: MovingService
 
 
 def build_admin(
@@ -76,4 +78,5 @@ def build_admin(
         ),
         check=CheckService(store, snapshots, registry, plugin_objects, solver, principals, tokens, clock),
         resealing=ResealingService(store, vault, clock),
+        moving=MovingService(store, vault, clock),
     )

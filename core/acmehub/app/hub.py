@@ -26,6 +26,7 @@ from acmehub.dns01 import Solver
 from acmehub.issuance import Dispatcher, IssuanceWorker
 from acmehub.models.events import MENDED_AT_START
 from acmehub.ports.clock import Clock, SystemClock
+from acmehub.ports.copying import CopiesRows
 from acmehub.ports.plugins import Notifier, PluginContext, Registration
 from acmehub.ports.settings import SettingsError, read_settings
 from acmehub.ports.store import Store
@@ -62,6 +63,7 @@ class Hub:
         if config.notifier:  # without one nothing listens, and finished orders are not announced
             registry.add("notifications", self.notifications)
         self.stopping = asyncio.Event()
+        self._generation = 0
         self.order_events = OrderEvents()
         self.snapshots = Snapshots(store, clock)
         self.plugin_objects = PluginObjects(store, self.snapshots, registry, vault, plugin_context(config, clock))
@@ -150,6 +152,8 @@ class Hub:
         await self.store.open(serve=serve)
         try:
             await found(self.store, self.vault, self.registry, self.clock.now())
+            if self.store.shared and isinstance(self.store, CopiesRows):
+                self._generation = await self.store.generation()
             if serve or worker:
                 for error_line in await self.load_named_plugins():
                     _log.error("%s", error_line)
@@ -183,6 +187,10 @@ class Hub:
             except PluginError as error:
                 errors.append(f"managed challenge {challenge.name!r} cannot be used: {error}")
         return errors
+
+    def nonce_key(self) -> bytes:
+        """Another one after each import of rows: a nonce that was used at the former hub is good at this one never."""
+        return self.vault.derive(f"nonce {self._generation}" if self._generation else "nonce")
 
     def stop(self) -> None:
         """End every long poll."""

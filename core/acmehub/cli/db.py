@@ -5,13 +5,17 @@ from pathlib import Path
 
 import click
 
+from acmehub.cli.moving import copy
 from acmehub.cli.shared.session import Result, Session, config_options, hub_verb, json_option, read_config, show
 from acmehub.config import Config
 
 
 @click.group()
 def db() -> None:
-    """The storage's schema and its sealed secrets."""
+    """The storage's schema and its sealed secrets, and a copy of all of it."""
+
+
+db.add_command(copy)
 
 
 @db.command(epilog="\b\nExample:\n  acmehub db upgrade --config /etc/acmehub.toml")

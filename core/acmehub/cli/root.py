@@ -16,6 +16,8 @@ VERBS = {
     "worker": "acmehub.cli.serve",
     "init": "acmehub.cli.init",
     "db": "acmehub.cli.db",
+    "backup": "acmehub.cli.moving",
+    "restore": "acmehub.cli.moving",
     "plugin": "acmehub.cli.plugin",
     "apply": "acmehub.cli.resources",
     "export": "acmehub.cli.resources",

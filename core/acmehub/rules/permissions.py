@@ -24,6 +24,7 @@ class Permission(msgspec.Struct, frozen=True):
 _READ = Permission(frozenset({Role.ADMINISTRATOR, Role.OPERATOR, Role.AUDITOR}), audited=False)
 _CHANGE = Permission(frozenset({Role.ADMINISTRATOR, Role.OPERATOR}), audited=True)
 _REVEAL = _CHANGE
+_SECRETS = Permission(frozenset({Role.ADMINISTRATOR}), audited=True)
 
 PERMISSIONS: dict[str, Permission] = {
     "order.list": _READ,
@@ -77,7 +78,9 @@ PERMISSIONS: dict[str, Permission] = {
     "check.live": _CHANGE,
     "export": _READ,
     "apply": Permission(_CHANGE.roles, audited=False),  # the verbs it calls leave the entries
-    "reseal": Permission(frozenset({Role.ADMINISTRATOR}), audited=True),
+    "reseal": _SECRETS,
+    "backup.create": _SECRETS,
+    "storage.copy": _SECRETS,
 }
 
 

@@ -26,10 +26,9 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.store import StoreError
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 from acmehub.runtime.vault import write_private
-from acmehub.serving.data_dir import ROOT_FILE
+from acmehub.serving.data_dir import OWN_FILE, ROOT_FILE
 
 RELOAD_INTERVAL = 60.0
-OWN_FILE = "tls.pem"
 _RETRY = timedelta(hours=1)
 _log = logging.getLogger(__name__)
 

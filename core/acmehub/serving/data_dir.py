@@ -2,18 +2,21 @@
 
 from pathlib import Path
 
+OWN_FILE = "tls.pem"  # the hub's own TLS certificate with its key
 ROOT_FILE = "ca.pem"  # what clients must trust when the hub's own certificate is from one of its authorities
-_URL_FILE = "url"
+URL_FILE = "url"
+FILES = (OWN_FILE, ROOT_FILE, URL_FILE)
+"""All that `serve` writes there, besides what the storage does; the master key is made by `app.bootstrap`."""
 
 
 def note_url(data_dir: Path, url: str) -> None:
     """Keep the URL under which `serve` answers: without `public_url` it follows from the options of `serve`."""
-    (data_dir / _URL_FILE).write_text(url + "\n")
+    (data_dir / URL_FILE).write_text(url + "\n")
 
 
 def last_url(data_dir: Path) -> str:
     """The URL that was kept; empty when there is none."""
     try:
-        return (data_dir / _URL_FILE).read_text().strip()
+        return (data_dir / URL_FILE).read_text().strip()
     except FileNotFoundError:
         return ""

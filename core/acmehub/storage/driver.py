@@ -1,6 +1,6 @@
 """What a storage engine has to offer: run units of work, keep the schema, tell of changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +14,10 @@ class SchemaSession(Protocol):
 
     async def execute(self, text: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
         """Run one statement in the engine's own words (`?` or `$1`); rows as dicts."""
+        ...
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Append rows, in the engine's quickest way; values are in the dialect's form."""
         ...
 
 
@@ -30,6 +34,15 @@ class SqlDriver(Protocol):
 
     def schema(self) -> AbstractAsyncContextManager[SchemaSession]:
         """A session for migrations; entered in an event loop of its own, before or beside `open`."""
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[SchemaSession]:
+        """A session in a transaction of its own that sees what is committed at its first statement, and writes
+        nothing."""
+        ...
+
+    async def used_elsewhere(self) -> bool:
+        """Whether another process has the database open; asked before `open`."""
         ...
 
     async def open(self, *, serve: bool) -> None: ...

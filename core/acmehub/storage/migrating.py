@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import pkgutil
+from collections.abc import Collection
 from typing import cast
 
 from piccolo.apps.migrations.commands.forwards import ForwardsMigrationManager
@@ -17,7 +18,7 @@ from piccolo.apps.migrations.tables import Migration
 from piccolo.conf.apps import MigrationModule
 
 from acmehub.storage import migrations
-from acmehub.storage.driver import SqlDriver
+from acmehub.storage.driver import SchemaSession, SqlDriver
 from acmehub.storage.piccolo_app import APP_CONFIG
 from acmehub.storage.piccolo_engine import bound, transaction
 from acmehub.storage.statements import Dialect
@@ -25,19 +26,25 @@ from acmehub.storage.statements import Dialect
 APP = APP_CONFIG.app_name
 
 _HAS_TABLE = {  # wherever the search path leads (Piccolo only looks into `public`), and for a role that may not CREATE
-    Dialect.SQLITE: "SELECT 1 FROM sqlite_master WHERE name = 'migration'",
-    Dialect.POSTGRES: "SELECT 1 WHERE to_regclass('migration') IS NOT NULL",
+    Dialect.SQLITE: "SELECT 1 FROM sqlite_master WHERE name = ?1",
+    Dialect.POSTGRES: "SELECT 1 WHERE to_regclass($1) IS NOT NULL",
 }
 
 
 class PackageMigrations(ForwardsMigrationManager):
-    """Piccolo's runner, with the migrations imported as the modules of a package that they are."""
+    """Piccolo's runner, with the migrations imported as the modules of a package that they are; with `only`, no other
+    ones are run."""
 
-    def get_migration_modules(self, folder_path: str) -> dict[str, MigrationModule]:  # noqa: ARG002
+    def __init__(self, app_name: str, only: Collection[str] | None = None) -> None:
+        super().__init__(app_name)
+        self._only = only
+
+    def get_migration_modules(self, folder_path: str = "") -> dict[str, MigrationModule]:  # noqa: ARG002
         """Each migration by its `ID`."""
         names = [item.name for item in pkgutil.iter_modules(migrations.__path__)]
         modules = [importlib.import_module(f"{migrations.__name__}.{name}") for name in names]
-        return {module.ID: cast(MigrationModule, module) for module in modules}
+        found = {module.ID: cast(MigrationModule, module) for module in modules}
+        return {id: module for id, module in found.items() if self._only is None or id in self._only}
 
 
 async def migrate(driver: SqlDriver) -> int:
@@ -46,13 +53,34 @@ async def migrate(driver: SqlDriver) -> int:
 
 
 async def _run(driver: SqlDriver) -> int:
+    async with driver.schema() as session, transaction(session):
+        return await bring_up(session, driver.dialect)
+
+
+async def bring_up(session: SchemaSession, dialect: Dialect, only: Collection[str] | None = None) -> int:
+    """Run what has not been run, or what `only` names of it, in the session's transaction; how many that were."""
     os.environ["PICCOLO_CONF"] = "acmehub.storage.piccolo_conf"
-    async with driver.schema() as session:
-        with bound(session, driver.dialect), contextlib.redirect_stdout(io.StringIO()):
-            runner = PackageMigrations(APP)
-            async with transaction(session):
-                if not await session.execute(_HAS_TABLE[driver.dialect]):
-                    await Migration.create_table()
-                before = len(await Migration.get_migrations_which_ran(APP))
-                await runner.run_migrations(APP_CONFIG)
-                return len(await Migration.get_migrations_which_ran(APP)) - before
+    with bound(session, dialect), contextlib.redirect_stdout(io.StringIO()):
+        if not await has_table(session, dialect, "migration"):
+            await Migration.create_table()
+        before = len(await Migration.get_migrations_which_ran(APP))
+        await PackageMigrations(APP, only).run_migrations(APP_CONFIG)
+        return len(await Migration.get_migrations_which_ran(APP)) - before
+
+
+async def has_table(session: SchemaSession, dialect: Dialect, name: str) -> bool:
+    """Whether there is a table of that name."""
+    return bool(await session.execute(_HAS_TABLE[dialect], (name,)))
+
+
+def known_migrations() -> frozenset[str]:
+    """The ids of all migrations."""
+    return frozenset(PackageMigrations(APP).get_migration_modules())
+
+
+async def migrations_of(session: SchemaSession, dialect: Dialect) -> list[str]:
+    """The ids of those that were run, in their order."""
+    if not await has_table(session, dialect, "migration"):
+        return []
+    rows = await session.execute(f"SELECT name FROM migration WHERE app_name = '{APP}' ORDER BY name")  # noqa: S608
+    return [row["name"] for row in rows]

@@ -113,6 +113,16 @@ class RevisionRows:
         return revisions
 
 
+GENERATION = "copied"
+"""The row of `revision` with the number that the latest import of rows chose."""
+
+
+def read_generation() -> Unit[int]:
+    """That number; 0 without an import."""
+    rows = yield READ_REVISIONS()
+    return next((value for name, value in rows if name == GENERATION), 0)
+
+
 def replace_row(codec: Codec[N], names: tuple[str, ...], item: N) -> Unit[N]:
     """Version-guarded UPDATE of these fields; gives the item with its next version."""
     rows = yield codec.update(names)(*codec.values(names, item), item.id, item.version)

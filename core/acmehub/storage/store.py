@@ -1,9 +1,11 @@
 """The store: the nouns of `ports.store` over one driver."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
-from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
+from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
+from acmehub.ports.copying import CopiesRows, StoreSnapshot, TablePage
 from acmehub.ports.spending import RateLimits, UsedNonces
 from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, Revisions, Store, TxtRecords
 from acmehub.ports.zone_leases import ZoneLeases
@@ -15,12 +17,12 @@ from acmehub.storage.hot_statements import TOUCH
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.rate_limits import SqlRateLimits
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
-from acmehub.storage.resources import RevisionRows, SqlResources
+from acmehub.storage.resources import RevisionRows, SqlResources, read_generation
 from acmehub.storage.statements import Batch, Unit
 from acmehub.storage.txt_records import SqlTxtRecords, SqlZoneLeases
 
 
-class SqlStore(Store):
+class SqlStore(Store, CopiesRows):
     """A `ports.store.Store` over SQL. `clock` gives the time at which waiting orders are made due."""
 
     def __init__(self, driver: SqlDriver, clock: Clock | None = None) -> None:
@@ -54,6 +56,26 @@ class SqlStore(Store):
         from acmehub.storage.migrating import migrate  # Piccolo's runner is only paid for here
 
         return await migrate(self._driver)
+
+    async def used_elsewhere(self) -> bool:
+        return await self._driver.used_elsewhere()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[StoreSnapshot]:
+        from acmehub.storage.transfer import snapshot  # with Piccolo's runner, as above
+
+        async with snapshot(self._driver) as found:
+            yield found
+
+    async def import_rows(
+        self, schema: Sequence[str], pages: AsyncIterator[TablePage], audit: Sequence[AuditEntry] = ()
+    ) -> None:
+        from acmehub.storage.transfer import import_rows
+
+        await import_rows(self._driver, schema, pages, audit)
+
+    async def generation(self) -> int:
+        return await self._driver.point_read(read_generation)
 
     async def open(self, *, serve: bool = False) -> None:
         await self._driver.open(serve=serve)

@@ -1,7 +1,7 @@
 """The PostgreSQL driver of the storage."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -12,11 +12,19 @@ from acmehub.storage_api import Dialect, SchemaSession, SqlDriver, Unit
 from acmehub_storage_postgres.errors import Errors, translated
 from acmehub_storage_postgres.news import Announcer, Listener, Payload
 from acmehub_storage_postgres.settings import Settings
+from acmehub_storage_postgres.units import discard
 from acmehub_storage_postgres.workers import Workers
 
 T = TypeVar("T")
 
 MIGRATION_LOCK = 0x61636D65  # "acme": any number, as long as every process takes the same
+_SNAPSHOT = (  # a page may take its reader longer to write away than a unit of work may be idle
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0"
+)
+_OTHERS = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = 'acmehub' AND pid <> pg_backend_pid()"
+)
 
 
 class PostgresDriver(SqlDriver):
@@ -46,6 +54,34 @@ class PostgresDriver(SqlDriver):
                 yield PostgresSchema(connection)
             finally:
                 await connection.close(timeout=self._settings.timeout)
+        except Errors as error:
+            raise translated(error, self._settings.place) or error from error
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["PostgresSchema"]:
+        """A read-only transaction that sees one state, on a connection of its own."""
+        connection = await self._connected()
+        try:
+            await connection.execute(_SNAPSHOT)
+            yield PostgresSchema(connection)
+        except asyncpg.PostgresError as error:
+            raise translated(error, self._settings.place) or error from error
+        finally:
+            await discard(connection, self._settings.timeout)
+
+    async def used_elsewhere(self) -> bool:
+        """Other connections of acmehub to this database, as the server lists them for the same user."""
+        connection = await self._connected()
+        try:
+            return bool(await connection.fetchval(_OTHERS))
+        except Errors as error:
+            raise translated(error, self._settings.place) or error from error
+        finally:
+            await discard(connection, self._settings.timeout)
+
+    async def _connected(self) -> "asyncpg.Connection[Any]":
+        try:
+            return await asyncpg.connect(**self._settings.connect_arguments())
         except Errors as error:
             raise translated(error, self._settings.place) or error from error
 
@@ -126,3 +162,6 @@ class PostgresSchema(SchemaSession):
 
     async def execute(self, text: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
         return [dict(row) for row in await self._connection.fetch(text, *values)]
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        await self._connection.copy_records_to_table(table, columns=list(columns), records=rows)

@@ -26,7 +26,6 @@ from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
-from acmehub.runtime.vault import Vault
 
 _MOST_KEYS = 10_000
 
@@ -39,7 +38,6 @@ class HubParts(Protocol):
     store: Store
     snapshots: Snapshots
     rights: Rights
-    vault: Vault
     registry: Registry
     order_events: OrderEvents
     crash_points: CrashPoints
@@ -49,6 +47,10 @@ class HubParts(Protocol):
     client_revocations: ClientRevocations
     client_limits: ClientLimits
     stopping: asyncio.Event
+
+    def nonce_key(self) -> bytes:
+        """The key of nonces of all processes that share the storage; known once the hub runs."""
+        ...
 
 
 class Keys:
@@ -79,16 +81,12 @@ class AppContext(msgspec.Struct, frozen=True):
 
 def build_context(hub: HubParts) -> AppContext:
     """The context for a hub; its storage need not be open yet."""
-    nonces: Nonces
-    if hub.store.shared:
-        nonces = SharedNonces(hub.vault.derive("nonce"), hub.store.nonces, hub.clock)
-    else:
-        nonces = LocalNonces(hub.clock)
+    clock = hub.clock
     return AppContext(
         hub=hub,
         urls=Urls(hub.config.base_url),
-        nonces=nonces,
+        nonces=SharedNonces(hub.nonce_key, hub.store.nonces, clock) if hub.store.shared else LocalNonces(clock),
         keys=Keys(),
-        long_polls=LongPolls(hub.order_events, hub.stopping, hub.clock, hub.config.acme.hold),
+        long_polls=LongPolls(hub.order_events, hub.stopping, clock, hub.config.acme.hold),
         proxies=TrustedProxies(hub.config.trusted_proxies),
     )

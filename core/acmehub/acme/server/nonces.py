@@ -9,7 +9,9 @@ import hmac
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Protocol
 
 import msgspec
@@ -117,11 +119,16 @@ class SharedNonces:
     A nonce holds the time of its issue (seconds, 4 bytes) and 8 random bytes: the processes need no common counter.
     """
 
-    def __init__(self, key: bytes, used: UsedNonces, clock: Clock) -> None:
-        self._key = key
+    def __init__(self, key: Callable[[], bytes], used: UsedNonces, clock: Clock) -> None:
+        """`key` is asked for when the first nonce is needed: it depends on what the storage says."""
+        self._find_key = key
         self._used = used
         self._clock = clock
         self._prune_at = clock.monotonic() + _PRUNE_EVERY
+
+    @cached_property
+    def _key(self) -> bytes:
+        return self._find_key()
 
     def issue(self) -> str:
         seconds = int(self._clock.now().timestamp())

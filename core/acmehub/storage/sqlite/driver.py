@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from acmehub.ports.store import StoreError, StoreUnavailable
 from acmehub.storage.driver import SchemaSession, SqlDriver
-from acmehub.storage.sqlite.files import FileLock, connect, is_busy, patient, run, translated
+from acmehub.storage.sqlite.files import FileLock, connect, is_busy, is_shared, patient, run, translated
 from acmehub.storage.sqlite.writer import Writer
 from acmehub.storage.statements import Dialect, Unit
 
@@ -63,6 +63,26 @@ class SqliteDriver(SqlDriver):
         finally:
             connection.close()
             lock.release()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["SqliteSchema"]:
+        """A reader of the write-ahead log: writers go on beside it."""
+        try:
+            connection = await asyncio.to_thread(connect, self._path, read_only=True)
+        except (OSError, sqlite3.Error) as error:
+            raise self._unavailable(error) from error
+        try:
+            with patient(connection, self._busy_timeout):
+                connection.execute("BEGIN")
+                yield SqliteSchema(connection)
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+        finally:
+            connection.close()
+
+    async def used_elsewhere(self) -> bool:
+        """Every connection to a database with a write-ahead log holds a lock, also one that is idle."""
+        return self._path.exists() and await asyncio.to_thread(is_shared, self._path)
 
     async def open(self, *, serve: bool) -> None:
         if serve and not self._take_serving():
@@ -200,6 +220,10 @@ class SqliteSchema(SchemaSession):
         cursor = self._connection.execute(text, plain)
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
+        self._connection.executemany(f'INSERT INTO "{table}" ({names}) VALUES ({marks})', rows)  # noqa: S608
 
     def _check_references(self) -> None:
         for table, _, parent, _ in self._connection.execute("PRAGMA foreign_key_check"):

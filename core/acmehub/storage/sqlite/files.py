@@ -59,6 +59,21 @@ def make_private(path: Path) -> None:
         return
 
 
+def is_shared(path: Path) -> bool:
+    """Whether anybody has a connection to the database: then nobody else gets it alone."""
+    connection = sqlite3.connect(path, timeout=0)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except sqlite3.Error as error:
+        if is_busy(error):
+            return True
+        raise translated(error, path) or error from error
+    finally:
+        connection.close()
+    return False
+
+
 @contextmanager
 def patient(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
     """Inside, statements wait for locks."""
