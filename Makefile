@@ -1,6 +1,7 @@
 # What a person types; CI and README call the same targets. Needs python3 (3.11 or newer) and make, nothing else.
 #
-#   make run    a hub on https://localhost:8443 with a first certificate issued through it; Ctrl-C stops it
+#   make run    a hub on https://localhost:8443 with a first certificate issued through it; Ctrl-C stops it;
+#               make run PORT=9443 where that port is in use
 #   make demo   the whole story on this machine: device -> hub -> CA -> DNS, then everything is stopped
 #   make check  lint and the fast tests, in a minute       make lint   ruff, mypy, import-linter, figures of the map
 #   make test   every test that this machine can run; with PYTEST_ARGS=tests/…, those alone
@@ -16,18 +17,22 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 CERTBOT := .run/certbot/bin/certbot
+PORT   := 8443
 PYTEST_ARGS ?=
 MATRIX_ARGS ?=
 MATRIX_SOURCES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test nightly lint bench matrix docs dist audit sbom format clean provision
+.PHONY: help run demo check test nightly lint bench matrix docs dist audit sbom format clean provision can-run
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-run: $(BIN)/.stamp $(CERTBOT)
-	@exec $(BIN)/python -u -m scripts.run
+run: can-run $(CERTBOT)
+	@exec $(BIN)/python -u -m scripts.run --port $(PORT)
+
+can-run: $(BIN)/.stamp
+	@$(BIN)/python -m scripts.run --port $(PORT) --check
 
 demo: $(BIN)/.stamp $(CERTBOT)
 	@$(BIN)/python -u -m scripts.demo
