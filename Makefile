@@ -89,16 +89,16 @@ provision:
 	@scripts/provision
 
 # The environment, exactly as uv.lock says. Debian's python3 comes without ensurepip: scripts/venv has the cure.
-$(BIN)/.stamp: pyproject.toml uv.lock hatch_build.py $(wildcard plugins/*/pyproject.toml) scripts/venv
+$(BIN)/.stamp: pyproject.toml uv.lock hatch_build.py $(wildcard plugins/*/pyproject.toml) scripts/venv scripts/pip-install
 	@scripts/venv $(PYTHON) $(VENV)
-	@$(BIN)/python -m pip install --quiet 'uv>=0.13.9,<1'
+	@scripts/pip-install $(BIN)/python 'uv>=0.13.9,<1'
 	@echo 'acmehub: installing what uv.lock names into $(VENV)'
 	@$(BIN)/uv sync --quiet --frozen --inexact --python $(BIN)/python
 	@touch $@
 
 # A real client that lives in an environment of its own, as on a device.
-$(CERTBOT): tests/pypi-clients.txt scripts/venv
+$(CERTBOT): tests/pypi-clients.txt scripts/venv scripts/pip-install
 	@scripts/venv $(PYTHON) .run/certbot
 	@echo 'acmehub: installing certbot from PyPI into .run/certbot'
-	@.run/certbot/bin/python -m pip install --quiet -r tests/pypi-clients.txt
+	@scripts/pip-install .run/certbot/bin/python -r tests/pypi-clients.txt
 	@touch $@
