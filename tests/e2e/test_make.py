@@ -19,7 +19,9 @@ import pytest
 from cryptography import x509
 
 from acmehub.testing.hub_process import HubFailed, HubProcess, free_port
+from scripts.certbot import FROM_PYPI
 from tests.journal import Journal
+from tests.servers.programs import need
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -30,6 +32,7 @@ KEPT = re.compile(r"The certificate is then ~(\S+),")
 
 
 def test_the_demo_ends_well_and_tells_the_story() -> None:
+    need(FROM_PYPI)
     command = [sys.executable, "-m", "scripts.demo"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
@@ -62,6 +65,7 @@ def open_folder() -> Iterator[Path]:
 @pytest.fixture
 def running(open_folder: Path, journal: Journal) -> Iterator[Running]:
     """`make run` on a free port, until the line that says that it serves."""
+    need(FROM_PYPI)
     port, folder = free_port(), open_folder / "a hub"
     command = [*RUN, "--port", str(port), "--folder", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -87,6 +91,7 @@ def paste(line: str, home: Path, user: int) -> "subprocess.Popen[str]":
         # This clone or Python may be out of another user's reach; who may read it still writes nothing.
         reached = all(is_open(path) for path in (ROOT, Path(sys.executable).resolve()))
         reads = [] if reached else ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        need("setpriv")
         command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *reads, *command]
     environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
     return subprocess.Popen(

@@ -19,6 +19,8 @@ from threading import Thread
 import pytest
 import trustme
 
+from tests.servers.programs import need
+
 pytestmark = [pytest.mark.e2e]
 ROOT = Path(__file__).resolve().parent.parent.parent
 STORE = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -58,8 +60,9 @@ def index(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """The index's URL, and a store of roots that has its root."""
     if not STORE.exists():
         pytest.skip(f"no {STORE}: this test replaces it")
+    need("unshare")
     if subprocess.run([*IN_NAMESPACE, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("unshare is missing, or users may not make mount namespaces here")
+        pytest.skip("users may not make mount namespaces here")
     authority = trustme.CA()
     store = tmp_path / "store.crt"
     store.write_bytes(STORE.read_bytes() + authority.cert_pem.bytes())
