@@ -1,5 +1,6 @@
 """Servers of the tests: found where systems have them; a test skips, and says why, where one is missing."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_a_program_is_found_in_path_in_sbin_or_where_the_environment_says(
 def test_a_missing_server_skips_the_test_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bind, "NAMED", "/nowhere/named")
     monkeypatch.setattr(postgres, "BIN", Path("/nowhere"))
-    servers = [
+    servers: list[tuple[AbstractContextManager[object], str]] = [
         (running_pebble(tmp_path, PebbleOptions(program="/nowhere/pebble")), "/nowhere/pebble"),
         (bind.Bind(tmp_path, [bind.Zone("corp.test")]), "/nowhere/named"),
         (postgres.running_postgres(log=tmp_path / "log"), "/nowhere/initdb, /nowhere/postgres, /nowhere/psql"),

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,16 @@ INSTALLED = "/opt/acmehub"
 ASKS = ("challenge", "add", "public zone", "--plugin", "dns_cloudflare", "--match", "*.example.com")
 
 
-def run(*command: str | Path, cwd: Path, status: int = 0, **environment: str) -> str:
+def run(*command: str | Path, cwd: Path, status: int = 0, environment: Mapping[str, str] | None = None) -> str:
     """Run a command without this environment's settings for Python; its output."""
     own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(
-        command, cwd=cwd, env={**own, "PIP_NO_COMPILE": "1", **environment}, capture_output=True, text=True, check=False
+        command,
+        cwd=cwd,
+        env={**own, "PIP_NO_COMPILE": "1", **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == status, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr
@@ -48,7 +54,17 @@ def wheels(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A machine that has the wheels of `make dist`, and no clone."""
     folder = tmp_path_factory.mktemp("machine")
     uv = Path(sys.executable).with_name("uv")
-    run(uv, "build", "--quiet", "--all-packages", "--wheel", "--out-dir", folder / "dist", cwd=clone, ACMEHUB_RELEASE="1")
+    run(
+        uv,
+        "build",
+        "--quiet",
+        "--all-packages",
+        "--wheel",
+        "--out-dir",
+        folder / "dist",
+        cwd=clone,
+        ACMEHUB_RELEASE="1",
+    )
     return folder
 
 
@@ -70,14 +86,14 @@ def test_the_commands_of_the_quickstart_install_and_a_missing_plugin_names_its_o
     (commands,) = [body for page, body in fences(f"sh install {kind}") if page.name == "quickstart.md"]
     assert INSTALLED in commands
     ready = {"PYTHONPATH": str(request.getfixturevalue("libraries"))} if kind == "wheels" else {}
-    run("/bin/sh", "-ec", commands.replace(INSTALLED, str(tmp_path / "venv")), cwd=where, **ready)
+    run("/bin/sh", "-ec", commands.replace(INSTALLED, str(tmp_path / "venv")), cwd=where, environment=ready)
     acmehub = tmp_path / "venv" / "bin" / "acmehub"
-    listed = run(acmehub, "plugin", "list", cwd=tmp_path, **ready)
+    listed = run(acmehub, "plugin", "list", cwd=tmp_path, environment=ready)
     for plugin, there in {"dns_rfc2136": True, "ca_letsencrypt": True, "dns_cloudflare": False}.items():
         assert (plugin in listed) is there
 
-    said = run(acmehub, *ASKS, "--set", "api_token=x", cwd=tmp_path, status=2, **ready)
+    said = run(acmehub, *ASKS, "--set", "api_token=x", cwd=tmp_path, status=2, environment=ready)
     cure = said.strip().partition("is not installed: ")[2]
-    run("/bin/sh", "-ec", cure, cwd=tmp_path, **ready)
-    assert "dns_cloudflare" in run(acmehub, "plugin", "list", cwd=tmp_path, **ready)
-    run(acmehub, *ASKS, "--set", "api_token=x", cwd=tmp_path, **ready)
+    run("/bin/sh", "-ec", cure, cwd=tmp_path, environment=ready)
+    assert "dns_cloudflare" in run(acmehub, "plugin", "list", cwd=tmp_path, environment=ready)
+    run(acmehub, *ASKS, "--set", "api_token=x", cwd=tmp_path, environment=ready)

@@ -1,6 +1,7 @@
 """The page at `/`: what this server is, for a person who opens its URL. A plugin with a route there replaces it."""
 
 import html
+from typing import Any
 
 from litestar import Request, Response, route
 from litestar.enums import MediaType
@@ -56,7 +57,7 @@ def front_page(config: Config) -> HTTPRouteHandler:
     page = _PAGE.format(directory=html.escape(directory), website=link)
 
     @route(PATH, http_method=GET_AND_HEAD, sync_to_thread=False, include_in_schema=False)
-    def show(request: Request[object, object, object]) -> Response[str]:
+    def show(request: Request[Any, Any, Any]) -> Response[str]:
         is_browser = MediaType.HTML in request.headers.get("accept", "")
         media = MediaType.HTML if is_browser else MediaType.TEXT
         return Response(page if is_browser else text, media_type=media, headers=HEADERS)
