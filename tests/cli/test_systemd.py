@@ -45,7 +45,7 @@ def test_systemd_finds_nothing_wrong(unit: Path) -> None:
 
 
 def test_systemd_finds_little_that_is_left_open(unit: Path) -> None:
-    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", unit]
+    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE}", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -54,17 +54,8 @@ def wheels(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A machine that has the wheels of `make dist`, and no clone."""
     folder = tmp_path_factory.mktemp("machine")
     uv = Path(sys.executable).with_name("uv")
-    run(
-        uv,
-        "build",
-        "--quiet",
-        "--all-packages",
-        "--wheel",
-        "--out-dir",
-        folder / "dist",
-        cwd=clone,
-        ACMEHUB_RELEASE="1",
-    )
+    build = (uv, "build", "--quiet", "--all-packages", "--wheel", "--out-dir", folder / "dist")
+    run(*build, cwd=clone, environment={"ACMEHUB_RELEASE": "1"})
     return folder
 
 
