@@ -181,6 +181,16 @@ def test_make_looks_at_the_port_before_it_installs_a_client_and_passes_it_on() -
     assert steps[-1].endswith("scripts.run --port 9443")
 
 
+def test_what_the_readme_has_a_new_user_type_is_there_and_explained() -> None:
+    commands = re.findall(r"^make (\w+) ", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert commands[0] == "run"
+    help_text = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in commands:
+        dry = ["make", "-n", target, "-o", ".venv/bin/.stamp"]
+        assert subprocess.run(dry, cwd=ROOT, capture_output=True, check=False).returncode == 0
+        assert f"make {target} " in help_text
+
+
 def test_the_hub_of_a_folder_runs_once(tmp_path: Path) -> None:
     with (tmp_path / "run.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""A new user's walk, from README.md alone: a fresh clone, `make run`, and the lines that it prints. For `make nightly`."""
+"""A new user's walk, from README.md alone: a fresh clone, `make run`, the lines that it prints; for `make nightly`."""
 
 import os
 import re
