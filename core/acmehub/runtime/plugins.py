@@ -246,13 +246,13 @@ def _register(plugin_name: str, offers: Offers) -> Callable[..., None]:
 def _missing(name: str) -> str:
     extra = name.replace("_", "-")
     if extra in _extras():
-        return f"plugin {name!r} is not installed: {_cure(name)}"
+        return f"plugin {name!r} is not installed: {_how_to_install(name)}"
     known = {*(point.name for point in installed_entry_points()), *(item.replace("-", "_") for item in _extras())}
     near = _suggest(name, known)
     return f"plugin {name!r} is not installed{near or ': install the distribution that has it'}"
 
 
-def _cure(name: str) -> str:
+def _how_to_install(name: str) -> str:
     """The command that installs a plugin of this repository from where the hub itself was installed.
 
     It names a file or folder: what has the distribution's name on a package index may be somebody else's.
