@@ -1,10 +1,11 @@
 # What a person types; CI and README call the same targets. Needs python3 (3.11 or newer) and make, nothing else.
 #
-#   make run    a hub on https://localhost:8443 with a first certificate issued through it; Ctrl-C stops it
+#   make run    a hub on https://localhost:8443 with a first certificate issued through it; Ctrl-C stops it;
+#               make run PORT=9443 where that port is in use
 #   make demo   the whole story on this machine: device -> hub -> CA -> DNS, then everything is stopped
 #   make check  lint and the fast tests, in a minute       make lint   ruff, mypy, import-linter, figures of the map
 #   make test   every test that this machine can run; with PYTEST_ARGS=tests/…, those alone
-#   make nightly the long forms of what `make test` has short: load for a minute each
+#   make nightly the long forms of what `make test` has short: load for a minute each, and a fresh clone
 #   make bench  speed beside Pebble in the same run       make dist   wheels and sdist in dist/
 #   make matrix every ACME client at three upstream speeds; writes docs/clients.md (half an hour); with
 #               MATRIX_SOURCES=DIR also those that are built from checkouts in DIR
@@ -16,18 +17,22 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 CERTBOT := .run/certbot/bin/certbot
+PORT   := 8443
 PYTEST_ARGS ?=
 MATRIX_ARGS ?=
 MATRIX_SOURCES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test nightly lint bench matrix docs dist audit sbom format clean provision
+.PHONY: help run demo check test nightly lint bench matrix docs dist audit sbom format clean provision can-run
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-run: $(BIN)/.stamp $(CERTBOT)
-	@exec $(BIN)/python -u -m scripts.run
+run: can-run $(CERTBOT)
+	@exec $(BIN)/python -u -m scripts.run --port $(PORT)
+
+can-run: $(BIN)/.stamp
+	@$(BIN)/python -m scripts.run --port $(PORT) --check
 
 demo: $(BIN)/.stamp $(CERTBOT)
 	@$(BIN)/python -u -m scripts.demo
@@ -40,7 +45,7 @@ test: $(BIN)/.stamp $(if $(PYTEST_ARGS),,$(CERTBOT) provision)
 	@scripts/test $(PYTEST_ARGS)
 
 nightly: $(BIN)/.stamp
-	LOAD_SECONDS=60 $(BIN)/pytest -s tests/load
+	LOAD_SECONDS=60 $(BIN)/pytest -s tests/load tests/load/fresh_clone.py
 
 lint: $(BIN)/.stamp
 	$(BIN)/ruff check .
@@ -84,16 +89,16 @@ provision:
 	@scripts/provision
 
 # The environment, exactly as uv.lock says. Debian's python3 comes without ensurepip: scripts/venv has the cure.
-$(BIN)/.stamp: pyproject.toml uv.lock hatch_build.py $(wildcard plugins/*/pyproject.toml) scripts/venv
+$(BIN)/.stamp: pyproject.toml uv.lock hatch_build.py $(wildcard plugins/*/pyproject.toml) scripts/venv scripts/pip-install
 	@scripts/venv $(PYTHON) $(VENV)
-	@$(BIN)/python -m pip install --quiet 'uv>=0.13.9,<1'
+	@scripts/pip-install $(BIN)/python 'uv>=0.13.9,<1'
 	@echo 'acmehub: installing what uv.lock names into $(VENV)'
 	@$(BIN)/uv sync --quiet --frozen --inexact --python $(BIN)/python
 	@touch $@
 
 # A real client that lives in an environment of its own, as on a device.
-$(CERTBOT): tests/pypi-clients.txt scripts/venv
+$(CERTBOT): tests/pypi-clients.txt scripts/venv scripts/pip-install
 	@scripts/venv $(PYTHON) .run/certbot
 	@echo 'acmehub: installing certbot from PyPI into .run/certbot'
-	@.run/certbot/bin/python -m pip install --quiet -r tests/pypi-clients.txt
+	@scripts/pip-install .run/certbot/bin/python -r tests/pypi-clients.txt
 	@touch $@

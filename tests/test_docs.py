@@ -1,7 +1,8 @@
 """Documentation that is run: commands, configuration and resource files in it work, and its links lead somewhere.
 
 Code fences say what they are: `console test` (each `$ ` line is run, in one folder for the whole page), `toml config`
-(an `acmehub.toml`), `toml resources` (a file for `acmehub apply`). Others are for reading.
+(an `acmehub.toml`), `toml resources` (a file for `acmehub apply`), `sh install clone` and `sh install wheels` (run by
+tests/e2e/test_distribution.py). Others are for reading.
 """
 
 import base64
@@ -38,6 +39,14 @@ def test_links_lead_somewhere(page: Path) -> None:
     links = [match["target"] for match in LINK.finditer(FENCE.sub("", page.read_text()))]
     dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert dead == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_nothing_is_installed_by_a_name_of_ours_from_an_index(page: Path) -> None:
+    """On an index, such a name may be somebody else's until a release is there."""
+    commands = re.findall(r"(?:pip|pipx|uv add|uv pip|uv tool) (?:install )?([^`\n]*)", page.read_text())
+    named = [part for command in commands for part in re.findall(r"[^\s'\"]+", command.partition("#")[0])]
+    assert [part for part in named if re.fullmatch(r"acmehub[\w-]*([\[=<>~].*)?", part)] == []
 
 
 @pytest.mark.parametrize("page", pages_with("console test"), ids=name_of)

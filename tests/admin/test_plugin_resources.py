@@ -126,7 +126,7 @@ async def test_writing_what_stands_there_changes_nothing(house: House) -> None:
     ("fields", "field", "word"),
     [
         ({"name": " "}, "name", "printable"),
-        ({"plugin": "dns_nowhere"}, "plugin", "pip install"),
+        ({"plugin": "dns_nowhere"}, "plugin", "install the distribution"),
         ({"plugin": "dns_cloudfare"}, "plugin", "did you mean 'dns_cloudflare'"),
         ({"match": ""}, "match", "empty"),
         ({"match": "a.test,*.*.test"}, "match", "part '*.*.test'"),

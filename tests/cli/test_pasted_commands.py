@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 
 from acmehub.testing.hub_process import HubFailed, HubProcess
+from tests.servers.programs import need
 
 pytestmark = pytest.mark.e2e
 
@@ -46,11 +47,13 @@ def run(command: str, folder: Path, **environment: str) -> None:
 
 
 def test_lego(hub: HubProcess, tmp_path: Path) -> None:
+    need("lego")
     run(pasted(hub, "lego"), tmp_path, LEGO_PATH=str(tmp_path / "lego"))
     assert names_in(tmp_path / "lego/certificates/host.corp.test.crt") == ["host.corp.test"]
 
 
 def test_caddy_accepts_its_options(hub: HubProcess, tmp_path: Path) -> None:
+    need("caddy")
     (tmp_path / "Caddyfile").write_text(pasted(hub, "Caddy") + "\nhost.corp.test {\n}\n")
     run("caddy adapt --config Caddyfile", tmp_path, HOME=str(tmp_path))
 

@@ -10,10 +10,11 @@ from typing import Protocol
 
 from acmehub.testing.hub_process import free_port
 from scripts.certbot import FROM_PYPI, Certbot
+from tests.servers.programs import program
 
 CERTBOT_APT = Path("/usr/bin/certbot")
-LEGO = Path("/usr/bin/lego")
-CADDY = Path("/usr/bin/caddy")
+LEGO = Path(program("lego"))
+CADDY = Path(program("caddy"))
 CADDY_SECONDS = 90.0
 
 

@@ -1,6 +1,5 @@
 """One BIND, one Pebble and one hub for all end-to-end tests that need no hub of their own."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -13,8 +12,8 @@ from tests.journal import Journal
 from tests.servers.bind import Bind, TsigKey, Zone
 from tests.servers.pebble import PebbleOptions, running_pebble
 from tests.servers.postgres import Postgres, running_postgres
+from tests.servers.programs import need
 
-PROGRAMS = ("/usr/sbin/named", "/usr/bin/pebble", str(CERTBOT_APT), str(LEGO), str(CADDY), str(FROM_PYPI))
 CNAMES = tuple(f"_acme-challenge.alias{number}.corp.test. CNAME alias{number}.acme.lab.test." for number in range(4))
 OUTWARD = "_acme-challenge.astray.corp.test. CNAME astray.slow.test."
 
@@ -22,9 +21,7 @@ OUTWARD = "_acme-challenge.astray.corp.test. CNAME astray.slow.test."
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, journal: Journal) -> Iterator[Stack]:
     """BIND and Pebble: validation through BIND, 15 % of nonces rejected, half of the authorizations reused."""
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}; `make test` installs them as root")
+    need(CERTBOT_APT, LEGO, CADDY, FROM_PYPI)
     folder = tmp_path_factory.mktemp("stack")
     zones = [
         Zone("corp.test", hosts=("*",), records=(*CNAMES, OUTWARD)),

@@ -15,9 +15,10 @@ from acmehub.testing.acme_keys import make_csr
 from acmehub.testing.hub_process import HubProcess
 from scripts.certbot import Certbot
 from tests.journal import Journal
+from tests.servers.programs import need, program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
-ACME_TINY = "/usr/bin/acme-tiny"
+ACME_TINY = program("acme-tiny")
 
 RESOURCES = """
 [[authority]]
@@ -62,6 +63,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, journal: Journal) -> Iterator[
 
 def acme_tiny(folder: Path, hub: HubProcess, directory: str, name: str) -> "subprocess.CompletedProcess[str]":
     """acme-tiny, as Debian has it, with an account key of its own; the chain is its standard output."""
+    need(ACME_TINY)
     folder.mkdir(exist_ok=True)
     key = rsa.generate_private_key(65537, 2048)
     if not (folder / "account.key").exists():

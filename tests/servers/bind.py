@@ -32,8 +32,9 @@ import dns.update
 import dns.zone
 
 from tests.servers.forwarder import Forwarder
+from tests.servers.programs import need, program
 
-NAMED = "/usr/sbin/named"
+NAMED = program("named")
 START_SECONDS = 20.0
 
 
@@ -106,6 +107,7 @@ class Bind:
         return own or self.key
 
     def __enter__(self) -> Self:
+        need(NAMED)
         # A copy, because AppArmor, where it is on, lets /usr/sbin/named write to /var/lib/bind and nowhere else.
         self._folder.mkdir(parents=True, exist_ok=True)
         self._named = shutil.copy(NAMED, self._folder / "named")

@@ -1,6 +1,7 @@
 """Pebble, the ACME test CA: started with its own configuration and TLS certificate on free ports, stopped at the end.
 
-Debian's Pebble deadlocks under concurrency unless it runs on one processor: GOMAXPROCS=1 always.
+Debian's Pebble deadlocks under concurrency unless it runs on one processor: GOMAXPROCS=1 always. `TEST_PEBBLE=PATH` has
+the tests use another one than the first of PATH.
 """
 
 import json
@@ -17,7 +18,9 @@ from pathlib import Path
 import msgspec
 import trustme
 
-PROGRAM = "/usr/bin/pebble"
+from tests.servers.programs import need, program
+
+PROGRAM = program("pebble", "TEST_PEBBLE")
 _START_TIMEOUT = 20.0
 
 
@@ -27,7 +30,7 @@ class PebbleOptions(msgspec.Struct, frozen=True, kw_only=True):
     `dns_server` (HOST:PORT) is where it validates, None with `always_valid` when it does not. `nonce_reject` and
     `authz_reuse` in percent; `sleep` is the longest it waits before a validation, in seconds. `eab_keys` (key id to
     HMAC key in base64url) makes External Account Binding required. `alternate_roots` adds chains, `chain_length` is
-    the number of intermediates. `program` is another Pebble than Debian's.
+    the number of intermediates. `program` is another Pebble than the one that the tests use.
     """
 
     dns_server: str | None = None
@@ -80,6 +83,7 @@ class Pebble:
 def running_pebble(folder: Path, options: PebbleOptions | None = None, *, log: Path | None = None) -> Iterator[Pebble]:
     """Pebble with its files in `folder`, until the block ends; `log` gets what it prints."""
     options = options or PebbleOptions(always_valid=True)
+    need(options.program)
     folder.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA()
     ca_file = folder / "pebble-ca.pem"

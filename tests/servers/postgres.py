@@ -1,13 +1,15 @@
-"""A real PostgreSQL 15 for a test run: its own cluster in a folder of its own, on a free port of 127.0.0.1.
+"""A real PostgreSQL for a test run: its own cluster in a folder of its own, on a free port of 127.0.0.1.
 
     with running_postgres(log=journal.new_log("postgres")) as postgres:
         dsn = postgres.new_database()
 
-Durability is as by default (fsync on). It runs as the user `postgres` when we are root, because it refuses root.
+Durability is as by default (fsync on). It runs as the user `postgres` when we are root, because it refuses root. Of
+several major versions the newest is taken; `TEST_POSTGRES=FOLDER` names the folder with the programs of another one.
 """
 
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -18,9 +20,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-BIN = Path("/usr/lib/postgresql/15/bin")
+from tests.servers.programs import need
+
 USER = "postgres"
 START_SECONDS = 30.0
+PLACES = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql/bin")
+
+
+def programs(root: Path = Path("/")) -> Path:
+    """The folder with `initdb` and `postgres`: of the newest major version, where packages put them, else of PATH."""
+    if given := os.environ.get("TEST_POSTGRES"):
+        return Path(given)
+    found = [path for place in PLACES for path in root.glob(place) if (path / "initdb").exists()]
+    in_path = Path(shutil.which("initdb") or "initdb").parent
+    return max(found, key=_version, default=in_path)
+
+
+def _version(folder: Path) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", folder.parent.name)))
+
+
+BIN = programs()
 
 
 class Postgres:
@@ -100,7 +120,7 @@ class Postgres:
 
     def sql(self, text: str, database: str = "postgres") -> str:
         """Run a statement with psql, as an outsider would."""
-        command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", text]
+        command = [str(BIN / "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", text]
         where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", database]
         environment = {**os.environ, "PGPASSWORD": self.password}
         done = subprocess.run([*command, *where], env=environment, capture_output=True, text=True, check=False)
@@ -125,6 +145,7 @@ def _as_postgres(command: Sequence[str]) -> list[str]:
 @contextmanager
 def running_postgres(*, log: Path) -> Iterator[Postgres]:
     """A new cluster, started; stopped and deleted at the end. Not in pytest's folders: those are closed to others."""
+    need(BIN / "initdb", BIN / "postgres", BIN / "psql", *(["runuser"] if os.geteuid() == 0 else []))
     folder = Path("/tmp") / f"acmehub-postgres-{secrets.token_hex(4)}"
     server = Postgres(folder, log)
     try:

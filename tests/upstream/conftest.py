@@ -11,6 +11,8 @@ from tests.servers.pebble import Pebble, PebbleOptions, running_pebble
 from tests.servers.pebble_lab import context, settings_for
 
 MakeRelay = Callable[..., AcmeRelay]
+PLAIN: dict[str, object] = {"renewalInfo": None, "meta": {"termsOfService": "https://ca.test/terms"}}
+"""Members of a directory without renewal information and profiles; newer Pebbles have both."""
 
 
 @pytest.fixture(scope="package")

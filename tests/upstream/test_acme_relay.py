@@ -27,13 +27,13 @@ from acmehub import (
 from acmehub.ports.authority import allows_leaf_only
 from acmehub.ports.settings import Secret, public_settings, read_settings
 from acmehub.testing.authority_contract import request_for
-from acmehub.testing.fault_proxy import FaultProxy
+from acmehub.testing.fault_proxy import FaultProxy, ProxyReply
 from acmehub.testing.upstream_faults import changed
 from acmehub.upstream.keys import UpstreamAccountKey, new_account_key
 from acmehub.upstream.settings import hmac_key
 from tests.servers.pebble import Pebble, PebbleOptions, running_pebble
 from tests.servers.pebble_lab import USER_AGENT, context, settings_for
-from tests.upstream.conftest import MakeRelay
+from tests.upstream.conftest import PLAIN, MakeRelay
 from tests.upstream.orders import fresh_name, patiently, valid_order
 
 EAB_KEYS = {"kid-1": secrets.token_urlsafe(32), "kid-2": secrets.token_urlsafe(48)}
@@ -149,17 +149,27 @@ async def test_the_contact_and_the_agreement_are_sent(make_relay: MakeRelay, pro
 
 
 async def test_an_order_is_sent_as_the_client_asked_for_it(
-    relay: AcmeRelay, account: UpstreamAccount, proxy: FaultProxy
+    account: UpstreamAccount, make_relay: MakeRelay, proxy: FaultProxy
 ) -> None:
+    proxy.play(changed(PLAIN), path="/dir", times=None)
     start = datetime(2026, 12, 1, 12, tzinfo=UTC)
     identifiers = (Identifier("dns", "WWW.Corp.test"), Identifier("dns", "*.corp.test"))
     request = IssueRequest(identifiers, not_before=start, not_after=start + timedelta(days=3), replaces="aki.serial")
-    await relay.new_order(account, request)
+    await make_relay().new_order(account, request)
     assert proxy.calls[-1].payload() == {
         "identifiers": [{"type": "dns", "value": "WWW.Corp.test"}, {"type": "dns", "value": "*.corp.test"}],
         "notBefore": "2026-12-01T12:00:00Z",
         "notAfter": "2026-12-04T12:00:00Z",
     }
+
+
+def takes_every_order(proxy: FaultProxy) -> None:
+    """newOrder is answered before it reaches the CA, which may know neither the profile nor what is replaced."""
+    links = {"authorizations": [f"{proxy.url}/authz/1"], "finalize": f"{proxy.url}/finalize/1"}
+    order = {"status": "pending", "identifiers": [{"type": "dns", "value": "www.corp.test"}], **links}
+    headers = (("Content-Type", "application/json"), ("Location", f"{proxy.url}/order/1"))
+    reply = ProxyReply(status=201, headers=headers, body=json.dumps(order).encode())
+    proxy.play(lambda _call, _forward: reply, path="/order-plz", times=None)
 
 
 async def test_replaces_and_the_profile_reach_a_ca_that_knows_them(
@@ -168,6 +178,7 @@ async def test_replaces_and_the_profile_reach_a_ca_that_knows_them(
     meta = {"termsOfService": "https://ca.test/terms", "profiles": {"short": "six days", "classic": "90 days"}}
     more = {"renewalInfo": f"{proxy.url}/renewal-info", "meta": meta}
     proxy.play(changed(more), path="/dir", times=None)
+    takes_every_order(proxy)
     name = (Identifier("dns", fresh_name()),)
     await make_relay(profile="classic").new_order(account, IssueRequest(name, replaces="aki.serial"))
     assert proxy.calls[-1].payload()["replaces"] == "aki.serial"
@@ -176,8 +187,10 @@ async def test_replaces_and_the_profile_reach_a_ca_that_knows_them(
     assert proxy.calls[-1].payload()["profile"] == "short"
     later = make_relay()
     proxy.heal()
+    proxy.play(changed(PLAIN), path="/dir")
     await later.order(account, (await later.new_order(account, IssueRequest(name))).url)
     proxy.play(changed(more), path="/dir", times=None)
+    takes_every_order(proxy)
     await later.new_order(account, IssueRequest(name, profile="short"))
     assert proxy.calls[-1].payload()["profile"] == "short", "a profile that is newer than the directory we have kept"
     with pytest.raises(UpstreamRefused, match="offers: classic, short") as caught:
@@ -185,9 +198,12 @@ async def test_replaces_and_the_profile_reach_a_ca_that_knows_them(
     assert caught.value.problem.type.endswith(":invalidProfile")
 
 
-async def test_a_profile_is_not_dropped_at_a_ca_without_profiles(relay: AcmeRelay, account: UpstreamAccount) -> None:
+async def test_a_profile_is_not_dropped_at_a_ca_without_profiles(
+    account: UpstreamAccount, make_relay: MakeRelay, proxy: FaultProxy
+) -> None:
+    proxy.play(changed(PLAIN), path="/dir", times=None)
     with pytest.raises(UpstreamRefused, match="offers: none"):
-        await relay.new_order(account, IssueRequest((Identifier("dns", fresh_name()),), profile="short"))
+        await make_relay().new_order(account, IssueRequest((Identifier("dns", fresh_name()),), profile="short"))
 
 
 async def test_each_verb_is_one_exchange_that_names_the_hub(

@@ -1,4 +1,4 @@
-"""Renewal information of a CA (RFC 9773); Debian's Pebble has no ARI, so the proxy answers in its place."""
+"""Renewal information of a CA (RFC 9773); not every Pebble has ARI, so the proxy answers in its place."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import pytest
 from acmehub import AcmeRelay, InformsOfRenewal, UpstreamRateLimited, UpstreamRenewalInfo, UpstreamUnavailable
 from acmehub.testing.fault_proxy import Call, Fault, FaultProxy, Forward, ProxyReply
 from acmehub.testing.upstream_faults import changed, html, problem
-from tests.upstream.conftest import MakeRelay
+from tests.upstream.conftest import PLAIN, MakeRelay
 
 CERT_ID = "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
 WINDOW = {"start": "2026-12-01T12:00:00Z", "end": "2026-12-03T14:00:00.5+02:00"}
@@ -54,8 +54,11 @@ async def test_a_day_is_the_longest_that_is_waited(informing: AcmeRelay, proxy: 
     assert (found.explanation_url, found.retry_after) == ("", 86_400.0)
 
 
-async def test_a_ca_without_the_resource_says_nothing_and_is_not_asked(relay: AcmeRelay, proxy: FaultProxy) -> None:
-    assert await relay.renewal_info(CERT_ID) is None
+async def test_a_ca_without_the_resource_says_nothing_and_is_not_asked(
+    make_relay: MakeRelay, proxy: FaultProxy
+) -> None:
+    proxy.play(changed(PLAIN), path="/dir", times=None)
+    assert await make_relay().renewal_info(CERT_ID) is None
     assert [call.path for call in proxy.calls] == ["/dir"]
 
 

@@ -1,4 +1,5 @@
-"""The ASGI application of a hub: Litestar with health checks, plugins' routes, and the ACME server, mounted at `/acme`.
+"""The ASGI application of a hub: Litestar with health checks, the page at `/`, plugins' routes, and the ACME server,
+mounted at `/acme`.
 
 docs/adr/0005-acme-in-litestar.md
 """
@@ -16,6 +17,7 @@ from acmehub.acme.server.app import AcmeServer, unexpected
 from acmehub.acme.server.context import HubParts, build_context
 from acmehub.acme.server.responses import PROBLEM, encode
 from acmehub.acme.server.urls import PREFIX
+from acmehub.app import front_page
 from acmehub.app.health import health_routes
 from acmehub.models.problems import ProblemDocument
 from acmehub.rules.jws import MAX_BODY
@@ -27,8 +29,12 @@ def create_app(hub: HubParts) -> Litestar:
 
     Raises `PluginError` for a plugin's route at a path of the ACME server.
     """
+    of_plugins = _plugin_routes(hub)
+    own = [_mounted(AcmeServer(build_context(hub), ROUTES)), *health_routes(hub)]
+    if all(item.path != front_page.PATH for item in of_plugins.routes):
+        own.append(front_page.front_page(hub.config))
     return Litestar(
-        route_handlers=[_mounted(AcmeServer(build_context(hub), ROUTES)), *health_routes(hub), _plugin_routes(hub)],
+        route_handlers=[*own, of_plugins],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=MAX_BODY,

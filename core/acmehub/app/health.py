@@ -1,14 +1,22 @@
-"""/healthz: the process answers. /readyz: it serves and its storage can be written to, found without a write."""
+"""/healthz: the process answers. /readyz: it serves and its storage can be written to, found without a write.
+
+A process that is started with `ACMEHUB_INSTANCE` returns it from `/readyz` as the header `Acmehub-Instance`: its
+starter sees that this process answers, and no other one.
+"""
 
 import asyncio
+import os
 
-from litestar import MediaType, Response, get
+from litestar import MediaType, Response, route
 from litestar.handlers import HTTPRouteHandler
 
 from acmehub.acme.server.context import HubParts
+from acmehub.app.front_page import GET_AND_HEAD
 from acmehub.ports.store import StoreUnavailable
 
 ASKED_EVERY = 1.0  # seconds
+INSTANCE_VARIABLE = "ACMEHUB_INSTANCE"
+INSTANCE_HEADER = "Acmehub-Instance"
 
 
 class _Readiness:
@@ -40,13 +48,27 @@ class _Readiness:
 def health_routes(hub: HubParts) -> list[HTTPRouteHandler]:
     """Routes for load balancers and init systems; their answers hold nothing about orders or resources."""
 
-    @get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False, include_in_schema=False)
+    @route(
+        "/healthz",
+        http_method=GET_AND_HEAD,
+        media_type=MediaType.TEXT,
+        sync_to_thread=False,
+        include_in_schema=False,
+    )
     def healthz() -> str:
         return "ok\n"
 
     readiness = _Readiness(hub)
+    instance = os.environ.get(INSTANCE_VARIABLE, "")
+    headers = {INSTANCE_HEADER: instance} if instance.isascii() and instance.isalnum() else {}
 
-    @get("/readyz", media_type=MediaType.TEXT, include_in_schema=False)
+    @route(
+        "/readyz",
+        http_method=GET_AND_HEAD,
+        media_type=MediaType.TEXT,
+        response_headers=headers,
+        include_in_schema=False,
+    )
     async def readyz() -> Response[str]:
         if hub.stopping.is_set():
             return Response("stopping\n", status_code=503)

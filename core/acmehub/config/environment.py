@@ -9,7 +9,7 @@ from acmehub.config.errors import ConfigError
 from acmehub.config.sections import Config, Section
 
 PREFIX = "ACMEHUB_"
-NOT_SETTINGS = frozenset({"CONFIG", "CRASH_POINTS", "RELEASE"})
+NOT_SETTINGS = frozenset({"CONFIG", "CRASH_POINTS", "INSTANCE", "RELEASE"})
 _FROM_KUBERNETES = re.compile(
     r"SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?"
 )  # Kubernetes sets these for a service with the name acmehub

@@ -6,11 +6,16 @@ configuration, and what a stored authority, a managed challenge or `[storage]` n
 
 import difflib
 import importlib.metadata
+import json
 import logging
+import shlex
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import pluggy
@@ -320,12 +325,27 @@ def _twice(points: Sequence[importlib.metadata.EntryPoint], name: str) -> str:
 def _missing(name: str) -> str:
     extra = name.replace("_", "-")
     if extra in _extras():
-        return f"plugin {name!r} is not installed: pip install 'acmehub[{extra}]'"
+        return f"plugin {name!r} is not installed: {_how_to_install(name)}"
     if without := _without_entry_point(name):
         return f"plugin {name!r} is not installed: {without}"
     known = {*(point.name for point in installed_entry_points()), *(item.replace("-", "_") for item in _extras())}
     near = _suggest(name, known)
-    return f"plugin {name!r} is not installed{near or f': pip install the distribution that has it (acmehub-{extra}?)'}"
+    return f"plugin {name!r} is not installed{near or ': install the distribution that has it'}"
+
+
+def _how_to_install(name: str) -> str:
+    """The command that installs a plugin of this repository from where the hub itself was installed.
+
+    It names a file or folder: what has the distribution's name on a package index may be somebody else's.
+    """
+    installed = importlib.metadata.distribution(_DISTRIBUTION)
+    origin = urlsplit(json.loads(installed.read_text("direct_url.json") or "{}").get("url", ""))  # PEP 610
+    wheel = f"{_DISTRIBUTION}_{name}-{installed.version}-py3-none-any.whl"
+    place = Path(unquote(origin.path))
+    target = place.with_name(wheel) if place.suffix == ".whl" else place / "plugins" / name
+    if origin.scheme == "file" and target.exists():
+        return shlex.join([sys.executable, "-m", "pip", "install", str(target)])
+    return f"pip install {wheel} of the release that acmehub itself was installed from"
 
 
 def _without_entry_point(name: str) -> str:

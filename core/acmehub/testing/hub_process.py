@@ -8,6 +8,7 @@ with HubProcess(folder, config="[acme]\\nhold = 5") as hub:
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -61,6 +62,7 @@ class HubProcess:
         self._command = (command, *arguments)
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._instance = ""
 
     @property
     def directory(self) -> str:
@@ -102,9 +104,14 @@ class HubProcess:
     def launch(self, **environment: str) -> None:
         """Start the process with more `environment`, without waiting."""
         self.configure()
+        self._instance = secrets.token_hex(16)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [_executable(), *self._command], env=self._env(environment), cwd=self.folder, stdout=log, stderr=log
+                [_executable(), *self._command],
+                env=self._env({"ACMEHUB_INSTANCE": self._instance, **environment}),
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
             )
 
     def start(self, **environment: str) -> None:
@@ -114,7 +121,7 @@ class HubProcess:
             self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        """Wait until `/readyz` answers 200. Raises `HubFailed` when the process ends, or after a minute."""
+        """Wait until `/readyz` of this very process answers 200. Raises `HubFailed` when it ends, or after a minute."""
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():
             if self.ended(0.05):
@@ -195,7 +202,7 @@ class HubProcess:
         url = f"{scheme}://127.0.0.1:{self.port}/readyz"
         try:
             with urllib.request.urlopen(url, timeout=5, context=unchecked) as answer:
-                return bool(answer.status == 200)
+                return bool(answer.status == 200 and answer.headers["Acmehub-Instance"] == self._instance)
         except (urllib.error.URLError, OSError):
             return False
 

@@ -1,0 +1,182 @@
+"""An operator's walk: the commands of docs/quickstart.md and docs/operate.md, typed one after the other at one hub."""
+
+import asyncio
+import os
+import shlex
+import ssl
+import subprocess
+import sys
+from base64 import urlsafe_b64decode
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from acmehub.testing.acme_client import AcmeClient, AcmeRefused
+from acmehub.testing.acme_keys import ExternalAccount
+from acmehub.testing.fault_proxy import FaultProxy
+from acmehub.testing.hub_process import HubProcess
+from scripts.certbot import Certbot
+from tests.e2e.stack import Stack, eventually
+from tests.test_docs import fences
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+TOKEN = "Firewall 01"
+ZONE = "corp.test"
+LOOP = 2  # orders for the same names a day
+
+
+class Operator(NamedTuple):
+    """A person at the hub's keyboard, who types what the documents say."""
+
+    stack: Stack
+    hub: HubProcess
+
+    def types(self, kind: str, *, order: str = "", status: int = 0) -> str:
+        """Type the lines of the fence of that kind: what they printed. The last one ends with `status`."""
+        said = ""
+        lines = self.lines(kind)
+        for line in lines:
+            said += self.type(line.replace("ORDER", order), status if line == lines[-1] else 0)
+        return said
+
+    def lines(self, kind: str) -> list[str]:
+        """The commands of a fence, in this world's names."""
+        ((_page, body),) = fences(f"console {kind}")
+        return [in_this_world(line[2:]) for line in body.splitlines() if line.startswith("$ ")]
+
+    def type(self, line: str, status: int = 0) -> str:
+        """Type one line."""
+        program, *arguments = shlex.split(line)
+        assert program == "acmehub"
+        environment = {**os.environ, "ACMEHUB_CONFIG": "acmehub.toml", "TSIG": self.stack.bind.key.secret}
+        done = subprocess.run(
+            [Path(sys.executable).with_name(program), *arguments],
+            cwd=self.hub.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, f"{line}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def waiting(self, words: str) -> str:
+        """The id of the one order that is under way, once `order show` has these words."""
+        found: list[str] = []
+
+        def there() -> bool:
+            found[:] = [item["id"] for item in self.hub.json("order", "list") if item["status"] in UNDER_WAY]
+            return len(found) == 1 and words in self.hub.run("order", "show", found[0])
+
+        eventually(there, lambda: str([self.hub.run("order", "show", item) for item in found]))
+        return found[0]
+
+
+UNDER_WAY = ("pending", "ready", "processing")
+
+
+def in_this_world(text: str) -> str:
+    return text.replace("corp.example.com", ZONE)
+
+
+@pytest.fixture(scope="module")
+def ca(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultProxy]:
+    """The way to the CA."""
+    target = stack.pebble.directory.removesuffix("/dir")
+    with FaultProxy(target, target_ca=stack.pebble.ca_file, folder=tmp_path_factory.mktemp("ca")) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def operator(stack: Stack, ca: FaultProxy) -> Iterator[Operator]:
+    """The quickstart, from the first start to `check --live`; its resources lead to this world's servers."""
+    hub = stack.hub(config=f"[limits]\nsame_names = {LOOP}\n", apply=False)
+    with hub:
+        operator = Operator(stack, hub)
+        for page, body in fences("console test"):
+            if page.name == "quickstart.md":
+                for line in body.splitlines():
+                    operator.type(line.removeprefix("$ "))
+        (resources,) = [body for page, body in fences("toml resources") if page.name == "quickstart.md"]
+        changes = {
+            'plugin = "ca_letsencrypt"': 'plugin = "ca_acme"',
+            "settings = { email": f'settings = {{ directory = "{ca.url}/dir", ca_file = "{ca.ca_file}", email',
+            'server = "ns1.example.com"': f'server = "{stack.bind.primary}", port = {stack.bind.port}',
+        }
+        for before, after in changes.items():
+            assert before in resources
+            resources = resources.replace(before, after)
+        (hub.folder / "resources.toml").write_text(in_this_world(resources))
+        said = operator.types("walk quickstart")
+        assert "✗" not in said
+        yield operator
+
+
+@pytest.fixture
+def device(operator: Operator) -> Iterator["Device"]:
+    """certbot with the token of the quickstart."""
+    with ThreadPoolExecutor(1) as pool:
+        yield Device(operator, pool)
+
+
+class Device(NamedTuple):
+    """certbot, which orders in the background."""
+
+    operator: Operator
+    pool: ThreadPoolExecutor
+
+    def orders(self, name: str) -> "Future[subprocess.CompletedProcess[str]]":
+        """Start an order for a name."""
+        hub = self.operator.hub
+        folder = self.operator.stack.new_folder("walk")
+        credentials = self.operator.stack.credentials(hub, TOKEN)
+        return self.pool.submit(Certbot(folder, hub.ca_file, hub.directory, credentials).certonly, [name])
+
+
+def test_a_dead_ca(operator: Operator, device: Device, ca: FaultProxy) -> None:
+    with ca.refusing():
+        ordered = device.orders(f"dead-ca.{ZONE}")
+        order = operator.waiting("CA unavailable")
+        said = operator.types("walk dead CA", order=order)
+        assert f"dead-ca.{ZONE}" in said
+        assert ca.url in said
+    operator.type(operator.lines("walk dead CA")[-1].replace("ORDER", order))
+    done = ordered.result(90)
+    assert done.returncode == 0, done.stdout
+
+
+def test_wrong_dns_credentials(operator: Operator, device: Device) -> None:
+    check = operator.lines("walk wrong DNS credentials")[-1]
+    operator.type('acmehub challenge set "corp zone" --set key_secret=d3Jvbmc=')
+    assert "✗" in operator.type(check, status=1)
+    ordered = device.orders(f"wrong-key.{ZONE}")
+    order = operator.waiting("DNS provider refused")
+    said = operator.types("walk wrong DNS credentials", order=order)
+    assert "BADSIG" in said
+    done = ordered.result(90)
+    assert done.returncode == 0, done.stdout
+
+
+async def test_a_looping_device(operator: Operator) -> None:
+    hub = operator.hub
+    credentials = operator.stack.credentials(hub, TOKEN)
+    trust = ssl.create_default_context(cafile=hub.ca_file)
+    async with httpx.AsyncClient(verify=trust, timeout=60) as http:
+        client = await AcmeClient.discover(http, hub.directory)
+        await client.register(ExternalAccount(credentials["kid"], urlsafe_b64decode(credentials["hmac_key"] + "=")))
+        for _ in range(LOOP):
+            await client.issue([f"loop.{ZONE}"])
+        with pytest.raises(AcmeRefused, match="429"):
+            await client.issue([f"loop.{ZONE}"])
+        assert "is refused: too many" in hub.log.read_text()
+        listing, stop, again = operator.lines("walk looping device")
+        assert TOKEN in await asyncio.to_thread(operator.type, listing)
+        await asyncio.to_thread(operator.type, stop)
+        with pytest.raises(AcmeRefused, match="disabled"):
+            await client.issue([f"other.{ZONE}"])
+        await asyncio.to_thread(operator.type, again)
+        await client.issue([f"other.{ZONE}"])
