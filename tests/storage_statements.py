@@ -5,7 +5,7 @@ import enum
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 from acmehub.models import OrderStatus, Stage
 from acmehub.ports.lists import CertificateFilter, OrderFilter
@@ -61,17 +61,13 @@ WANTED: dict[str, Any] = {
 }
 
 
-class Asked(SqlDriver):
+class Asked:
     """Keeps the statement that a list would run."""
 
     statement: Statement
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._dialect
+        self.dialect = dialect
 
     async def read(self, verb: Any, *args: Any) -> Any:
         self.statement = next(verb(*args))
@@ -82,7 +78,7 @@ def pages(dialect: Dialect, together: int = 2) -> Iterator[tuple[tuple[str, ...]
     """The statement of each list with up to so many filters, and of the page after it; `order` or `certificate` is the
     first word of its name."""
     driver = Asked(dialect)
-    store = SqlStore(driver)
+    store = SqlStore(cast(SqlDriver, driver))
     for noun, filter, list_ in (
         ("order", OrderFilter, store.orders.list),
         ("certificate", CertificateFilter, store.certificates.list),
@@ -92,5 +88,5 @@ def pages(dialect: Dialect, together: int = 2) -> Iterator[tuple[tuple[str, ...]
             for chosen in combinations(names, count):
                 for after in ("", "x"):
                     wanted: Any = filter(**{name: WANTED[name] for name in chosen})
-                    asyncio.run(list_(wanted, after=after))  # type: ignore[operator]
+                    asyncio.run(list_(wanted, after=after))
                     yield (noun, *chosen, *(("after",) if after else ())), driver.statement

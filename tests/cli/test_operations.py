@@ -138,7 +138,9 @@ def test_orders_are_listed_newest_first_and_by_status(terminal: Terminal, used: 
     ]
     assert len(terminal.json("order", "list", "--account", used.account)) == 3
     said = terminal.ok("order", "list")
-    assert said.splitlines()[0].split() == ["ORDER", "STATUS", "STAGE", "PRINCIPAL", "CREATED", "NAMES"]
+    assert said.splitlines()[0].split() == [
+        *("ORDER", "STATUS", "STAGE", "NAMES", "PRINCIPAL/TOKEN", "AUTHORITY", "TRIES", "NEXT", "TRY", "LAST", "WORDS")
+    ]
     assert "www.corp.test" in said
 
 

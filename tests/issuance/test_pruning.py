@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from acmehub.issuance import pruning
 from acmehub.issuance.pruning import FORGET_EVERY, Pruner
-from acmehub.models import AuditEntry, Event, EventKind, Order, OrderStatus, Stage
+from acmehub.models import AuditEntry, Certificate, Event, EventKind, Order, OrderStatus, Stage
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.buckets import microseconds
@@ -127,9 +127,11 @@ async def test_sets_of_names_that_an_upgrade_left_empty_are_filled_in_batches(
         bundle = seed.order(f"b{number}.corp.test", "a.corp.test")
         certificate = replace(a_certificate(bundle.order), name_set=None)
         await store.orders.add(bundle)
-        await store.orders.apply(
-            bundle.order.id, lambda now, made=certificate: Change(order=now.order, certificate=made)
-        )
+
+        def issue(now: OrderBundle, made: Certificate = certificate) -> Change:
+            return Change(order=now.order, certificate=made)
+
+        await store.orders.apply(bundle.order.id, issue)
     await Pruner(store, ManualClock(NOW), Random(1), nobody).work_off()
     assert {item.name_set for item in await store.certificates.list()} == {
         f"a.corp.test b{number}.corp.test" for number in range(5)

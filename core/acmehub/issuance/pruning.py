@@ -16,7 +16,7 @@ from acmehub.runtime.jobs import Loop
 
 BATCH = 50
 LINES = 500
-FILLED_AT_ONCE = 100
+FILLED_AT_ONCE = 25
 EXPIRED_AT_ONCE = 8
 INTERVAL = 60.0
 FORGET_EVERY = 3600.0

@@ -40,7 +40,7 @@ class EventRows:
         found: list[Event] = []
         for at in range(0, len(order_ids), AT_ONCE):
             ids = order_ids[at : at + AT_ONCE]
-            rows = yield self._latest(listed, *ids, *ids[-1:] * (AT_ONCE - len(ids)))
+            rows = yield self._latest(listed, *ids, *[ids[-1]] * (AT_ONCE - len(ids)))
             found += map(self._codec.read, rows)
         return tuple(found)
 
