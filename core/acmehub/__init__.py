@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from acmehub.models.problems import Subproblem as Subproblem
     from acmehub.models.text import escape_controls as escape_controls
     from acmehub.ports.authority import AllowsLeafOnly as AllowsLeafOnly
+    from acmehub.ports.authority import AnswersProbe as AnswersProbe
     from acmehub.ports.authority import CompletesSettings as CompletesSettings
     from acmehub.ports.authority import GrantsLifetimes as GrantsLifetimes
     from acmehub.ports.authority import InformsOfRenewal as InformsOfRenewal
@@ -72,6 +73,7 @@ _HOMES = {
     "acmehub.models.identifiers": ("Identifier",),
     "acmehub.ports.authority": (
         "AllowsLeafOnly",
+        "AnswersProbe",
         "CompletesSettings",
         "GrantsLifetimes",
         "InformsOfRenewal",
