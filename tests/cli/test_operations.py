@@ -287,6 +287,8 @@ def test_a_certificate_is_found_by_name_id_and_serial_number(terminal: Terminal,
     (listed,) = terminal.json("certificate", "list", "--name", "WWW.corp.test")
     assert listed["id"] == used.certificate
     assert terminal.json("certificate", "list", "--name", "other.test") == []
+    # its set of names was stored with it
+    assert terminal.json("certificate", "list", "--expires-within", "9999d", "--uncovered")[0] == listed
     serial = listed["serial"].zfill(len(listed["serial"]) + len(listed["serial"]) % 2)
     colons = ":".join(re.findall("..", serial.upper()))
     assert terminal.json("certificate", "show", colons)["id"] == used.certificate
