@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
+from acmehub import OrderRequest, Problem, ProblemType, hookimpl
+from acmehub.admin.operations.check_results import Check
 from acmehub.app.hub import build_hub
 from acmehub.config import load_config
 from acmehub.models import Pause
+from acmehub.rules.permissions import Acting
 from acmehub.runtime.plugin_objects import AUTHORITY_ACCOUNT_KEY
 from acmehub.testing.dns_server import DnsServer, FaultKind, running_in_thread, tsig_key
 from acmehub.upstream.keys import new_account_key
@@ -363,6 +366,31 @@ def test_a_missing_plugin_stands_against_the_order(terminal: Terminal, dns: DnsS
     for text in ('[storage]\nplugin = "gone"\n', '[[notifier]]\nplugin = "gone"\n'):
         (terminal.folder / "acmehub.toml").write_text(text)
         assert "gone" in terminal.refused(3, "check", "www.corp.test")
+
+
+class Policy:
+    """Lets `firewall-01` have nothing."""
+
+    @hookimpl
+    def authorize_order(self, request: OrderRequest) -> Problem | None:
+        if request.principal.name == "firewall-01":
+            return Problem(ProblemType.REJECTED_IDENTIFIER, "not on my watch")
+        return None
+
+
+def test_what_the_policy_objects_to_stands_against_the_order(terminal: Terminal, dns: DnsServer) -> None:
+    configure(terminal, dns)
+    config = load_config(terminal.folder / "acmehub.toml", overrides={"data_dir": terminal.folder / "data"})
+
+    async def ask(principal: str) -> Check:
+        hub = build_hub(config)
+        hub.registry.add("policy", Policy())
+        async with hub.running():
+            return await hub.admin.check.check(("www.corp.test",), Acting.machine("test"), principal=principal)
+
+    named = asyncio.run(ask("firewall-01"))
+    assert (named.good, named.objection) == (False, "not on my watch")
+    assert asyncio.run(ask("")).names[0].principals == ()
 
 
 @pytest.fixture(scope="module")
