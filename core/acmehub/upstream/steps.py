@@ -66,7 +66,7 @@ class Steps:
         return UpstreamAccount(url=documents.read_location(answer, "newAccount", self._hosts, self.server), key=key)
 
     def probe(self, account: UpstreamAccount | None) -> str:
-        """See `ports.authority.AnswersProbe`."""
+        """The directory as it is now, then newAccount for an existing account only (RFC 8555 section 7.3.1)."""
         directory = self._directories.again()
         if account is None:
             self._check_terms(directory)
