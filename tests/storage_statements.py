@@ -1,11 +1,18 @@
-"""All the SQL that a store keeps, for asking an engine how it would run it."""
+"""All the SQL of a store, for asking an engine how it would run it."""
 
+import asyncio
 import enum
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import combinations
+from typing import Any, cast
 
+from acmehub.models import OrderStatus, Stage
+from acmehub.ports.lists import CertificateFilter, OrderFilter
 from acmehub.storage import hot_statements
+from acmehub.storage.driver import SqlDriver
 from acmehub.storage.piccolo_engine import BoundEngine
-from acmehub.storage.statements import Sql
+from acmehub.storage.statements import Dialect, Sql, Statement
 from acmehub.storage.store import SqlStore
 
 WHOLE = {  # what is meant to give all there is, or its newest or oldest by the table's own key
@@ -37,3 +44,50 @@ def _kept_by(thing: object, seen: set[int]) -> Iterator[tuple[str, Sql]]:
             yield from ((f"{type(thing).__name__}.{name}", item) for item in value if isinstance(item, Sql))
         elif type(value).__module__.startswith("acmehub.storage"):
             yield from _kept_by(value, seen)
+
+
+WANTED: dict[str, Any] = {
+    "status": OrderStatus.INVALID,
+    "stage": Stage.PUBLISHING,
+    "account_id": "x",
+    "principal_id": "x",
+    "token_id": "x",
+    "authority_id": "x",
+    "challenge_id": "x",
+    "name": "a.test",
+    "since": datetime(2026, 11, 28, tzinfo=UTC),
+    "failing": True,
+    "ends_before": datetime(2026, 11, 28, tzinfo=UTC),
+    "uncovered": True,
+}
+
+
+class Asked:
+    """Keeps the statement that a list would run."""
+
+    statement: Statement
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    async def read(self, verb: Any, *args: Any) -> Any:
+        self.statement = next(verb(*args))
+        return ()
+
+
+def pages(dialect: Dialect, together: int = 2) -> Iterator[tuple[tuple[str, ...], Statement]]:
+    """The statement of each list with up to so many filters, and of the page after it; `order` or `certificate` is the
+    first word of its name."""
+    driver = Asked(dialect)
+    store = SqlStore(cast(SqlDriver, driver))
+    for noun, filter, list_ in (
+        ("order", OrderFilter, store.orders.list),
+        ("certificate", CertificateFilter, store.certificates.list),
+    ):
+        names = filter.__struct_fields__
+        for count in range(together + 1):
+            for chosen in combinations(names, count):
+                for after in ("", "x"):
+                    wanted: Any = filter(**{name: WANTED[name] for name in chosen})
+                    asyncio.run(list_(wanted, after=after))
+                    yield (noun, *chosen, *(("after",) if after else ())), driver.statement

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from acmehub.models.tokens import Token as Token
     from acmehub.models.tokens import TokenLimits as TokenLimits
     from acmehub.ports.authority import AllowsLeafOnly as AllowsLeafOnly
+    from acmehub.ports.authority import AnswersProbe as AnswersProbe
     from acmehub.ports.authority import CompletesSettings as CompletesSettings
     from acmehub.ports.authority import GrantsLifetimes as GrantsLifetimes
     from acmehub.ports.authority import InformsOfRenewal as InformsOfRenewal
@@ -89,6 +90,7 @@ _HOMES = {
     "acmehub.models.identifiers": ("Identifier",),
     "acmehub.ports.authority": (
         "AllowsLeafOnly",
+        "AnswersProbe",
         "CompletesSettings",
         "GrantsLifetimes",
         "InformsOfRenewal",

@@ -14,6 +14,7 @@ from acmehub.config import Acme
 from acmehub.models import Role
 from acmehub.models.problems import Problem
 from acmehub.models.wire import AccountUpdate
+from acmehub.ports.lists import OrderFilter
 from acmehub.ports.store import Missing
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, make_csr
@@ -307,7 +308,7 @@ async def test_the_open_orders_of_a_deactivated_account_are_cancelled(lab: Lab, 
     bundle = await lab.stored(ready)
     assert (bundle.order.status.value, bundle.order.run_at) == ("invalid", None)
     assert (await lab.stored(placed.location)).order.status.value == "processing"
-    found = await lab.hub.store.orders.list(account_id=client.kid.rpartition("/")[2])
+    found = await lab.hub.store.orders.list(OrderFilter(account_id=client.kid.rpartition("/")[2]))
     assert sorted(order.status.value for order in found) == ["invalid", "invalid", "processing"]
 
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused, Taken
+from acmehub.admin.access.gate import Passage
 from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
 from acmehub.admin.resources.fields import Patch
 from acmehub.admin.resources.managed_challenges import ManagedChallengePatch, NewManagedChallenge
@@ -332,8 +333,8 @@ async def test_a_removal_is_tried_again_when_the_row_changed_meanwhile(
     find = house.managed_challenges.rows.find
     asked: list[str] = []
 
-    async def find_then_change(ref: str) -> ManagedChallenge:
-        item = await find(ref)
+    async def find_then_change(ref: str, passage: Passage | None = None) -> ManagedChallenge:
+        item = await find(ref, passage)
         if not asked:
             await house.store.managed_challenges.replace(msgspec.structs.replace(item, tags=("x",)))
         asked.append(item.id)

@@ -76,6 +76,7 @@ VERBS: dict[str, Verb] = {
     "tokens.revoke": lambda hall, who: hall.admin.tokens.revoke("EAB", who),
     "tokens.remove": lambda hall, who: hall.admin.tokens.remove("unused", who),
     "tokens.eab": lambda hall, who: hall.admin.tokens.eab("EAB", who),
+    "tokens.eab_of": lambda hall, who: hall.admin.tokens.eab_of("app", who),
     "tokens.directory": lambda hall, who: hall.admin.tokens.directory("EAB", who),
     "managed_challenges.add": lambda hall, who: hall.admin.managed_challenges.add(CHALLENGE, who),
     "managed_challenges.list": lambda hall, who: hall.admin.managed_challenges.list(who),
@@ -287,7 +288,7 @@ def break_writes(folder: Path, *tables: str) -> None:
                 connection.execute(f'CREATE TRIGGER "{table}_{event}" AFTER {event} ON "{table}" {fail}')
 
 
-REVEALS = {"tokens.eab", "tokens.directory", "moving.backup", "moving.copy"}
+REVEALS = {"tokens.eab", "tokens.eab_of", "tokens.directory", "moving.backup", "moving.copy"}
 OUTSIDE = {"certificates.revoke", "check.check live"}  # what they change is not in the storage
 
 

@@ -1,9 +1,7 @@
-"""`order`, `account`, `certificate` on real orders, and `check` against a real DNS server."""
+"""`order`, `account`, `certificate` on real orders."""
 
 import asyncio
-import json
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +21,6 @@ from acmehub.models.wire import NewAccount, NewOrder
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.permissions import Acting
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount, compact, make_csr
-from acmehub.testing.dns_server import DnsServer, FaultKind, running_in_thread, tsig_key
 from tests.cli.conftest import Terminal
 
 OPERATOR = Acting.machine("test")
@@ -138,7 +135,9 @@ def test_orders_are_listed_newest_first_and_by_status(terminal: Terminal, used: 
     ]
     assert len(terminal.json("order", "list", "--account", used.account)) == 3
     said = terminal.ok("order", "list")
-    assert said.splitlines()[0].split() == ["ORDER", "STATUS", "STAGE", "PRINCIPAL", "CREATED", "NAMES"]
+    assert said.splitlines()[0].split() == [
+        *("ORDER", "STATUS", "STAGE", "NAMES", "PRINCIPAL/TOKEN", "AUTHORITY", "TRIES", "NEXT", "TRY", "LAST", "WORDS")
+    ]
     assert "www.corp.test" in said
 
 
@@ -288,6 +287,8 @@ def test_a_certificate_is_found_by_name_id_and_serial_number(terminal: Terminal,
     (listed,) = terminal.json("certificate", "list", "--name", "WWW.corp.test")
     assert listed["id"] == used.certificate
     assert terminal.json("certificate", "list", "--name", "other.test") == []
+    # its set of names was stored with it
+    assert terminal.json("certificate", "list", "--expires-within", "9999d", "--uncovered")[0] == listed
     serial = listed["serial"].zfill(len(listed["serial"]) + len(listed["serial"]) % 2)
     colons = ":".join(re.findall("..", serial.upper()))
     assert terminal.json("certificate", "show", colons)["id"] == used.certificate
@@ -310,183 +311,6 @@ def test_a_certificate_is_revoked_once(terminal: Terminal, used: Done) -> None:
     assert "Invalid value for '--reason'" in terminal.refused(
         2, "certificate", "revoke", used.certificate, "--reason", "bored"
     )
-
-
-# ------------------------------------------------------------------------------------------------------- check
-
-
-@pytest.fixture
-def dns() -> Iterator[DnsServer]:
-    server = DnsServer(["corp.test", "auth.test"], keys=[tsig_key("hub.", "hmac-sha256", TSIG)])
-    server.zones.add("_acme-challenge.alias.corp.test", "CNAME", "alias.auth.test.")
-    server.zones.add("corp.test", "CAA", '0 issue "ca.test"')
-    with running_in_thread(server) as running:
-        yield running
-
-
-def configure(terminal: Terminal, dns: DnsServer, *, cname_zones: str = "", secret: str = TSIG) -> None:
-    (terminal.folder / "acmehub.toml").write_text(
-        f'[dns]\nresolvers = ["127.0.0.1:{dns.port}"]\nport = {dns.port}\ntimeout = 2\n'
-    )
-    (terminal.folder / "resources.toml").write_text(
-        f"""
-        [[authority]]
-        name = "pebble"
-        plugin = "ca_acme"
-        default = true
-        settings = {{ directory = "https://127.0.0.1:9/dir" }}
-
-        [[managed_challenge]]
-        name = "corp zone"
-        plugin = "dns_rfc2136"
-        match = "corp.test, *.corp.test"
-        cname_zones = [{cname_zones}]
-        settings = {{ server = "127.0.0.1", port = {dns.port}, key_name = "hub.", key_secret = "{secret}" }}
-
-        [[principal]]
-        name = "firewall-01"
-        roles = ["managed_acme_consumer"]
-
-        [[principal]]
-        name = "stranger"
-
-        [[token]]
-        title = "Firewall 01"
-        principal = "firewall-01"
-        names = "www.corp.test"
-        """
-    )
-    terminal.ok("apply", "resources.toml")
-
-
-def test_a_name_that_would_work_is_told_with_rule_zone_caa_and_authority(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
-    said = terminal.ok("check", "www.corp.test", "--principal", "firewall-01")
-    for words in (
-        "pebble (ca_acme)",
-        "https://127.0.0.1:9/dir",
-        "✓ www.corp.test",
-        "corp zone (dns_rfc2136)",
-        "*.corp.test",
-        "_acme-challenge.www.corp.test",
-        "ns1.corp.test",
-        "corp.test: issue 'ca.test'",
-    ):
-        assert words in said, said
-    found = terminal.json("check", "www.corp.test")
-    assert found["good"] is True
-    assert found["names"][0]["dns"]["zone"] == "corp.test"
-
-
-def test_caa_that_cannot_be_asked_is_a_warning(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
-    with dns.fault(FaultKind.SERVFAIL, rdtype="CAA"):
-        said = terminal.ok("check", "www.corp.test")
-        found = terminal.json("check", "www.corp.test")
-    assert "✓ www.corp.test" in said
-    assert "⚠" in said
-    assert "no resolver could answer for CAA of www.corp.test" in said
-    assert "✗" not in said
-    assert "any CA may issue" not in said
-    assert (found["good"], found["names"][0]["dns"]["error"]) == (True, "")
-    assert "SERVFAIL" in found["names"][0]["dns"]["caa_error"]
-
-
-def test_a_zone_and_resolvers_of_its_own_are_set_shown_and_exported(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
-    (terminal.folder / "acmehub.toml").write_text(f'[dns]\nresolvers = ["127.0.0.1:9"]\nport = {dns.port}\n')
-    own = f"127.0.0.1:{dns.port}"
-    assert "resolvers" in terminal.ok("challenge", "set", "corp zone", "--zone", "corp.test", "--resolver", own)
-    shown = terminal.json("challenge", "show", "corp zone")
-    assert (shown["zone"], shown["resolvers"]) == ("corp.test", [own])
-    assert terminal.json("check", "www.corp.test")["names"][0]["dns"]["zone"] == "corp.test"
-    exported = terminal.ok("export")
-    assert 'zone = "corp.test"' in exported
-    assert own in exported
-    terminal.ok("challenge", "set", "corp zone", "--zone", "", "--no-resolvers")
-    shown = terminal.json("challenge", "show", "corp zone")
-    assert (shown["zone"], shown["resolvers"]) == ("", [])
-
-
-def test_live_writes_sees_and_removes_a_record(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
-    found = terminal.json("check", "www.corp.test", "corp.test", "--live")
-    assert [item["rehearsal"]["seen"] for item in found["names"]] == [True, True]
-    updates = [seen for seen in dns.seen if "UPDATE" in str(seen)]
-    assert len(updates) >= 4
-    assert not dns.zones.txt()
-
-
-def test_wrong_credentials_are_found_by_live(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns, secret="d3JvbmctdHNpZy1rZXktb2YtdGhpcy10ZXN0LXh4")
-    found = terminal.json("check", "www.corp.test", "--live", status=1)
-    assert found["names"][0]["rehearsal_error"]
-    assert "✗ www.corp.test" in terminal(*("check", "www.corp.test", "--live"))[1]
-
-
-def test_a_cname_into_a_zone_that_is_not_allowed_is_told(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
-    found = terminal.json("check", "alias.corp.test", status=1)
-    assert "auth.test" in found["names"][0]["dns"]["error"]
-
-
-def test_a_cname_into_an_allowed_zone_is_shown(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns, cname_zones='"auth.test"')
-    said = terminal.ok("check", "alias.corp.test")
-    assert "_acme-challenge.alias.corp.test → alias.auth.test" in said
-
-
-def test_names_outside_the_scope_are_told_with_the_rule_that_would_be_needed(
-    terminal: Terminal, dns: DnsServer
-) -> None:
-    configure(terminal, dns)
-    found = terminal.json("check", "www.corp.test", "www.other.test", status=1)
-    assert [bool(item["refusal"]) for item in found["names"]] == [False, True]
-    assert "*.other.test" in found["names"][1]["refusal"]
-    assert terminal.json("check", "api.corp.test", "--token", "Firewall 01", status=1)["names"][0]["refusal"]
-    assert terminal.json("check", "api.corp.test", "--principal", "firewall-01")["good"] is True
-
-
-def test_a_principal_without_the_role_is_refused(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
-    found = terminal.json("check", "www.corp.test", "--principal", "stranger", status=1)
-    assert "managed_acme_consumer" in found["names"][0]["refusal"]
-
-
-def test_an_unknown_principal_token_or_pair_is_an_error(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
-    assert "no principal 'x'" in terminal.refused(3, "check", "a.corp.test", "--principal", "x")
-    assert "no token 'x'" in terminal.refused(3, "check", "a.corp.test", "--token", "x")
-    said = terminal.refused(2, "check", "a.corp.test", "--token", "Firewall 01", "--principal", "stranger")
-    assert "is not one of principal 'stranger'" in said
-
-
-def test_a_name_that_no_order_can_have_is_refused(terminal: Terminal) -> None:
-    assert "a..b" in terminal.refused(1, "check", "a..b")
-
-
-def test_without_any_authority_check_says_what_to_do(terminal: Terminal) -> None:
-    terminal.ok("authority", "remove", "local")
-    found = terminal.json("check", "www.corp.test", status=1)
-    assert "acmehub authority add" in found["authority"]["error"]
-
-
-def test_a_check_with_a_signing_authority_needs_no_dns(terminal: Terminal) -> None:
-    terminal.ok("token", "add", "t", "--names", "a.test")
-    found = terminal.json("check", "a.test", "--token", "t")
-    assert found["authority"]["signing"] is True
-    assert found["names"][0]["dns"] is None
-    assert json.loads(json.dumps(found)) == found
-
-
-def test_a_check_of_an_address_says_whether_token_and_authority_allow_it(terminal: Terminal) -> None:
-    terminal.ok("token", "add", "t", "--names", "10.0.0.0/8")
-    assert terminal.json("check", "10.1.2.3", "--token", "t")["names"][0]["refusal"] == ""
-    found = terminal.json("check", "192.0.2.1", "--token", "t", status=1)
-    assert "outside the names of this API token (10.0.0.0/8)" in found["names"][0]["refusal"]
-    terminal.ok("authority", "add", "relay", "--plugin", "ca_acme", "--set", "directory=https://ca.test/d", "--default")
-    found = terminal.json("check", "10.1.2.3", "--token", "t", status=1)
-    assert found["names"][0]["refusal"] == "authority 'relay' does not issue for IP addresses"
 
 
 def test_the_work_folder_is_left_alone(terminal: Terminal) -> None:

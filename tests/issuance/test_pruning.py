@@ -5,11 +5,13 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
+import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from acmehub.issuance import pruning
 from acmehub.issuance.pruning import FORGET_EVERY, Pruner
-from acmehub.models import AuditEntry, Event, EventKind, Order, OrderStatus, Stage
+from acmehub.models import AuditEntry, Certificate, Event, EventKind, Order, OrderStatus, Stage
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.buckets import microseconds
@@ -114,3 +116,24 @@ async def test_full_buckets_are_forgotten_once_a_minute(store: Store) -> None:
     pruner = Pruner(store, clock, Random(1), nobody, KEEP)
     await pruner.work_off()
     assert await store.rate_limits.load(0, 10) == {"empty": now + 10**9}
+
+
+async def test_sets_of_names_that_an_upgrade_left_empty_are_filled_in_batches(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "FILLED_AT_ONCE", 2)
+    seed = await sow(store)
+    for number in range(5):
+        bundle = seed.order(f"b{number}.corp.test", "a.corp.test")
+        certificate = replace(a_certificate(bundle.order), name_set=None)
+        await store.orders.add(bundle)
+
+        def issue(now: OrderBundle, made: Certificate = certificate) -> Change:
+            return Change(order=now.order, certificate=made)
+
+        await store.orders.apply(bundle.order.id, issue)
+    await Pruner(store, ManualClock(NOW), Random(1), nobody).work_off()
+    assert {item.name_set for item in await store.certificates.list()} == {
+        f"a.corp.test b{number}.corp.test" for number in range(5)
+    }
+    assert await store.certificates.name_sets_filled()

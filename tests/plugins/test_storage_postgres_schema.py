@@ -16,7 +16,7 @@ from acmehub.testing.store_samples import sow
 from tests.plugins.conftest import name_of, store_of
 from tests.racing import race
 from tests.servers.postgres import Postgres
-from tests.storage_statements import WHOLE, statements
+from tests.storage_statements import WHOLE, pages, statements
 
 
 def test_six_processes_migrate_at_once(postgres: Postgres) -> None:
@@ -79,6 +79,20 @@ async def test_every_statement_but_those_for_all_rows_can_use_an_index(database:
             assert not any("Seq Scan" in line for line in plan), f"{name}: {plan}"
             checked += 1
         assert checked > 50
+    finally:
+        await connection.close()
+
+
+async def test_every_list_with_filters_can_use_an_index(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+        for name, statement in await asyncio.to_thread(lambda: list(pages(Dialect.POSTGRES))):
+            await connection.execute(f"PREPARE checked AS {statement.sql.postgres}")
+            arguments = f"({', '.join(['NULL'] * len(statement.values))})"
+            plan = [row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE checked{arguments}")]
+            await connection.execute("DEALLOCATE checked")
+            assert not any("Seq Scan" in line for line in plan), f"{name}: {plan}"
     finally:
         await connection.close()
 

@@ -21,6 +21,7 @@ from acmehub import (
     RelaySettings,
     SettingsError,
     UpstreamAccount,
+    UpstreamAccountLost,
     UpstreamRefused,
     UpstreamUnavailable,
 )
@@ -63,6 +64,23 @@ async def test_terms_of_service_that_the_operator_has_not_agreed_to_are_a_refusa
         await relay.register(relay.new_account_key())
     assert caught.value.problem.type.endswith(":userActionRequired")
     assert [call.path for call in proxy.calls] == ["/dir"], "nothing was sent in the operator's name"
+
+
+async def test_a_ca_is_tried_without_making_anything_there(make_relay: MakeRelay, proxy: FaultProxy) -> None:
+    relay = make_relay()
+    assert "directory can be read" in await relay.probe(None)
+    assert [call.path for call in proxy.calls] == ["/dir"]
+    account = await relay.register(relay.new_account_key())
+    assert await relay.probe(account) == f"its directory can be read; it has the account {account.url}"
+    stranger = UpstreamAccount(account.url, relay.new_account_key())
+    for _ in range(2):  # the first has made none
+        with pytest.raises(UpstreamAccountLost):
+            await relay.probe(stranger)
+    proxy.calls.clear()
+    await relay.probe(None)
+    assert [call.path for call in proxy.calls] == ["/dir"]  # not from the cache
+    with pytest.raises(UpstreamRefused, match="set terms_of_service_agreed"):
+        await make_relay(terms_of_service_agreed=False).probe(None)
 
 
 @pytest.mark.parametrize(

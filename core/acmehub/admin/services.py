@@ -76,7 +76,9 @@ def build_admin(
         resources_file=ResourcesFileService(
             store, clock, principals, tokens, managed_challenges, authorities, profiles
         ),
-        check=CheckService(store, snapshots, registry, plugin_objects, solver, principals, tokens, clock),
+        check=CheckService(
+            store, snapshots, registry, plugin_objects, solver, principals, tokens, managed_challenges, clock
+        ),
         resealing=ResealingService(store, vault, clock),
         moving=MovingService(store, vault, clock),
     )

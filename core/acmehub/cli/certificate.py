@@ -1,11 +1,16 @@
 """`acmehub certificate`."""
 
+from typing import Any
+
 import click
 import msgspec
 
 from acmehub.admin.operations.certificates import REASONS, CertificateSummary
+from acmehub.admin.operations.queries import CertificateQuery
 from acmehub.cli.campaigns import campaigns, end_campaign, renew_by
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.cli.shared.terminal import say
+from acmehub.cli.shared.times import DURATION
 from acmehub.rules.renewal import Origin
 
 _BY = {
@@ -25,25 +30,51 @@ for command in (renew_by, campaigns, end_campaign):
     certificate.add_command(command)
 
 
-@certificate.command(name="list", epilog="\b\nExample:\n  acmehub certificate list --name www.corp.test")
+HEADS = ("CERTIFICATE", "VALID", "AUTHORITY", "PRINCIPAL", "SERIAL", "NAMES")
+LIST = """\b
+Examples:
+  acmehub certificate list --name www.corp.test
+  acmehub certificate list --expires-within 30d --uncovered
+"""
+
+
+@certificate.command(name="list", epilog=LIST)
 @click.option("--name", default="", help="Only certificates with this name.")
+@click.option("--principal", default="", help="Only those of this principal's accounts.")
+@click.option("--token", default="", help="Only those of accounts that this token (its title) has bound.")
+@click.option("--authority", default="", help="Only those of this authority.")
+@click.option("--expires-within", type=DURATION, help="Only those that end within this time, or have ended: 30d, 12h.")
+@click.option("--uncovered", is_flag=True, help="Of these, only those without a successor for the same names.")
 @click.option("--after", default="", help="Go on behind this certificate (its id).")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
 @hub_verb
-async def list_(session: Session, name: str, after: str, limit: int) -> Result:
-    """Certificates, newest first."""
-    found = await session.hub.admin.certificates.list(session.acting, name=name, after=after, limit=limit)
+async def list_(session: Session, after: str, limit: int, **wanted: Any) -> Result:
+    """Certificates, newest first; with --expires-within, those that end first come first.
+
+    With --uncovered, revoked certificates are left out, and those for whose set of names another certificate that is
+    not revoked is valid longer.
+    """
+    page = await session.hub.admin.certificates.list(
+        session.acting, CertificateQuery(**wanted), after=after, limit=limit
+    )
+    found = page.items
+    if not page.complete:
+        say("acmehub: certificates of an earlier release are missing until `serve` or `worker` has run", err=True)
     rows = [
         (
             item.id,
             "revoked" if item.revoked else f"until {moment(item.not_after)}",
             item.authority,
+            item.principal,
             item.serial,
             ", ".join(item.names),
         )
         for item in found
     ]
-    return Result(list(found), table(("CERTIFICATE", "VALID", "AUTHORITY", "SERIAL", "NAMES"), rows, "no certificates"))
+    return Result(
+        list(found),
+        table(HEADS, rows, "no certificates"),
+    )
 
 
 @certificate.command(epilog="\b\nExample:\n  acmehub certificate show 04:d2:… --pem")
@@ -71,6 +102,7 @@ async def show(session: Session, certificate_id: str, pem: bool) -> Result:
             ("serial", line.serial),
             ("issuer", line.issuer),
             ("authority", line.authority),
+            ("principal", line.principal),
             ("valid from", moment(line.not_before)),
             ("valid until", moment(line.not_after)),
             ("revoked", _revoked(line)),

@@ -1,14 +1,22 @@
 """`acmehub order`."""
 
 import shlex
+import shutil
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
 
 import click
 import msgspec
 
-from acmehub.admin.operations.orders import OrderDetail
+from acmehub.admin.access.errors import ServiceError
+from acmehub.admin.operations.orders import OrderDetail, OrderSummary
+from acmehub.admin.operations.queries import OrderQuery
+from acmehub.cli.shared.exit_status import Exit
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.models import Event, EventKind, Order, OrderStatus
+from acmehub.cli.shared.times import PAST
+from acmehub.models import Event, EventKind, Order, OrderStatus, Stage
 from acmehub.models.events import TROUBLES
 
 _ON = "the order then goes on at once"
@@ -26,6 +34,7 @@ ADVICE = {
     EventKind.UNEXPECTED_ERROR: f"a defect: the log has it; start a release that mends it; {_ON}",
     EventKind.WRONG_CERTIFICATE: f"ask the CA; a chain of the leaf alone is allowed by {_AUTHORITY}",
 }
+PAGE = 500
 FOR_FAILED = frozenset({EventKind.CA_PAUSED, EventKind.CERTIFICATE_NOT_FETCHED})
 
 
@@ -34,35 +43,87 @@ def order() -> None:
     """Orders, and how far the hub is with them."""
 
 
-@order.command(
-    name="list", epilog="\b\nExamples:\n  acmehub order list\n  acmehub order list --status invalid --limit 20"
-)
-@click.option("--status", type=click.Choice([item.value for item in OrderStatus]), help="Only orders in this status.")
-@click.option("--account", "account_id", default="", help="Only orders of this account (its id).")
+LIST = """\b
+Examples:
+  acmehub order list --failing
+  acmehub order list --failing --authority letsencrypt --since 12h
+  acmehub order list --status invalid --name www.corp.test --limit 20
+"""
+RETRY = """\b
+Examples:
+  acmehub order retry 3f0c…
+  acmehub order retry --failing --authority letsencrypt --dry-run
+"""
+FAILING = "Only orders that are not over and whose present step has failed (not: that wait for another order)."
+
+
+def _one_of(name: str, kind: type[StrEnum], text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option whose value is one of an enum's."""
+
+    def convert(_context: click.Context, _parameter: click.Parameter, value: str | None) -> StrEnum | None:
+        return kind(value) if value is not None else None
+
+    return click.option(name, type=click.Choice([item.value for item in kind]), callback=convert, help=text)
+
+
+def filters(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which orders are meant, by the fields of `OrderQuery`."""
+    for option in (
+        click.option("--account", default="", help="Only orders of this account (its id)."),
+        click.option("--since", type=PAST, help="Only orders opened since then: 12h ago, 30d, 2027-01-31, …"),
+        click.option("--name", default="", help="Only orders for this name (and others)."),
+        click.option("--challenge", default="", help="Only orders with TXT records of this managed challenge."),
+        click.option("--authority", default="", help="Only orders that went to this authority."),
+        click.option("--token", default="", help="Only orders of accounts that this token (its title) has bound."),
+        click.option("--principal", default="", help="Only orders of this principal."),
+        _one_of("--stage", Stage, "Only orders at this stage."),
+        _one_of("--status", OrderStatus, "Only orders in this status."),
+        click.option("--failing", is_flag=True, help=FAILING),
+    ):
+        function = option(function)
+    return function
+
+
+@order.command(name="list", epilog=LIST)
+@filters
 @click.option("--after", default="", help="Go on behind this order (its id).")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
 @hub_verb
-async def list_(session: Session, status: str | None, account_id: str, after: str, limit: int) -> Result:
-    """Orders, newest first."""
-    found = await session.hub.admin.orders.list(
-        session.acting,
-        status=OrderStatus(status) if status else None,
-        account_id=account_id,
-        after=after,
-        limit=limit,
-    )
+async def list_(session: Session, after: str, limit: int, **wanted: Any) -> Result:
+    """Orders, newest first; options narrow the list together."""
+    found = await session.hub.admin.orders.list(session.acting, OrderQuery(**wanted), after=after, limit=limit)
+    return Result(list(found), _table(found))
+
+
+HEADS = ("ORDER", "STATUS", "STAGE", "NAMES", "PRINCIPAL/TOKEN", "AUTHORITY", "TRIES", "NEXT TRY", "LAST WORDS")
+FEWEST = 24  # columns for the last words
+
+
+def _table(found: Sequence[OrderSummary]) -> list[str]:
+    """The orders; their last words have what is left of the terminal's width."""
     rows = [
         (
             item.id,
             item.status,
             item.stage,
-            item.principal,
-            moment(item.created),
-            ", ".join(item.names) + (" (pre-authorization)" if item.preauthorization else ""),
+            _names(item),
+            f"{item.principal}/{item.token}",
+            item.authority,
+            item.attempts or "",
+            moment(item.run_at) if item.run_at else "",
         )
         for item in found
     ]
-    return Result(list(found), table(("ORDER", "STATUS", "STAGE", "PRINCIPAL", "CREATED", "NAMES"), rows, "no orders"))
+    widths = [max(map(len, map(str, column))) for column in zip(HEADS, *((*row, "") for row in rows), strict=True)]
+    left = max(FEWEST, shutil.get_terminal_size((200, 24)).columns - sum(widths[:-1]) - 2 * len(widths[:-1]))
+    words = [item.last_words if len(item.last_words) <= left else f"{item.last_words[: left - 1]}…" for item in found]
+    return table(HEADS, [(*row, text) for row, text in zip(rows, words, strict=True)], "no orders")
+
+
+def _names(item: OrderSummary) -> str:
+    first, more = ", ".join(item.names[:2]), len(item.names) - 2
+    shown = f"{first} and {more} more" if more > 0 else first
+    return f"{shown} (pre-authorization)" if item.preauthorization else shown
 
 
 @order.command(name="show", epilog="\b\nExample:\n  acmehub order show 3f0c…")
@@ -74,17 +135,50 @@ async def show(session: Session, order_id: str) -> Result:
     return Result(_data(found), [*_head(found), "", *timeline(found.timeline)])
 
 
-@order.command(epilog="\b\nExample:\n  acmehub order retry 3f0c…")
-@click.argument("order_id", metavar="ORDER")
+@order.command(epilog=RETRY)
+@click.argument("order_id", metavar="[ORDER]", default="")
+@filters
+@click.option("--dry-run", is_flag=True, help="Only list the orders that would be tried.")
 @hub_verb
-async def retry(session: Session, order_id: str) -> Result:
-    """Have an unfinished order worked on at once, with the whole issuance timeout again.
+async def retry(session: Session, order_id: str, dry_run: bool, **wanted: Any) -> Result:
+    """Have an unfinished order worked on at once, with the whole issuance timeout again; or, with --failing and options
+    as of `order list`, all of these.
 
     An invalid order stays invalid (RFC 8555 section 7.1.6): its client must order again. Only a certificate that the CA
     has issued and that could not be fetched in time is fetched after all.
     """
-    changed = await session.hub.admin.orders.retry(order_id, session.acting)
-    return Result(_changed(changed), [f"order {order_id} is due now, at stage {changed.stage}"])
+    query = OrderQuery(**wanted)
+    if order_id and (dry_run or query != OrderQuery()):
+        raise click.UsageError("either ORDER, or --failing and options that narrow it")
+    if order_id:
+        changed = await session.hub.admin.orders.retry(order_id, session.acting)
+        return Result(_changed(changed), [f"order {changed.id} is due now, at stage {changed.stage}"])
+    if not query.failing:
+        raise click.UsageError("name an ORDER, or say --failing for all that fail (`acmehub order list --failing`)")
+    return await _retry_all(session, query, dry_run)
+
+
+async def _retry_all(session: Session, query: OrderQuery, dry_run: bool) -> Result:
+    """Each is a change, and an entry of the audit, by itself."""
+    listed: list[OrderSummary] = []
+    retried: list[str] = []
+    refused: dict[str, str] = {}
+    after = ""
+    while page := await session.hub.admin.orders.list(session.acting, query, after=after, limit=PAGE):
+        after = page[-1].id
+        listed += page
+        for item in () if dry_run else page:
+            try:
+                await session.hub.admin.orders.retry(item.id, session.acting)
+                retried.append(item.id)
+            except ServiceError as error:
+                refused[item.id] = str(error)
+    if dry_run:
+        return Result(listed, [*_table(listed), f"would be tried: {len(listed)}"])
+    lines = [*(f"order {id}: {why}" for id, why in refused.items()), f"due now: {len(retried)}"]
+    if refused:
+        lines[-1] += f", refused: {len(refused)}"
+    return Result({"retried": retried, "refused": refused}, lines, Exit.FAILED if refused else Exit.DONE)
 
 
 @order.command(epilog="\b\nExample:\n  acmehub order cancel 3f0c…")
@@ -93,7 +187,7 @@ async def retry(session: Session, order_id: str) -> Result:
 async def cancel(session: Session, order_id: str) -> Result:
     """End an unfinished order: its client sees it invalid, its TXT records are removed."""
     changed = await session.hub.admin.orders.cancel(order_id, session.acting)
-    return Result(_changed(changed), [f"order {order_id} is {changed.status}"])
+    return Result(_changed(changed), [f"order {changed.id} is {changed.status}"])
 
 
 def _changed(order: Order) -> dict[str, object]:

@@ -1,18 +1,23 @@
 """`acmehub token`."""
 
-from typing import Any
+import csv
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
 
 import click
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from acmehub.acme.server.urls import Urls
-from acmehub.admin.access.errors import NotFound
 from acmehub.admin.resources.principals import NewPrincipal
 from acmehub.admin.resources.tokens import NewToken, TokenPatch, TokenView
 from acmehub.cli.eab import commands, example_name
 from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
+from acmehub.cli.shared.terminal import say
 from acmehub.cli.snippets import Values, snippets
 from acmehub.models import Role, RoleAssignment, TokenLimits
 from acmehub.ports.settings import Secret
@@ -50,11 +55,13 @@ Examples:
   acmehub token add "Printers" --principal printers --network 10.1.0.0/16 --use-limit 20 --expires 90d
   acmehub token add "NAS" --names nas.corp.test --secret-directory --pin
 """
+COLUMNS = ("title", "kid", "hmac_key", "directory", "expires")
 EAB = """\b
 Examples:
   acmehub token eab "Firewall 01"
   acmehub token eab "Firewall 01" --client mod_md --client uacme
   acmehub token eab "Firewall 01" --json
+  acmehub token eab --principal printers --csv printers.csv
 """
 SET = """\b
 Examples:
@@ -94,9 +101,7 @@ async def add(
 
 async def _make_application(session: Session, name: str, roles: tuple[Role, ...]) -> None:
     """The application that a token without `--principal` belongs to."""
-    try:
-        await session.hub.admin.principals.show(name, session.acting)
-    except NotFound:
+    if not any(item.name == name for item in await session.hub.admin.principals.list(session.acting)):
         new = NewPrincipal(name=name, roles=tuple(RoleAssignment(role) for role in roles))
         await session.hub.admin.principals.add(new, session.acting)
 
@@ -170,11 +175,25 @@ async def remove(session: Session, title: str) -> Result:
 
 
 @token.command(epilog=EAB)
-@click.argument("title")
+@click.argument("title", metavar="[TITLE]", default="")
 @click.option("--client", "clients", multiple=True, metavar="NAME", help="Only for this client: see the last line.")
+@click.option("--principal", default="", help="All tokens of this principal that can bind an account now.")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write those of --principal to this new file, which only its owner can read.",
+)
 @hub_verb
-async def eab(session: Session, title: str, clients: tuple[str, ...]) -> Result:
-    """Show a token as EAB credentials, and what to paste into ACME clients. Audited."""
+async def eab(session: Session, title: str, clients: tuple[str, ...], principal: str, csv_file: Path | None) -> Result:
+    """Show a token as EAB credentials, and what to paste into ACME clients; or write those of a principal to a file.
+
+    Each token that is shown has an entry in the audit.
+    """
+    if bool(principal) != (csv_file is not None) or bool(principal) == bool(title) or (principal and clients):
+        raise click.UsageError("either TITLE, or --principal with --csv FILE")
+    if csv_file is not None:
+        return await _eab_file(session, principal, csv_file)
     hub = session.hub
     found = await hub.admin.tokens.eab(title, session.acting)
     shown = await hub.admin.tokens.show(found.kid, session.acting)
@@ -203,6 +222,40 @@ async def eab(session: Session, title: str, clients: tuple[str, ...]) -> Result:
         secret_directory=secret or "",
     )
     return Result(data, [*lines, *_pasted(values, clients)])
+
+
+async def _eab_file(session: Session, principal: str, path: Path) -> Result:
+    """The file is made first, so that nothing is revealed that cannot be written."""
+    with _private_file(path) as file:
+        found = await session.hub.admin.tokens.eab_of(principal, session.acting)
+        directory = f"{session.hub.config.public_url}/acme/directory"
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        for item in found.shown:
+            expires = item.expires.isoformat() if item.expires else ""
+            rows.writerow((item.title, item.kid, item.hmac_key.reveal(), directory, expires))
+    for name, why in found.left_out.items():
+        say(f"acmehub: left out: {name}: {why}", err=True)
+    written = [{"title": item.title, "kid": item.kid} for item in found.shown]
+    data = {"file": str(path), "tokens": written, "left_out": found.left_out}
+    return Result(data, [f"{len(written)} tokens written to {path}"])
+
+
+@contextmanager
+def _private_file(path: Path) -> Iterator[TextIO]:
+    """A new file that only its owner can read from its first byte on; `FileExistsError`. It is on the disk in the end,
+    or, after an error, not there."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    done = False
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        done = True
+    finally:
+        if not done:
+            path.unlink(missing_ok=True)
 
 
 def _pasted(values: Values, clients: tuple[str, ...]) -> list[str]:

@@ -126,9 +126,9 @@ class Solver:
         """The resolver of this solver, which asks those of `[dns]`."""
         return self._resolver
 
-    async def explain(self, name: str) -> Explanation:
-        """What DNS says about `name`; errors are part of it."""
-        challenge = (await self._matches()).best(name)
+    async def explain(self, name: str, challenge: ManagedChallenge | None = None) -> Explanation:
+        """What DNS says about `name`, with this managed challenge or the best one for it; errors are part of it."""
+        challenge = challenge or (await self._matches()).best(name)
         return await explain(self._resolver_of(challenge), name, challenge)
 
     async def rehearse(self, managed_challenge_id: str, name: str) -> Rehearsal:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from acmehub.models import Order, OrderStatus
 from acmehub.ports.clock import Clock
+from acmehub.ports.lists import OrderFilter
 from acmehub.ports.store import Missing, Store
 from acmehub.rules.rights import RightTaken, end_open_order
 from acmehub.runtime.jobs import Loop
@@ -40,7 +41,7 @@ class IdleOrders(Loop[Order]):
         if now < self._look_at:
             return ()
         self._look_at = now + INTERVAL
-        found = await self._store.orders.list(status=self._status, after=self._after, limit=limit)
+        found = await self._store.orders.list(OrderFilter(status=self._status), after=self._after, limit=limit)
         self._after = found[-1].id if len(found) == limit else ""
         if not self._after:
             self._status = OrderStatus.PENDING if self._status is OrderStatus.READY else OrderStatus.READY

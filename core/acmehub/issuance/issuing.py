@@ -237,6 +237,7 @@ def certificate_of(order: Order, leaf: Leaf, alternates: Sequence[str], job: Job
         cert_id=leaf.cert_id,
         principal_id=order.principal_id,
         profile=order.client_profile,
+        name_set=order.name_set,
     )
 
 

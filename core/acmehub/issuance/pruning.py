@@ -1,5 +1,6 @@
 """Pruning: expires orders that lapsed, and forgets used nonces, full buckets, zone leases that are over, orders that
-ended long ago, and old lines of timelines and of the audit, in small batches."""
+ended long ago, and old lines of timelines and of the audit, in small batches; after an upgrade, fills what the migration
+left empty."""
 
 import logging
 import random
@@ -16,6 +17,7 @@ from acmehub.runtime.jobs import Loop
 
 BATCH = 50
 LINES = 500
+FILLED_AT_ONCE = 25
 EXPIRED_AT_ONCE = 8
 INTERVAL = 60.0
 FORGET_EVERY = 3600.0
@@ -48,12 +50,14 @@ class Pruner(Loop[str]):
         self._forget_at = self._nonces_at = clock.monotonic()
 
     async def claim(self, limit: int) -> Sequence[str]:
-        """Orders that lapsed. Nonces and buckets are forgotten once a minute, the rest once an hour."""
+        """Orders that lapsed. Nonces and buckets are forgotten, and what is empty is filled, once a minute; the rest is
+        forgotten once an hour."""
         now = self._clock.monotonic()
         if now >= self._nonces_at:
             self._nonces_at = now + INTERVAL
             await self._store.nonces.prune(self._clock.now())
             await self._store.rate_limits.prune(microseconds(self._clock))
+            await self._fill()
         if now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY
             await self._store.zone_leases.prune(self._clock.now() - KEEP_ZONE_LEASES)
@@ -84,6 +88,14 @@ class Pruner(Loop[str]):
             return
         if bundle.order.status is OrderStatus.INVALID and not bundle.order.preauthorization:
             await self._announce(bundle.order)
+
+    async def _fill(self) -> None:
+        """Each batch is a transaction, so that others write in between."""
+        filled = 0
+        while count := await self._store.certificates.fill_name_sets(FILLED_AT_ONCE):
+            filled += count
+        if filled:
+            _log.info("the sets of names of %d certificates were stored, for lists of certificates", filled)
 
     async def _forget(self, keep: timedelta) -> None:
         forgotten = 0

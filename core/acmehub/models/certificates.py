@@ -10,7 +10,8 @@ class Certificate(Model, frozen=True, kw_only=True):
 
     `chain`: PEM, leaf first; `alternates`: other chains for the same leaf (PEM). `serial`: lower-case hexadecimal.
     `spki_sha256`: of the leaf's key, hexadecimal. `revoked`: when, with `revocation_reason` (RFC 5280 section 5.3.1).
-    `account_url`: the hub's account at the authority that ordered it.
+    `account_url`: the hub's account at the authority that ordered it. `name_set`: its order's; None for one that was
+    stored before there was this field, until the worker has filled it.
 
     Renewal information (RFC 9773): `cert_id` is the certificate's identifier (empty: it has none); the window and its
     `explanation_url` come from the upstream, which the hub asks again at `window_until`; `replaced_by` is the order
@@ -40,3 +41,4 @@ class Certificate(Model, frozen=True, kw_only=True):
     explanation_url: str = ""
     replaced_by: str | None = None
     revocation_reason: int | None = None
+    name_set: str | None = None

@@ -216,6 +216,19 @@ class InformsOfRenewal(Protocol):
 
 
 @runtime_checkable
+class AnswersProbe(Protocol):
+    """A relay authority that can be tried without an order, as `acmehub check --live` does."""
+
+    async def probe(self, account: UpstreamAccount | None) -> str:
+        """Ask the CA whether it has `account`; with None, whether the settings have what it asks of a new one.
+
+        Makes nothing there. Returns what was seen, in one line for operators. Raises `UpstreamAccountLost` and the
+        other `UpstreamError`s.
+        """
+        ...
+
+
+@runtime_checkable
 class IssuesForAddresses(Protocol):
     """An authority that may issue for `ip` identifiers (RFC 8738)."""
 

@@ -23,12 +23,12 @@ from acmehub.models import (
     EventKind,
     ManagedChallenge,
     Order,
-    OrderStatus,
     Principal,
     Profile,
     Token,
     TxtRecord,
 )
+from acmehub.ports.lists import ALL_CERTIFICATES, ALL_ORDERS, CertificateFilter, OrderFilter
 from acmehub.ports.spending import RateLimits, UsedNonces
 from acmehub.ports.zone_leases import ZoneLeases
 from acmehub.rules.orders import Change, Lease, OrderBundle
@@ -87,6 +87,10 @@ class Resources(Protocol[R]):
         """All, oldest first."""
         ...
 
+    async def ids(self, prefix: str, limit: int) -> Sequence[str]:
+        """The first `limit` ids that begin with `prefix` (lower-case hexadecimal digits)."""
+        ...
+
     async def add(self, item: R, audit: Sequence[AuditEntry] = ()) -> None:
         """Insert, with entries for the audit in the same transaction; `Conflict` on a name that is taken."""
         ...
@@ -128,6 +132,10 @@ class Accounts(Protocol):
 
     async def list(self, *, after: str = "", limit: int = 100) -> Sequence[Account]:
         """Accounts by id, `after` exclusive."""
+        ...
+
+    async def ids(self, prefix: str, limit: int) -> Sequence[str]:
+        """As `Resources.ids`."""
         ...
 
 
@@ -218,10 +226,12 @@ class Orders(Protocol):
         """How many pending and ready orders an account has; counts no further than to `limit`."""
         ...
 
-    async def list(
-        self, *, status: OrderStatus | None = None, account_id: str = "", after: str = "", limit: int = 100
-    ) -> Sequence[Order]:
+    async def list(self, wanted: OrderFilter = ALL_ORDERS, *, after: str = "", limit: int = 100) -> Sequence[Order]:
         """Orders, newest first, from beyond the order `after`."""
+        ...
+
+    async def ids(self, prefix: str, limit: int) -> Sequence[str]:
+        """As `Resources.ids`."""
         ...
 
     async def lapsed(self, now: datetime, limit: int) -> Sequence[str]:
@@ -283,8 +293,22 @@ class Certificates(Protocol):
         """Certificates whose `window_until` has come, most overdue first."""
         ...
 
-    async def list(self, *, name: str = "", after: str = "", limit: int = 100) -> Sequence[Certificate]:
-        """Certificates, newest first; `name` keeps those with that name."""
+    async def list(
+        self, wanted: CertificateFilter = ALL_CERTIFICATES, *, after: str = "", limit: int = 100
+    ) -> Sequence[Certificate]:
+        """Certificates from beyond the certificate `after`, newest first; with `ends_before`, by their end."""
+        ...
+
+    async def ids(self, prefix: str, limit: int) -> Sequence[str]:
+        """As `Resources.ids`."""
+        ...
+
+    async def fill_name_sets(self, limit: int) -> int:
+        """Write the `name_set` of up to `limit` certificates that have none; how many they were."""
+        ...
+
+    async def name_sets_filled(self) -> bool:
+        """Whether every certificate has its `name_set`."""
         ...
 
 
@@ -297,6 +321,10 @@ class Records(Protocol):
 
     async def timeline(self, order_id: str) -> Sequence[Event]:
         """An order's events, oldest first."""
+        ...
+
+    async def latest(self, order_ids: Sequence[str], kinds: Collection[EventKind]) -> Sequence[Event]:
+        """Of each order, the latest event of these kinds, if it has one."""
         ...
 
     async def audit(self, entries: Sequence[AuditEntry]) -> None:

@@ -57,6 +57,7 @@ PERMISSIONS: dict[str, Permission] = {
     "token.revoke": _CHANGE,
     "token.remove": _CHANGE,
     "token.eab": _REVEAL,
+    "token.eab_of": _REVEAL,
     "token.directory": _REVEAL,
     "challenge.list": _READ,
     "challenge.show": _READ,

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from acmehub.models import OrderStatus
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.lists import OrderFilter
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Change, OrderBundle, failed
 
@@ -27,6 +28,6 @@ async def cancel_open_orders(store: Store, account_id: str, now: datetime) -> No
         return failed(OrderBundle(fenced, bundle.authorizations), reason, now)
 
     for status in _OPEN:
-        while found := await store.orders.list(status=status, account_id=account_id, limit=_AT_ONCE):
+        while found := await store.orders.list(OrderFilter(status=status, account_id=account_id), limit=_AT_ONCE):
             for order in found:
                 await store.orders.apply(order.id, rule)

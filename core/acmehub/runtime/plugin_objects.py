@@ -127,6 +127,10 @@ class PluginObjects:
                 instance = await self._register(instance)
             return self._account_of(instance.row)
 
+    def stored_account(self, row: Authority) -> UpstreamAccount | None:
+        """The hub's account at a relay authority, if it has registered one."""
+        return self._account_of(row) if row.account_url else None
+
     async def forget_account(self, authority_id: str, account_url: str) -> None:
         """The CA does not know the account any more: the next `account` registers again.
 

@@ -8,6 +8,7 @@ from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import BUMP
+from acmehub.storage.listing import IdRange
 from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.records import AuditRows
 from acmehub.storage.resources import replace_row
@@ -38,6 +39,7 @@ class SqlAccounts(Accounts):
         self._by_thumbprint = prepared(account.select().where(account.column("thumbprint") == Parameter(1)), dialect)
         page = account.select().where(account.column("id") > Parameter(1)).order_by(account.column("id"))
         self._list = prepared(page.limit(Parameter(2)), dialect)
+        self._ids = IdRange(tables.Account, dialect)
         one_token = token.select().where(token.column("id") == Parameter(1))
         self._lock_token = prepared(one_token.lock_rows() if dialect is Dialect.POSTGRES else one_token, dialect)
         self._one_principal = prepared(principal.select().where(principal.column("id") == Parameter(1)), dialect)
@@ -107,6 +109,9 @@ class SqlAccounts(Accounts):
 
     async def list(self, *, after: str = "", limit: int = 100) -> Sequence[Account]:
         return await self._driver.read(self._page, after, limit)
+
+    async def ids(self, prefix: str, limit: int) -> Sequence[str]:
+        return await self._driver.point_read(self._ids.read, prefix, limit)
 
     def _page(self, after: str, limit: int) -> Unit[tuple[Account, ...]]:
         rows = yield self._list(after, limit)

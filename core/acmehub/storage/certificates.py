@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import AuditEntry, Certificate
+from acmehub.ports.lists import ALL_CERTIFICATES, CertificateFilter
 from acmehub.ports.store import Certificates
 from acmehub.rules.renewal import serial_or_none
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.listing import newest_first
-from acmehub.storage.piccolo_engine import Parameter, built, prepared, speaking
+from acmehub.storage.hot_statements import FILL_NAME_SETS, page_of_certificates
+from acmehub.storage.listing import IdRange, given_of
+from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.records import AuditRows
 from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Batch, Sql, Statement, Unit
@@ -45,13 +47,15 @@ class SqlCertificates(Certificates):
         self._driver = driver
         self._audit = audit
         self._codec = codec = rows.codec
-        self._fields = tuple(name for name in codec.fields if name not in ("id", "version", "names"))
+        self._fields = tuple(name for name in codec.fields if name not in ("id", "version", "names", "name_set"))
         table, dialect = tables.Certificate, driver.dialect
         self._get = prepared(codec.select().where(table.id == Parameter(1)), dialect)
         by_serial = codec.select().where(table.serial == Parameter(1)).order_by(table.created, table.id)
         self._by_serial = prepared(by_serial, dialect)
         due = codec.select().where(table.window_until <= Parameter(1)).order_by(table.window_until).limit(Parameter(2))
         self._window_due = prepared(due, dialect)
+        self._ids = IdRange(table, dialect)
+        self._unfilled = prepared(table.select(table.id).where(table.name_set.is_null()).limit(1), dialect)
 
     async def get(self, certificate_id: str) -> Certificate | None:
         found = await self._driver.point_read(self._select, self._get, certificate_id)
@@ -61,7 +65,7 @@ class SqlCertificates(Certificates):
         return await self._driver.point_read(self._select, self._by_serial, serial)
 
     async def replace(self, certificate: Certificate, audit: Sequence[AuditEntry] = ()) -> Certificate:
-        """The names are the leaf's, which never changes: they are not written again."""
+        """The names are the leaf's and their set the order's, which never change: they are not written again."""
         return await self._driver.write(self._replace, certificate, audit)
 
     def _replace(self, certificate: Certificate, audit: Sequence[AuditEntry]) -> Unit[Certificate]:
@@ -73,19 +77,36 @@ class SqlCertificates(Certificates):
     async def window_due(self, now: datetime, limit: int) -> Sequence[Certificate]:
         return await self._driver.read(self._select, self._window_due, time_value(self._driver.dialect, now), limit)
 
-    async def list(self, *, name: str = "", after: str = "", limit: int = 100) -> Sequence[Certificate]:
-        return await self._driver.read(self._page, name, after, limit)
+    async def list(
+        self, wanted: CertificateFilter = ALL_CERTIFICATES, *, after: str = "", limit: int = 100
+    ) -> Sequence[Certificate]:
+        return await self._driver.read(self._page, wanted, after, limit)
 
-    def _page(self, name: str, after: str, limit: int) -> Unit[tuple[Certificate, ...]]:
-        query, dialect = self._codec.select(), self._driver.dialect
-        if name:
-            named = tables.CertificateName
-            with speaking(dialect):
-                query = query.where(
-                    tables.Certificate.id.is_in(named.select(named.certificate_id).where(named.name == name))
-                )
-        rows = yield built(newest_first(query, tables.Certificate, dialect, limit, after), dialect)
+    def _page(self, wanted: CertificateFilter, after: str, limit: int) -> Unit[tuple[Certificate, ...]]:
+        given = given_of(wanted, self._driver.dialect)
+        if wanted.uncovered:
+            given["uncovered"] = ()
+        if after:
+            given["after" if wanted.ends_before is None else "beyond"] = (after,) * 3
+        values = [value for values in given.values() for value in values]
+        rows = yield page_of_certificates(self._codec.prefixed("page"), tuple(given))(*values, limit)
         return tuple(map(self._codec.read, rows))
+
+    async def ids(self, prefix: str, limit: int) -> Sequence[str]:
+        return await self._driver.point_read(self._ids.read, prefix, limit)
+
+    async def fill_name_sets(self, limit: int) -> int:
+        return await self._driver.write(self._fill, limit)
+
+    def _fill(self, limit: int) -> Unit[int]:
+        rows = yield Batch((FILL_NAME_SETS(limit),), autocommit=True)
+        return len(rows)
+
+    async def name_sets_filled(self) -> bool:
+        return await self._driver.read(self._filled)
+
+    def _filled(self) -> Unit[bool]:
+        return not (yield self._unfilled())
 
     def _select(self, sql: Sql, *values: object) -> Unit[tuple[Certificate, ...]]:
         rows = yield sql(*values)

@@ -46,9 +46,11 @@ INDEXES = (
     # open orders of an account for the same names, among all that it ever had
     Index("orders_open", tables.Order, "account_id, name_set", "status IN ('pending', 'ready')"),
     # foreign keys
-    Index("orders_token", tables.Order, "token_id"),
-    Index("orders_principal", tables.Order, "principal_id"),
-    Index("orders_authority", tables.Order, "authority_id"),
+    Index("orders_token", tables.Order, "token_id, created, id"),
+    Index("orders_principal", tables.Order, "principal_id, created, id"),
+    Index("orders_authority", tables.Order, "authority_id, created, id"),
+    # what is stuck
+    Index("orders_unfinished", tables.Order, "created, id", "stage NOT IN ('done', 'failed')"),
     # jobs: only the rows that still have something to do
     Index(
         "orders_due",
@@ -70,15 +72,19 @@ INDEXES = (
         "account_id, lower(identifier), wildcard, expires",
         "status = 'valid'",
     ),
+    Index("authorization_name", tables.Authorization, "lower(identifier), wildcard"),
     Index("txt_record_order", tables.TxtRecord, "order_id"),
     Index("txt_record_authorization", tables.TxtRecord, "authorization_id"),
     Index("txt_record_managed_challenge", tables.TxtRecord, "managed_challenge_id"),
     Index("txt_record_due", tables.TxtRecord, "run_at", "state = 'remove'"),
     Index("certificate_order", tables.Certificate, "order_id"),
     Index("certificate_account", tables.Certificate, "account_id"),
-    Index("certificate_authority", tables.Certificate, "authority_id"),
+    Index("certificate_authority", tables.Certificate, "authority_id, created, id"),
     Index("certificate_serial", tables.Certificate, "serial"),
     Index("certificate_created", tables.Certificate, "created, id"),
+    Index("certificate_ends", tables.Certificate, "not_after, id"),
+    Index("certificate_name_set", tables.Certificate, "name_set, not_after"),
+    Index("certificate_unfilled", tables.Certificate, "id", "name_set IS NULL"),
     Index("certificate_name_certificate", tables.CertificateName, "certificate_id"),
     Index("certificate_name_name", tables.CertificateName, "name, certificate_id"),
     Index("event_order", tables.Event, "order_id, id"),

@@ -1,4 +1,4 @@
-"""Lists of orders, and the look-ups of newOrder and finalize."""
+"""Lists of orders and certificates, ids by how they begin, and the look-ups of newOrder and finalize."""
 
 from datetime import datetime
 from typing import Any
@@ -7,16 +7,18 @@ import msgspec
 from piccolo.query.methods.select import Select
 from piccolo.table import Table
 
-from acmehub.models import Authorization, AuthorizationMode, Order, OrderStatus
-from acmehub.models.identifiers import identifier_of
+from acmehub.models import Authorization, AuthorizationMode, EventKind, Order, OrderStatus, Stage
+from acmehub.models.identifiers import base_name, identifier_of, is_wildcard
+from acmehub.ports.lists import CertificateFilter, OrderFilter
 from acmehub.storage import tables
 from acmehub.storage.codec import Codec, time_value
-from acmehub.storage.hot_statements import lasting_authorizations
-from acmehub.storage.piccolo_engine import Parameter, built, prepared, scalar, speaking
+from acmehub.storage.hot_statements import lasting_authorizations, page_of_orders
+from acmehub.storage.piccolo_engine import Parameter, prepared, scalar, speaking
 from acmehub.storage.statements import Dialect, Unit
 
 _LATEST = 32
 _LATELY = 100
+_OPEN = (OrderStatus.PENDING, OrderStatus.READY, OrderStatus.PROCESSING)
 
 
 class OrderLists:
@@ -117,16 +119,51 @@ class OrderLists:
         rows = yield self._lapsed(time_value(self._dialect, now), limit)
         return tuple(row[0] for row in rows)
 
-    def page(self, status: OrderStatus | None, account_id: str, after: str, limit: int) -> Unit[tuple[Order, ...]]:
+    def page(self, wanted: OrderFilter, after: str, limit: int) -> Unit[tuple[Order, ...]]:
         """A page of `Orders.list`."""
-        order = tables.Order
-        query = self._order.select()
-        if status is not None:
-            query = query.where(order.status == status.value)
-        if account_id:
-            query = query.where(order.account_id == account_id)
-        rows = yield built(newest_first(query, order, self._dialect, limit, after), self._dialect)
+        given = given_of(wanted, self._dialect)
+        if wanted.name:
+            identifier = msgspec.json.encode(identifier_of(base_name(wanted.name))).decode()
+            given["name"] = (identifier, is_wildcard(wanted.name))
+        over = (Stage.DONE, Stage.FAILED)
+        if wanted.failing or wanted.status in _OPEN or (wanted.stage is not None and wanted.stage not in over):
+            given["unfinished"] = ()
+        if wanted.failing:
+            given["failing"] = (EventKind.WAITS_FOR_LOCK.value,)
+        if after:
+            given["after"] = (after,) * 3
+        values = [value for values in given.values() for value in values]
+        rows = yield page_of_orders(self._order.prefixed("page"), tuple(given))(*values, limit)
         return tuple(map(self._order.read, rows))
+
+
+def given_of(wanted: OrderFilter | CertificateFilter, dialect: Dialect) -> dict[str, tuple[Any, ...]]:
+    """The fields of a filter that narrow something, with the values of their conditions."""
+    given: dict[str, tuple[Any, ...]] = {}
+    for name, value in msgspec.structs.asdict(wanted).items():
+        if isinstance(value, datetime):
+            given[name] = (time_value(dialect, value),)
+        elif value:
+            given[name] = (str(value),)
+    return given
+
+
+class IdRange:
+    """The ids of a table by how they begin: a range of its key."""
+
+    def __init__(self, table: type[Table], dialect: Dialect) -> None:
+        id = table._meta.get_column_by_name("id")
+        found = table.select(id).where(id >= Parameter(1), id < Parameter(2)).order_by(id)
+        self._range = prepared(found.limit(Parameter(3)), dialect)
+
+    def read(self, prefix: str, limit: int) -> Unit[tuple[str, ...]]:
+        """`Resources.ids`."""
+        beyond = prefix[:-1] + _NEXT_DIGIT[prefix[-1]]
+        rows = yield self._range(prefix, beyond, limit)
+        return tuple(row[0] for row in rows)
+
+
+_NEXT_DIGIT = dict(zip("0123456789abcdef", "123456789abcdefg", strict=True))
 
 
 def newest_first(

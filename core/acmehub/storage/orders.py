@@ -8,8 +8,9 @@ from datetime import datetime
 
 from msgspec import structs
 
-from acmehub.models import Authorization, AuthorizationMode, Event, EventKind, Order, OrderStatus, TxtRecord
+from acmehub.models import Authorization, AuthorizationMode, Event, EventKind, Order, TxtRecord
 from acmehub.ports.clock import Clock
+from acmehub.ports.lists import ALL_ORDERS, OrderFilter
 from acmehub.ports.store import Conflict, Fenced, Missing, Orders
 from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.storage import hot_statements, tables
@@ -17,7 +18,7 @@ from acmehub.storage.certificates import CertificateRows
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.jobs import JobRows
-from acmehub.storage.listing import OrderLists
+from acmehub.storage.listing import IdRange, OrderLists
 from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.records import AuditRows, EventRows
 from acmehub.storage.retention import Retention
@@ -44,6 +45,7 @@ class SqlOrders(Orders):
         self._jobs = JobRows(driver.dialect, self._order, self._authorization)
         self._retention = Retention(driver.dialect)
         self._lists = OrderLists(driver.dialect, self._order, self._authorization)
+        self._ids = IdRange(tables.Order, driver.dialect)
         order, authorization, dialect = self._order, self._authorization, driver.dialect
         self._cache: VersionedCache[int, OrderBundle] = VersionedCache()
         order_table, table = tables.Order, tables.Authorization
@@ -221,10 +223,11 @@ class SqlOrders(Orders):
     async def open_count(self, account_id: str, limit: int) -> int:
         return await self._driver.point_read(self._lists.open_count, account_id, limit)
 
-    async def list(
-        self, *, status: OrderStatus | None = None, account_id: str = "", after: str = "", limit: int = 100
-    ) -> Sequence[Order]:
-        return await self._driver.read(self._lists.page, status, account_id, after, limit)
+    async def list(self, wanted: OrderFilter = ALL_ORDERS, *, after: str = "", limit: int = 100) -> Sequence[Order]:
+        return await self._driver.read(self._lists.page, wanted, after, limit)
+
+    async def ids(self, prefix: str, limit: int) -> Sequence[str]:
+        return await self._driver.point_read(self._ids.read, prefix, limit)
 
     async def lapsed(self, now: datetime, limit: int) -> Sequence[str]:
         return await self._driver.read(self._lists.lapsed, now, limit)

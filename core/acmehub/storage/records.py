@@ -1,15 +1,15 @@
 """What is only ever appended: timelines, the audit; and nonces that were used."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from acmehub.models import AuditEntry, Event
+from acmehub.models import AuditEntry, Event, EventKind
 from acmehub.ports.spending import UsedNonces
 from acmehub.ports.store import Records
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.hot_statements import NEXT_EVENTS
+from acmehub.storage.hot_statements import AT_ONCE, NEXT_EVENTS, latest_events
 from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.statements import Batch, Statement, Unit
 
@@ -22,6 +22,7 @@ class EventRows:
         table = tables.Event
         of_order = self._codec.select().where(table.order_id == Parameter(1)).order_by(table.id)
         self.timeline = prepared(of_order, driver.dialect)
+        self._latest = latest_events(self._codec.prefixed("e"))
         self._delete = prepared(table.delete().where(table.id == Parameter(1)), driver.dialect)
 
     def insert(self, events: Sequence[Event]) -> Statement:
@@ -32,6 +33,16 @@ class EventRows:
         """An order's events, oldest first."""
         rows = yield self.timeline(order_id)
         return tuple(map(self._codec.read, rows))
+
+    def latest(self, order_ids: Sequence[str], kinds: Sequence[str]) -> Unit[tuple[Event, ...]]:
+        """`Records.latest`."""
+        listed = "".join(f"|{kind}|" for kind in kinds)
+        found: list[Event] = []
+        for at in range(0, len(order_ids), AT_ONCE):
+            ids = order_ids[at : at + AT_ONCE]
+            rows = yield self._latest(listed, *ids, *[ids[-1]] * (AT_ONCE - len(ids)))
+            found += map(self._codec.read, rows)
+        return tuple(found)
 
     def old(self, before: object, after: int, limit: int) -> Unit[list[tuple[int, bool]]]:
         """The next `limit` lines by number, up to the first that was written later; whether each one's order has
@@ -84,6 +95,9 @@ class SqlRecords(Records):
 
     async def timeline(self, order_id: str) -> Sequence[Event]:
         return await self._driver.read(self._events.read, order_id)
+
+    async def latest(self, order_ids: Sequence[str], kinds: Collection[EventKind]) -> Sequence[Event]:
+        return await self._driver.read(self._events.latest, order_ids, [kind.value for kind in kinds])
 
     async def audit(self, entries: Sequence[AuditEntry]) -> None:
         if entries:

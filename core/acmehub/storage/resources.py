@@ -11,6 +11,7 @@ from acmehub.ports.store import Conflict, R, Resources, Revisions
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import BUMP, READ_REVISIONS, SUM_REVISIONS
+from acmehub.storage.listing import IdRange
 from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.records import AuditRows
 from acmehub.storage.statements import Batch, Dialect, Sql, Unit
@@ -42,6 +43,7 @@ class SqlResources(Resources[R]):
         self._fields = everything
         dialect, id = driver.dialect, codec.column("id")
         self._get = prepared(codec.select().where(id == Parameter(1)), dialect)
+        self._ids = IdRange(table, dialect)
         oldest = codec.column("created"), id
         named = codec.select().where(codec.column(name_field) == Parameter(1))
         self._named = prepared(named.order_by(*oldest), dialect)
@@ -62,6 +64,9 @@ class SqlResources(Resources[R]):
 
     async def list(self) -> Sequence[R]:
         return await self._driver.read(self._all)
+
+    async def ids(self, prefix: str, limit: int) -> Sequence[str]:
+        return await self._driver.point_read(self._ids.read, prefix, limit)
 
     def _all(self) -> Unit[tuple[R, ...]]:
         rows = yield self._list()

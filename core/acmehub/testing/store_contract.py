@@ -12,17 +12,20 @@ pytest-asyncio.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
 from acmehub.models import Account, AccountStatus, AuditEntry, Event, EventKind, Principal, Token
+from acmehub.ports.lists import CertificateFilter
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.orders import Change
 from acmehub.testing.store_jobs_contract import JobsContract
 from acmehub.testing.store_life_contract import LifeContract
 from acmehub.testing.store_limits_contract import LimitsContract
+from acmehub.testing.store_lists_contract import ListsContract
 from acmehub.testing.store_orders_contract import OrdersContract
 from acmehub.testing.store_renewal_contract import RenewalContract
 from acmehub.testing.store_repeats_contract import RepeatsContract
@@ -305,8 +308,8 @@ class CertificatesContract:
         middle = await self._issue(store, seed, "a.corp.test", "b.corp.test", seconds=2)
         new = await self._issue(store, seed, "b.corp.test", seconds=3)
 
-        async def ids(**wanted: object) -> list[str]:
-            return [item.id for item in await store.certificates.list(**wanted)]  # type: ignore[arg-type]
+        async def ids(name: str = "", **page: Any) -> list[str]:
+            return [item.id for item in await store.certificates.list(CertificateFilter(name=name), **page)]
 
         assert await ids() == [new, middle, old]
         assert await ids(limit=1) == [new]
@@ -375,6 +378,7 @@ class StoreContract(
     StringsContract,
     LimitsContract,
     ZonesContract,
+    ListsContract,
     LifeContract,
 ):
     """Everything; needs the fixture `make_store`."""

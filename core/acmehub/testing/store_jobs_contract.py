@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.models import AuthorizationMode, Certificate, EventKind, OrderStatus, Stage, TxtState
+from acmehub.ports.lists import CertificateFilter
 from acmehub.ports.store import Conflict, Fenced, Store
 from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.testing.store_samples import Seed, a_certificate, an_event, at, sow, unchanged
@@ -314,7 +315,7 @@ class JobsContract:
         ]
         assert await store.orders.authorization(done.authorizations[0].id) is None
         assert await store.certificates.get(certificate.id) is None
-        assert await store.certificates.list(name=certificate.names[0]) == ()
+        assert await store.certificates.list(CertificateFilter(name=certificate.names[0])) == ()
         assert await store.records.timeline(failed.order.id) == ()
         assert len(await store.records.timeline(running.order.id)) == 1
         assert await store.orders.prune(at(1000), 10) == 0

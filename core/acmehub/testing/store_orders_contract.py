@@ -17,6 +17,7 @@ from acmehub.models import (
     Stage,
 )
 from acmehub.models.problems import ProblemDocument
+from acmehub.ports.lists import OrderFilter
 from acmehub.ports.store import Conflict, Fenced, Missing, Store
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.testing.store_samples import a_certificate, an_event, at, sow, unchanged
@@ -291,15 +292,15 @@ class OrdersContract:
         expected = sorted((b.order for b in bundles), key=lambda o: (o.created, o.id), reverse=True)
         account = seed.actor.account.id
         assert await store.orders.list() == tuple(expected)
-        assert await store.orders.list(limit=2, account_id=account) == tuple(expected[:2])
+        assert await store.orders.list(OrderFilter(account_id=account), limit=2) == tuple(expected[:2])
         assert await store.orders.list(after=expected[1].id, limit=3) == tuple(expected[2:5])
-        assert await store.orders.list(account_id="another") == ()
+        assert await store.orders.list(OrderFilter(account_id="another")) == ()
         assert await store.orders.list(after="unknown") == ()
         await store.orders.apply(expected[2].id, _to(status=OrderStatus.INVALID))
-        assert [o.id for o in await store.orders.list(status=OrderStatus.INVALID, account_id=account)] == [
+        assert [o.id for o in await store.orders.list(OrderFilter(status=OrderStatus.INVALID, account_id=account))] == [
             expected[2].id
         ]
-        assert len(await store.orders.list(status=OrderStatus.PENDING)) == 5
+        assert len(await store.orders.list(OrderFilter(status=OrderStatus.PENDING))) == 5
         ids = [order.id for order in expected if order is not expected[2]]
         assert await store.orders.of_account(account) == (tuple(ids), "")
         assert await store.orders.of_account(account, limit=2) == (tuple(ids[:2]), ids[1])

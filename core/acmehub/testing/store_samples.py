@@ -134,6 +134,7 @@ def a_certificate(order: Order, created: datetime = NOW) -> Certificate:
         chain="-----BEGIN CERTIFICATE-----\n",
         alternates=("-----BEGIN CERTIFICATE-----\nother\n",),
         created=created,
+        name_set=order.name_set,
     )
 
 

@@ -109,6 +109,10 @@ class AcmeRelay:
     async def renewal_info(self, cert_id: str) -> UpstreamRenewalInfo | None:
         return await self._in_thread(self._steps.renewal_info, cert_id)
 
+    async def probe(self, account: UpstreamAccount | None) -> str:
+        """Read the directory and, with `account`, ask newAccount for an existing account (RFC 8555 section 7.3.1)."""
+        return await self._in_thread(self._steps.probe, account)
+
     async def aclose(self) -> None:
         """End the exchanges under way, and close the connections."""
         self._closed = True

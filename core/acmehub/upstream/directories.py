@@ -54,6 +54,12 @@ class DirectoryCache:
                 self._kept = (self._parse(self._read(self._url)), self._monotonic() + LIFETIME)
             return self._kept[0]
 
+    def again(self) -> UpstreamDirectory:
+        """The directory as the CA has it now. Raises an `UpstreamError`."""
+        with self._lock:
+            self._kept = None
+        return self.current()
+
     def forget(self, directory: UpstreamDirectory) -> None:
         """Drop `directory` from the cache, unless another one has replaced it."""
         with self._lock:

@@ -65,6 +65,19 @@ class Steps:
             raise UpstreamAccountLost("the CA has deactivated the account of this key", server=self.server)
         return UpstreamAccount(url=documents.read_location(answer, "newAccount", self._hosts, self.server), key=key)
 
+    def probe(self, account: UpstreamAccount | None) -> str:
+        """The directory as it is now, then newAccount for an existing account only (RFC 8555 section 7.3.1)."""
+        directory = self._directories.again()
+        if account is None:
+            self._check_terms(directory)
+            return "its directory can be read; the settings have what it asks of new accounts"
+        existing = msgspec.json.encode({"onlyReturnExisting": True})
+        answer = self._post_to(lambda to: to.new_account, account.key, None, existing)
+        status = documents.read_status(answer, self.server)
+        if status not in _ALIVE:
+            raise UpstreamAccountLost(f"the account {account.url} is {status} there", server=self.server)
+        return f"its directory can be read; it has the account {account.url}"
+
     def _check_terms(self, directory: UpstreamDirectory) -> None:
         meta = directory.meta
         if meta.terms_of_service and not self._settings.agrees:

@@ -20,6 +20,10 @@ class Passage:
         self.action = action
         self.object = object
 
+    def resolved(self, object: str) -> None:
+        """What the verb acts on, once it is known: entries name it instead of what the operator wrote."""
+        self.object = object
+
     def entry(self, detail: str = "", object: str = "", *, allowed: bool = True) -> AuditEntry:
         """An entry that the verb gives to the store with its change, so that both are written or neither; `object` is
         another one than the verb's own. Never give it a secret."""

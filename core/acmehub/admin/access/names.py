@@ -1,7 +1,41 @@
-"""Names for the ids that orders, accounts and certificates have."""
+"""How objects are named: lists show names for ids, and an id may be given by how it begins."""
 
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from acmehub.admin.access.errors import Invalid
 from acmehub.models import AuthorizationMode
 from acmehub.ports.store import Store
+
+_BEGINNING = re.compile(r"[0-9a-f]{4,63}")
+_MOST_COUNTED = 1000
+_SHOWN = 3
+
+
+class HasIds(Protocol):
+    """A noun of the store."""
+
+    async def ids(self, prefix: str, limit: int) -> Sequence[str]:
+        """The first `limit` ids that begin with `prefix`."""
+        ...
+
+
+async def whole_id(stored: HasIds, ref: str, label: str) -> str:
+    """The id that `ref` is, or begins: four hexadecimal digits or more that no other id of this kind begins with.
+
+    What is no id and begins none is given back as it is. `Invalid` when several ids begin with it.
+    """
+    if not _BEGINNING.fullmatch(ref):
+        return ref
+    found = await stored.ids(ref, _MOST_COUNTED + 1)
+    if ref in found or not found:
+        return ref
+    if len(found) > 1:
+        count = f"more than {_MOST_COUNTED}" if len(found) > _MOST_COUNTED else str(len(found))
+        first = ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
+        raise Invalid(label, f"{count} ids begin with {ref}; give more digits: {first}")
+    return found[0]
 
 
 class Names:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from acmehub.admin.access.errors import Invalid, NotFound
 from acmehub.admin.access.gate import Gate, Passage
-from acmehub.admin.access.names import Names
+from acmehub.admin.access.names import Names, whole_id
 from acmehub.models import Account, AccountStatus, AuthorizationMode
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Store
@@ -47,6 +47,7 @@ class AccountsAdmin:
         """Accounts by id; `after` is the id of the last one of the page before."""
         async with self._gate(acting, "account.list"):
             names = await Names.read(self._store)
+            after = await whole_id(self._store.accounts, after, "after")
             return [_summary(item, names) for item in await self._store.accounts.list(after=after, limit=limit)]
 
     async def show(self, account_id: str, acting: Acting) -> AccountSummary:
@@ -61,10 +62,10 @@ class AccountsAdmin:
             return replace(account, status=AccountStatus.DEACTIVATED)
 
         async with self._gate(acting, "account.deactivate", f"account {account_id}") as passage:
-            account = await self._find(account_id)
+            account = await self._find(account_id, passage)
             if account.status is AccountStatus.VALID:
                 account = await self._change(account, rule, passage)
-            await cancel_open_orders(self._store, account_id, self._clock.now())  # also what a crash left open
+            await cancel_open_orders(self._store, account.id, self._clock.now())  # also what a crash left open
             return await self._view(account)
 
     async def set(self, account_id: str, learned: AuthorizationMode | None, acting: Acting) -> AccountSummary:
@@ -78,7 +79,7 @@ class AccountsAdmin:
             if learned is not None and learned not in LEARNABLE:
                 raise Invalid("learned", "preapproved, accept or none; for others set the token's 'authorization'")
             detail = f"learned: {learned.value if learned is not None else 'none'}"
-            return await self._view(await self._change(await self._find(account_id), rule, passage, detail))
+            return await self._view(await self._change(await self._find(account_id, passage), rule, passage, detail))
 
     async def _change(
         self, account: Account, rule: Callable[[Account], Account], passage: Passage, detail: str = ""
@@ -94,7 +95,10 @@ class AccountsAdmin:
             except Conflict:
                 account = await self._find(account.id)
 
-    async def _find(self, account_id: str) -> Account:
+    async def _find(self, account_id: str, passage: Passage | None = None) -> Account:
+        account_id = await whole_id(self._store.accounts, account_id, "account")
+        if passage is not None:
+            passage.resolved(f"account {account_id}")
         found = await self._store.accounts.actor(account_id)
         if found is None:
             raise NotFound(f"there is no account {account_id}; `acmehub account list` shows those there are")

@@ -7,9 +7,9 @@ import msgspec
 
 from acmehub.admin.access.errors import Invalid, NotFound, Refused
 from acmehub.admin.access.gate import Gate
-from acmehub.admin.access.names import Names
+from acmehub.admin.access.names import Names, whole_id
+from acmehub.admin.operations.queries import CertificateQuery, Queries
 from acmehub.models import Certificate
-from acmehub.models.identifiers import canonical
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store
 from acmehub.rules.chains import serial_text
@@ -31,6 +31,7 @@ class CertificateSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     names: tuple[str, ...]
+    principal: str
     serial: str
     issuer: str
     authority: str
@@ -38,6 +39,13 @@ class CertificateSummary(msgspec.Struct, frozen=True, kw_only=True):
     not_after: datetime
     revoked: datetime | None
     revocation_reason: int | None = None
+
+
+class CertificatePage(msgspec.Struct, frozen=True):
+    """A page of a list; it is not `complete` while the worker still stores the sets of names that it needs."""
+
+    items: tuple[CertificateSummary, ...]
+    complete: bool = True
 
 
 class CertificatesAdmin:
@@ -50,15 +58,21 @@ class CertificatesAdmin:
         self._store = store
         self._revocation = revocation
         self._gate = Gate(store, clock)
+        self._queries = Queries(store, clock)
 
     async def list(
-        self, acting: Acting, *, name: str = "", after: str = "", limit: int = 100
-    ) -> Sequence[CertificateSummary]:
-        """Certificates, newest first; with `name`, those that have it."""
+        self, acting: Acting, query: CertificateQuery = CertificateQuery(), *, after: str = "", limit: int = 100
+    ) -> CertificatePage:
+        """Certificates that are looked for, newest first, or by their end where that is asked for; `after` is the id of
+        the last one of the page before."""
         async with self._gate(acting, "certificate.list"):
             names = await Names.read(self._store)
-            found = await self._store.certificates.list(name=canonical(name), after=after, limit=limit)
-            return [_summary(item, names) for item in found]
+            after = await whole_id(self._store.certificates, after, "after")
+            found = await self._store.certificates.list(
+                await self._queries.certificates(query), after=after, limit=limit
+            )
+            complete = not query.uncovered or await self._store.certificates.name_sets_filled()
+            return CertificatePage(tuple(_summary(item, names) for item in found), complete)
 
     async def show(self, ref: str, acting: Acting) -> tuple[CertificateSummary, Certificate]:
         """One certificate, as lists show it and as it is stored."""
@@ -85,22 +99,29 @@ class CertificatesAdmin:
         found = await self._store.certificates.get(ref)
         if found is not None:
             return found
-        try:
-            serial = serial_text(int(ref.replace(":", ""), 16))
-        except ValueError:
-            serial = ""
-        same = await self._store.certificates.by_serial(serial) if serial else ()
+        same = await self._of_serial(ref)
+        if not same and (id := await whole_id(self._store.certificates, ref.lower(), "certificate")) != ref:
+            found = await self._store.certificates.get(id)
+            same = (found,) if found is not None else ()
         if not same:
             raise NotFound(f"there is no certificate with the id or the serial number {ref}")
         if len(same) > 1:
             raise Invalid("certificate", f"several have the serial number {ref}; name one by its id")
         return same[0]
 
+    async def _of_serial(self, ref: str) -> Sequence[Certificate]:
+        try:
+            serial = serial_text(int(ref.replace(":", ""), 16))
+        except ValueError:
+            serial = ""
+        return await self._store.certificates.by_serial(serial) if serial else ()
+
 
 def _summary(certificate: Certificate, names: Names) -> CertificateSummary:
     return CertificateSummary(
         id=certificate.id,
         names=certificate.names,
+        principal=names.principal(certificate.principal_id),
         serial=certificate.serial,
         issuer=certificate.issuer,
         authority=names.authority(certificate.authority_id),

@@ -8,8 +8,10 @@ from msgspec.structs import replace
 
 from acmehub.admin.access.errors import NotFound, Refused
 from acmehub.admin.access.gate import Gate, Passage
-from acmehub.admin.access.names import Names
+from acmehub.admin.access.names import Names, whole_id
+from acmehub.admin.operations.queries import OrderQuery, Queries
 from acmehub.models import Event, EventKind, Order, OrderStatus, Stage, TxtRecord
+from acmehub.models.events import TROUBLES
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store
@@ -19,15 +21,23 @@ from acmehub.rules.permissions import Acting
 
 
 class OrderSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """An order in a list; with `preauthorization` its client does not see it as one (RFC 8555 section 7.4.1)."""
+    """An order in a list; with `preauthorization` its client does not see it as one (RFC 8555 section 7.4.1).
+
+    `attempts`: the failures of its present step, the next try of which is at `run_at`. `last_words`: the latest trouble
+    of an order that waits after a failure, or that has failed.
+    """
 
     id: str
     status: OrderStatus
     stage: Stage
     names: tuple[str, ...]
     principal: str
+    token: str
     authority: str
     created: datetime
+    attempts: int
+    run_at: datetime | None
+    last_words: str = ""
     error: str = ""
     preauthorization: bool = False
 
@@ -53,25 +63,25 @@ class OrdersAdmin:
         self._clock = clock
         self._issuance_timeout = issuance_timeout
         self._gate = Gate(store, clock)
+        self._queries = Queries(store, clock)
 
     async def list(
-        self,
-        acting: Acting,
-        *,
-        status: OrderStatus | None = None,
-        account_id: str = "",
-        after: str = "",
-        limit: int = 100,
+        self, acting: Acting, query: OrderQuery = OrderQuery(), *, after: str = "", limit: int = 100
     ) -> Sequence[OrderSummary]:
-        """Orders, newest first; `after` is the id of the last one of the page before."""
+        """Orders that are looked for, newest first; `after` is the id of the last one of the page before."""
         async with self._gate(acting, "order.list"):
             names = await Names.read(self._store)
-            found = await self._store.orders.list(status=status, account_id=account_id, after=after, limit=limit)
-            return [_summary(order, names) for order in found]
+            after = await whole_id(self._store.orders, after, "after")
+            found = await self._store.orders.list(await self._queries.orders(query), after=after, limit=limit)
+            troubled = [order.id for order in found if order.attempts or order.status is OrderStatus.INVALID]
+            events = await self._store.records.latest(troubled, TROUBLES)
+            last_words = {event.order_id: f"{event.kind}: {event.detail}" for event in events}
+            return [_summary(order, names, last_words.get(order.id, "")) for order in found]
 
     async def show(self, order_id: str, acting: Acting) -> OrderDetail:
         """One order with its timeline."""
         async with self._gate(acting, "order.show", f"order {order_id}"):
+            order_id = await whole_id(self._store.orders, order_id, "order")
             bundle = await self._store.orders.get(order_id)
             if bundle is None:
                 raise NotFound(f"there is no order {order_id}")
@@ -128,6 +138,8 @@ class OrdersAdmin:
         def audited(bundle: OrderBundle) -> Change:
             return replace(rule(bundle), audit=(passage.entry(),))
 
+        order_id = await whole_id(self._store.orders, order_id, "order")
+        passage.resolved(f"order {order_id}")
         try:
             bundle = await self._store.orders.apply(order_id, audited)
         except Missing:
@@ -135,15 +147,19 @@ class OrdersAdmin:
         return bundle.order
 
 
-def _summary(order: Order, names: Names) -> OrderSummary:
+def _summary(order: Order, names: Names, last_words: str) -> OrderSummary:
     return OrderSummary(
         id=order.id,
         status=order.status,
         stage=order.stage,
         names=tuple(item.value for item in order.identifiers),
         principal=names.principal(order.principal_id),
+        token=names.token(order.token_id),
         authority=names.authority(order.authority_id),
         created=order.created,
+        attempts=order.attempts,
+        run_at=order.run_at,
+        last_words=last_words,
         error=order.error.detail if order.error else "",
         preauthorization=order.preauthorization,
     )

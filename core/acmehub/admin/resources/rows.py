@@ -8,6 +8,7 @@ import msgspec
 
 from acmehub.admin.access.errors import InUse, Invalid, NotFound, ServiceError, Taken
 from acmehub.admin.access.gate import Passage
+from acmehub.admin.access.names import whole_id
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.store import Conflict, Resources
 
@@ -35,8 +36,9 @@ class ResourceRows(Generic[R]):
         """Those with this name, oldest first: one at most, but for tokens."""
         return await self._stored.named(name)
 
-    async def find(self, ref: str) -> R:
-        """The one with this id or name; `NotFound`, or `Invalid` when several have the name."""
+    async def find(self, ref: str, passage: Passage | None = None) -> R:
+        """The one with this id, name, or beginning of an id, of which the audit gets the whole one; `NotFound`, or
+        `Invalid` when several have the name or the beginning."""
         if ID.fullmatch(ref):
             item = await self._stored.get(ref)
             if item is not None:
@@ -45,6 +47,12 @@ class ResourceRows(Generic[R]):
         if len(named) > 1:
             ids = ", ".join(item.id for item in named)
             raise Invalid(self._label, f"several have the {self._name_field} {ref!r}; name one by its id: {ids}")
+        if not named and (id := await whole_id(self._stored, ref, self._label)) != ref:
+            item = await self._stored.get(id)
+            if item is not None:
+                if passage is not None:
+                    passage.resolved(id)
+                return item
         if not named:
             raise NotFound(f"there is no {self._label} {ref!r}; `{self._listing}` shows those there are")
         return named[0]
@@ -60,13 +68,13 @@ class ResourceRows(Generic[R]):
     async def change(self, ref: str, rule: Callable[[R], R], passage: Passage) -> R:
         """Write what `rule` makes of the row as it is stored now, again after a conflict. The audit's entry has what
         changed."""
-        item = await self.find(ref)
+        item = await self.find(ref, passage)
         while True:
             changed = rule(item)
             if changed == item:
                 await passage.note()
                 return item
-            entry = passage.entry(difference(item, changed), object=ref)
+            entry = passage.entry(difference(item, changed), object=self._named(item, ref))
             try:
                 return await self._stored.replace(changed, [entry])
             except Conflict as conflict:
@@ -80,17 +88,21 @@ class ResourceRows(Generic[R]):
         """Remove one; `InUse` when something needs it: the message names what `users_of` finds, and ends with what
         to do `instead`."""
         while True:
-            item = await self.find(ref)
+            item = await self.find(ref, passage)
             users = await users_of(item)
             if users:
                 raise InUse(f"{self.describe(item)} is in use by {_some_of(users)}{instead}")
             try:
-                await self._stored.remove(item, [passage.entry(object=ref)])
+                await self._stored.remove(item, [passage.entry(object=self._named(item, ref))])
             except Conflict as conflict:
                 if conflict.field == "version":
                     continue
                 raise InUse(f"{self.describe(item)} is in use{instead}") from conflict
             return
+
+    def _named(self, item: R, ref: str) -> str:
+        """How the audit names a row: as the operator did, but by its whole id."""
+        return ref if ref == getattr(item, self._name_field) else item.id
 
     def describe(self, item: R) -> str:
         """A row in messages."""

@@ -11,6 +11,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from acmehub.admin.access.errors import Invalid, NotFound, Refused
+from acmehub.admin.access.names import whole_id
 from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources.service import ResourceService, checked_name
 from acmehub.models import AuthorizationMode, Principal, Role, Token, TokenLimits, TokenState, new_id
@@ -109,6 +110,15 @@ class EabView(msgspec.Struct, frozen=True):
     kid: str
     hmac_key: Secret
     directory_key: Secret | None = None
+    title: str = ""
+    expires: datetime | None = None
+
+
+class EabViews(msgspec.Struct, frozen=True):
+    """The tokens of a principal as EAB credentials; `left_out`: titles of those that bind no account now, and why."""
+
+    shown: tuple[EabView, ...]
+    left_out: dict[str, str]
 
 
 class TokenService(ResourceService[Token, TokenView]):
@@ -191,26 +201,66 @@ class TokenService(ResourceService[Token, TokenView]):
     async def eab(self, ref: str, acting: Acting) -> EabView:
         """The token as EAB credentials; audited. `Refused` when it is not for ACME, or can bind nothing any more."""
         async with self._gate(acting, "token.eab", ref) as passage:
-            item = await self.rows.find(ref)
+            item = await self.rows.find(ref, passage)
             owner = await self._owner(item)
             require_over(acting, self._roles(item.scope, owner), self.rows.describe(item))
-            role = Role.MANAGED_ACME_CONSUMER
-            if role not in item.scope:
-                hint = f"make one with --scope {role}"
-                raise Refused(f"{self.rows.describe(item)} is not scoped to {role}, so it is no EAB credential: {hint}")
-            if not may_use(item, owner, role):
-                hint = f"`acmehub principal set {owner.name} --role {role}`"
-                raise Refused(f"principal {owner.name!r} has not the role {role} (any more): {hint}")
-            if item.revoked is not None:
-                raise self._revoked(item)
-            key = eab_text(self._vault.open(HMAC_PURPOSE, item.id, item.sealed_hmac_key))
+            self._require_eab(item, owner)
+            view = self._eab_view(item)
             await passage.note()
-            return EabView(item.id, Secret(key), self._directory_key(item))
+            return view
+
+    async def eab_of(self, principal: str, acting: Acting) -> EabViews:
+        """The tokens of a principal (name or id) that can bind an account now, as EAB credentials.
+
+        The audit gets an entry for each, all of them before any secret is given out. `Refused` when there is none.
+        """
+        async with self._gate(acting, "token.eab_of", f"principal {principal}") as passage:
+            owner = await self._principal(principal)
+            now = self._clock.now()
+            shown: list[Token] = []
+            left_out: dict[str, str] = {}
+            for item in await self.rows.list():
+                if item.principal_id != owner.id:
+                    continue
+                require_over(acting, self._roles(item.scope, owner), self.rows.describe(item))
+                state = token_state(item, owner, now)
+                try:
+                    self._require_eab(item, owner)
+                except Refused as refusal:
+                    left_out[item.title] = str(refusal)
+                else:
+                    if state is TokenState.ACTIVE:
+                        shown.append(item)
+                    else:
+                        left_out[item.title] = f"it is {state.value.replace('_', ' ')}"
+            if not shown:
+                why = "; ".join(f"{title}: {reason}" for title, reason in left_out.items()) or "it has no token"
+                raise Refused(f"principal {owner.name!r} has no token that can bind an account now: {why}")
+            views = tuple(self._eab_view(item) for item in shown)
+            entries = [passage.entry(f"of principal {owner.name}", object=item.id) for item in shown]
+            await self._store.records.audit(entries)
+            return EabViews(views, left_out)
+
+    def _require_eab(self, item: Token, owner: Principal) -> None:
+        """`Refused` for a token that is no EAB credential, with what to do."""
+        role = Role.MANAGED_ACME_CONSUMER
+        if role not in item.scope:
+            hint = f"make one with --scope {role}"
+            raise Refused(f"{self.rows.describe(item)} is not scoped to {role}, so it is no EAB credential: {hint}")
+        if not may_use(item, owner, role):
+            hint = f"`acmehub principal set {owner.name} --role {role}`"
+            raise Refused(f"principal {owner.name!r} has not the role {role} (any more): {hint}")
+        if item.revoked is not None:
+            raise self._revoked(item)
+
+    def _eab_view(self, item: Token) -> EabView:
+        key = eab_text(self._vault.open(HMAC_PURPOSE, item.id, item.sealed_hmac_key))
+        return EabView(item.id, Secret(key), self._directory_key(item), item.title, item.expires)
 
     async def directory(self, ref: str, acting: Acting) -> Secret | None:
         """The key of a token's secret directory URL (`/acme/<key>/directory`); None when it has none. Audited."""
         async with self._gate(acting, "token.directory", ref) as passage:
-            item = await self.rows.find(ref)
+            item = await self.rows.find(ref, passage)
             require_over(acting, self._roles(item.scope, await self._owner(item)), self.rows.describe(item))
             await passage.note()
             return self._directory_key(item)
@@ -247,7 +297,8 @@ class TokenService(ResourceService[Token, TokenView]):
 
     async def _principal(self, ref: str) -> Principal:
         named = await self._store.principals.named(ref)
-        found = named[0] if named else await self._store.principals.get(ref)
+        id = ref if named else await whole_id(self._store.principals, ref, "principal")
+        found = named[0] if named else await self._store.principals.get(id)
         if found is None:
             raise NotFound(f"there is no principal {ref!r}; make it first (`acmehub principal add`)")
         return found

@@ -2,9 +2,8 @@
 from the options."""
 
 import enum
-import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -13,30 +12,11 @@ import msgspec
 
 from acmehub.admin.resources.fields import Patch, meta_of
 from acmehub.admin.resources.principals import parse_role
+from acmehub.cli.shared.times import MOMENT
 from acmehub.models import RoleAssignment
 
 N = TypeVar("N", bound=msgspec.Struct)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-class Moment(click.ParamType[datetime]):
-    """A time: `30d` from now, a date (its begin, UTC), or RFC 3339."""
-
-    name = "WHEN"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        if days := re.fullmatch(r"(\d{1,5})d", value):
-            return datetime.now(UTC).replace(microsecond=0) + timedelta(days=int(days[1]))
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not like 30d, 2027-01-31 or 2027-01-31T12:00:00Z", param, ctx)
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-MOMENT = Moment()
 
 
 class _Field:
