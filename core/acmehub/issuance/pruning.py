@@ -1,6 +1,6 @@
 """Pruning: expires orders that lapsed, and forgets used nonces, full buckets, zone leases that are over, orders that
-ended long ago, and old lines of timelines and of the audit, in small batches; after an upgrade, fills what the migration
-left empty."""
+ended long ago, and old lines of timelines and of the audit, in small batches; after an upgrade, fills what the
+migration left empty."""
 
 import logging
 import random
