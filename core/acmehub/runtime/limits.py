@@ -1,8 +1,7 @@
 """Limits on what clients do (`[limits]`, and a token's own): counted per address, account and token.
 
 A request takes its tokens before anything is written for it. Refusals of one limit for one address, account or token
-are one line of the log and one audit entry an hour; those of callers without a credential one audit entry an address
-and minute.
+are one line of the log and one audit entry an hour.
 """
 
 import asyncio
@@ -24,7 +23,6 @@ from acmehub.rules.rate_limits import (
     AT_ONCE,
     DAY,
     HOUR,
-    MINUTE,
     SECOND,
     Charge,
     RateLimit,
@@ -48,20 +46,17 @@ COMPANY = 300.0
 OPEN_RETRY = 3600
 """Seconds after which a client with too many open orders may ask again: an order may end at any moment."""
 
-NOWHERE = "an unknown address"
-
 _BURST = limit("burst", 1, HOUR, "reports")
-_STRANGER = limit("stranger", 1, MINUTE, "reports")
-_STRANGERS = limit("strangers", 60, MINUTE, "reports")
 _NO_LIMITS = TokenLimits()
 _MOST_ACCOUNTS = 10_000
-_MOST_ADDRESSES = 10_000
 
 _log = logging.getLogger(__name__)
 
 
 class LimitReached(Problem):
     """429 `rateLimited` by a limit of the hub; `again` when the same caller was refused by it lately."""
+
+    is_told = True
 
     def __init__(self, text: str, seconds: int, *, again: bool) -> None:
         detail = f"too many {text}; try again in {seconds} s"
@@ -98,10 +93,9 @@ class ClientLimits:
         self._audit = Audit(store, clock)
         self._clock = SteadyClock(clock)
         make = SharedBuckets if store.shared else LocalBuckets
-        self._buckets: Buckets = make(store.rate_limits, self._clock)
+        self.buckets: Buckets = make(store.rate_limits, self._clock)
         self._latest = self._before = ("", -COMPANY)  # the last token that ordered, and the last other one; when
         self._room: Lru[str, int] = Lru(_MOST_ACCOUNTS)
-        self._uncounted: Lru[str, int] = Lru(_MOST_ADDRESSES)
         self._usual = self._numbers_of(_NO_LIMITS)
         self._own = functools.lru_cache(maxsize=1024)(self._numbers_of)
         self._new_accounts = _limit("new_accounts", limits.new_accounts, DAY, "new accounts from this address")
@@ -112,7 +106,7 @@ class ClientLimits:
 
     def kept(self) -> AbstractAsyncContextManager[None]:
         """Inside, limits go on as the process before has left them, and are kept for the next one."""
-        return self._buckets.kept()
+        return self.buckets.kept()
 
     # ------------------------------------------------------------------------------------------- what is counted
 
@@ -163,21 +157,6 @@ class ClientLimits:
         """A signature was wrong. Right ones are never refused for it: others may have the same address."""
         await self._take(_of_address(self._failed_signatures, address), f"address {address_key(address)}")
 
-    async def refused_stranger(self, address: str, action: str, detail: str, *, object: str = "") -> None:
-        """A caller without an active credential was refused: one audit entry an address and minute, with how many more
-        there were before; never more than 60 a minute in all."""
-        subject = address_key(address) or NOWHERE
-        before = self._uncounted.get(subject) or 0
-        result = await self._buckets.take((charge(_STRANGER, subject), charge(_STRANGERS, "all")))
-        if isinstance(result, TokensLacking):
-            self._uncounted.put(subject, before + 1)
-            return
-        self._uncounted.put(subject, 0)
-        more = f"; {before} more since the last entry" if before else ""
-        await self._audit.note(
-            f"address {subject}", action, object or f"address {subject}", detail + more, allowed=False
-        )
-
     # ------------------------------------------------------------------------------------------- how
 
     def _has_company(self, token_id: str) -> bool:
@@ -195,7 +174,7 @@ class ClientLimits:
         """Take the tokens; microseconds to wait for one's turn."""
         if not charges:
             return 0
-        result = await self._buckets.take(charges)
+        result = await self.buckets.take(charges)
         if isinstance(result, TokensLacking):
             raise await self._reached(result.charge, caller, seconds_of(result.wait))
         return result.wait
@@ -211,7 +190,7 @@ class ClientLimits:
 
     async def _reached(self, refused: Charge, caller: str, seconds: int) -> LimitReached:
         """The refusal; the first one in an hour is told to operators."""
-        burst = await self._buckets.take((charge(_BURST, refused.key),))
+        burst = await self.buckets.take((charge(_BURST, refused.key),))
         again = isinstance(burst, TokensLacking)
         text = refused.limit.text
         if not again:

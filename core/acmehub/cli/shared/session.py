@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import pwd
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,10 @@ from acmehub.serving.logs import set_up_logs
 
 if TYPE_CHECKING:
     from acmehub.app.hub import Hub
+
+
+# POSIX user names, and those of a domain (`alice@corp.test`, `CORP\\alice`)
+_USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}\$?", re.ASCII)
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -59,12 +64,16 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def read_config(config_file: Path | None, **overrides: Any) -> Config:
-    """The configuration of this command: file, environment, options."""
+def _warn(text: str) -> None:
+    say(f"acmehub: {text}", err=True)
+
+
+def read_config(config_file: Path | None, *, warn: Callable[[str], object] = _warn, **overrides: Any) -> Config:
+    """The configuration of this command: file, environment, options; `warn` is told what is doubtful."""
     path = find_config(config_file, os.environ, Path.cwd())
     config = load_config(path, environ=os.environ, overrides=overrides)
     for warning in warnings_of(path, os.environ, functools.partial(_secret_settings, config)):
-        say(f"acmehub: {warning}", err=True)
+        warn(warning)
     return config
 
 
@@ -115,7 +124,13 @@ def show(result: Result, as_json: bool) -> None:
 
 
 def actor() -> str:
-    """How the audit names the person at the keyboard: by the process's user, not by what `$LOGNAME` says."""
+    """How the audit names the person at the keyboard: by the process's user, not by what `$LOGNAME` says.
+
+    Only root is somebody else by `$SUDO_USER`: any other user could write it there.
+    """
+    name = os.environ.get("SUDO_USER", "")
+    if os.geteuid() == 0 and _USER_NAME.fullmatch(name) and name != "root":
+        return f"cli:{name} (sudo)"
     try:
         return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
     except KeyError:  # no passwd entry for this uid, as in many containers
