@@ -37,13 +37,14 @@ _TALKATIVE = (
     "uvicorn",
 )
 MOST_LINES = 60
-MOST_OF_CALLER = 20
+MOST_OF_CALLER = 60
+MOST_OF_CALLERS = 240
 FORGET_SECONDS = 3600.0
 _MOST_KNOWN = 10_000
 _BY_CLIENTS = ("acmehub.acme.", "acmehub.runtime.refusals", "uvicorn")
 _OF_EVERY_RECORD = len(vars(logging.makeLogRecord({})))
 _NO_MEMBERS = frozenset({"message", "asctime", "taskName", "color_message", "said_of"})
-_UNCLEAR = re.compile(r'[\s"=,]')
+_CLEAR = re.compile(r'[^\s"=,]+').fullmatch
 _log = logging.getLogger(__name__)
 
 
@@ -67,19 +68,21 @@ class TextFormatter(logging.Formatter):
     """`TIME LEVEL LOGGER MESSAGE key=value …`, with an indented traceback below when there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        extra = "".join([f" {key}={_text(value)}" for key, value in _members(record)])
-        level = record.levelname.lower()
-        line = f"{_time(record.created)} {level:<7} {record.name}: {record.getMessage()}{extra}"
-        lines = [line, *(self.formatException(record.exc_info).split("\n") if record.exc_info else ())]
-        return "\n    ".join(map(escape_controls, lines))
+        parts = [f"{_time(record.created)} {record.levelname.lower():<7} {record.name}: {record.getMessage()}"]
+        for key, value in _members(record):
+            parts.append(f"{key}={value if type(value) is str and _CLEAR(value) else _text(value)}")
+        line = escape_controls(" ".join(parts))
+        if not record.exc_info:
+            return line
+        return "\n    ".join([line, *map(escape_controls, self.formatException(record.exc_info).split("\n"))])
 
 
 class Repeats(logging.Filter):
     """Keeps warnings and errors that clients can cause few, however often a client asks.
 
     A line whose `extra` has `said_of` (a tuple, the caller first) is written once an hour for each of its values, and
-    for one caller `MOST_OF_CALLER` times a minute at most. Of each place in the code there are at most `MOST_LINES` a
-    minute. The next line of that place has as `left_out` how many more there were than these.
+    for one caller `MOST_OF_CALLER` times a minute, for all `MOST_OF_CALLERS`. Any other place in the code has at most
+    `MOST_LINES` a minute. The next line of a place has as `left_out` how many more there were than these.
     """
 
     def __init__(self) -> None:
@@ -99,7 +102,8 @@ class Repeats(logging.Filter):
         before, count, left_out = self._seen.get(place, (minute, 0, 0))
         if before != minute:
             count = 0
-        if count >= MOST_LINES or (said_of and self._is_too_loud(said_of[0], minute)):
+        most = MOST_OF_CALLERS if said_of else MOST_LINES
+        if count >= most or (said_of and self._is_too_loud(said_of[0], minute)):
             self._seen[place] = (minute, count, left_out + 1)
             return False
         if left_out and before != minute:
@@ -192,4 +196,4 @@ def _text(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or _UNCLEAR.search(text) else text
+    return text if _CLEAR(text) else json.dumps(text, ensure_ascii=False)

@@ -26,6 +26,9 @@ from acmehub.rules.keys import AccountKey
 
 _MEDIA_TYPE = "application/jose+json"
 
+ACCESS = "acmehub.access"
+"""In the scope of a request that is noted in the access log: a dict that is given the account's id."""
+
 _NOUNS = ("order", "authorization", "certificate")
 MOST_SHOWN = 2000
 
@@ -214,6 +217,8 @@ async def _of_account(request: Request, jws: Jws) -> Signed:
         raise await _stranger(request, refusal) from None
     if not await context.nonces.spend(jws.nonce):
         raise _bad_nonce()
+    if ACCESS in request.scope:
+        request.scope[ACCESS]["account"] = actor.account.id  # type: ignore[literal-required]
     return Signed(request=request, payload=jws.payload, actor=actor)
 
 
