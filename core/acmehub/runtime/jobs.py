@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import StoreUnavailable
 from acmehub.runtime.backoff import back_off, jittered
-from acmehub.runtime.lru import Lru
+from acmehub.runtime.defects import Defects
 from acmehub.runtime.places import NO_GROUPS, Groups, Places
 
 BREATH = 0.025  # seconds between two claims unless the first found jobs and more are due: many commits concern no job
@@ -22,7 +22,6 @@ RESTART = 5.0  # seconds until a loop that failed starts again
 LONGEST_CLAIM = 5.0  # seconds that a loop which stops waits for a claim under way
 LONGEST_OUTAGE_PAUSE = 15.0  # seconds between claims while the storage is unavailable
 
-TELL_AGAIN = 3600.0  # seconds until a defect is told once more
 
 T = TypeVar("T")
 
@@ -62,7 +61,7 @@ class Loop(ABC, Generic[T]):
         self._not_claiming = asyncio.Event()
         self._not_claiming.set()
         self._fatal: BaseException | None = None
-        self._defects: Lru[tuple[type, str, int], float] = Lru(256)
+        self._defects = Defects(clock.monotonic)
 
     # ------------------------------------------------------------------------------------- what a kind of job says
 
@@ -251,23 +250,11 @@ class Loop(ABC, Generic[T]):
     def _ended(self, job: T, task: asyncio.Task[None]) -> None:
         error = self._release(job, task)
         if isinstance(error, Exception):
-            if self._is_news(error):
+            if self._defects.is_news(error):
                 _log.error("%s: %s failed in an unexpected way", self.name, self.key(job), exc_info=error)
             self._run(job, self._handle_unexpected(job, error), self._handled)
         elif error is not None:
             self._fatal = error
-
-    def _is_news(self, error: Exception) -> bool:
-        """Whether a defect was not told lately: a job is tried again, and others meet it as well."""
-        last, at = error.__traceback__, self._clock.monotonic()
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        place = (last.tb_frame.f_code.co_filename, last.tb_lineno) if last is not None else ("", 0)
-        told = self._defects.get((type(error), *place))
-        if told is not None and at - told < TELL_AGAIN:
-            return False
-        self._defects.put((type(error), *place), at)
-        return True
 
     async def _handle_unexpected(self, job: T, error: Exception) -> None:
         try:

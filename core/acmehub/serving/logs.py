@@ -167,7 +167,7 @@ def log_crashes() -> None:
     sys.unraisablehook = complained
 
 
-_second = (0, "")
+_second = (-1, "")
 
 
 def _time(created: float) -> str:
