@@ -5,7 +5,7 @@
 #   make demo   the whole story on this machine: device -> hub -> CA -> DNS, then everything is stopped
 #   make check  lint and the fast tests, in a minute       make lint   ruff, mypy, import-linter, figures of the map
 #   make test   every test that this machine can run; with PYTEST_ARGS=tests/…, those alone
-#   make nightly the long forms of what `make test` has short: load for a minute each, and a fresh clone
+#   make nightly the long forms of what `make test` has short: load for a minute each, a busy hub for an hour, a fresh clone
 #   make bench  speed beside Pebble in the same run       make dist   wheels and sdist in dist/
 #   make matrix every ACME client at three upstream speeds; writes docs/clients.md (half an hour); with
 #               MATRIX_SOURCES=DIR also those that are built from checkouts in DIR
@@ -45,7 +45,8 @@ test: $(BIN)/.stamp $(if $(PYTEST_ARGS),,$(CERTBOT) provision)
 	@scripts/test $(PYTEST_ARGS)
 
 nightly: $(BIN)/.stamp
-	LOAD_SECONDS=60 $(BIN)/pytest -s tests/load tests/load/fresh_clone.py
+	LOAD_SECONDS=60 $(BIN)/pytest -s tests/load tests/load/fresh_clone.py --ignore tests/load/test_busy_hub.py
+	LOAD_SECONDS=3600 $(BIN)/pytest -s tests/load/test_busy_hub.py
 
 lint: $(BIN)/.stamp
 	$(BIN)/ruff check .

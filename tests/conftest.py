@@ -1,9 +1,12 @@
 """What all tests share: free ports, logs that are searched for secrets at the end, and no silent skips in CI."""
 
 import gc
+import logging
 import os
 import socket
 import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,6 +53,19 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests do not see the caller's `ACMEHUB_…`."""
     for name in [name for name in os.environ if name.startswith("ACMEHUB_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def loggers_as_they_were() -> Iterator[None]:
+    """After the test, logs go where they went before it."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
 
 
 # ------------------------------------------------------------------------------------------------- make check

@@ -116,6 +116,9 @@ VERBS: dict[str, Verb] = {
     "certificates.list": lambda hall, who: hall.admin.certificates.list(who),
     "certificates.show": lambda hall, who: hall.admin.certificates.show(hall.certificate, who),
     "certificates.revoke": lambda hall, who: hall.admin.certificates.revoke("none", "superseded", who),
+    "audit.list": lambda hall, who: hall.admin.audit.list(who),
+    "audit.show": lambda hall, who: hall.admin.audit.show(1, who),
+    "audit.export": lambda hall, who: hall.admin.audit.export(who),
     "resources_file.apply": lambda hall, who: hall.admin.resources_file.apply(FILE, who),
     "resources_file.export": lambda hall, who: hall.admin.resources_file.export(who),
     "check.check": lambda hall, who: hall.admin.check.check(["b.test"], who),
@@ -136,6 +139,7 @@ NOUNS = {
     "orders": "order",
     "accounts": "account",
     "certificates": "certificate",
+    "audit": "audit",
 }
 ALONE = {
     "resources_file.apply": "apply",
@@ -160,6 +164,7 @@ READS = {
     "campaigns.advice",
     "campaigns.in_use",
     "resources_file.export",
+    "audit.export",
     "check.check",
 }
 WRITES = sorted(set(VERBS) - READS)

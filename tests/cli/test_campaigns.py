@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.app.hub import build_hub
-from acmehub.cli.campaigns import when
+from acmehub.cli.shared.session import when
 from acmehub.config import load_config
 from acmehub.rules.orders import Change
 from acmehub.testing.store_samples import a_certificate, sow

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 import pytest
 
-from acmehub.cli.order import ADVICE
 from acmehub.cli.root import root
 from acmehub.models import EventKind
 from acmehub.models.events import MENDABLE, MENDED_AT_START
+from acmehub.runtime.advice import ADVISED
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "operate.md").read_text()
 SAID_BELOW = {EventKind.CA_PAUSED, EventKind.CERTIFICATE_NOT_FETCHED}  # in sentences of their own
@@ -31,14 +31,14 @@ def waits() -> dict[EventKind, str]:
 
 
 def test_the_table_of_what_orders_wait_for_is_the_advice_that_is_printed() -> None:
-    assert set(waits()) == set(ADVICE) - SAID_BELOW | NO_ADVICE
+    assert set(waits()) == ADVISED - SAID_BELOW | NO_ADVICE
     for kind in SAID_BELOW - {EventKind.CERTIFICATE_NOT_FETCHED}:
         assert f"`{kind}`" in PAGE
 
 
 def test_what_goes_on_at_once_is_what_a_change_wakes() -> None:
     at_once = {kind for kind, goes_on in waits().items() if goes_on.startswith("at once")}
-    assert at_once == (MENDABLE | MENDED_AT_START) & set(ADVICE)
+    assert at_once == (MENDABLE | MENDED_AT_START) & ADVISED
 
 
 @pytest.mark.parametrize("text", COMMANDS)

@@ -17,6 +17,7 @@ from acmehub.models import EventKind, OrderStatus, Stage, TxtRecord, TxtState
 from acmehub.ports.dns import DnsProviderRefused, DnsProviderUnavailable, RewritesRecordSets, rewrites_record_sets
 from acmehub.ports.store import StoreUnavailable
 from acmehub.rules.orders import Change, Lease
+from acmehub.runtime.outages import Outages
 from acmehub.testing.fakes import FakeDnsProvider
 from tests.issuance.rig import Rig, make_rig
 
@@ -258,8 +259,9 @@ async def test_an_order_tries_again_until_the_zone_is_free(rig: Rig) -> None:
 
 @pytest.mark.usefixtures("brief")
 async def test_a_removal_takes_the_lease_too(rig: Rig) -> None:
+    outages = Outages(rig.snapshots, rig.clock)
     cleanup = TxtCleanup(
-        rig.store, another_solver(rig), rig.clock, owner="w", lease=timedelta(seconds=30), rng=Random(1)
+        rig.store, another_solver(rig), rig.clock, outages, owner="w", lease=timedelta(seconds=30), rng=Random(1)
     )
     bundle = await rig.bundle(await rig.open("corp.test", signing=True))
     row = TxtRecord(

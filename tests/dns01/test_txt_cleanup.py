@@ -16,6 +16,7 @@ from acmehub.models import TxtRecord, TxtState
 from acmehub.ports.dns import DnsProviderRefused
 from acmehub.ports.store import StoreUnavailable
 from acmehub.rules.orders import Change, Lease
+from acmehub.runtime.outages import Outages
 from tests.issuance.rig import Rig, make_rig
 
 
@@ -28,7 +29,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 @pytest.fixture
 def txt_cleanup(rig: Rig) -> TxtCleanup:
     lease = timedelta(seconds=30)
-    return TxtCleanup(rig.store, rig.solver, rig.clock, owner="worker", lease=lease, rng=random.Random(1))
+    outages = Outages(rig.snapshots, rig.clock)
+    return TxtCleanup(rig.store, rig.solver, rig.clock, outages, owner="worker", lease=lease, rng=random.Random(1))
 
 
 async def stored(rig: Rig, value: str = "v", state: TxtState = TxtState.REMOVE) -> TxtRecord:

@@ -237,9 +237,10 @@ def test_one_failing_listener_is_logged_and_does_not_keep_news_from_the_others(
     registry.add("news_b", _Listener(heard, "b", fails=True))
     registry.add("news_c", _Listener(heard, "c"))
     with caplog.at_level(logging.ERROR):
-        registry.news("order_finished", news())
-    assert sorted(heard) == ["a", "b", "c"]
-    assert "plugin news_b failed in order_finished" in caplog.text
+        for _ in range(3):
+            registry.news("order_finished", news())
+    assert sorted(heard) == sorted("abc" * 3)
+    assert [record.message for record in caplog.records] == ["plugin news_b failed in order_finished"]
 
 
 def test_a_deciding_hook_takes_the_first_answer() -> None:

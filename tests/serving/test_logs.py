@@ -3,22 +3,20 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from acmehub.config import Log
-from acmehub.serving.logs import JsonFormatter, TextFormatter, set_up_logs
+from acmehub.serving.logs import (
+    MOST_OF_CALLER,
+    MOST_OF_CALLERS,
+    JsonFormatter,
+    Repeats,
+    TextFormatter,
+    set_up_logs,
+)
 
-
-@pytest.fixture(autouse=True)
-def loggers_as_they_were() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("loggers_as_they_were")
 
 
 def record(**extra: object) -> logging.LogRecord:
@@ -76,23 +74,87 @@ def test_setting_up_twice_writes_each_line_once(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err.count("once") == 1
 
 
+def test_values_with_blanks_are_quoted_and_names_stand_side_by_side() -> None:
+    line = TextFormatter().format(
+        record(names=("a.test", "b c"), token='x" account=forged', reason="", seconds=0.5, count=3, why="a,b")
+    )
+    assert line.endswith(
+        r'order done names=a.test,"b c" token="x\" account=forged" reason="" seconds=0.5 count=3 why="a,b"'
+    )
+
+
+def test_members_are_found_whatever_another_handler_has_added(capsys: pytest.CaptureFixture[str]) -> None:
+    made = record(order="1")
+    logging.Formatter("%(asctime)s %(message)s").format(made)
+    assert TextFormatter().format(made).endswith("order done order=1")
+    assert JsonFormatter().format(made).endswith('"message":"order done","order":"1"}')
+    assert capsys.readouterr().err == ""
+
+
+def test_a_line_that_cannot_be_made_is_told_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logs(Log(format="json"))
+    logging.getLogger("acmehub.x").info("%d orders", "many")
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert line["message"] == "a log line cannot be written"
+    assert "test_logs.py" in line["place"]
+    assert "TypeError" in line["error"]
+
+
+FRONT, OWN = "acmehub.acme.orders.x", "acmehub.issuance.x"
+
+
+def say(logger: str, second: float, line: int = 7, level: int = 40, **members: object) -> None:
+    made = logging.makeLogRecord({"name": logger, "levelno": level, "levelname": "ERROR", "msg": "cannot"})
+    made.created, made.lineno, made.pathname = 60 * 1000 + second, line, "x.py"
+    made.__dict__.update(members)
+    logging.getLogger().handlers[0].handle(made)
+
+
 def test_lines_that_clients_cause_are_bounded_a_minute_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logs(Log())
-    front, own = logging.getLogger("acmehub.acme.orders.x"), logging.getLogger("acmehub.issuance.x")
-    handler = logging.getLogger().handlers[0]
-
-    def say(logger: logging.Logger, second: float, line: int = 7) -> None:
-        made = logging.makeLogRecord({"name": logger.name, "levelno": 40, "levelname": "ERROR", "msg": "cannot"})
-        made.created, made.lineno, made.pathname = 60 * 1000 + second, line, "x.py"
-        handler.handle(made)
-
     for _ in range(200):
-        say(front, 1)
-        say(own, 1)
-    say(front, 2, line=8)
-    assert len(capsys.readouterr().err.splitlines()) == 60 + 200 + 1
-    say(front, 61)
-    say(front, 61)
+        say(FRONT, 1)
+        say(OWN, 1)
+        say(FRONT, 1, line=9, level=20)  # a fact, of an order that is stored
+    say(FRONT, 2, line=8)
+    assert len(capsys.readouterr().err.splitlines()) == 60 + 200 + 200 + 1
+    say(FRONT, 61)
+    say(FRONT, 61)
     first, second = capsys.readouterr().err.splitlines()
     assert first.endswith("cannot left_out=140")
     assert second.endswith("cannot")
+
+
+def test_a_line_about_the_same_is_said_once_an_hour(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logs(Log())
+    for second in range(0, 3600, 60):
+        say(FRONT, second, said_of=("alice", "a.test"), names=("a.test",))
+    say(FRONT, 3599, said_of=("alice", "b.test"))
+    assert [line.partition("cannot")[2] for line in capsys.readouterr().err.splitlines()] == [" names=a.test", ""]
+    say(FRONT, 3600, said_of=("alice", "a.test"))
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_one_caller_leaves_lines_to_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logs(Log())
+    for number in range(500):
+        say(FRONT, 1, said_of=("alice", number))
+    say(FRONT, 2, said_of=("bob", 1), who="bob")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == MOST_OF_CALLER + 1
+    assert lines[-1].endswith("who=bob")
+    for number in range(1000):
+        say(FRONT, 3, said_of=(f"other {number}", 1))
+    assert len(capsys.readouterr().err.splitlines()) == MOST_OF_CALLERS - MOST_OF_CALLER - 1
+    say(FRONT, 61, said_of=("carol", 1))
+    assert f"left_out={500 + 1 + 1000 - MOST_OF_CALLERS}" in capsys.readouterr().err
+
+
+def test_what_the_filter_remembers_is_bounded() -> None:
+    repeats = Repeats()
+    for number in range(30_000):
+        made = logging.makeLogRecord({"name": FRONT, "levelno": 40, "said_of": (number,)})
+        made.created = 60.0 * number
+        repeats.filter(made)
+    assert len(repeats._said) == 10_000
+    assert len(repeats._callers) == 1

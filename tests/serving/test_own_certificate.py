@@ -12,7 +12,7 @@ from cryptography import x509
 
 from acmehub.app.hub import Hub, build_hub
 from acmehub.config import ConfigError, TlsMode, load_config
-from acmehub.serving.certificates import OwnCertificate, keep_fresh, new_context, own_names
+from acmehub.serving.certificates import OwnCertificate, ServingCertificate, keep_fresh, new_context, own_names
 
 BEGIN = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -113,7 +113,7 @@ async def test_an_authority_that_does_not_sign_by_itself_is_refused(hub: Hub) ->
 
 
 async def test_the_keeper_refreshes_when_asked_and_when_it_is_time() -> None:
-    class Counting:
+    class Counting(ServingCertificate):
         def __init__(self) -> None:
             self.refreshed = 0
             self.done = asyncio.Event()

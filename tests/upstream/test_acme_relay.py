@@ -286,8 +286,9 @@ async def test_a_preferred_chain_that_nobody_offers_leaves_the_first_and_says_so
     done = await valid_order(relay, account)
     assert done.certificate is not None
     chain = (await relay.certificate(account, done.certificate)).chain
-    assert make_relay(preferred_chain="No Such Root").choose((chain,)) == 0
-    assert "No Such Root" in caplog.text
+    for _ in range(3):
+        assert make_relay(preferred_chain="No Such Root").choose((chain,)) == 0
+    assert caplog.text.count("No Such Root") == 1
     assert "Pebble Root CA" in caplog.text
 
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import msgspec
 
 from acmehub.admin.operations.accounts import AccountsAdmin
+from acmehub.admin.operations.audit import AuditAdmin
 from acmehub.admin.operations.certificates import CertificatesAdmin
 from acmehub.admin.operations.check import CheckService
 from acmehub.admin.operations.moving import MovingService
@@ -39,6 +40,7 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True):
     orders: OrdersAdmin
     accounts: AccountsAdmin
     certificates: CertificatesAdmin
+    audit: AuditAdmin
     resources_file: ResourcesFileService
     check: CheckService
     resealing: ResealingService
@@ -73,6 +75,7 @@ def build_admin(
         orders=OrdersAdmin(store, clock, issuance_timeout),
         accounts=AccountsAdmin(store, clock),
         certificates=CertificatesAdmin(store, revocation, clock),
+        audit=AuditAdmin(store, clock),
         resources_file=ResourcesFileService(
             store, clock, principals, tokens, managed_challenges, authorities, profiles
         ),

@@ -31,6 +31,7 @@ from acmehub.ports.plugins import Notifier, PluginContext, Registration
 from acmehub.ports.settings import SettingsError, read_settings
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Lifetimes
+from acmehub.runtime.announcements import Announcements
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.notifications import NamedNotifier, Notifications
@@ -38,6 +39,7 @@ from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugin_factory import NOTIFIER, STORAGE, make_object
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import PluginError, Registry, build_registry
+from acmehub.runtime.refusals import Refusals
 from acmehub.runtime.revocation import RevocationService
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
@@ -68,6 +70,7 @@ class Hub:
         self.snapshots = Snapshots(store, clock)
         self.plugin_objects = PluginObjects(store, self.snapshots, registry, vault, plugin_context(config, clock))
         self.rights = Rights(store, self.snapshots, self.plugin_objects, clock)
+        self.announce = Announcements(store, registry, self.snapshots, clock)
         owner = _owner()
         self.solver = Solver(store, self.snapshots, self.plugin_objects, config.dns, clock, owner)
         self.worker = IssuanceWorker(
@@ -85,13 +88,16 @@ class Hub:
         )
         self.dispatcher = Dispatcher()
         self.client_limits = ClientLimits(store, clock, config.limits, self.stopping)
-        self.accounts = AccountService(store, self.snapshots, vault, registry, clock, self.client_limits)
+        self.refusals = Refusals(store, clock, self.client_limits.buckets)
+        self.accounts = AccountService(
+            store, self.snapshots, vault, registry, clock, self.client_limits, self.refusals, self.announce
+        )
         self.learning = LearningService(store, clock)
         self.orders = self._order_service()
         self.revocation = RevocationService(store, self.plugin_objects, clock)
         last_days = max(config.acme.order_days, config.verify.remember_days)
         self.client_revocations = ClientRevocations(
-            store, self.revocation, self.rights, clock, timedelta(days=last_days), self.client_limits
+            store, self.revocation, self.rights, clock, timedelta(days=last_days), self.client_limits, self.refusals
         )
         self.admin = build_admin(
             store,
@@ -130,7 +136,6 @@ class Hub:
         return OrderService(
             self.store,
             self.snapshots,
-            self.registry,
             self.dispatcher,
             self.clock,
             lifetimes,
@@ -138,6 +143,7 @@ class Hub:
             new_orders,
             self.rights,
             self.client_limits,
+            self.announce,
         )
 
     @asynccontextmanager

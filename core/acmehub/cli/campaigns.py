@@ -1,30 +1,12 @@
 """`acmehub certificate renew-by`, `campaigns`, `end-campaign`: to have clients renew early."""
 
-import re
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from acmehub.admin.resources.campaigns import CampaignPlan, CampaignView, NewCampaign
 from acmehub.cli.shared.resource_options import add_options, new_of, other_fields
-from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_FROM_NOW = re.compile(r"\+(\d{1,6})([smhd])")
-
-
-def when(text: str) -> datetime:
-    """A date, a date and time, or `+3d` from now, as UTC, which is also meant where no zone is named."""
-    from_now = _FROM_NOW.fullmatch(text)
-    if from_now:
-        return datetime.now(UTC) + timedelta(**{_UNITS[from_now[2]]: int(from_now[1])})
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not like 2026-11-27, 2026-11-27T18:00Z, +3d or +12h") from None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table, when
 
 RENEW_BY = """\b
 Examples:

@@ -141,9 +141,10 @@ token_orders_per_second = 20
 keep_days = 0.0
 
 [log]
-# level: debug, info, warning, error; format: text or json.
+# level: debug, info, warning, error; format: text or json. access: a line for each request, too.
 level = "info"
 format = "text"
+access = false
 """
 
 

@@ -16,26 +16,11 @@ from acmehub.admin.operations.queries import OrderQuery
 from acmehub.cli.shared.exit_status import Exit
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.shared.times import PAST
-from acmehub.models import Event, EventKind, Order, OrderStatus, Stage
+from acmehub.models import Event, Order, OrderStatus, Stage
 from acmehub.models.events import TROUBLES
+from acmehub.runtime.advice import advice
 
-_ON = "the order then goes on at once"
-_AUTHORITY = f"`acmehub authority set {{authority}} …`; {_ON}"
-_CHALLENGE = f"`acmehub challenge set NAME …`; {_ON}"
-_FETCH = "`acmehub order retry {order}` has the certificate fetched after all"
-ADVICE = {
-    EventKind.CA_PAUSED: "do at the CA what it asks for, then `acmehub authority clear-pause {authority}`",
-    EventKind.CA_UNAVAILABLE: f"is the CA reachable from here? Its address: {_AUTHORITY}",
-    EventKind.CERTIFICATE_NOT_FETCHED: _FETCH,
-    EventKind.DNS_PROVIDER_REFUSED: f"mend the credentials or rights at the provider: {_CHALLENGE}",
-    EventKind.DNS_PROVIDER_UNAVAILABLE: f"is the provider reachable from here? Its address: {_CHALLENGE}",
-    EventKind.DNS_UNCLEAR: "are the name servers of the name, and `[dns] resolvers`, reachable from here?",
-    EventKind.NEEDS_OPERATOR: f"change what it names, or install the plugin and restart the hub; {_ON}",
-    EventKind.UNEXPECTED_ERROR: f"a defect: the log has it; start a release that mends it; {_ON}",
-    EventKind.WRONG_CERTIFICATE: f"ask the CA; a chain of the leaf alone is allowed by {_AUTHORITY}",
-}
 PAGE = 500
-FOR_FAILED = frozenset({EventKind.CA_PAUSED, EventKind.CERTIFICATE_NOT_FETCHED})
 
 
 @click.group()
@@ -279,10 +264,8 @@ def _trouble(found: OrderDetail) -> list[tuple[str, str]]:
     last = next((item for item in reversed(found.timeline) if item.kind in TROUBLES), None)
     if last is None or not (failed or order.attempts):
         return []
-    advice = ADVICE.get(last.kind, "").format(order=order.id, authority=shlex.quote(found.authority))
-    if failed and last.kind not in FOR_FAILED:
-        advice = ""
-    return [("ended by" if failed else "waits because", f"{last.kind}: {last.detail}"), ("what to do", advice)]
+    todo = advice(last.kind, order=order.id, authority=shlex.quote(found.authority), failed=failed)
+    return [("ended by" if failed else "waits because", f"{last.kind}: {last.detail}"), ("what to do", todo)]
 
 
 def timeline(events: tuple[Event, ...]) -> list[str]:

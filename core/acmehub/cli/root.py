@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -29,8 +29,11 @@ VERBS = {
     "order": "acmehub.cli.order",
     "account": "acmehub.cli.account",
     "certificate": "acmehub.cli.certificate",
+    "audit": "acmehub.cli.audit",
     "check": "acmehub.cli.check",
 }
+SERVICES = frozenset({"serve", "worker"})
+"""Verbs that run for long: what they say on standard error is a log."""
 
 
 class Root(click.Group):
@@ -94,18 +97,27 @@ def root() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    tell: Callable[..., None] = _say
+    if arguments and arguments[0] in SERVICES:
+        from acmehub.cli.serve import begin_log
+
+        tell = begin_log(arguments)
     try:
-        status = root.main(arguments, prog_name="acmehub", standalone_mode=False)
+        status = root.main(list(arguments), prog_name="acmehub", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
     except click.UsageError as error:
-        _show_usage(error)
+        if tell is _say:
+            _show_usage(error)
+        else:
+            tell(error.format_message())
         return Exit.USAGE
     except Failed as error:
-        _say(error.message)
+        tell(error.message)
         return error.status
     except click.ClickException as error:
-        _say(error.format_message())
+        tell(error.format_message())
         return Exit.FAILED
     except BrokenPipeError:  # the reader of the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -113,7 +125,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except _expected() as error:
         from acmehub.cli.shared.errors import describe, exit_of
 
-        _say(*describe(error))
+        tell(*describe(error))
         return exit_of(error)
     return status if isinstance(status, int) else Exit.DONE
 

@@ -1,6 +1,8 @@
 """`acmehub serve` and `acmehub worker`."""
 
+import logging
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -9,8 +11,9 @@ from acmehub import __version__
 from acmehub.cli.shared.exit_status import Failed
 from acmehub.cli.shared.session import config_options, read_config
 from acmehub.cli.shared.terminal import say
+from acmehub.config import FILE_NAME, log_of
 from acmehub.runtime.crash_points import CrashPoints
-from acmehub.serving.logs import set_up_logs
+from acmehub.serving.logs import log_crashes, set_up_logs
 
 SERVE_EPILOG = """\b
 Examples:
@@ -19,6 +22,27 @@ Examples:
   acmehub serve --no-worker          with `acmehub worker` beside it
 """
 CRASH_POINTS = "ACMEHUB_CRASH_POINTS"
+_log = logging.getLogger("acmehub")
+
+
+def begin_log(arguments: Sequence[str]) -> Callable[..., None]:
+    """Have `serve` and `worker` say everything in the log from here on, in the form that their configuration asks for
+    as far as it can be made out; `arguments` are the command's. The function that tells an error of the command line.
+    """
+    named = os.environ.get("ACMEHUB_CONFIG", "")
+    for index, argument in enumerate(arguments):
+        if argument == "--config":
+            named = "".join(arguments[index + 1 : index + 2])
+        elif argument.startswith("--config="):
+            named = argument.removeprefix("--config=")
+    set_up_logs(log_of(Path(named or FILE_NAME), os.environ))
+    log_crashes()
+
+    def tell(*lines: str) -> None:
+        for line in lines:
+            _log.error("%s", line.strip())
+
+    return tell
 
 
 @click.command(epilog=SERVE_EPILOG)
@@ -43,7 +67,7 @@ def serve(
     from acmehub.serving.server import run_serve  # Litestar and uvicorn, which --help need not wait for
     from acmehub.serving.sockets import ListenError
 
-    config = read_config(config_file, data_dir=data_dir, listen=listen, public_url=public_url)
+    config = read_config(config_file, warn=_log.warning, data_dir=data_dir, listen=listen, public_url=public_url)
     set_up_logs(config.log)
     try:
         run_serve(config, worker=worker, migrate=migrate, crash_points=_crash_points(), announce=_announce)
@@ -58,7 +82,7 @@ def worker(config_file: Path | None, data_dir: Path | None, migrate: bool) -> No
     """Fulfil orders, beside `acmehub serve --no-worker` or further workers."""
     from acmehub.serving.server import run_worker  # as above
 
-    config = read_config(config_file, data_dir=data_dir)
+    config = read_config(config_file, warn=_log.warning, data_dir=data_dir)
     set_up_logs(config.log)
     run_worker(config, migrate=migrate, crash_points=_crash_points(), announce=lambda: say("acmehub worker is ready"))
 

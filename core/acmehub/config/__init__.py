@@ -1,7 +1,7 @@
 """`acmehub.toml`, overridden by `ACMEHUB_…` variables; every key has a safe default."""
 
 from acmehub.config.errors import ConfigError
-from acmehub.config.loading import FILE_NAME, find_config, load_config, warnings_of
+from acmehub.config.loading import FILE_NAME, find_config, load_config, log_of, warnings_of
 from acmehub.config.secret_sources import resolve_text
 from acmehub.config.sections import (
     TERMS_OF_HUB,
@@ -37,6 +37,7 @@ __all__ = [
     "Worker",
     "find_config",
     "load_config",
+    "log_of",
     "resolve_text",
     "warnings_of",
 ]

@@ -16,7 +16,7 @@ from acmehub.config.environment import PREFIX, from_environment, hint, section_a
 from acmehub.config.errors import ConfigError
 from acmehub.config.permissions import Secrets, check_permissions, no_secrets
 from acmehub.config.secret_sources import reason, with_secrets
-from acmehub.config.sections import Config, Section, errors_of
+from acmehub.config.sections import Config, Log, Section, errors_of
 from acmehub.ports.settings import Secret
 
 FILE_NAME = "acmehub.toml"
@@ -62,6 +62,30 @@ def warnings_of(path: Path | None, environ: Mapping[str, str], secrets: Secrets)
     """What `check_permissions` says of a configuration that `load_config` takes; raises `ConfigError`."""
     raw = _read(path)[1] if path is not None else {}
     return check_permissions(path, raw, _merge(raw, from_environment(environ)), secrets)
+
+
+def log_of(path: Path | None, environ: Mapping[str, str]) -> Log:
+    """What `[log]` says, as far as it can be made out of a configuration that may be wrong there or elsewhere."""
+    table: Any = {}
+    try:
+        text = path.read_text("utf-8", errors="replace") if path is not None else ""
+    except OSError:
+        text = ""
+    for part in (text, *re.findall(r"^[ \t]*\[[ \t]*log[ \t]*\][^\[]*", text, re.MULTILINE)):
+        try:
+            table = tomllib.loads(part).get("log", {})
+        except tomllib.TOMLDecodeError:  # said where the whole is read
+            continue
+        break
+    known = table if isinstance(table, Mapping) else {}
+    log = Log()
+    for name in Log.__struct_fields__:
+        value = environ.get(f"{PREFIX}LOG__{name.upper()}", known.get(name))
+        try:
+            log = msgspec.convert({**msgspec.structs.asdict(log), name: value}, Log, strict=False)
+        except msgspec.ValidationError:
+            continue
+    return log
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:

@@ -159,10 +159,11 @@ class AuditSection(Section, frozen=True, kw_only=True):
 
 
 class Log(Section, frozen=True, kw_only=True):
-    """`[log]`: `level`, and `format` = `text` or `json`."""
+    """`[log]`: `level`, `format` = `text` or `json`, and `access`: a line for each request."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+    access: bool = False
 
 
 class Config(Section, frozen=True, kw_only=True):

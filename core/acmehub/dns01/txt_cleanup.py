@@ -21,6 +21,7 @@ from acmehub.ports.store import Conflict, Store, StoreUnavailable
 from acmehub.rules.orders import Lease
 from acmehub.runtime.backoff import back_off, jittered
 from acmehub.runtime.jobs import Loop
+from acmehub.runtime.outages import Outages
 from acmehub.runtime.places import Groups
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 
@@ -49,13 +50,22 @@ class TxtCleanup(Loop[Removal]):
     """
 
     def __init__(
-        self, store: Store, solver: Solver, clock: Clock, *, owner: str, lease: timedelta, rng: random.Random
+        self,
+        store: Store,
+        solver: Solver,
+        clock: Clock,
+        outages: Outages,
+        *,
+        owner: str,
+        lease: timedelta,
+        rng: random.Random,
     ) -> None:
         super().__init__(
             "TXT cleanup", clock, rng, places=BATCH, refill=BATCH // 2, idle=IDLE, grace=GRACE, shared=True
         )
         self._store = store
         self._solver = solver
+        self._outages = outages
         self._owner = owner
         self._lease = lease
         self._gates = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(REMOVALS_AT_ONCE))
@@ -96,19 +106,27 @@ class TxtCleanup(Loop[Removal]):
         row = job.row
         if job.shared:  # the CA gave another order the same challenge: the record stays for that order's row
             await self._store.txt_records.remove(row)
+            self._tell_removed(row)
             return
         started = self._clock.monotonic()
         try:
             with self.places.waiting(row.id):
                 async with self._gates[row.managed_challenge_id]:
-                    await self._solver.remove(row)
+                    with self._outages.of_managed_challenge(row.managed_challenge_id):
+                        await self._solver.remove(row)
         except (DnsProviderError, *PLUGIN_UNUSABLE) as error:
             await self._reschedule(row, error)
             return
         await self._store.txt_records.remove(row)
+        self._tell_removed(row)
         await self._store.records.note(
             [_event(row, self._clock.now(), EventKind.TXT_REMOVED, row.name, self._clock.monotonic() - started)]
         )
+
+    def _tell_removed(self, row: TxtRecord) -> None:
+        """The end of what was told of a record that could not be removed."""
+        if row.attempts >= LOUD_AFTER:
+            _log.warning("TXT record removed after all", extra={**_named(row), "attempts": row.attempts + 1})
 
     async def handle_unexpected(self, job: Removal, error: Exception) -> None:
         """A defect of a provider: the removal is tried again later, like any that fails."""
@@ -133,9 +151,15 @@ class TxtCleanup(Loop[Removal]):
             return  # another process has claimed the row meanwhile
         if attempts % LOUD_AFTER == 0:
             message = f"{row.name}: {later.last_error}"
-            _log.error("TXT record of order %s cannot be removed (%d attempts): %s", row.order_id, attempts, message)
+            if attempts == LOUD_AFTER:
+                reason = {"attempts": attempts, "reason": later.last_error}
+                _log.warning("TXT record cannot be removed", extra={**_named(row), **reason})
             detail = f"{attempts} attempts: {message}"
             await self._store.records.note([_event(row, now, EventKind.TXT_NOT_REMOVED, detail)])
+
+
+def _named(row: TxtRecord) -> dict[str, object]:
+    return {"order": row.order_id, "record": row.name, "zone": row.zone}
 
 
 def _place(row: TxtRecord) -> tuple[str, str, str]:

@@ -18,10 +18,16 @@ from acmehub.issuance.retry_policy import (
 )
 from acmehub.issuance.upstream_order import restart_upstream_order
 from acmehub.models import Event, Stage
-from acmehub.ports.authority import UpstreamError, UpstreamRateLimited
+from acmehub.ports.authority import (
+    UpstreamAccountRefused,
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamUnavailable,
+)
 from acmehub.ports.dns import DnsProviderError
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.pauses import pause_for
+from acmehub.runtime.outages import AUTHORITY
 
 
 async def handle(job: Job, error: Exception) -> None:
@@ -29,6 +35,9 @@ async def handle(job: Job, error: Exception) -> None:
     order = job.order
     if isinstance(error, UpstreamError | DnsProviderError):
         job.server = error.server or job.server
+    if isinstance(error, UpstreamUnavailable | UpstreamAccountRefused):
+        outages = job.context.outages
+        outages.failed(AUTHORITY, order.authority_id, error.detail, job.began, error.server)
     if isinstance(error, UpstreamRateLimited) and error.paused:
         pause = pause_for(error.detail, order.identifiers, job.now)
         await job.context.plugin_objects.pause(order.authority_id, pause)
@@ -46,6 +55,7 @@ async def handle(job: Job, error: Exception) -> None:
     )
     match decide(error, facts):
         case Fail() as decision:
+            job.trouble = decision.trouble
             await job.fail(decision.problem, *_events(job, decision.note))
             if isinstance(error, WrongCertificate) and error.leaf is not None:
                 await revoke(job, error.leaf)

@@ -8,6 +8,7 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.lists import OrderFilter
 from acmehub.ports.store import Missing, Store
 from acmehub.rules.rights import RightTaken, end_open_order
+from acmehub.runtime.announcements import apply_end
 from acmehub.runtime.jobs import Loop
 from acmehub.runtime.rights import Rights
 
@@ -61,8 +62,8 @@ class IdleOrders(Loop[Order]):
     async def _end(self, job: Order, reason: RightTaken) -> None:
         now = self._clock.now()
         try:
-            bundle = await self._store.orders.apply(job.id, lambda stored: end_open_order(stored, reason, now))
+            bundle, ended = await apply_end(self._store, job.id, lambda stored: end_open_order(stored, reason, now))
         except Missing:
             return
-        if bundle.order.status is OrderStatus.INVALID and not bundle.order.preauthorization:
+        if ended:
             await self._announce(bundle.order)

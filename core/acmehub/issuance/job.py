@@ -19,6 +19,7 @@ from acmehub.ports.authority import (
     RelayAuthority,
     SigningAuthority,
     UpstreamAccount,
+    UpstreamAccountRefused,
     UpstreamError,
     UpstreamOrder,
     UpstreamUnavailable,
@@ -29,11 +30,11 @@ from acmehub.rules.chains import Issuers
 from acmehub.rules.csr import CheckedCsr
 from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.rules.scopes import Scope
-from acmehub.runtime.announcements import announce
+from acmehub.runtime.announcements import Announcements
 from acmehub.runtime.backoff import PollCounts, SteadyClock, back_off, jittered
 from acmehub.runtime.crash_points import CrashPoints
+from acmehub.runtime.outages import AUTHORITY, Outages
 from acmehub.runtime.plugin_objects import PluginObjects
-from acmehub.runtime.plugins import Registry
 from acmehub.runtime.rights import FRESH, Rights
 from acmehub.runtime.snapshot import Snapshot
 from acmehub.validation import Validator
@@ -53,7 +54,6 @@ class WorkerContext(msgspec.Struct, kw_only=True):
     plugin_objects: PluginObjects
     solver: Solver
     validator: Validator
-    registry: Registry
     txt_cleanup: TxtCleanup
     clock: SteadyClock
     crash_points: CrashPoints
@@ -62,6 +62,8 @@ class WorkerContext(msgspec.Struct, kw_only=True):
     polls: PollCounts
     issuers: Issuers
     rights: Rights
+    outages: Outages
+    announce: Announcements
     owner: str
     lease: timedelta
     issuance_timeout: timedelta
@@ -80,17 +82,13 @@ class WorkerContext(msgspec.Struct, kw_only=True):
             self.signing[kind] = isinstance(authority, SigningAuthority)
         return self.signing[kind]
 
-    async def announce(self, order: Order) -> None:
-        """Tell plugins that an order is finished."""
-        await announce(self.store, self.registry, order, self.clock.now())
-
 
 class Job:
     """An order that this process has claimed. `bundle` is the order as last read or written; `checked` its CSR, where
     this process has just checked it; `sent_replaces` says whether its last newOrder had `replaces`, `sent_csr` whether
     its last step sent the CSR, `csr_unsent` that this job has brought the order to stage `finalizing` and not sent its
-    CSR; `answered` whether its authority answered the last exchange, None before the first. `snapshot` is that of the
-    present step.
+    CSR; `answered` whether its authority answered the last exchange, None before the first, `began` when the last one
+    began. `snapshot` is that of the present step, `trouble` what has ended the order.
     """
 
     def __init__(self, context: WorkerContext, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
@@ -102,6 +100,8 @@ class Job:
         self.seconds: float | None = None
         self.server = ""
         self.answered: bool | None = None
+        self.began = self.renewed
+        self.trouble: EventKind | None = None
         self.account_url = ""
         self.noted: list[Event] = []
         self.sent_replaces = False
@@ -162,14 +162,20 @@ class Job:
             result = await self.timed(work, server)
         except UpstreamError as error:
             self.answered = not isinstance(error, UpstreamUnavailable)
+            if self.answered and not isinstance(error, UpstreamAccountRefused):
+                self._works()
             raise
         self.answered = True
+        self._works()
         return result
+
+    def _works(self) -> None:
+        self.context.outages.works(AUTHORITY, self.order.authority_id, self.began)
 
     async def timed(self, work: Awaitable[T], server: str) -> T:
         """Await one exchange; the step's events carry its server and duration. A timeout is `UpstreamUnavailable`."""
         self.server = server
-        started = self.context.clock.monotonic()
+        started = self.began = self.context.clock.monotonic()
         try:
             async with asyncio.timeout(EXCHANGE_SECONDS):
                 return await work
@@ -232,7 +238,7 @@ class Job:
         if self._removal_scheduled:
             self.context.txt_cleanup.wake()
         if after.status in FINISHED and before.order.status not in FINISHED:
-            await self.context.announce(after)
+            await self.context.announce(after, self.trouble)
 
     async def _write(self, stage: Stage, rule: Rule) -> OrderBundle:
         now = self.now
@@ -272,8 +278,10 @@ class Job:
         )
 
     async def fail(self, problem: ProblemDocument, *events: Event) -> None:
-        """End the step, and the order, with a reason."""
+        """End the step, and the order, with a reason; the last event says of what."""
         now = self.now
+        if events:
+            self.trouble = events[-1].kind
 
         def rule(current: OrderBundle) -> Change:
             change = orders.failed(current, problem, now)

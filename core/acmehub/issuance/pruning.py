@@ -12,6 +12,7 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store
 from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
+from acmehub.runtime.announcements import apply_end
 from acmehub.runtime.buckets import microseconds
 from acmehub.runtime.jobs import Loop
 
@@ -83,10 +84,10 @@ class Pruner(Loop[str]):
             return orders.expired(current, now)
 
         try:
-            bundle = await self._store.orders.apply(job, rule)
+            bundle, ended = await apply_end(self._store, job, rule)
         except Missing:
             return
-        if bundle.order.status is OrderStatus.INVALID and not bundle.order.preauthorization:
+        if ended:
             await self._announce(bundle.order)
 
     async def _fill(self) -> None:

@@ -35,7 +35,8 @@ async def _publish(job: Job, row: TxtRecord) -> None:
     await _require_rights(job, row)
     started = context.clock.monotonic()
     context.crash_points.hit(CrashPoint.BEFORE_ADD_TXT)
-    await context.solver.publish(row)
+    with context.outages.of_managed_challenge(row.managed_challenge_id):
+        await context.solver.publish(row)
     context.crash_points.hit(CrashPoint.AFTER_ADD_TXT)
     seconds = context.clock.monotonic() - started
     await context.solver.mark_present(row)
@@ -87,7 +88,8 @@ async def _wait(job: Job, rows: Sequence[TxtRecord], polls: int, message: str) -
 
 async def _publish_again(job: Job, row: TxtRecord) -> None:
     await _require_rights(job, row)
-    await job.context.solver.publish(row)
+    with job.context.outages.of_managed_challenge(row.managed_challenge_id):
+        await job.context.solver.publish(row)
     await job.context.solver.mark_present(row)
 
 

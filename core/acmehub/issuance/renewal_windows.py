@@ -5,7 +5,6 @@ said, until it expires, is revoked or replaced.
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -24,6 +23,7 @@ from acmehub.ports.store import Conflict, Store
 from acmehub.rules.renewal import LATEST_RETRY, clamped
 from acmehub.runtime.backoff import jittered
 from acmehub.runtime.jobs import Loop
+from acmehub.runtime.outages import RENEWAL_INFORMATION, Outages
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, PluginObjects
 
 ASKED_AT_ONCE = 4
@@ -33,8 +33,6 @@ AFTER_FAILURE = 3600.0
 PAUSE = 600.0  # seconds in which a CA that failed once is asked nothing
 CLAIM = timedelta(minutes=5)  # in which other processes do not ask for the same certificate
 _EXCHANGE_SECONDS = 60.0
-
-_log = logging.getLogger(__name__)
 
 
 def watched(certificate: Certificate, authority: object, now: datetime) -> Certificate:
@@ -50,10 +48,13 @@ class WindowWatch(Loop[Certificate]):
     Several processes may see the same certificate due: the first that writes its next date asks the CA.
     """
 
-    def __init__(self, store: Store, plugin_objects: PluginObjects, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, store: Store, plugin_objects: PluginObjects, clock: Clock, rng: random.Random, outages: Outages
+    ) -> None:
         super().__init__("renewal windows", clock, rng, places=ASKED_AT_ONCE, idle=INTERVAL)
         self._store = store
         self._plugin_objects = plugin_objects
+        self._outages = outages
         self._paused: dict[str, datetime] = {}
 
     async def claim(self, limit: int) -> Sequence[Certificate]:
@@ -88,6 +89,7 @@ class WindowWatch(Loop[Certificate]):
 
     async def _asked(self, certificate: Certificate) -> Certificate:
         """The certificate with what the CA says of it, or with the time of the next attempt."""
+        began = self._clock.monotonic()
         try:
             authority = (await self._plugin_objects.authority(certificate.authority_id)).object
             if not isinstance(authority, InformsOfRenewal):
@@ -95,7 +97,8 @@ class WindowWatch(Loop[Certificate]):
             async with asyncio.timeout(_EXCHANGE_SECONDS):
                 info = await authority.renewal_info(certificate.cert_id)
         except (UpstreamError, TimeoutError, *PLUGIN_UNUSABLE) as error:
-            return self._failed(certificate, error)
+            return self._failed(certificate, error, began)
+        self._outages.works(RENEWAL_INFORMATION, certificate.authority_id, began)
         return self._informed(certificate, info)
 
     def _informed(self, certificate: Certificate, info: UpstreamRenewalInfo | None) -> Certificate:
@@ -111,16 +114,12 @@ class WindowWatch(Loop[Certificate]):
             window_until=self._in(clamped(info.retry_after, USUAL)),
         )
 
-    def _failed(self, certificate: Certificate, error: Exception) -> Certificate:
+    def _failed(self, certificate: Certificate, error: Exception, began: float) -> Certificate:
         asked = error.retry_after if isinstance(error, UpstreamError) else None
         pause = clamped(asked, PAUSE) if isinstance(error, UpstreamRateLimited) else PAUSE
         self._paused[certificate.authority_id] = self._in(pause)
-        _log.warning(
-            "authority %s does not say when to renew certificate %s: %s",
-            certificate.authority_id,
-            certificate.id,
-            str(error) or type(error).__name__,
-        )
+        reason, server = str(error) or type(error).__name__, error.server if isinstance(error, UpstreamError) else ""
+        self._outages.failed(RENEWAL_INFORMATION, certificate.authority_id, reason, began, server)
         return replace(certificate, window_until=self._in(max(pause, clamped(asked, AFTER_FAILURE))))
 
     def _in(self, seconds: float) -> datetime:

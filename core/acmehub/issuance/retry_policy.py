@@ -153,10 +153,11 @@ class RestartUpstreamOrder(msgspec.Struct, frozen=True):
 
 
 class Fail(msgspec.Struct, frozen=True):
-    """The order is invalid, for this reason."""
+    """The order is invalid, for this reason; `trouble` is what kept it from going on until time ran out."""
 
     problem: ProblemDocument
     note: Note | None = None
+    trouble: EventKind | None = None
 
 
 Decision = Retry | RestartUpstreamOrder | Fail
@@ -299,4 +300,5 @@ def _give_up(facts: Facts, last: Note | None) -> Fail:
         problem = Problem(ProblemType.SERVER_INTERNAL, f"the certificate could not be fetched from {detail}")
         return Fail(problem.document(), Note(EventKind.CERTIFICATE_NOT_FETCHED, detail))
     kind = _TYPES.get(trouble.kind, ProblemType.SERVER_INTERNAL) if trouble else ProblemType.SERVER_INTERNAL
-    return Fail(Problem(kind, f"given up at stage {facts.stage.value}{words}").document(), last)
+    problem = Problem(kind, f"given up at stage {facts.stage.value}{words}")
+    return Fail(problem.document(), last, trouble.kind if trouble else None)

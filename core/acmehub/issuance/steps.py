@@ -13,6 +13,8 @@ from acmehub.issuance.verifying import to_verify, verify, wait_for_responses
 from acmehub.models import AuthorizationMode, EventKind, OrderStatus, Pause, Stage
 from acmehub.ports.authority import RelayAuthority
 from acmehub.ports.settings import SettingsError
+from acmehub.runtime.outages import AUTHORITY
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 
 # Stages in which the upstream account may change: a certificate that exists is fetched, not ordered again.
 ANY_ACCOUNT = frozenset({Stage.ORDERING, Stage.PUBLISHING, Stage.PROPAGATING, Stage.DOWNLOADING})
@@ -29,7 +31,12 @@ async def take_step(job: Job) -> None:
         await (verify(job) if to_verify(job.bundle) else wait_for_responses(job))
         return
     await job.take_snapshot()
-    instance = await job.context.plugin_objects.authority(order.authority_id, job.snapshot)
+    try:
+        instance = await job.context.plugin_objects.authority(order.authority_id, job.snapshot)
+    except PLUGIN_UNUSABLE as error:
+        now = job.context.clock.monotonic()
+        job.context.outages.failed(AUTHORITY, order.authority_id, str(error) or type(error).__name__, now)
+        raise
     authority = instance.object
     if job.context.signs(authority):
         await sign(job, authority, instance.row.name)

@@ -27,9 +27,11 @@ from acmehub.ports.store import Fenced, Missing, Store, StoreUnavailable
 from acmehub.rules.chains import Issuers
 from acmehub.rules.csr import CheckedCsr
 from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, OrderBundle
+from acmehub.runtime.announcements import Announcements
 from acmehub.runtime.backoff import PollCounts, SteadyClock
 from acmehub.runtime.crash_points import CrashPoint, CrashPoints
 from acmehub.runtime.jobs import Loop, keep_running
+from acmehub.runtime.outages import Outages
 from acmehub.runtime.places import Groups
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
@@ -166,13 +168,14 @@ class IssuanceWorker:
         steady = SteadyClock(clock)
         rng = rng or random.Random()  # noqa: S311  jitter
         lease = timedelta(seconds=worker.lease)
-        self.txt_cleanup = TxtCleanup(store, solver, steady, owner=owner, lease=lease, rng=rng)
+        announce = Announcements(store, registry, plugin_objects.snapshots, steady)
+        outages = Outages(plugin_objects.snapshots, steady)
+        self.txt_cleanup = TxtCleanup(store, solver, steady, outages, owner=owner, lease=lease, rng=rng)
         self._context = WorkerContext(
             store=store,
             plugin_objects=plugin_objects,
             solver=solver,
             validator=Validator(solver, verify),
-            registry=registry,
             txt_cleanup=self.txt_cleanup,
             clock=steady,
             crash_points=crash_points,
@@ -181,6 +184,8 @@ class IssuanceWorker:
             polls=PollCounts(),
             issuers=Issuers(),
             rights=rights,
+            outages=outages,
+            announce=announce,
             owner=owner,
             lease=lease,
             issuance_timeout=timedelta(hours=worker.issuance_timeout_hours),
@@ -188,9 +193,9 @@ class IssuanceWorker:
         )
         keep = timedelta(days=worker.keep_days) if worker.keep_days > 0 else None
         self.orders = OrderLoop(self._context, worker.concurrency)
-        self.pruner = Pruner(store, steady, rng, self._context.announce, keep, keep_audit)
-        self.idle_orders = IdleOrders(store, rights, steady, rng, self._context.announce)
-        self.windows = WindowWatch(store, plugin_objects, steady, rng)
+        self.pruner = Pruner(store, steady, rng, announce, keep, keep_audit)
+        self.idle_orders = IdleOrders(store, rights, steady, rng, announce)
+        self.windows = WindowWatch(store, plugin_objects, steady, rng, outages)
 
     def has_place(self, order: Order) -> bool:
         """Whether an order may be claimed now in another write than the claim of the loop."""

@@ -6,7 +6,7 @@ the store increases it, and it refuses to update a row whose version is no longe
 """
 
 from acmehub.models.accounts import Account, AccountStatus, Actor
-from acmehub.models.audit import AuditEntry
+from acmehub.models.audit import AuditEntry, AuditFilter, AuditRecord
 from acmehub.models.authorities import Authority, Pause, Profile
 from acmehub.models.base import Model, made_at, new_id
 from acmehub.models.campaigns import Campaign
@@ -23,6 +23,8 @@ __all__ = [
     "AccountStatus",
     "Actor",
     "AuditEntry",
+    "AuditFilter",
+    "AuditRecord",
     "Authority",
     "Authorization",
     "AuthorizationMode",

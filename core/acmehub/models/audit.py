@@ -14,3 +14,25 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     object: str
     detail: str = ""
     allowed: bool = True
+
+
+class AuditRecord(AuditEntry, frozen=True, kw_only=True):
+    """A stored entry; a later one has a larger `id`, and no other entry ever gets it."""
+
+    id: int
+
+
+class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries are asked for: those that meet all that is given.
+
+    `actor` and `object`: texts that they contain. `action`: that action, or all whose name begins so up to a dot
+    (`order`: `order.retry`, `order.refused` …). `since` and `until` (exclusive): when. `refused`: only those that were
+    not allowed, or failed.
+    """
+
+    actor: str = ""
+    action: str = ""
+    object: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    refused: bool = False

@@ -80,8 +80,12 @@ class Problem(Exception):
 
     `retry_after`: seconds. `status`: overrides the type's own (404, 405, 413, 415, 503 …). `location`: sent as the
     header of that name (RFC 8555 section 7.3.5). `instance`: the URL of the terms of service that a person has to agree
-    to (section 7.3.3).
+    to (section 7.3.3). `is_told`: operators learn of it where it is raised; `about`: the
+    object that they are told of besides.
     """
+
+    is_told = False
+    about = ""
 
     def __init__(
         self,

@@ -29,10 +29,11 @@ def escape_encoded(text: str) -> str:
 def json_line(item: object) -> str:
     """An object as one line of JSON that any terminal can show; what JSON has no form for becomes text."""
     try:
-        return escape_encoded(msgspec.json.encode(item, enc_hook=str).decode())
+        text = msgspec.json.encode(item, enc_hook=str).decode()
     except UnicodeEncodeError:  # a surrogate, which strict readers of JSON refuse even as `\uNNNN`: it becomes text
         plain = json.dumps(msgspec.to_builtins(item, enc_hook=str, str_keys=True), ensure_ascii=False)
         return escape_encoded(_SURROGATES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", plain))
+    return text if text.isascii() and "\x7f" not in text else escape_encoded(text)
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -14,6 +14,8 @@ from acmehub.models import (
     Account,
     Actor,
     AuditEntry,
+    AuditFilter,
+    AuditRecord,
     Authority,
     Authorization,
     AuthorizationMode,
@@ -337,11 +339,20 @@ class Records(Protocol):
         ...
 
     async def prune_audit(self, before: datetime, limit: int) -> int:
-        """Delete up to `limit` of the audit's oldest entries, up to the first that was written later; how many."""
+        """Delete up to `limit` of the audit's oldest entries, up to the first that was written later and never the
+        newest; how many."""
         ...
 
-    async def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
-        """The latest audit entries, newest first."""
+    async def audited(
+        self,
+        limit: int = 100,
+        filter: AuditFilter = AuditFilter(),
+        *,
+        before: int | None = None,
+        after: int | None = None,
+    ) -> Sequence[AuditRecord]:
+        """The latest entries that the filter lets through, newest first; with `before` or `after`, of those with a
+        smaller or larger id, with `after` oldest first."""
         ...
 
 

@@ -52,6 +52,7 @@ class LocalBuckets:
         self._most = most
         self._full_at: dict[str, int] = {}
         self._changed: set[str] = set()
+        self._is_told = False  # that nothing can be stored now
 
     def __len__(self) -> int:
         return len(self._full_at)
@@ -97,8 +98,12 @@ class LocalBuckets:
         try:
             await self._stored.save({**changed, _STORED: microseconds(self._clock)})
         except StoreUnavailable as error:
-            _log.warning("what clients have used of their limits is not stored now: %s", error)
+            if not self._is_told:
+                _log.warning("what clients have used of their limits is not stored now: %s", error)
+            self._is_told = True
             self._changed.update(changed)
+        else:
+            self._is_told = False
 
     def _make_room(self, now: int) -> None:
         """Drop the buckets that are full, and if they are few, a tenth of all."""

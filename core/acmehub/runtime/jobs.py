@@ -14,12 +14,14 @@ from typing import Any, Generic, TypeVar
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import StoreUnavailable
 from acmehub.runtime.backoff import back_off, jittered
+from acmehub.runtime.defects import Defects
 from acmehub.runtime.places import NO_GROUPS, Groups, Places
 
 BREATH = 0.025  # seconds between two claims unless the first found jobs and more are due: many commits concern no job
 RESTART = 5.0  # seconds until a loop that failed starts again
 LONGEST_CLAIM = 5.0  # seconds that a loop which stops waits for a claim under way
 LONGEST_OUTAGE_PAUSE = 15.0  # seconds between claims while the storage is unavailable
+
 
 T = TypeVar("T")
 
@@ -59,6 +61,7 @@ class Loop(ABC, Generic[T]):
         self._not_claiming = asyncio.Event()
         self._not_claiming.set()
         self._fatal: BaseException | None = None
+        self._defects = Defects(clock.monotonic)
 
     # ------------------------------------------------------------------------------------- what a kind of job says
 
@@ -247,7 +250,8 @@ class Loop(ABC, Generic[T]):
     def _ended(self, job: T, task: asyncio.Task[None]) -> None:
         error = self._release(job, task)
         if isinstance(error, Exception):
-            _log.error("%s: %s failed in an unexpected way", self.name, self.key(job), exc_info=error)
+            if self._defects.is_news(error):
+                _log.error("%s: %s failed in an unexpected way", self.name, self.key(job), exc_info=error)
             self._run(job, self._handle_unexpected(job, error), self._handled)
         elif error is not None:
             self._fatal = error

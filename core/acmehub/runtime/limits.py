@@ -1,8 +1,7 @@
 """Limits on what clients do (`[limits]`, and a token's own): counted per address, account and token.
 
 A request takes its tokens before anything is written for it. Refusals of one limit for one address, account or token
-are one line of the log and one audit entry an hour; those of callers without a credential one audit entry an address
-and minute.
+are one line of the log and one audit entry an hour.
 """
 
 import asyncio
@@ -24,7 +23,6 @@ from acmehub.rules.rate_limits import (
     AT_ONCE,
     DAY,
     HOUR,
-    MINUTE,
     SECOND,
     Charge,
     RateLimit,
@@ -48,20 +46,17 @@ COMPANY = 300.0
 OPEN_RETRY = 3600
 """Seconds after which a client with too many open orders may ask again: an order may end at any moment."""
 
-NOWHERE = "an unknown address"
-
 _BURST = limit("burst", 1, HOUR, "reports")
-_STRANGER = limit("stranger", 1, MINUTE, "reports")
-_STRANGERS = limit("strangers", 60, MINUTE, "reports")
 _NO_LIMITS = TokenLimits()
 _MOST_ACCOUNTS = 10_000
-_MOST_ADDRESSES = 10_000
 
 _log = logging.getLogger(__name__)
 
 
 class LimitReached(Problem):
     """429 `rateLimited` by a limit of the hub; `again` when the same caller was refused by it lately."""
+
+    is_told = True
 
     def __init__(self, text: str, seconds: int, *, again: bool) -> None:
         detail = f"too many {text}; try again in {seconds} s"
@@ -85,6 +80,29 @@ class _Numbers(msgspec.Struct, frozen=True):
     token_orders_per_second: RateLimit | None
 
 
+class _Caller(msgspec.Struct, frozen=True):
+    """Who has used a limit up, and with an order for which names (a `name_set`)."""
+
+    actor: Actor | None = None
+    token: Token | None = None
+    address: str = ""
+    names: str = ""
+
+    def __str__(self) -> str:
+        if self.actor is not None:
+            return f"account {self.actor.account.id}"
+        return f"token {self.token.title}" if self.token is not None else f"address {address_key(self.address)}"
+
+    @property
+    def members(self) -> dict[str, object]:
+        """What the line of the log has besides."""
+        token = self.actor.token if self.actor is not None else self.token
+        found: dict[str, object] = {"names": tuple(self.names.split())} if self.names else {}
+        if token is not None:
+            found["token"] = token.title
+        return found
+
+
 class ClientLimits:
     """Counts what clients do; verbs raise `LimitReached` when the caller has used a limit up.
 
@@ -98,10 +116,9 @@ class ClientLimits:
         self._audit = Audit(store, clock)
         self._clock = SteadyClock(clock)
         make = SharedBuckets if store.shared else LocalBuckets
-        self._buckets: Buckets = make(store.rate_limits, self._clock)
+        self.buckets: Buckets = make(store.rate_limits, self._clock)
         self._latest = self._before = ("", -COMPANY)  # the last token that ordered, and the last other one; when
         self._room: Lru[str, int] = Lru(_MOST_ACCOUNTS)
-        self._uncounted: Lru[str, int] = Lru(_MOST_ADDRESSES)
         self._usual = self._numbers_of(_NO_LIMITS)
         self._own = functools.lru_cache(maxsize=1024)(self._numbers_of)
         self._new_accounts = _limit("new_accounts", limits.new_accounts, DAY, "new accounts from this address")
@@ -112,7 +129,7 @@ class ClientLimits:
 
     def kept(self) -> AbstractAsyncContextManager[None]:
         """Inside, limits go on as the process before has left them, and are kept for the next one."""
-        return self._buckets.kept()
+        return self.buckets.kept()
 
     # ------------------------------------------------------------------------------------------- what is counted
 
@@ -120,14 +137,14 @@ class ClientLimits:
         """A key without an account is about to get one."""
         of_token = self._numbers(token.limits).token_new_accounts
         charges = [*_of_address(self._new_accounts, address), *_charge(of_token, token.id)]
-        await self._take(charges, f"token {token.title}")
+        await self._take(charges, token=token)
 
     async def new_order(self, actor: Actor, names: str, count: int) -> None:
         """An order for `count` names is about to be made; `names` is its `name_set`. Waits for its turn."""
         account, token = actor.account.id, actor.token
         numbers = self._numbers(token.limits)
         if numbers.open_orders is not None:
-            await self._require_room(account, numbers.open_orders)
+            await self._require_room(actor, numbers.open_orders, names)
         charges = [
             charge(number, subject, cost)
             for number, subject, cost in (
@@ -141,7 +158,7 @@ class ClientLimits:
         ]
         if numbers.same_names is not None:
             charges.append(charge(numbers.same_names, name_set_subject(account, names)))
-        wait = await self._take(charges, f"account {account}")
+        wait = await self._take(charges, actor=actor, names=names)
         if wait and not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait / SECOND):
@@ -157,7 +174,7 @@ class ClientLimits:
 
     async def revocation_by_key(self, address: str) -> None:
         """The key of a certificate asks for a revocation."""
-        await self._take(_of_address(self._revocations, address), f"address {address_key(address)}")
+        await self._take(_of_address(self._revocations, address), address=address)
 
     async def key_change(self, actor: Actor) -> None:
         """An account asks for another key."""
@@ -165,22 +182,7 @@ class ClientLimits:
 
     async def failed_signature(self, address: str) -> None:
         """A signature was wrong. Right ones are never refused for it: others may have the same address."""
-        await self._take(_of_address(self._failed_signatures, address), f"address {address_key(address)}")
-
-    async def refused_stranger(self, address: str, action: str, detail: str, *, object: str = "") -> None:
-        """A caller without an active credential was refused: one audit entry an address and minute, with how many more
-        there were before; never more than 60 a minute in all."""
-        subject = address_key(address) or NOWHERE
-        before = self._uncounted.get(subject) or 0
-        result = await self._buckets.take((charge(_STRANGER, subject), charge(_STRANGERS, "all")))
-        if isinstance(result, TokensLacking):
-            self._uncounted.put(subject, before + 1)
-            return
-        self._uncounted.put(subject, 0)
-        more = f"; {before} more since the last entry" if before else ""
-        await self._audit.note(
-            f"address {subject}", action, object or f"address {subject}", detail + more, allowed=False
-        )
+        await self._take(_of_address(self._failed_signatures, address), address=address)
 
     # ------------------------------------------------------------------------------------------- how
 
@@ -193,34 +195,44 @@ class ClientLimits:
         return now - self._before[1] < COMPANY
 
     async def _of_account(self, actor: Actor, number: RateLimit | None) -> None:
-        await self._take(_charge(number, actor.account.id), f"account {actor.account.id}")
+        await self._take(_charge(number, actor.account.id), actor=actor)
 
-    async def _take(self, charges: Sequence[Charge], caller: str) -> int:
-        """Take the tokens; microseconds to wait for one's turn."""
+    async def _take(
+        self,
+        charges: Sequence[Charge],
+        *,
+        actor: Actor | None = None,
+        token: Token | None = None,
+        address: str = "",
+        names: str = "",
+    ) -> int:
+        """Take the tokens; microseconds to wait for one's turn. The rest says for whom and what."""
         if not charges:
             return 0
-        result = await self._buckets.take(charges)
+        result = await self.buckets.take(charges)
         if isinstance(result, TokensLacking):
+            caller = _Caller(actor, token, address, names)
             raise await self._reached(result.charge, caller, seconds_of(result.wait))
         return result.wait
 
-    async def _require_room(self, account_id: str, most: RateLimit) -> None:
+    async def _require_room(self, actor: Actor, most: RateLimit, names: str) -> None:
         """Refuse one more open order. An account that had room for n is not asked for before n more were made."""
+        account_id = actor.account.id
         room = self._room.get(account_id)
         if not room or self._store.shared:
             room = most.number - await self._store.orders.open_count(account_id, most.number)
         if room <= 0:
-            raise await self._reached(charge(most, account_id), f"account {account_id}", OPEN_RETRY)
+            raise await self._reached(charge(most, account_id), _Caller(actor, names=names), OPEN_RETRY)
         self._room.put(account_id, room - 1)
 
-    async def _reached(self, refused: Charge, caller: str, seconds: int) -> LimitReached:
+    async def _reached(self, refused: Charge, caller: "_Caller", seconds: int) -> LimitReached:
         """The refusal; the first one in an hour is told to operators."""
-        burst = await self._buckets.take((charge(_BURST, refused.key),))
+        burst = await self.buckets.take((charge(_BURST, refused.key),))
         again = isinstance(burst, TokensLacking)
         text = refused.limit.text
         if not again:
-            _log.warning("%s is refused: too many %s", caller, text)
-            await self._audit.note(caller, "limit.reached", refused.key, f"too many {text}", allowed=False)
+            _log.warning("%s is refused: too many %s", caller, text, extra=caller.members)
+            await self._audit.note(str(caller), "limit.reached", refused.key, f"too many {text}", allowed=False)
         return LimitReached(text, seconds, again=again)
 
     def _numbers(self, own: TokenLimits) -> _Numbers:

@@ -8,6 +8,7 @@ import msgspec
 
 from acmehub.ports.hookspecs import hookimpl
 from acmehub.ports.plugins import AccountCreated, Closes, Notifier, OrderFinished
+from acmehub.runtime.defects import Defects
 
 GRACE = 10.0  # seconds for deliveries under way when the hub ends
 
@@ -22,10 +23,12 @@ class NamedNotifier(msgspec.Struct, frozen=True):
 
 
 class Notifications:
-    """Sends news to every notifier. A delivery that fails is logged, and delays nothing else."""
+    """Sends news to every notifier. A delivery that fails is logged, once an hour for one reason, and delays nothing
+    else."""
 
     def __init__(self, notifiers: Sequence[NamedNotifier]) -> None:
         self._notifiers = notifiers
+        self._defects = Defects()
         self._deliveries: set[asyncio.Task[None]] = set()
 
     @hookimpl
@@ -52,13 +55,14 @@ class Notifications:
 
     def _send(self, news: OrderFinished | AccountCreated) -> None:
         for item in self._notifiers:
-            delivery = asyncio.create_task(_deliver(item, news))
+            delivery = asyncio.create_task(self._deliver(item, news))
             self._deliveries.add(delivery)
             delivery.add_done_callback(self._deliveries.discard)
 
-
-async def _deliver(item: NamedNotifier, news: OrderFinished | AccountCreated) -> None:
-    try:
-        await item.notifier.notify(news)
-    except Exception:  # noqa: BLE001  plugin code: any exception ends this delivery only
-        _log.exception("notifier %s could not deliver %s", item.name, type(news).__name__)
+    async def _deliver(self, item: NamedNotifier, news: OrderFinished | AccountCreated) -> None:
+        kind = type(news).__name__
+        try:
+            await item.notifier.notify(news)
+        except Exception as error:  # noqa: BLE001  plugin code: any exception ends this delivery only
+            if self._defects.is_news(error, item.name, kind):
+                _log.exception("notifier %s could not deliver %s", item.name, kind)

@@ -24,6 +24,7 @@ from stevedore.named import NamedExtensionManager
 from acmehub.ports import hookspecs
 from acmehub.ports.plugins import PluginContext, Registration
 from acmehub.ports.settings import PluginSettings
+from acmehub.runtime.defects import Defects
 from acmehub.runtime.plugin_flaws import hook_flaw, registration_flaw, told
 
 GROUP = "acmehub"
@@ -122,6 +123,7 @@ class Registry:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._points: Sequence[importlib.metadata.EntryPoint] = ()
+        self._defects = Defects()
         self._broken: dict[str, str] = {}
         self.authorities = Offers("authority", self.load)
         self.dns_providers = Offers("DNS provider", self.load)
@@ -201,8 +203,9 @@ class Registry:
             name = implementation.plugin_name
             try:
                 self._only(name, hook_name)(event=event)
-            except Exception:  # noqa: BLE001  third-party code: no failure of it stops the order or other plugins
-                _log.exception("plugin %s failed in %s", name, hook_name)
+            except Exception as error:  # noqa: BLE001  third-party code: no failure of it stops the order or other plugins
+                if self._defects.is_news(error, name, hook_name):
+                    _log.exception("plugin %s failed in %s", name, hook_name)
 
     def installed(self) -> Sequence[InstalledPlugin]:
         """Every plugin there is, loaded or not, by name; loads nothing."""

@@ -55,10 +55,6 @@ class RevocationService:
             task.add_done_callback(lambda ended: self._end(certificate.id, ended))
         return task
 
-    async def refuse(self, certificate: Certificate, actor: str, why: str) -> None:
-        """Note in the audit that a caller may not revoke a certificate."""
-        await self._note(actor, certificate, why, allowed=False)
-
     async def close(self) -> None:
         """Give what is under way a moment to end; the rest is noted when it is asked for again."""
         running = tuple(self._running.values())

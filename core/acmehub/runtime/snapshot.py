@@ -156,6 +156,14 @@ class Snapshots:
             self._latest, self._read_at = snapshot, read_at
         return snapshot
 
+    def name_of(self, id: str) -> str:
+        """The name of an authority or a managed challenge that was read already; the id of any other."""
+        latest = self._latest
+        for rows in (latest._authorities, latest._managed_challenges) if latest is not None else ():
+            if rows is not None and (row := rows.by_id.get(id)) is not None:
+                return row.name
+        return id
+
     async def recent(self, seconds: float) -> Snapshot:
         """The configuration as it was stored at most `seconds` ago; no read where the latest snapshot is so young."""
         if self._latest is not None and self._clock.monotonic() - self._read_at <= seconds:

@@ -46,6 +46,10 @@ class ServingCertificate(Protocol):
         """Load or get a newer certificate when there should be one; a failure is logged and the old one stays."""
         ...
 
+    def tell_again(self) -> None:
+        """An operator asks for a refresh: a failure is logged even if the last one was the same."""
+        return
+
     def seconds_to_next(self) -> float:
         """When to call `refresh` again."""
         ...
@@ -69,6 +73,8 @@ async def keep_fresh(certificate: ServingCertificate, asked: asyncio.Event) -> N
                 await asked.wait()
         except TimeoutError:
             pass
+        if asked.is_set():
+            certificate.tell_again()
         asked.clear()
         await certificate.refresh()
 
@@ -92,6 +98,7 @@ class CertificateFiles(ServingCertificate):
         self._certificate = certificate
         self._key = key
         self._loaded: tuple[object, ...] = ()
+        self._told = ""  # why the files are not loaded again
 
     async def prepare(self) -> None:
         for path in (self._certificate, self._key):
@@ -108,9 +115,16 @@ class CertificateFiles(ServingCertificate):
         try:
             if self._seen() != self._loaded:
                 self._load()
+                self._told = ""
                 _log.info("TLS certificate loaded again", extra={"file": str(self._certificate)})
         except (OSError, ssl.SSLError) as error:
-            _log.error("TLS certificate not loaded again: %s", _reason(error), extra={"file": str(self._certificate)})
+            reason = _reason(error)
+            if reason != self._told:  # the files are looked at once a minute
+                _log.error("TLS certificate not loaded again: %s", reason, extra={"file": str(self._certificate)})
+            self._told = reason
+
+    def tell_again(self) -> None:
+        self._told = ""
 
     def seconds_to_next(self) -> float:
         return RELOAD_INTERVAL

@@ -12,12 +12,15 @@ from typing import cast
 import msgspec
 import uvicorn
 import uvloop
+from litestar.types import ASGIApp
 
+from acmehub.acme.resources import ROUTES
 from acmehub.acme.server.client_address import TrustedProxies
 from acmehub.app.asgi import create_app
 from acmehub.app.hub import Hub, build_hub
 from acmehub.config import Config
 from acmehub.runtime.crash_points import CrashPoints
+from acmehub.serving.access_log import AccessLog
 from acmehub.serving.certificates import OwnCertificate, ServingCertificate, keep_fresh, serving_certificate
 from acmehub.serving.connections import Connections, TlsProtocol
 from acmehub.serving.data_dir import note_url
@@ -144,7 +147,7 @@ class HubServer(uvicorn.Server):
 def _uvicorn_config(hub: Hub) -> uvicorn.Config:
     config = hub.config
     return uvicorn.Config(
-        create_app(hub),
+        _application(hub),
         http="httptools",  # the protocol is made by `HubServer`
         ws="none",
         interface="asgi3",
@@ -156,6 +159,12 @@ def _uvicorn_config(hub: Hub) -> uvicorn.Config:
         timeout_keep_alive=config.limits.idle_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+def _application(hub: Hub) -> ASGIApp:
+    """The hub's application, within the access log where that is on."""
+    app = create_app(hub)
+    return AccessLog(app, ROUTES, TrustedProxies(hub.config.trusted_proxies)) if hub.config.log.access else app
 
 
 @contextmanager

@@ -134,13 +134,18 @@ class Codec(Generic[M]):
         self.columns = ", ".join(f'"{name}"' for name in self.fields)
         self.insert = hot_statements.insert(self.table, self.fields)
 
+    @property
+    def columns_of_table(self) -> list[Column]:
+        """The columns that `read` takes, in its order."""
+        return [self._columns[name] for name in self.fields]
+
     def column(self, name: str) -> Column:
         """A column, for conditions."""
         return self._columns[name]
 
     def select(self) -> Select[Any]:
         """A query for rows that `read` takes."""
-        return self._rows.select(*[self._columns[name] for name in self.fields])
+        return self._rows.select(*self.columns_of_table)
 
     def prefixed(self, alias: str) -> str:
         """The columns for a SELECT from a table with an alias."""

@@ -3,14 +3,17 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from acmehub.models import AuditEntry, Event, EventKind
+import msgspec
+from piccolo.columns.combination import WhereRaw
+
+from acmehub.models import AuditEntry, AuditFilter, AuditRecord, Event, EventKind
 from acmehub.ports.spending import UsedNonces
 from acmehub.ports.store import Records
 from acmehub.storage import hot_statements, tables
-from acmehub.storage.codec import Codec, time_value
+from acmehub.storage.codec import Codec, storable, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import AT_ONCE, NEXT_EVENTS, latest_events
-from acmehub.storage.piccolo_engine import Parameter, prepared
+from acmehub.storage.piccolo_engine import Parameter, built, prepared
 from acmehub.storage.statements import Batch, Statement, Unit
 
 
@@ -79,8 +82,6 @@ class SqlRecords(Records):
         self._driver = driver
         self._events = events
         self._audit = audit
-        newest = audit.codec.select().order_by(tables.Audit.id, ascending=False).limit(Parameter(1))
-        self._latest = prepared(newest, driver.dialect)
         table = tables.Audit
         oldest = table.select(table.id, table.at).order_by(table.id).limit(Parameter(1))
         self._oldest = prepared(oldest, driver.dialect)
@@ -118,9 +119,9 @@ class SqlRecords(Records):
         return await self._driver.write(self._prune_audit, time_value(self._driver.dialect, before), limit)
 
     def _prune_audit(self, before: object, limit: int) -> Unit[int]:
-        rows = yield self._oldest(limit)
+        rows = yield self._oldest(limit + 1)
         over: list[tuple[object]] = []
-        for number, at in rows:
+        for number, at in rows[:-1]:  # the newest stays: SQLite would give its number to the next one
             if at >= before:
                 break
             over.append((number,))
@@ -128,12 +129,43 @@ class SqlRecords(Records):
             yield Batch((self._forget_audit.many(over),))
         return len(over)
 
-    async def audited(self, limit: int = 100) -> Sequence[AuditEntry]:
-        return await self._driver.read(self._audited, limit)
+    async def audited(
+        self,
+        limit: int = 100,
+        filter: AuditFilter = AuditFilter(),
+        *,
+        before: int | None = None,
+        after: int | None = None,
+    ) -> Sequence[AuditRecord]:
+        return await self._driver.read(self._audited, limit, filter, before, after)
 
-    def _audited(self, limit: int) -> Unit[tuple[AuditEntry, ...]]:
-        rows = yield self._latest(limit)
-        return tuple(map(self._audit.codec.read, rows))
+    def _audited(
+        self, limit: int, filter: AuditFilter, before: int | None, after: int | None
+    ) -> Unit[tuple[AuditRecord, ...]]:
+        table = tables.Audit
+        query = table.select(table.id, *self._audit.codec.columns_of_table)
+        for column, text in ((table.actor, filter.actor), (table.object, filter.object)):
+            if text:  # LIKE has wildcards, and knows no capitals on SQLite
+                name = column._meta.name
+                query = query.where(WhereRaw(f"replace({name}, {{}}, '') <> {name}", storable(text)))
+        if filter.action:
+            begin = f"{filter.action}."
+            query = query.where(
+                WhereRaw("(action = {} OR substr(action, 1, {}) = {})", filter.action, len(begin), begin)
+            )
+        if filter.since is not None:
+            query = query.where(table.at >= time_value(self._driver.dialect, filter.since))
+        if filter.until is not None:
+            query = query.where(table.at < time_value(self._driver.dialect, filter.until))
+        if filter.refused:
+            query = query.where(table.allowed == False)  # noqa: E712  a condition of the query builder
+        if before is not None:
+            query = query.where(table.id < before)
+        if after is not None:
+            query = query.where(table.id > after)
+        rows = yield built(query.order_by(table.id, ascending=after is not None).limit(limit), self._driver.dialect)
+        read = self._audit.codec.read
+        return tuple([AuditRecord(id=row[0], **msgspec.structs.asdict(read(tuple(row)[1:]))) for row in rows])
 
 
 class SqlUsedNonces(UsedNonces):

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from msgspec.structs import replace
 
-from acmehub.models import AuditEntry, AuthorizationStatus, OrderStatus, Stage
+from acmehub.models import AuditEntry, AuditFilter, AuthorizationStatus, OrderStatus, Stage
 from acmehub.models.identifiers import Identifier
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Change, OrderBundle
@@ -133,6 +134,48 @@ class LimitsContract:
         assert await store.records.prune_audit(at(10), 100) == 1
         assert await store.records.prune_audit(at(10), 100) == 0
         assert [entry.object for entry in await store.records.audited()] == ["3", "50"]
+
+    async def test_the_audit_is_found_by_what_it_says_and_read_in_pages(self, store: Store) -> None:
+        said = (
+            ("cli:alice (sudo)", "order.cancel", "order 1", True),
+            ("account 7", "order.refused", "token 100%_", False),
+            ("account 8", "orders.refused", "token a", False),
+            ("cli:Alice", "order", "order 2", True),
+            ("account 7", "finalize.refused", "order 1", False),
+        )
+        await store.records.audit(
+            [
+                AuditEntry(at=at(number), actor=actor, action=action, object=object, detail="why", allowed=allowed)
+                for number, (actor, action, object, allowed) in enumerate(said)
+            ]
+        )
+        everything = await store.records.audited()
+        ids = [item.id for item in everything]
+        assert ids == sorted(set(ids), reverse=True)
+        assert [(item.actor, item.action, item.object, item.allowed) for item in reversed(everything)] == list(said)
+        assert {(item.at, item.detail) for item in everything[:1]} == {(at(4), "why")}
+
+        async def found(limit: int = 100, **given: Any) -> list[int]:
+            """Which of the entries, by their place in `said`."""
+            pages = {name: given.pop(name) for name in ("before", "after") if name in given}
+            items = await store.records.audited(limit, AuditFilter(**given), **pages)
+            return [len(said) - 1 - ids.index(item.id) for item in items]
+
+        assert await found(actor="alice") == [0]  # no wildcards, capitals count, on both engines
+        assert await found(object="%_") == [1]
+        assert await found(object="_") == [1]
+        assert await found(action="order") == [3, 1, 0]
+        assert await found(action="order.refused") == [1]
+        assert await found(since=at(1), until=at(4)) == [3, 2, 1]
+        assert await found(refused=True) == [4, 2, 1]
+        assert await found(refused=True, actor="account 7", until=at(4)) == [1]
+        assert await found(actor="\0 nobody") == []
+        assert await found(2, before=ids[1]) == [2, 1]
+        assert await found(2, after=ids[3]) == [2, 3]
+        assert await found(after=ids[0]) == []
+        await store.records.prune_audit(at(60), 100)
+        await store.records.audit([AuditEntry(at=at(70), actor="a", action="b", object="c")])
+        assert (await store.records.audited())[0].id > ids[0]  # no id comes again
 
     async def test_whether_a_nonce_was_used_is_read_without_using_it(self, store: Store) -> None:
         assert not await store.nonces.is_used("n")

@@ -1,5 +1,6 @@
 """The choice among the chains that a CA offers for one certificate."""
 
+import functools
 import logging
 from collections.abc import Sequence
 
@@ -22,5 +23,11 @@ def choose(chains: Sequence[str], preferred: str) -> int:
         if preferred in names:
             return index
         seen += names
-    _log.warning("no chain leads to %r; offered: %s", preferred, words(", ".join(seen)))
+    _tell(preferred, words(", ".join(seen)))
     return 0
+
+
+@functools.lru_cache(maxsize=64)
+def _tell(preferred: str, offered: str) -> None:
+    """Log, once in a process, that a CA does not offer what an authority prefers."""
+    _log.warning("no chain leads to %r; offered: %s; this is said once", preferred, offered)

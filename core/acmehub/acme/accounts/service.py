@@ -19,17 +19,18 @@ from acmehub.rules.contacts import check_contacts
 from acmehub.rules.eab import new_hmac_key, parse_binding, require_active, use_token, verify_binding
 from acmehub.rules.jws import compacted, require_strong
 from acmehub.rules.key_change import NewKey
+from acmehub.runtime.announcements import Announcements
 from acmehub.runtime.audit import Audit
 from acmehub.runtime.deactivation import cancel_open_orders
 from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.refusals import Refusals
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 
 _log = logging.getLogger(__name__)
 _HMAC = "token.hmac"
 _NOBODY = "nobody"
-_UNAUTHORIZED = (ProblemType.UNAUTHORIZED, ProblemType.EXTERNAL_ACCOUNT_REQUIRED)
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -50,9 +51,13 @@ class AccountService:
         registry: Registry,
         clock: Clock,
         limits: ClientLimits,
+        refusals: Refusals,
+        announce: Announcements,
     ) -> None:
         self._store = store
         self._limits = limits
+        self._refusals = refusals
+        self._announce = announce
         self._vault = vault
         self._registry = registry
         self._clock = clock
@@ -85,14 +90,6 @@ class AccountService:
             return await self._existing(existing)
         if asked.only_return_existing:
             raise Problem(ProblemType.ACCOUNT_DOES_NOT_EXIST, "there is no account with this key")
-        require_strong(jwk)
-        contacts = check_contacts(asked.contact or ())
-        if terms_of_service and not asked.terms_of_service_agreed:
-            raise Problem(
-                ProblemType.USER_ACTION_REQUIRED,
-                f"the terms of service must be agreed to: {terms_of_service}",
-                instance=terms_of_service,
-            )
         now = self._clock.now()
 
         def rule(token: Token, principal: Principal) -> Token:
@@ -102,8 +99,12 @@ class AccountService:
 
         token: Token | None = None
         try:
+            require_strong(jwk)
+            contacts = check_contacts(asked.contact or ())
+            _require_agreement(asked, terms_of_service)
             token = await self._bound_by(asked, jwk, new_account_url, directory, address)
-            rule(token, await self._owner(token))
+            owner = await self._owner(token)
+            rule(token, owner)
             await self._limits.new_account(token, address)
             await accept()
             account = Account(
@@ -118,13 +119,23 @@ class AccountService:
             )
             stored, created = await self._bind(account, rule)
         except Problem as refusal:
-            if refusal.type in _UNAUTHORIZED:
+            if not refusal.is_told and refusal.type is not ProblemType.BAD_NONCE:
                 named = f"token {token.id}" if token is not None else ""
-                await self._limits.refused_stranger(address, "account.refused", refusal.detail, object=named)
+                await self._refusals.stranger(address, "account.refused", refusal.detail, object=named)
             raise
         if not created:
             return await self._existing(stored)
         way = ", by its secret directory" if directory else ""
+        _log.info(
+            "account bound",
+            extra={
+                "account": stored.id,
+                "token": token.title,
+                "principal": owner.name,
+                "address": address,
+                "way": "secret directory" if directory else "external account binding",
+            },
+        )
         await self._audit("account.created", token, f"account {stored.id} from {address or 'nowhere'}{way}")
         self._registry.news(
             "account_created",
@@ -146,7 +157,7 @@ class AccountService:
                 account = await self._active(account.id)
             else:
                 if stored.status is AccountStatus.DEACTIVATED:
-                    await cancel_open_orders(self._store, stored.id, self._clock.now())
+                    await cancel_open_orders(self._store, stored.id, self._clock.now(), self._announce)
                     await self._audit("account.deactivated", actor.token, f"account {stored.id} by its own key")
                 return stored
 
@@ -161,7 +172,6 @@ class AccountService:
         while True:
             owner = await self._store.accounts.by_thumbprint(new.thumbprint)
             if owner is not None:
-                await self._audit("account.rekeyed", actor.token, f"account {account.id}: key in use", allowed=False)
                 raise Problem(
                     ProblemType.MALFORMED, "another account has this key", status=409, location=url_of(owner.id)
                 )
@@ -233,9 +243,17 @@ class AccountService:
         require_active(actor, self._clock.now())
         return actor.account
 
-    async def _audit(self, action: str, token: Token, detail: str, *, allowed: bool = True) -> None:
-        audit = Audit(self._store, self._clock)
-        await audit.note(f"token {token.title}", action, f"token {token.id}", detail, allowed=allowed)
+    async def _audit(self, action: str, token: Token, detail: str) -> None:
+        await Audit(self._store, self._clock).note(f"token {token.title}", action, f"token {token.id}", detail)
+
+
+def _require_agreement(asked: NewAccount, terms_of_service: str) -> None:
+    if terms_of_service and not asked.terms_of_service_agreed:
+        raise Problem(
+            ProblemType.USER_ACTION_REQUIRED,
+            f"the terms of service must be agreed to: {terms_of_service}",
+            instance=terms_of_service,
+        )
 
 
 def _updated(account: Account, contacts: tuple[str, ...] | None, status: str | None) -> Account:

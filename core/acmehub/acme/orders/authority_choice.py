@@ -1,6 +1,5 @@
 """Which profile and which authority an order gets: asked by newOrder, and by `acmehub check`."""
 
-import logging
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -18,7 +17,6 @@ from acmehub.runtime.snapshot import Snapshot
 
 _RETRY_AFTER = 60
 _RETRY_AFTER_PAUSE = 3600  # when a pause ends depends on a person
-_log = logging.getLogger(__name__)
 
 
 async def choose_profile(snapshot: Snapshot, request: OrderRequest) -> Profile | None:
@@ -52,13 +50,12 @@ async def choose_authority(
 
 
 async def chosen_authority(plugin_objects: PluginObjects, snapshot: Snapshot, selection: Selection) -> AuthorityObject:
-    """The chosen authority; a Problem with status 503 when it cannot be used, and the log says why."""
+    """The chosen authority; a Problem with status 503, caused by what is wrong with it, when it cannot be used."""
     try:
         found = await plugin_objects.authority(selection.authority_id, snapshot)
         if not found.row.enabled:
             raise Missing(f"authority {found.row.name!r} is disabled")
     except PLUGIN_UNUSABLE as error:
-        _log.error("an order cannot be taken: its authority is not usable", extra={"reason": str(error)})
         raise Problem(
             ProblemType.SERVER_INTERNAL,
             "the certificate authority for this order cannot be used at present; the hub's log says why",

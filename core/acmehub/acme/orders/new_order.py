@@ -3,6 +3,7 @@
 The first three only read. The last one writes what was learned of the account, and the order.
 """
 
+import logging
 from datetime import datetime
 
 import msgspec
@@ -31,6 +32,8 @@ from acmehub.runtime.plugin_objects import AuthorityObject, PluginObjects
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshot, Snapshots
+
+_log = logging.getLogger(__name__)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -179,6 +182,19 @@ class NewOrders:
         if found is not None:
             return found
         await self._store.orders.add(built.bundle, built.events)
+        order, actor = built.bundle.order, asked.actor
+        _log.info(
+            "pre-authorization opened" if asked.preauthorization else "order opened",
+            extra={
+                "order": order.id,
+                "names": tuple([item.value for item in order.identifiers]),
+                "account": order.account_id,
+                "token": actor.token.title,
+                "principal": actor.principal.name,
+                "authority": resolved.authority.row.name,
+                "mode": order.mode.value,
+            },
+        )
         return built.bundle
 
     async def _open_one(self, asked: Asked, built: Built, now: datetime) -> OrderBundle | None:

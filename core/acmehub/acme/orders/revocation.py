@@ -22,6 +22,7 @@ from acmehub.rules.jws import decode_base64url, jwk_of
 from acmehub.rules.rights import RightTaken
 from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
+from acmehub.runtime.refusals import Refusals
 from acmehub.runtime.revocation import RevocationService, leaf_of
 from acmehub.runtime.rights import Rights
 
@@ -32,7 +33,14 @@ not used."""
 CLIENT_SECONDS = 20.0  # clients give one answer 30 at least (docs/client-rules.md rule 30)
 RETRY_AFTER = 30
 
+
 _log = logging.getLogger(__name__)
+
+
+class NotRevoked(Problem):
+    """The authority has not revoked, or not yet; the audit has it from `RevocationService`."""
+
+    is_told = True
 
 
 class ClientRevocations:
@@ -47,6 +55,7 @@ class ClientRevocations:
         clock: Clock,
         authorizations_last: timedelta,
         limits: ClientLimits,
+        refusals: Refusals,
     ) -> None:
         self._store = store
         self._revocation = revocation
@@ -54,6 +63,7 @@ class ClientRevocations:
         self._clock = clock
         self._authorizations_last = authorizations_last
         self._limits = limits
+        self._refusals = refusals
 
     async def by_account(self, actor: Actor, asked: RevokeCert) -> Certificate:
         """By the account that ordered the certificate, or one that holds authorizations for all of its names."""
@@ -61,8 +71,9 @@ class ClientRevocations:
         certificate = await self._found(asked)
         why = "" if certificate.account_id == actor.account.id else await self._objection(actor, certificate)
         if why:
-            await self._revocation.refuse(certificate, f"account {actor.account.id}", why)
-            raise Problem(ProblemType.UNAUTHORIZED, why)
+            refusal = Problem(ProblemType.UNAUTHORIZED, why)
+            refusal.about = f"certificate {certificate.id}"
+            raise refusal
         return await self._revoke(certificate, asked, f"account {actor.account.id}")
 
     async def by_key(
@@ -73,7 +84,7 @@ class ClientRevocations:
         certificate = await self._found(asked)
         if jwk_of(leaf_of(certificate).public_key()) != jwk:  # type: ignore[arg-type]  # it was checked when it was issued
             why = "the key that signs the request is not the certificate's; an account signs with 'kid'"
-            await self._limits.refused_stranger(address, "certificate.revoke", f"certificate {certificate.id}: {why}")
+            await self._refusals.stranger(address, "certificate.revoke", f"certificate {certificate.id}: {why}")
             raise Problem(ProblemType.UNAUTHORIZED, why)
         await self._limits.revocation_by_key(address)
         await accept()
@@ -140,24 +151,25 @@ class ClientRevocations:
         except UpstreamError as error:
             raise _problem(error) from error
         except PLUGIN_UNUSABLE as error:
-            _log.error("certificate %s cannot be revoked: %s", certificate.id, error)
+            extra = {"certificate": certificate.id, "reason": str(error), "said_of": (certificate.authority_id,)}
+            _log.error("certificates cannot be revoked: their authority cannot be used", extra=extra)
             raise _later("the certificate's authority cannot be used at present; the hub's log says why") from error
 
 
-def _problem(error: UpstreamError) -> Problem:
+def _problem(error: UpstreamError) -> NotRevoked:
     """The answer to a client whose revocation the authority refuses: when to ask again, or why it is refused."""
     if isinstance(error, UpstreamRateLimited):
-        return Problem(ProblemType.RATE_LIMITED, f"the authority: {error.detail}", retry_after=_seconds(error))
+        return NotRevoked(ProblemType.RATE_LIMITED, f"the authority: {error.detail}", retry_after=_seconds(error))
     if not isinstance(error, UpstreamRefused):
         return _later(f"the authority cannot revoke now: {error.detail}", _seconds(error))
     passed_on = (ProblemType.BAD_REVOCATION_REASON, ProblemType.USER_ACTION_REQUIRED)
     kind = next((item for item in passed_on if item.urn == error.problem.type), ProblemType.UNAUTHORIZED)
     page = error.problem.instance if kind is ProblemType.USER_ACTION_REQUIRED else ""
-    return Problem(kind, f"the authority refuses: {error.detail}", instance=page)
+    return NotRevoked(kind, f"the authority refuses: {error.detail}", instance=page)
 
 
-def _later(detail: str, seconds: int = RETRY_AFTER) -> Problem:
-    return Problem(ProblemType.SERVER_INTERNAL, detail, status=503, retry_after=seconds)
+def _later(detail: str, seconds: int = RETRY_AFTER) -> NotRevoked:
+    return NotRevoked(ProblemType.SERVER_INTERNAL, detail, status=503, retry_after=seconds)
 
 
 def _seconds(error: UpstreamError) -> int:

@@ -18,7 +18,6 @@ from acmehub.models import (
     Certificate,
     ChallengeType,
     Order,
-    OrderStatus,
     Principal,
 )
 from acmehub.models.problems import not_found
@@ -33,9 +32,8 @@ from acmehub.rules.orders import approve as approve_rule
 from acmehub.rules.orders import deactivate as deactivate_rule
 from acmehub.rules.orders import finalize as finalize_rule
 from acmehub.rules.rights import RightTaken, end_open_order
-from acmehub.runtime.announcements import announce
+from acmehub.runtime.announcements import Announcements, apply_end
 from acmehub.runtime.limits import ClientLimits
-from acmehub.runtime.plugins import Registry
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
 
@@ -59,7 +57,6 @@ class OrderService:
         self,
         store: Store,
         snapshots: Snapshots,
-        registry: Registry,
         dispatcher: OrderDispatcher,
         clock: Clock,
         lifetimes: Lifetimes,
@@ -67,10 +64,10 @@ class OrderService:
         new_orders: NewOrders,
         rights: Rights,
         limits: ClientLimits,
+        announce: Announcements,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
-        self._registry = registry
         self._dispatcher = dispatcher
         self._clock = clock
         self._lifetimes = lifetimes
@@ -78,6 +75,7 @@ class OrderService:
         self._new_orders = new_orders
         self._rights = rights
         self._limits = limits
+        self._announce = announce
 
     async def open(
         self, actor: Actor, asked: NewOrder, user_agent: str = "", *, preauthorization: bool = False
@@ -147,19 +145,14 @@ class OrderService:
         return bundle
 
     async def _reuse_certificate(self, before: Order, csr: bytes, earlier: Certificate, now: datetime) -> OrderBundle:
-        bundle = await self._apply(before.id, lambda stored: reuse_certificate(stored, csr, earlier, now))
-        if bundle.order.certificate_id == earlier.id:
-            await announce(self._store, self._registry, bundle.order, now)
-        return bundle
+        return await self._end(before.id, lambda stored: reuse_certificate(stored, csr, earlier, now))
 
     async def _require_names(self, actor: Actor, order: Order) -> None:
         try:
             await self._rights.require_order(actor, order)
         except RightTaken as reason:
             refusal, now = reason, self._clock.now()
-            ended = await self._apply(order.id, lambda stored: end_open_order(stored, refusal, now))
-            if ended.order.status is OrderStatus.INVALID and order.status is not OrderStatus.INVALID:
-                await announce(self._store, self._registry, ended.order, now)
+            await self._end(order.id, lambda stored: end_open_order(stored, refusal, now))
             raise
 
     async def answer(self, actor: Actor, authorization: Authorization, challenge: ChallengeType) -> OrderBundle:
@@ -177,7 +170,7 @@ class OrderService:
         now = self._clock.now()
 
         async def give_up(item: Authorization) -> OrderBundle:
-            return await self._apply(item.order_id, lambda stored: deactivate_rule(stored, item.id, now))
+            return await self._end(item.order_id, lambda stored: deactivate_rule(stored, item.id, now))
 
         bundle = await give_up(authorization)
         await deactivate_reusable(self._store, authorization, self._lifetimes, now, give_up)
@@ -198,6 +191,16 @@ class OrderService:
             return await self._store.orders.apply(order_id, rule)
         except Missing:
             raise not_found() from None
+
+    async def _end(self, order_id: str, rule: Callable[[OrderBundle], Change]) -> OrderBundle:
+        """As `_apply`, for a rule that may end the order, which is announced then."""
+        try:
+            bundle, ended = await apply_end(self._store, order_id, rule)
+        except Missing:
+            raise not_found() from None
+        if ended:
+            await self._announce(bundle.order)
+        return bundle
 
     def _require_own(self, actor: Actor, authorization: Authorization) -> None:
         if authorization.account_id != actor.account.id:

@@ -6,13 +6,13 @@ from acmehub.models import Certificate
 from acmehub.models.problems import not_found
 
 
-@signed_post("/acme/cert/{certificate_id}")
+@signed_post("/acme/cert/{certificate_id}", refused="download.refused")
 async def certificate(signed: Signed) -> AcmeResponse:
     """The chain as PEM, leaf first, whatever `Accept` says, with `Link: rel="alternate"` for each alternate chain."""
     return _answer(signed, await _own(signed), 0)
 
 
-@signed_post("/acme/cert/{certificate_id}/{number}")
+@signed_post("/acme/cert/{certificate_id}/{number}", refused="download.refused")
 async def alternate(signed: Signed) -> AcmeResponse:
     """An alternate chain for the same leaf, numbered from 1."""
     item = await _own(signed)

@@ -10,7 +10,7 @@ from acmehub.rules.challenges import challenges_of
 from acmehub.rules.orders import OrderBundle, as_of
 
 
-@signed_post("/acme/chall/{authorization_id}/{type}")
+@signed_post("/acme/chall/{authorization_id}/{type}", refused="challenge.refused")
 async def challenge(signed: Signed) -> AcmeResponse:
     """POST-as-GET reads, any object responds; both wait until the response is decided (docs/client-rules.md rule 5)."""
     context, actor, parts = signed.request.context, signed.actor, signed.request.parts

@@ -6,7 +6,7 @@ from acmehub.acme.server.signed import Signed, signed_post
 from acmehub.rules.key_change import check_key_change
 
 
-@signed_post("/acme/key-change")
+@signed_post("/acme/key-change", refused="account.rekeyed")
 async def key_change(signed: Signed) -> AcmeResponse:
     """The account with its new key, which signs all further requests."""
     context, account = signed.request.context, signed.actor.account

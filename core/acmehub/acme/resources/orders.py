@@ -7,7 +7,7 @@ import msgspec
 
 from acmehub.acme.server.rendering import order_object, terms_links
 from acmehub.acme.server.responses import AcmeResponse, json_response
-from acmehub.acme.server.signed import Signed, signed_post
+from acmehub.acme.server.signed import Signed, shown_names, signed_post
 from acmehub.models import AuthorizationStatus, OrderStatus
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.models.wire import Finalize, NewOrder
@@ -20,7 +20,14 @@ _NEW_ORDER = msgspec.json.Decoder(NewOrder)
 _FINALIZE = msgspec.json.Decoder(Finalize)
 
 
-@signed_post("/acme/new-order")
+def _names(signed: Signed) -> tuple[str, ...]:
+    try:
+        return shown_names(signed.object(_NEW_ORDER).identifiers)
+    except Problem:  # the payload is what was refused
+        return ()
+
+
+@signed_post("/acme/new-order", refused="order.refused", names=_names)
 async def new_order(signed: Signed) -> AcmeResponse:
     """201; waits until the upstream has validated, where that helps the client (docs/client-rules.md rules 1, 30 and
     section 4.4)."""
@@ -57,7 +64,7 @@ async def order(signed: Signed) -> AcmeResponse:
     return _answer(signed, bundle, retry_after=signed.client_timeout.before_next_poll() if unfinished else None)
 
 
-@signed_post("/acme/order/{order_id}/finalize")
+@signed_post("/acme/order/{order_id}/finalize", refused="finalize.refused")
 async def finalize(signed: Signed) -> AcmeResponse:
     """Takes the CSR, then waits while the order is processing; asks neither CA nor DNS itself."""
     context, order_id = signed.request.context, signed.request.parts["order_id"]

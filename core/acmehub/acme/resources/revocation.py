@@ -9,7 +9,7 @@ from acmehub.models.wire import RevokeCert
 _REVOKE = msgspec.json.Decoder(RevokeCert)
 
 
-@any_signed_post("/acme/revoke-cert")
+@any_signed_post("/acme/revoke-cert", refused="certificate.revoke")
 async def revoke_certificate(signed: Signed | KeySigned) -> AcmeResponse:
     """Signed by an account, or by the certificate's own key; 200 without a body once the authority has confirmed."""
     revocations, asked = signed.request.context.hub.client_revocations, signed.object(_REVOKE)

@@ -24,6 +24,7 @@ from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.lru import Lru
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugins import Registry
+from acmehub.runtime.refusals import Refusals
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
 
@@ -46,6 +47,7 @@ class HubParts(Protocol):
     learning: LearningService
     client_revocations: ClientRevocations
     client_limits: ClientLimits
+    refusals: Refusals
     stopping: asyncio.Event
 
     def nonce_key(self) -> bytes:

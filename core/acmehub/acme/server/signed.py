@@ -6,7 +6,7 @@ request that is refused because its key or its account may not use the hub uses 
 """
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from acmehub.acme.server.long_poll import ClientGone
 from acmehub.acme.server.responses import AcmeResponse
 from acmehub.acme.server.routing import Request, Route
 from acmehub.models import Actor
+from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.models.text import escape_controls
 from acmehub.rules.authorization_modes import ClientTimeout
@@ -23,6 +24,12 @@ from acmehub.rules.eab import require_active
 from acmehub.rules.jws import MAX_BODY, Jws, load_key, parse, thumbprint, verify
 
 _MEDIA_TYPE = "application/jose+json"
+
+ACCESS = "acmehub.access"
+"""In the scope of a request that is noted in the access log: a dict that is given the account's id."""
+
+_NOUNS = ("order", "authorization", "certificate")
+MOST_SHOWN = 2000
 
 T = TypeVar("T")
 
@@ -66,6 +73,14 @@ class Signed(_Signed, kw_only=True):
     actor: Actor
 
 
+NamesOf = Callable[[Signed], tuple[str, ...]]
+
+
+def no_names(_signed: Signed) -> tuple[str, ...]:
+    """For requests that ask for no names."""
+    return ()
+
+
 class KeySigned(_Signed, kw_only=True):
     """A request signed by the key that it carries (`jwk`, canonical JSON), which need not be an account's.
 
@@ -90,13 +105,23 @@ class _Nothing(msgspec.Struct):
 _ANY_OBJECT = msgspec.json.Decoder(_Nothing)
 
 
-def signed_post(path: str) -> Callable[[Callable[[Signed], Awaitable[AcmeResponse]]], Route]:
-    """Make a route from a function that answers POSTs signed by an account."""
+def signed_post(
+    path: str, *, refused: str = "request.refused", names: NamesOf = no_names
+) -> Callable[[Callable[[Signed], Awaitable[AcmeResponse]]], Route]:
+    """Make a route from a function that answers POSTs signed by an account.
+
+    What it refuses is told to operators as `refused`, an action of the audit, with the `names` that were asked for.
+    """
 
     def make(resource: Callable[[Signed], Awaitable[AcmeResponse]]) -> Route:
         @functools.wraps(resource)
         async def serve(request: Request) -> AcmeResponse:
-            return await resource(await _by_account(request))
+            signed = await _by_account(request)
+            try:
+                return await resource(signed)
+            except Problem as refusal:
+                await _tell(signed, refusal, refused, names)
+                raise
 
         return Route(path, ("POST",), serve)
 
@@ -116,18 +141,56 @@ def key_signed_post(path: str) -> Callable[[Callable[[KeySigned], Awaitable[Acme
     return make
 
 
-def any_signed_post(path: str) -> Callable[[Callable[[Signed | KeySigned], Awaitable[AcmeResponse]]], Route]:
-    """Make a route from a function that answers POSTs signed by an account, or by a key they carry."""
+def any_signed_post(
+    path: str, *, refused: str
+) -> Callable[[Callable[[Signed | KeySigned], Awaitable[AcmeResponse]]], Route]:
+    """Make a route from a function that answers POSTs signed by an account, or by a key they carry; `refused` is as in
+    `signed_post`."""
 
     def make(resource: Callable[[Signed | KeySigned], Awaitable[AcmeResponse]]) -> Route:
         @functools.wraps(resource)
         async def serve(request: Request) -> AcmeResponse:
             jws = await _read(request)
-            return await resource(await (_of_account(request, jws) if jws.jwk is None else _of_key(request, jws)))
+            if jws.jwk is not None:
+                return await resource(await _of_key(request, jws))
+            signed = await _of_account(request, jws)
+            try:
+                return await resource(signed)
+            except Problem as refusal:
+                await _tell(signed, refusal, refused, no_names)
+                raise
 
         return Route(path, ("POST",), serve)
 
     return make
+
+
+async def _tell(signed: Signed, refusal: Problem, action: str, names: NamesOf) -> None:
+    """Tell operators of a refusal that is news to them.
+
+    None is what a client that polls meets in the ordinary course: an order that is not ready, an object that is gone.
+    Limits, and what an authority says of a revocation, are told where they are found.
+    """
+    if refusal.type is ProblemType.ORDER_NOT_READY or refusal.status in (404, 405) or refusal.is_told:
+        return
+    asked: dict[str, object] = {
+        noun: signed.request.parts[f"{noun}_id"] for noun in _NOUNS if f"{noun}_id" in signed.request.parts
+    }
+    if found := names(signed):
+        asked["names"] = found
+    await signed.request.context.hub.refusals.caller(signed.actor, action, refusal, asked, signed.address)
+
+
+def shown_names(identifiers: Iterable[Identifier]) -> tuple[str, ...]:
+    """The names of a request that is refused, whatever its client has put there: `MOST_SHOWN` characters at most."""
+    found: list[str] = []
+    left = MOST_SHOWN
+    for item in identifiers:
+        if len(item.value) > left:
+            return (*found, "…")
+        found.append(item.value)
+        left -= len(item.value)
+    return tuple(found)
 
 
 async def _by_account(request: Request) -> Signed:
@@ -157,6 +220,8 @@ async def _of_account(request: Request, jws: Jws) -> Signed:
         raise await _stranger(request, refusal) from None
     if not await context.nonces.spend(jws.nonce):
         raise _bad_nonce()
+    if ACCESS in request.scope:
+        request.scope[ACCESS]["account"] = actor.account.id  # type: ignore[literal-required]
     return Signed(request=request, payload=jws.payload, actor=actor)
 
 
@@ -180,7 +245,7 @@ async def _wrong_signature(request: Request) -> None:
 
 async def _stranger(request: Request, refusal: Problem) -> Problem:
     """The refusal of a caller without an active credential, counted."""
-    await request.context.hub.client_limits.refused_stranger(_address(request), "request.refused", refusal.detail)
+    await request.context.hub.refusals.stranger(_address(request), "request.refused", refusal.detail)
     return refusal
 
 

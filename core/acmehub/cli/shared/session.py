@@ -4,8 +4,9 @@ import asyncio
 import functools
 import os
 import pwd
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,12 @@ from acmehub.serving.logs import set_up_logs
 
 if TYPE_CHECKING:
     from acmehub.app.hub import Hub
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_FROM_NOW = re.compile(r"([+-]\d{1,6})([smhd])")
+# POSIX user names, and those of a domain (`alice@corp.test`, `CORP\\alice`)
+_USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}\$?", re.ASCII)
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -59,12 +66,16 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def read_config(config_file: Path | None, **overrides: Any) -> Config:
-    """The configuration of this command: file, environment, options."""
+def _warn(text: str) -> None:
+    say(f"acmehub: {text}", err=True)
+
+
+def read_config(config_file: Path | None, *, warn: Callable[[str], object] = _warn, **overrides: Any) -> Config:
+    """The configuration of this command: file, environment, options; `warn` is told what is doubtful."""
     path = find_config(config_file, os.environ, Path.cwd())
     config = load_config(path, environ=os.environ, overrides=overrides)
     for warning in warnings_of(path, os.environ, functools.partial(_secret_settings, config)):
-        say(f"acmehub: {warning}", err=True)
+        warn(warning)
     return config
 
 
@@ -113,19 +124,37 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def show(result: Result, as_json: bool) -> None:
-    """Print a result on standard output."""
-    if as_json:
+    """Print a result on standard output; nothing for one without data, which the verb has printed."""
+    if as_json and result.data is not None:
         click.echo(msgspec.json.format(json_line(result.data), indent=2))
-    else:
+    elif not as_json:
         say(*result.lines)
 
 
 def actor() -> str:
-    """How the audit names the person at the keyboard: by the process's user, not by what `$LOGNAME` says."""
+    """How the audit names the person at the keyboard: by the process's user, not by what `$LOGNAME` says.
+
+    Only root is somebody else by `$SUDO_USER`: any other user could write it there.
+    """
+    name = os.environ.get("SUDO_USER", "")
+    if os.geteuid() == 0 and _USER_NAME.fullmatch(name) and name != "root":
+        return f"cli:{name} (sudo)"
     try:
         return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
     except KeyError:  # no passwd entry for this uid, as in many containers
         return f"cli:uid {os.getuid()}"
+
+
+def when(text: str) -> datetime:
+    """A date, a date and time, or `+3d`, `-12h` from now, as UTC, which is also meant where no zone is named."""
+    from_now = _FROM_NOW.fullmatch(text)
+    if from_now:
+        return datetime.now(UTC) + timedelta(**{_UNITS[from_now[2]]: int(from_now[1])})
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not like 2026-11-27, 2026-11-27T18:00Z, +3d or -12h") from None
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def moment(at: datetime) -> str:

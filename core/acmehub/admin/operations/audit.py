@@ -1,0 +1,52 @@
+"""The audit: who did what to which object, and what was refused."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from acmehub.admin.access.errors import NotFound
+from acmehub.admin.access.gate import Gate
+from acmehub.models import AuditFilter, AuditRecord
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Store
+from acmehub.rules.permissions import Acting
+
+PAGE = 500
+
+
+class AuditAdmin:
+    """Entries are named by their id; verbs raise `ServiceError`s and `Forbidden`."""
+
+    noun = "audit"
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._gate = Gate(store, clock)
+
+    async def list(
+        self, acting: Acting, *, filter: AuditFilter = AuditFilter(), before: int | None = None, limit: int = 100
+    ) -> Sequence[AuditRecord]:
+        """Entries, newest first; `before` is the id of the last one of the page before."""
+        async with self._gate(acting, "audit.list"):
+            return await self._store.records.audited(limit, filter, before=before)
+
+    async def show(self, entry_id: int, acting: Acting) -> AuditRecord:
+        """One entry."""
+        async with self._gate(acting, "audit.show", f"entry {entry_id}"):
+            found = await self._store.records.audited(1, before=entry_id + 1)
+            if not found or found[0].id != entry_id:
+                raise NotFound(f"there is no entry {entry_id} in the audit")
+            return found[0]
+
+    async def export(self, acting: Acting, *, filter: AuditFilter = AuditFilter()) -> AsyncIterator[AuditRecord]:
+        """All entries up to now, oldest first, read page by page."""
+        async with self._gate(acting, "audit.export"):
+            latest = await self._store.records.audited(1)
+            return self._from_the_first(filter, latest[0].id if latest else 0)
+
+    async def _from_the_first(self, filter: AuditFilter, last: int) -> AsyncIterator[AuditRecord]:
+        after = 0
+        while page := await self._store.records.audited(PAGE, filter, after=after):
+            for entry in page:
+                if entry.id > last:
+                    return
+                yield entry
+            after = page[-1].id
