@@ -83,6 +83,22 @@ async def test_every_statement_but_those_for_all_rows_can_use_an_index(database:
         await connection.close()
 
 
+async def test_a_claim_reads_the_oldest_orders_from_an_index_without_sorting(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    try:
+        settings = ("enable_seqscan = off", "enable_bitmapscan = off", "enable_sort = off")  # the table is empty
+        await connection.execute(
+            "; ".join(f"SET {item}" for item in (*settings, "plan_cache_mode = force_generic_plan"))
+        )
+        ((_, sql),) = [found for found in statements(store_of(database)) if found[0] == "JobRows._claim"]
+        await connection.execute(f"PREPARE checked AS {sql.postgres}")
+        plan = [row[0] for row in await connection.fetch("EXPLAIN EXECUTE checked(NULL, NULL, NULL, NULL, NULL)")]
+        assert any("Index Scan using orders_claim" in line for line in plan), plan
+        assert not any("Sort" in line for line in plan), plan
+    finally:
+        await connection.close()
+
+
 async def test_a_role_that_owns_nothing_is_enough_once_the_tables_are_there(postgres: Postgres, database: str) -> None:
     name = name_of(database)
     role = f"runs_{name}"

@@ -193,8 +193,8 @@ class IssuanceWorker:
         self.windows = WindowWatch(store, plugin_objects, steady, rng)
 
     def has_place(self, order: Order) -> bool:
-        """Whether an order may be claimed now in another write than the claim of the loop."""
-        return self.orders.places.open_to(groups_of(order))
+        """Whether an order may be claimed now in another write than the claim of the loop: before no older one."""
+        return self.orders.has_place(groups_of(order))
 
     def lease(self) -> Lease:
         """A lease of this process from now on, for an order that is claimed in another write and given to `adopt`."""

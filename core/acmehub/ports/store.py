@@ -162,7 +162,9 @@ class Orders(Protocol):
     async def claim(
         self, lease: Lease, now: datetime, limit: int, full: frozenset[str] = frozenset()
     ) -> Sequence[OrderBundle]:
-        """Take up to `limit` due orders whose lease is free or over, most overdue first, fence + 1 each.
+        """Take up to `limit` due orders whose lease is free or over, those that were opened first, fence + 1 each.
+
+        So a backlog is worked order by order: what is begun is ended before another one begins.
 
         Orders are passed over whose authority's id, mode, principal's id, or `<authority's id> <mode>` is in `full`.
         """

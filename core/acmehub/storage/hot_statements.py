@@ -93,12 +93,13 @@ WAKE_WAITING_AFTER = Sql(
 def claim_orders(columns: str) -> Sql:
     """Each round of the worker: passes locked rows over, see `LOCK_ORDER`, and orders of groups that are full.
 
-    The columns of groups stand in the index `orders_due`, so that what is passed over costs no reading of rows.
+    The index `orders_claim` gives the oldest orders first. All that is asked of them stands in it, so that what is not
+    due, or passed over, costs no reading of rows.
     """
     return Sql(
         "UPDATE orders SET lease_owner = $1, lease_until = $2, fence = fence + 1, version = version + 1"
         " WHERE id IN (SELECT id FROM orders WHERE run_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)"
-        "{unless} ORDER BY run_at LIMIT $4 {skip}) RETURNING {columns}",
+        "{unless} ORDER BY created LIMIT $4 {skip}) RETURNING {columns}",
         unless=_unless_in("$5", "authority_id", "mode", "principal_id", "authority_id || ' ' || mode"),
         columns=columns,
     )

@@ -51,11 +51,12 @@ INDEXES = (
     Index("orders_authority", tables.Order, "authority_id"),
     # jobs: only the rows that still have something to do
     Index(
-        "orders_due",
+        "orders_claim",
         tables.Order,
-        "run_at, lease_until, authority_id, mode, principal_id, id",
+        "created, run_at, lease_until, authority_id, mode, principal_id, id",
         "run_at IS NOT NULL",
     ),
+    Index("orders_due", tables.Order, "run_at", "run_at IS NOT NULL AND lease_until IS NULL"),
     Index("orders_leased", tables.Order, "lease_until, run_at", "lease_until IS NOT NULL"),
     Index("orders_waiting", tables.Order, "name_set, authority_id", "stage = 'ordering'"),
     Index("orders_upstream", tables.Order, "upstream_url", "upstream_url IS NOT NULL"),

@@ -26,11 +26,11 @@ class JobRows:
         self._authorizations = prepared(of_orders, dialect)
 
     def claim(self, lease: Lease, now: datetime, limit: int, full: frozenset[str]) -> Unit[tuple[OrderBundle, ...]]:
-        """Up to `limit` orders, most overdue first and of no group in `full`, now owned by `lease`."""
+        """Up to `limit` due orders, oldest first and of no group in `full`, now owned by `lease`."""
         until = time_value(self._dialect, lease.until)
         rows = yield self._claim(lease.owner, until, time_value(self._dialect, now), limit, as_text(full))
         orders = [self._order.read(row) for row in rows]
-        orders.sort(key=lambda order: order.run_at or now)
+        orders.sort(key=lambda order: order.created)
         found: dict[str, list[Authorization]] = {order.id: [] for order in orders}
         ids = list(found)
         for start in range(0, len(ids), _GROUP):
