@@ -4,6 +4,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from acmehub.dns01 import DnsError
 from acmehub.issuance.issuing import revoke
 from acmehub.issuance.job import Job
 from acmehub.issuance.retry_policy import (
@@ -27,8 +28,8 @@ from acmehub.rules.pauses import pause_for
 async def handle(job: Job, error: Exception) -> None:
     """End the step that raised `error`."""
     order = job.order
-    if isinstance(error, UpstreamError | DnsProviderError):
-        job.server = error.server or job.server
+    if isinstance(error, UpstreamError | DnsError | DnsProviderError):
+        job.server = error.server or (job.server if isinstance(error, UpstreamError) else "")
     if isinstance(error, UpstreamRateLimited) and error.paused:
         pause = pause_for(error.detail, order.identifiers, job.now)
         await job.context.plugin_objects.pause(order.authority_id, pause)

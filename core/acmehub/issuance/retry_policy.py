@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec.structs import replace
 
 from acmehub.dns01 import DnsError, DnsUnclear
 from acmehub.models import Event, EventKind, Stage
@@ -27,7 +28,7 @@ from acmehub.ports.authority import (
 )
 from acmehub.ports.dns import DnsProviderError, DnsProviderUnavailable
 from acmehub.rules.rights import RightTaken
-from acmehub.runtime.backoff import back_off
+from acmehub.runtime.backoff import LONGEST_BACK_OFF, back_off, growing
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 
 LONGEST_RATE_LIMIT_PAUSE = 3600.0  # when the CA does not say how long its limit lasts
@@ -36,6 +37,7 @@ SURE_OF_LOSS = 3  # 404s in a row until an upstream order counts as dead
 SURE_OF_LOSS_AFTER_CSR = 6  # when it may have been finalized: about two minutes
 MOST_CONTRADICTIONS = 5  # times that an upstream order may contradict itself
 MOST_STILLBORN = 3
+MOST_FAILED_VALIDATIONS = 3  # of one name in an hour: Let's Encrypt allows five
 
 _TYPES = {  # of the problem when time runs out; every other is `serverInternal`
     EventKind.CA_RATE_LIMITED: ProblemType.RATE_LIMITED,
@@ -43,6 +45,9 @@ _TYPES = {  # of the problem when time runs out; every other is `serverInternal`
     EventKind.DNS_PROVIDER_UNAVAILABLE: ProblemType.DNS,
     EventKind.DNS_UNCLEAR: ProblemType.DNS,
 }
+
+
+_NEW_UPSTREAM_ORDER = (EventKind.UPSTREAM_ORDER_CREATED, EventKind.UPSTREAM_ORDER_TAKEN)
 
 
 class UpstreamOrderUnusable(Exception):
@@ -122,6 +127,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     def count(self, kind: EventKind) -> int:
         """How many lines of the timeline are of this kind."""
         return sum(item.kind is kind for item in self.timeline)
+
+    @property
+    def records_were_seen(self) -> bool:
+        """Whether no TXT record for the present upstream order was taken on trust."""
+        since = itertools.takewhile(lambda item: item.kind not in _NEW_UPSTREAM_ORDER, reversed(self.timeline))
+        return all(item.kind is not EventKind.TXT_NOT_CHECKED for item in since)
 
     def in_a_row(self, kind: EventKind) -> int:
         """How many lines of this kind the timeline ends with."""
@@ -281,6 +292,11 @@ def _unusable(error: UpstreamOrderUnusable, facts: Facts) -> Decision:
             return Retry(back_off(facts.attempts + 1))
         return RestartUpstreamOrder(0.0, note, keep=True)
     count = facts.count(error.kind)
+    if error.kind is EventKind.UPSTREAM_VALIDATION_FAILED and error.problem is not None:
+        if facts.records_were_seen and not error.final and count + 1 < MOST_FAILED_VALIDATIONS:
+            return RestartUpstreamOrder(growing(count + 1, first=15.0, factor=4.0, longest=LONGEST_BACK_OFF), note)
+        told = replace(error.problem, detail=f"{error.detail} ({count + 1} tries)") if count else error.problem
+        return Fail(told, Note(EventKind.UPSTREAM_ORDER_FAILED, told.detail))
     if error.problem is not None and (error.final or count >= MOST_STILLBORN):
         return Fail(error.problem, Note(EventKind.UPSTREAM_ORDER_FAILED, error.detail))
     return RestartUpstreamOrder(back_off(count + 1), note)
