@@ -29,7 +29,7 @@ async def handle(job: Job, error: Exception) -> None:
     """End the step that raised `error`."""
     order = job.order
     if isinstance(error, UpstreamError | DnsError | DnsProviderError):
-        job.server = error.server or (job.server if isinstance(error, UpstreamError) else "")
+        job.server = error.server or job.server
     if isinstance(error, UpstreamRateLimited) and error.paused:
         pause = pause_for(error.detail, order.identifiers, job.now)
         await job.context.plugin_objects.pause(order.authority_id, pause)

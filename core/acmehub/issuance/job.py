@@ -159,7 +159,11 @@ class Job:
         return result
 
     async def timed(
-        self, work: Awaitable[T], server: str = "", *, late: type[UpstreamUnavailable | DnsUnclear] = UpstreamUnavailable
+        self,
+        work: Awaitable[T],
+        server: str = "",
+        *,
+        late: type[UpstreamUnavailable | DnsUnclear] = UpstreamUnavailable,
     ) -> T:
         """Await one exchange; the step's events carry its server and duration. A timeout raises `late`."""
         self.server = server

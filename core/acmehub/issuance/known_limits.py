@@ -1,5 +1,5 @@
-"""Limits of CAs: until a 429 ends, the hub answers from memory; failed validations are counted (docs/reliability.md 1.6).
-"""
+"""What is known of a CA's limits (docs/reliability.md 1.6): until a 429 ends, the hub answers from memory; validations
+that failed are counted."""
 
 from collections.abc import Collection
 

@@ -163,6 +163,7 @@ class IssuanceWorker:
         keep_audit: timedelta | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        self.owner = owner
         steady = SteadyClock(clock)
         rng = rng or random.Random()  # noqa: S311  jitter
         lease = timedelta(seconds=worker.lease)
@@ -190,7 +191,7 @@ class IssuanceWorker:
         self.orders = OrderLoop(self._context, worker.concurrency)
         self.pruner = Pruner(store, steady, rng, self._context.announce, keep, keep_audit)
         self.idle_orders = IdleOrders(store, rights, steady, rng, self._context.announce)
-        self.windows = WindowWatch(store, plugin_objects, steady, rng)
+        self.windows = WindowWatch(store, plugin_objects, steady, rng, owner)
 
     def has_place(self, order: Order) -> bool:
         """Whether an order may be claimed now in another write than the claim of the loop: before no older one."""

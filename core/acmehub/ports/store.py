@@ -344,8 +344,12 @@ class Store(Protocol):
         """Bring the schema up to date, safely when several processes do so at once; how many steps were taken."""
         ...
 
-    async def open(self, *, serve: bool = False) -> None:
-        """Connect; `serve` claims the right to answer ACME requests (see `shared`). `StoreUnavailable` on failure."""
+    async def open(self, *, serve: bool = False, worker: str = "") -> None:
+        """Connect; `serve` claims the right to answer ACME requests (see `shared`). `StoreUnavailable` on failure.
+
+        `worker`: the owner that the leases of this process will have. The leases of owners whose processes are known to
+        be dead are over then; a storage that cannot know waits until they end.
+        """
         ...
 
     async def close(self) -> None:

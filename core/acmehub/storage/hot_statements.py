@@ -116,6 +116,30 @@ RENEW_LEASE = Sql(
     " WHERE id = $2 AND fence = $3 AND lease_owner IS NOT NULL RETURNING id"
 )
 
+# each start of a worker: Piccolo has no UNION
+LEASE_OWNERS = Sql(
+    "SELECT lease_owner FROM orders WHERE lease_until IS NOT NULL"
+    " UNION SELECT lease_owner FROM txt_record WHERE state = 'remove' AND lease_owner IS NOT NULL"
+    " UNION SELECT lease_owner FROM certificate WHERE lease_owner IS NOT NULL"
+)
+
+# each start of a worker, for each owner that is dead: a sum in SET, as in each change of a row
+END_ORDER_LEASES = Sql(
+    "UPDATE orders SET lease_owner = NULL, lease_until = NULL, version = version + 1"
+    " WHERE lease_until IS NOT NULL AND lease_owner = $1"
+)
+
+# as `END_ORDER_LEASES`
+END_REMOVAL_LEASES = Sql(
+    "UPDATE txt_record SET lease_owner = NULL, lease_until = NULL, version = version + 1"
+    " WHERE state = 'remove' AND lease_owner = $1"
+)
+
+# as `END_ORDER_LEASES`; what the owner asked for is due at once
+END_WINDOW_LEASES = Sql(
+    "UPDATE certificate SET lease_owner = NULL, window_until = $1, version = version + 1 WHERE lease_owner = $2"
+)
+
 # each round of the worker: Piccolo has no UNION; the first half reads the head of an index
 NEXT_DUE_ORDER = Sql(
     "SELECT min(due) FROM (SELECT due FROM (SELECT run_at AS due FROM orders"

@@ -61,6 +61,7 @@ INDEXES = (
     Index("orders_waiting", tables.Order, "name_set, authority_id", "stage = 'ordering'"),
     Index("orders_upstream", tables.Order, "upstream_url", "upstream_url IS NOT NULL"),
     Index("orders_lapsing", tables.Order, "expires", "status IN ('pending', 'ready')"),
+    Index("certificate_leased", tables.Certificate, "lease_owner", "lease_owner IS NOT NULL"),
     Index("certificate_window", tables.Certificate, "window_until", "window_until IS NOT NULL"),
     # parts of an order, foreign keys
     Index("authorization_order", tables.Authorization, "order_id"),

@@ -271,6 +271,7 @@ class Certificate(Table, tablename="certificate", db=DB):
     explanation_url = _text("")
     replaced_by = _text(null=True)
     revocation_reason = Integer(default=None, null=True)
+    lease_owner = _text(null=True)
 
 
 class CertificateName(Table, tablename="certificate_name", db=DB):

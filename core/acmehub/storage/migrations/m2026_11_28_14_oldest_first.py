@@ -1,14 +1,20 @@
-"""Indexes for claiming the oldest of the due orders first, and for the moment at which the next one is due."""
+"""Indexes for claiming the oldest of the due orders first and for the next moment; who asks for a renewal window."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+from piccolo.columns import Text
+from piccolo.table import Table
 
 from acmehub.storage.piccolo_engine import DB
 
 ID = "2026-11-28T00:00:14"
 
 
+class Certificate(Table, tablename="certificate", db=DB):
+    lease_owner = Text(null=True, default=None)
+
+
 async def forwards() -> MigrationManager:
-    """Split `orders_due`: claims read by `created`, the next due moment by `run_at`."""
+    """Split `orders_due`: claims read by `created`, the next due moment by `run_at`. Add the column."""
     manager = MigrationManager(migration_id=ID, app_name="acmehub", description="oldest first")
 
     async def indexes() -> None:
@@ -19,5 +25,10 @@ async def forwards() -> MigrationManager:
             " WHERE run_at IS NOT NULL"
         )
 
+    async def column() -> None:
+        await Certificate.alter().add_column("lease_owner", Certificate.lease_owner)
+        await DB.run_ddl("CREATE INDEX certificate_leased ON certificate (lease_owner) WHERE lease_owner IS NOT NULL")
+
     manager.add_raw(indexes)
+    manager.add_raw(column)
     return manager
