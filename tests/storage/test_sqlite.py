@@ -160,7 +160,7 @@ async def main():
     await store.orders.add(bundle)
     await store.orders.claim(Lease("dead", at(30)), at(0), 1)
     record = seed.record(bundle)
-    certificate = replace(a_certificate(bundle.order), window_until=at(300), lease_owner="dead")
+    certificate = replace(a_certificate(bundle.order), window_until=at(1e8), lease_owner="dead")
     await store.orders.apply(bundle.order.id, lambda stored: Change(
         order=stored.order, records=(record,), certificate=certificate, schedule_removal=True))
     await store.txt_records.claim(Lease("dead", at(30)), at(0), 1)

@@ -36,6 +36,7 @@ LONGEST_SIGNING_PAUSE = 3600.0  # each try at an authority that signs by itself 
 SURE_OF_LOSS = 3  # 404s in a row until an upstream order counts as dead
 SURE_OF_LOSS_AFTER_CSR = 6  # when it may have been finalized: about two minutes
 MOST_CONTRADICTIONS = 5  # times that an upstream order may contradict itself
+MOST_NOT_READY = 8  # tries to send the CSR, within about four minutes
 MOST_STILLBORN = 3
 MOST_FAILED_VALIDATIONS = 3  # of one name in an hour: Let's Encrypt allows five
 
@@ -92,7 +93,7 @@ EXPECTED = (  # what a step raises by design; anything else is a defect, which `
     Problem,
     *PLUGIN_UNUSABLE,
 )
-COUNTED = (UpstreamObjectLost, UpstreamOrderUnusable, DeadlinePassed)  # decided by the order's timeline
+COUNTED = (UpstreamObjectLost, UpstreamOrderUnusable, UpstreamRefused, DeadlinePassed)  # decided by the order's timeline
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,9 +135,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         since = itertools.takewhile(lambda item: item.kind not in _NEW_UPSTREAM_ORDER, reversed(self.timeline))
         return all(item.kind is not EventKind.TXT_NOT_CHECKED for item in since)
 
-    def in_a_row(self, kind: EventKind) -> int:
-        """How many lines of this kind the timeline ends with."""
-        return sum(1 for _ in itertools.takewhile(lambda item: item.kind is kind, reversed(self.timeline)))
+    def again(self, kind: EventKind) -> int:
+        """How many failures of this kind the step has had in a row, with the present one."""
+        lines = sum(1 for _ in itertools.takewhile(lambda item: item.kind is kind, reversed(self.timeline)))
+        return min(lines, self.attempts) + 1  # a step that worked resets `attempts`
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -254,7 +256,7 @@ def _upstream(error: UpstreamError, facts: Facts) -> Decision:
         case UpstreamRefused() if facts.stage is Stage.ORDERING and facts.sent_replaces:
             # A renewal is worth more than that the CA knows what it renews (docs/client-rules.md rule 29).
             return Retry(0.0, Note(EventKind.CA_REFUSED_REPLACES, error.detail), forget_replaces=True)
-        case UpstreamRefused() if not _not_ready(error):
+        case UpstreamRefused() if not _not_ready(error) or facts.again(EventKind.CA_NOT_READY) >= MOST_NOT_READY:
             return Fail(error.problem, _note(error))
     return _again(error, facts)
 
@@ -278,11 +280,11 @@ def _rate_limited(error: UpstreamRateLimited, facts: Facts) -> Decision:
 
 def _lost(error: UpstreamObjectLost, facts: Facts) -> Decision:
     """One 404 may be a slip of the CA."""
-    lost = min(facts.in_a_row(EventKind.CA_NOT_FOUND), facts.attempts) + 1  # a step that worked resets `attempts`
     sure = SURE_OF_LOSS_AFTER_CSR if facts.stage in (Stage.FINALIZING, Stage.ISSUING) else SURE_OF_LOSS
-    if lost < sure:
+    if facts.again(EventKind.CA_NOT_FOUND) < sure:
         return _again(error, facts)
-    return RestartUpstreamOrder(back_off(facts.attempts + 1), Note(EventKind.UPSTREAM_ORDER_LOST, error.detail))
+    pause = back_off(max(facts.attempts, facts.count(EventKind.UPSTREAM_ORDER_LOST)) + 1)
+    return RestartUpstreamOrder(pause, Note(EventKind.UPSTREAM_ORDER_LOST, error.detail))
 
 
 def _unusable(error: UpstreamOrderUnusable, facts: Facts) -> Decision:
