@@ -218,6 +218,12 @@ TABLE: list[tuple[str, Exception, Facts, Decision]] = [
         RestartUpstreamOrder(32.0, Note(K.UPSTREAM_ORDER_LOST, "404")),
     ),
     (
+        "third 404, what others write between",
+        LOST,
+        facts(Stage.VALIDATING, 2, K.CA_NOT_FOUND, K.TXT_REMOVED, K.ORDER_REUSED, K.CA_NOT_FOUND, K.FINALIZE_REQUESTED),
+        RestartUpstreamOrder(8.0, Note(K.UPSTREAM_ORDER_LOST, "404")),
+    ),
+    (
         "third 404, another event between",
         LOST,
         facts(Stage.VALIDATING, 3, K.CA_NOT_FOUND, K.CA_UNAVAILABLE, K.CA_NOT_FOUND),

@@ -48,6 +48,15 @@ _TYPES = {  # of the problem when time runs out; every other is `serverInternal`
 }
 
 
+_OF_OTHERS = frozenset(  # lines that the client's requests and the TXT cleanup write between those of steps
+    {
+        EventKind.CHALLENGE_ANSWERED,
+        EventKind.FINALIZE_REQUESTED,
+        EventKind.ORDER_REUSED,
+        EventKind.TXT_NOT_REMOVED,
+        EventKind.TXT_REMOVED,
+    }
+)
 _NEW_UPSTREAM_ORDER = (EventKind.UPSTREAM_ORDER_CREATED, EventKind.UPSTREAM_ORDER_TAKEN)
 
 
@@ -93,7 +102,8 @@ EXPECTED = (  # what a step raises by design; anything else is a defect, which `
     Problem,
     *PLUGIN_UNUSABLE,
 )
-COUNTED = (UpstreamObjectLost, UpstreamOrderUnusable, UpstreamRefused, DeadlinePassed)  # decided by the order's timeline
+# decided by the order's timeline
+COUNTED = (UpstreamObjectLost, UpstreamOrderUnusable, UpstreamRefused, DeadlinePassed)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +147,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     def again(self, kind: EventKind) -> int:
         """How many failures of this kind the step has had in a row, with the present one."""
-        lines = sum(1 for _ in itertools.takewhile(lambda item: item.kind is kind, reversed(self.timeline)))
+        own = (item.kind for item in reversed(self.timeline) if item.kind not in _OF_OTHERS)
+        lines = sum(1 for _ in itertools.takewhile(lambda found: found is kind, own))
         return min(lines, self.attempts) + 1  # a step that worked resets `attempts`
 
 
