@@ -230,7 +230,7 @@ async def test_a_record_that_another_order_needs_stays_until_that_one_is_done(
 
 
 async def test_a_failure_that_comes_after_another_process_took_the_row_over_changes_nothing(
-    rig: Rig, txt_cleanup: TxtCleanup, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, txt_cleanup: TxtCleanup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await stored(rig)
 
@@ -245,6 +245,7 @@ async def test_a_failure_that_comes_after_another_process_took_the_row_over_chan
         assert await txt_cleanup.work_off() == 1
     (row,) = await rig.store.txt_records.list()
     assert (row.lease_owner, row.attempts, row.last_error) == ("other", 0, "")
+    assert caplog.messages == []
     rig.clock.advance(31.0)
     assert await txt_cleanup.work_off() == 1
     await rig.assert_clean()
