@@ -66,7 +66,7 @@ class Leases:
     def end_those_of_the_dead(self, now: datetime) -> Unit[None]:
         """Make due what processes have claimed that are known to be dead.
 
-        Nobody claims during this transaction, so that whoever has claimed before is known to live.
+        No other process claims during this transaction: one that claimed before it has its lock since before the claim.
         """
         at = time_value(self._driver.dialect, now)
         for (owner,) in (yield hot_statements.LEASE_OWNERS()):

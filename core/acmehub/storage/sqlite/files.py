@@ -124,20 +124,20 @@ class WorkerLocks:
         self._owner = ""
 
     def hold(self, owner: str) -> None:
-        """Say that `owner` lives, until `release` or the end of the process; removes the files of the dead."""
+        """Say that `owner` lives, until `release` or the end of the process; removes the files of dead processes."""
         for left in self._path.parent.glob(f"{glob.escape(self._path.name)}.worker.*.lock"):
-            self._bury(left)
+            self._remove_unheld(left)
         file, lock = self._file(owner), FileLock(self._file(owner))
         while True:
             lock.acquire(wait=True)
             if lock.stands_for(file):
                 break
-            lock.release()  # another process has taken the file for one of the dead before it was locked
+            lock.release()  # another process has removed the file before it was locked
         self._own, self._owner = lock, owner
 
     def is_dead(self, owner: str) -> bool:
         """Whether no process holds the lock of `owner`."""
-        return owner != self._owner and self._bury(self._file(owner))
+        return owner != self._owner and self._remove_unheld(self._file(owner))
 
     def release(self) -> None:
         """The process claims nothing any more."""
@@ -151,7 +151,7 @@ class WorkerLocks:
         return self._path.with_name(f"{self._path.name}.worker.{digest}.lock")
 
     @staticmethod
-    def _bury(file: Path) -> bool:
+    def _remove_unheld(file: Path) -> bool:
         lock = FileLock(file)
         if not lock.acquire(wait=False):
             return False
