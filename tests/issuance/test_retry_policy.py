@@ -376,8 +376,8 @@ def test_the_table_has_every_expected_exception() -> None:
     tried = {type(row[1]) for row in TABLE}
     for kind in EXPECTED:
         assert any(issubclass(item, kind) for item in tried), kind
-    for kind in COUNTED:
-        assert kind in tried
+    for counted in COUNTED:
+        assert counted in tried
 
 
 @pytest.mark.parametrize("stage", set(Stage) - {Stage.DONE, Stage.FAILED})
