@@ -1,11 +1,15 @@
 """The client's address behind proxies, and on sockets that take both families."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from acmehub.acme.server.client_address import TrustedProxies, client_address
+from acmehub.config import Acme
+from acmehub.testing.acme_client import AcmeClient
+from tests.acme.lab import BASE, laboratory
 
 PROXIES = ("10.0.0.0/8", "::1/128")
 
@@ -71,6 +75,30 @@ def test_only_what_trusted_proxies_added_is_believed(
 )
 def test_a_client_that_a_trusted_proxy_does_not_name_has_no_address(forwarded: tuple[str, ...]) -> None:
     assert client_address(_scope("10.0.0.1", *forwarded), TrustedProxies(PROXIES)) == ""
+
+
+@pytest.mark.parametrize("peer", ["198.51.100.1", "10.0.0.1"])
+@pytest.mark.parametrize("name", [b"x-real-ip", b"forwarded", b"true-client-ip", b"x-forwarded"])
+def test_no_other_header_says_anything(peer: str, name: bytes) -> None:
+    scope = _scope(peer, "192.0.2.7")
+    scope["headers"] = [(name, b"for=203.0.113.9" if name == b"forwarded" else b"203.0.113.9"), *scope["headers"]]
+    expected = client_address(_scope(peer, "192.0.2.7"), TrustedProxies(PROXIES))
+    assert client_address(scope, TrustedProxies(PROXIES)) == expected
+
+
+async def test_a_running_application_believes_the_proxies_of_its_configuration_and_no_others(folder: Path) -> None:
+    """The peer of the tests is 127.0.0.1; a token is bound from its networks only."""
+    for proxies, forwarded, status in (
+        (("127.0.0.1",), "192.0.2.7", 201),
+        (("127.0.0.1",), "198.51.100.1", 403),
+        ((), "192.0.2.7", 403),
+    ):
+        async with laboratory(folder, Acme(), trusted_proxies=proxies) as lab:
+            _, external = await lab.token(networks=("192.0.2.0/24",))
+            lab.http.headers["x-forwarded-for"] = forwarded
+            lab.http.headers["x-real-ip"] = "203.0.113.9"
+            client = await AcmeClient.discover(lab.http, f"{BASE}/acme/directory")
+            assert (await client.register(external, status=status)).status == status
 
 
 def test_without_proxies_the_header_means_nothing() -> None:

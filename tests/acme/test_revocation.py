@@ -318,7 +318,9 @@ async def test_a_failure_upstream_is_told_and_the_next_try_works(
     assert (refused.problem, refused.retry_after) == (problem, retry_after)
     assert error.detail in refused.json["detail"]
     assert (await world.stored(issued)).revoked is None
-    assert [entry.allowed for entry in await world.lab.hub.store.records.audited(1)] == [False]
+    (entry,) = await world.lab.hub.store.records.audited(1)
+    assert (entry.action, entry.allowed, entry.detail) == ("certificate.revoke", False, error.detail)
+    assert client.kid.rpartition("/")[2] in entry.actor
     await client.revoke(issued.leaf, 10, status=200)
     assert (await world.stored(issued)).revoked is not None
 
@@ -409,6 +411,8 @@ async def test_an_authority_that_never_answers_is_given_up(
     refused = await client.revoke(issued.leaf, status=503)
     assert "no answer" in refused.json["detail"]
     assert (await world.stored(issued)).revoked is None
+    (entry,) = await world.lab.hub.store.records.audited(1)
+    assert (entry.action, entry.allowed, entry.detail) == ("certificate.revoke", False, "the authority did not answer")
 
 
 async def test_a_certificate_that_changes_meanwhile_keeps_the_change(

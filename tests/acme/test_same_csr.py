@@ -1,6 +1,6 @@
 """A CSR that comes again gets the certificate that is there, within a window (docs/reliability.md 2.14)."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub import hookimpl
+from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.config import Acme
-from acmehub.models import AuthorizationMode, Campaign, Certificate, Stage
+from acmehub.models import AuthorizationMode, Campaign, Certificate, Order, OrderStatus, Stage
 from acmehub.ports.plugins import OrderFinished
-from acmehub.rules.orders import Change
+from acmehub.rules.orders import Change, finalize
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import make_csr
 from tests.acme.lab import CHAIN, Lab, laboratory
@@ -177,3 +178,42 @@ async def test_it_can_be_switched_off(folder: Path) -> None:
         csr, _ = make_csr(NAMES)
         await issued(lab, client, csr)
         assert (await finalized(client, csr)).json["status"] == "processing"
+
+
+async def test_an_order_that_is_finalized_meanwhile_keeps_its_own_csr(
+    lab: Lab, client: AcmeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same order twice at once: with a CSR that has a certificate, and with another one, which is first."""
+    csr, _ = make_csr(NAMES)
+    other, _ = make_csr(NAMES)
+    await issued(lab, client, csr)
+    placed = await client.new_order(NAMES)
+    find = OrderReuse.certificate_for
+
+    async def late(self: OrderReuse, order: Order, wanted: bytes, now: datetime) -> Certificate | None:
+        found = await find(self, order, wanted, now)
+        await lab.hub.store.orders.apply(order.id, lambda stored: finalize(stored, other, now))
+        return found
+
+    monkeypatch.setattr(OrderReuse, "certificate_for", late)
+    assert (await client.finalize(placed.json, csr, status=403)).problem == "orderNotReady"
+    order = (await lab.stored(placed.location)).order
+    assert (order.status, order.csr, order.certificate_id) == (OrderStatus.PROCESSING, other, None)
+
+
+async def test_a_certificate_that_is_pruned_meanwhile_is_issued_again(
+    lab: Lab, client: AcmeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csr, _ = make_csr(NAMES)
+    certificate = await issued(lab, client, csr)
+    find = lab.hub.store.orders.same_csr
+
+    async def late(account_id: str, wanted: bytes, since: datetime) -> Order | None:
+        found = await find(account_id, wanted, since)
+        await lab.hub.store.certificates.replace(replace(certificate, not_after=lab.now - timedelta(days=1)))
+        assert await lab.hub.store.orders.prune(lab.now, 9) == 1
+        return found
+
+    placed = await client.new_order(NAMES)
+    monkeypatch.setattr(lab.hub.store.orders, "same_csr", late)
+    assert (await client.finalize(placed.json, csr)).json["status"] == "processing"

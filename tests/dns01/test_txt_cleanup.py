@@ -13,7 +13,7 @@ import pytest_asyncio
 from acmehub.dns01 import TxtCleanup
 from acmehub.dns01.txt_cleanup import BATCH, REMOVALS_AT_ONCE
 from acmehub.models import TxtRecord, TxtState
-from acmehub.ports.dns import DnsProviderRefused
+from acmehub.ports.dns import DnsProviderRefused, DnsProviderUnavailable
 from acmehub.ports.store import StoreUnavailable
 from acmehub.rules.orders import Change, Lease
 from acmehub.runtime.outages import Outages
@@ -203,3 +203,51 @@ async def test_a_silent_provider_does_not_keep_the_records_of_others(
     task.cancel()
     await asyncio.wait([task])
     assert await left() == {silent.id}
+
+
+async def test_a_provider_that_says_when_to_come_back_is_not_asked_before(rig: Rig, txt_cleanup: TxtCleanup) -> None:
+    await stored(rig)
+    rig.provider.fail("remove_txt", DnsProviderUnavailable("429", retry_after=1800.0))
+    await txt_cleanup.work_off()
+    rig.clock.advance(1799.0)
+    assert await txt_cleanup.work_off() == 0
+    rig.clock.advance(400.0)
+    assert await txt_cleanup.work_off() == 1
+    await rig.assert_clean()
+
+
+async def test_a_record_that_another_order_needs_stays_until_that_one_is_done(
+    rig: Rig, txt_cleanup: TxtCleanup
+) -> None:
+    """The CA gave both orders the same challenge."""
+    done = await stored(rig, "same")
+    needed = await stored(rig, "same", TxtState.PRESENT)
+    assert await txt_cleanup.work_off() == 1
+    assert rig.provider.records == {("corp.test", needed.name): {"same"}}
+    assert [row.id for row in await rig.store.txt_records.list()] == [needed.id]
+    assert "TXT record removed" not in await rig.whats(done.order_id)
+    await rig.store.txt_records.replace(msgspec.structs.replace(needed, state=TxtState.REMOVE))
+    assert await txt_cleanup.work_off() == 1
+    await rig.assert_clean()
+
+
+async def test_a_failure_that_comes_after_another_process_took_the_row_over_changes_nothing(
+    rig: Rig, txt_cleanup: TxtCleanup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stored(rig)
+
+    async def late(_record: TxtRecord) -> None:
+        rig.clock.advance(31.0)
+        now = rig.clock.now()
+        assert await rig.store.txt_records.claim(Lease("other", now + timedelta(seconds=30)), now, 9)
+        raise DnsProviderRefused("401")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.solver, "remove", late)
+        assert await txt_cleanup.work_off() == 1
+    (row,) = await rig.store.txt_records.list()
+    assert (row.lease_owner, row.attempts, row.last_error) == ("other", 0, "")
+    assert caplog.messages == []
+    rig.clock.advance(31.0)
+    assert await txt_cleanup.work_off() == 1
+    await rig.assert_clean()

@@ -1,5 +1,6 @@
 """What goes wrong in DNS and at its providers (docs/reliability.md, F29 to F33)."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -131,7 +132,7 @@ async def test_where_no_name_server_can_be_asked_it_goes_on_after_the_delay_and_
     await rig.go()
     await rig.assert_valid(order_id)
     assert timedelta(seconds=20) < rig.clock.now() - begun < timedelta(seconds=60)
-    seen = next(event for event in await rig.timeline(order_id) if event.kind == "TXT records visible")
+    seen = next(event for event in await rig.timeline(order_id) if event.kind is EventKind.TXT_NOT_CHECKED)
     assert "no server can be asked from here" in seen.detail
     assert "goes on after 20 s" in seen.detail
 
@@ -227,3 +228,42 @@ async def test_the_cleanup_leaves_a_value_that_another_order_still_needs(rig: Ri
     rig.relay.validation_looks = 0
     await rig.go()
     await rig.assert_valid(second)
+
+
+async def test_events_of_dns_name_the_dns_server_and_never_the_ca(rig: Rig) -> None:
+    """A resolver that fails while the worker plans, between two exchanges with the CA; then what servers show."""
+    resolver = f"127.0.0.1:{rig.dns.port}"
+    order_id = await rig.open(finalize=True)
+    with rig.dns.fault(FaultKind.SERVFAIL, times=4):
+        await rig.go()
+    await rig.assert_valid(order_id)
+    servers = {event.kind: event.server for event in await rig.timeline(order_id)}
+    assert servers[EventKind.DNS_UNCLEAR] == resolver
+    assert resolver in servers[EventKind.TXT_VISIBLE]
+    assert servers[EventKind.AUTHORIZATIONS_READ] == rig.relay.server
+
+
+async def test_events_name_the_servers_that_lack_a_record(rig: Rig) -> None:
+    rig.provider.without_effect = True
+    order_id = await rig.open()
+    await rig.go()
+    events = {event.kind: event for event in await rig.timeline(order_id)}
+    for kind in (EventKind.WAITS_FOR_TXT, EventKind.TXT_NOT_VISIBLE):
+        assert f"127.0.0.1:{rig.dns.port}" in events[kind].server
+        assert events[kind].server in events[kind].detail
+
+
+async def test_a_provider_that_names_no_server_is_not_taken_for_the_ca(rig: Rig) -> None:
+    rig.provider.fail("add_txt", DnsProviderUnavailable("cut"))
+    order_id = await rig.open(finalize=True)
+    await rig.go()
+    failed = next(e for e in await rig.timeline(order_id) if e.kind is EventKind.DNS_PROVIDER_UNAVAILABLE)
+    assert (failed.server, failed.seconds) == ("", None)
+
+
+async def test_dns_that_takes_too_long_is_no_failure_of_the_ca(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acmehub.issuance.job.EXCHANGE_SECONDS", 0.6)
+    monkeypatch.setattr(rig.solver, "propagated", lambda _rows: asyncio.sleep(9.0))
+    order_id = await rig.open()
+    await rig.main.work_off()
+    assert (await rig.whats(order_id))[-2:] == [EventKind.TXT_CREATED, EventKind.DNS_UNCLEAR]

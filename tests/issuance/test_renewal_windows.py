@@ -212,3 +212,17 @@ async def test_a_renewal_that_fails_replaces_nothing(rig: Rig) -> None:
     await rig.go()
     await rig.deactivate(order_id)
     assert (await stored(rig, old.id)).replaced_by is None
+
+
+async def test_who_asks_is_noted_while_it_asks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a storage knows whose question ended with its process."""
+    certificate = await issued(rig)
+    seen: list[str | None] = []
+
+    async def renewal_info(_cert_id: str) -> None:
+        seen.append((await stored(rig, certificate.id)).lease_owner)
+
+    monkeypatch.setattr(rig.relay, "renewal_info", renewal_info)
+    assert await rig.main.windows.work_off() == 1
+    assert seen == ["main"]
+    assert (await stored(rig, certificate.id)).lease_owner is None

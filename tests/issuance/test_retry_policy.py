@@ -186,10 +186,22 @@ TABLE: list[tuple[str, Exception, Facts, Decision]] = [
         Retry(32.0, Note(K.CA_NOT_READY, "not yet")),
     ),
     (
-        "not ready again and again",
+        "not ready after an outage",
         UpstreamRefused(NOT_READY),
-        facts(Stage.FINALIZING, 50, csr=True),
+        facts(Stage.FINALIZING, 50, *[K.CA_UNAVAILABLE] * 50, csr=True),
         Retry(300.0, Note(K.CA_NOT_READY, "not yet")),
+    ),
+    (
+        "not ready for the seventh time",
+        UpstreamRefused(NOT_READY),
+        facts(Stage.FINALIZING, 6, *[K.CA_NOT_READY] * 6, csr=True),
+        Retry(128.0, Note(K.CA_NOT_READY, "not yet")),
+    ),
+    (
+        "not ready for the eighth time",
+        UpstreamRefused(NOT_READY),
+        facts(Stage.FINALIZING, 7, *[K.CA_NOT_READY] * 7, csr=True),
+        Fail(NOT_READY, Note(K.CA_NOT_READY, "not yet")),
     ),
     # 404: one may be a slip
     ("404", LOST, facts(), Retry(2.0, Note(K.CA_NOT_FOUND, "404"))),
@@ -197,6 +209,18 @@ TABLE: list[tuple[str, Exception, Facts, Decision]] = [
         "third 404 in a row",
         LOST,
         facts(Stage.VALIDATING, 2, K.CA_NOT_FOUND, K.CA_NOT_FOUND),
+        RestartUpstreamOrder(8.0, Note(K.UPSTREAM_ORDER_LOST, "404")),
+    ),
+    (
+        "the fifth upstream order is lost",
+        LOST,
+        facts(Stage.VALIDATING, 2, *[K.UPSTREAM_ORDER_LOST] * 4, K.CA_NOT_FOUND, K.CA_NOT_FOUND),
+        RestartUpstreamOrder(32.0, Note(K.UPSTREAM_ORDER_LOST, "404")),
+    ),
+    (
+        "third 404, what others write between",
+        LOST,
+        facts(Stage.VALIDATING, 2, K.CA_NOT_FOUND, K.TXT_REMOVED, K.ORDER_REUSED, K.CA_NOT_FOUND, K.FINALIZE_REQUESTED),
         RestartUpstreamOrder(8.0, Note(K.UPSTREAM_ORDER_LOST, "404")),
     ),
     (
@@ -352,8 +376,8 @@ def test_the_table_has_every_expected_exception() -> None:
     tried = {type(row[1]) for row in TABLE}
     for kind in EXPECTED:
         assert any(issubclass(item, kind) for item in tried), kind
-    for kind in COUNTED:
-        assert kind in tried
+    for counted in COUNTED:
+        assert counted in tried
 
 
 @pytest.mark.parametrize("stage", set(Stage) - {Stage.DONE, Stage.FAILED})

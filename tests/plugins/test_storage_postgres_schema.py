@@ -12,7 +12,7 @@ from acmehub.storage.migrating import PackageMigrations
 from acmehub.storage.piccolo_engine import speaking
 from acmehub.storage.statements import Dialect
 from acmehub.storage.tables import TABLES
-from acmehub.testing.store_samples import sow
+from acmehub.testing.store_samples import at, sow
 from tests.plugins.conftest import name_of, store_of
 from tests.racing import race
 from tests.servers.postgres import Postgres
@@ -95,6 +95,28 @@ async def test_every_list_with_filters_can_use_an_index(database: str) -> None:
             assert not any("Seq Scan" in line for line in plan), f"{name}: {plan}"
     finally:
         await connection.close()
+
+
+async def test_a_claim_reads_the_oldest_orders_from_an_index_without_sorting(database: str) -> None:
+    """Where one order of twenty has something to do."""
+    store = store_of(database)
+    await store.open()
+    seed = await sow(store)
+    await asyncio.gather(*[store.orders.add(seed.order(f"n{n}.corp.test", created=at(n))) for n in range(400)])
+    connection = await asyncpg.connect(database)
+    try:
+        await connection.execute(
+            "UPDATE orders SET run_at = NULL WHERE id NOT IN (SELECT id FROM orders ORDER BY created LIMIT 20);"
+            " ANALYZE orders; SET enable_seqscan = off; SET enable_sort = off; SET plan_cache_mode = force_generic_plan"
+        )
+        ((_, sql),) = [found for found in statements(store) if found[0] == "JobRows._claim"]
+        await connection.execute(f"PREPARE checked AS {sql.postgres}")
+        plan = [row[0] for row in await connection.fetch("EXPLAIN EXECUTE checked(NULL, NULL, NULL, NULL, NULL)")]
+        assert any("Index Scan using orders_claim" in line for line in plan), plan
+        assert not any("Sort" in line for line in plan), plan
+    finally:
+        await connection.close()
+        await store.close()
 
 
 async def test_a_role_that_owns_nothing_is_enough_once_the_tables_are_there(postgres: Postgres, database: str) -> None:

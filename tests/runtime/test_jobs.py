@@ -12,6 +12,7 @@ from acmehub.ports.clock import SystemClock
 from acmehub.ports.store import StoreUnavailable
 from acmehub.runtime import jobs
 from acmehub.runtime.jobs import Loop
+from acmehub.runtime.places import NO_GROUPS
 
 
 class Death(BaseException):
@@ -144,6 +145,20 @@ async def test_a_started_job_needs_no_claim_and_no_free_place() -> None:
     loop.gate.set()
     await loop.wait_until_idle()
     assert (loop.seen, loop.limits) == (["1", "2"], [])
+
+
+async def test_a_job_is_not_started_before_others_that_wait_for_the_place() -> None:
+    loop = Numbers("first", "second", "third", "fourth")
+    loop.at = loop._clock.now()
+    loop.gate.clear()
+    async with running(loop):
+        await until(lambda: len(loop.running()) == 2)
+        loop.places.leave("first")
+        assert not loop.has_place(NO_GROUPS), "a place is free, and the third and the fourth job are due"
+        loop.at = None
+        loop.gate.set()
+        await until(lambda: len(loop.seen) == 4)
+        await until(lambda: loop.has_place(NO_GROUPS))
 
 
 async def test_a_job_that_is_claimed_twice_runs_once() -> None:

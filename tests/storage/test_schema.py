@@ -196,6 +196,14 @@ def test_a_list_with_filters_reads_from_an_index_of_its_narrowest_filter(databas
     assert checked > 100
 
 
+def test_a_claim_reads_the_oldest_orders_from_its_index_alone(store: SqlStore, database: sqlite3.Connection) -> None:
+    """No sorting of all that is due, and no reading of rows that are passed over."""
+    ((_, sql),) = [found for found in statements(store) if found[0] == "JobRows._claim"]
+    plan = plan_of(database, sql.sqlite)
+    assert "SCAN orders USING COVERING INDEX orders_claim" in plan
+    assert not any("TEMP B-TREE" in step for step in plan), plan
+
+
 def plan_of(database: sqlite3.Connection, text: str) -> list[str]:
     values = [None] * max((int(number) for number in re.findall(r"\?(\d+)", text)), default=text.count("?"))
     return [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
@@ -203,7 +211,7 @@ def plan_of(database: sqlite3.Connection, text: str) -> list[str]:
 
 def _is_short(step: str) -> bool:
     """A walk along an index that stops at LIMIT or holds few rows, or through the rows of a subquery."""
-    partial = ("orders_due", "orders_leased", "txt_record_due")
+    partial = ("orders_claim", "orders_due", "orders_leased", "txt_record_due")
     subquery = ("SCAN free", "SCAN both_halves", "SCAN held", "SCAN (subquery")
     ordered = ("orders_created", "orders_unfinished", "certificate_created", "certificate_ends")
     return step.startswith(subquery) or any(f"INDEX {name}" in step for name in (*partial, *ordered))

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,11 @@ from msgspec.structs import replace
 from acmehub import Store, StoreUnavailable
 from acmehub.models import Order
 from acmehub.ports.store import Conflict
-from acmehub.rules.orders import Change, OrderBundle
+from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.storage.sqlite.writer import Writer
 from acmehub.storage_api import SqliteDriver, SqlStore
 from acmehub.testing.store_contract import StoreContract
-from acmehub.testing.store_samples import a_certificate, a_principal, sow
+from acmehub.testing.store_samples import a_certificate, a_principal, at, sow
 
 
 class TestSqliteStore(StoreContract):
@@ -141,6 +142,72 @@ asyncio.run(main())
             assert await store.orders.get(order_id) is not None
     finally:
         await store.close()
+
+
+DYING = """
+import asyncio, os, signal
+from pathlib import Path
+from msgspec.structs import replace
+from acmehub.rules.orders import Change, Lease
+from acmehub.storage_api import SqliteDriver, SqlStore
+from acmehub.testing.store_samples import a_certificate, at, sow
+async def main():
+    store = SqlStore(SqliteDriver(Path(PATH)))
+    await store.migrate()
+    await store.open(serve=True, worker="dead")
+    seed = await sow(store)
+    bundle = seed.order("first.corp.test", created=at(-2))
+    await store.orders.add(bundle)
+    await store.orders.claim(Lease("dead", at(30)), at(0), 1)
+    record = seed.record(bundle)
+    certificate = replace(a_certificate(bundle.order), window_until=at(1e8), lease_owner="dead")
+    await store.orders.apply(bundle.order.id, lambda stored: Change(
+        order=stored.order, records=(record,), certificate=certificate, schedule_removal=True))
+    await store.txt_records.claim(Lease("dead", at(30)), at(0), 1)
+    await store.orders.add(seed.order("second.corp.test", created=at(-1)))
+    print(bundle.order.id, record.id, certificate.id, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_process_had_claimed_is_due_when_the_next_one_starts_and_nothing_else(path: Path) -> None:
+    """Its lock is gone with it; the process that is alive has another one."""
+    program = DYING.replace("PATH", repr(str(path)))
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    order_id, record_id, certificate_id = process.stdout.readline().split()
+    alive, late, next_one = store_on(path), store_on(path), store_on(path)
+    await alive.open(worker="alive")
+    (other,) = await alive.orders.claim(Lease("alive", at(30)), at(0), 9)
+    await late.open(worker="late")  # all live yet
+    assert await late.orders.claim(Lease("late", at(30)), at(0), 9) == ()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    await late.close()
+    await next_one.open(serve=True, worker="next")
+    try:
+        claimed = await next_one.orders.claim(Lease("next", at(30)), at(0), 9)
+        assert [bundle.order.id for bundle in claimed] == [order_id]
+        removals = await next_one.txt_records.claim(Lease("next", at(30)), at(0), 9)
+        assert [record.id for record in removals] == [record_id]
+        (certificate,) = await next_one.certificates.window_due(datetime.now(UTC), 9)
+        assert (certificate.id, certificate.lease_owner) == (certificate_id, None)
+        assert await alive.orders.renew(other.order.id, other.order.fence, at(60))
+    finally:
+        await next_one.close()
+        await alive.close()
+    assert list(path.parent.glob("*.worker.*")) == []
+
+
+async def test_a_store_that_claims_nothing_ends_no_lease(store: SqlStore, path: Path) -> None:
+    seed = await sow(store)
+    await store.orders.add(seed.order())
+    assert len(await store.orders.claim(Lease("who", at(30)), at(0), 9)) == 1
+    reading = store_on(path)
+    await reading.open(serve=True)
+    assert await reading.orders.claim(Lease("next", at(30)), at(0), 9) == ()
+    await reading.close()
 
 
 # ------------------------------------------------------------------------------------------------------- faults

@@ -435,3 +435,26 @@ async def test_a_ca_that_says_nothing_is_unavailable_when_the_timeout_is_over(
     with pytest.raises(UpstreamUnavailable, match="no answer in time"):
         await quick.new_order(account, request_for(fresh_name()))
     assert datetime.now(UTC) - started < timedelta(seconds=2.5)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"message": "no route"}', b'{"detail": "Not Found"}', b'{"title": "Not Found", "status": 404}']
+)
+@pytest.mark.parametrize("status", [404, 410, 403, 400])
+async def test_json_of_a_web_framework_says_nothing_about_an_order(
+    relay: AcmeRelay, account: UpstreamAccount, proxy: FaultProxy, body: bytes, status: int
+) -> None:
+    """Of a proxy, say, while the CA is away: an order that may have cost a certificate is not gone, nor refused."""
+    order = await relay.new_order(account, request_for(fresh_name()))
+    proxy.play(answers(body, status=status), path="/my-order/")
+    with pytest.raises(UpstreamUnavailable, match=f"HTTP {status}"):
+        await relay.order(account, order.url)
+
+
+async def test_the_retry_after_of_a_server_error_with_a_problem_document_is_kept(
+    relay: AcmeRelay, account: UpstreamAccount, proxy: FaultProxy
+) -> None:
+    proxy.play(problem(503, "serverInternal", "the HSM is asleep", retry_after="77"), path="/order-plz")
+    with pytest.raises(UpstreamUnavailable) as caught:
+        await relay.new_order(account, request_for(fresh_name()))
+    assert caught.value.retry_after == 77

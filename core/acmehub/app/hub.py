@@ -155,7 +155,7 @@ class Hub:
         """
         if migrate:
             await self.store.migrate()
-        await self.store.open(serve=serve)
+        await self.store.open(serve=serve, worker=self.worker.owner if worker else "")
         try:
             await found(self.store, self.vault, self.registry, self.clock.now())
             if self.store.shared and isinstance(self.store, CopiesRows):

@@ -71,10 +71,11 @@ class Verdict(enum.StrEnum):
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """A verdict and the message for it."""
+    """A verdict, the message for it, and the servers whose answers led to it: none when the records were not seen."""
 
     verdict: Verdict
     message: str
+    servers: tuple[str, ...] = ()
 
 
 def judge(sight: Sight, elapsed: float, polls: int) -> Judgement:
@@ -91,7 +92,7 @@ def judge(sight: Sight, elapsed: float, polls: int) -> Judgement:
         return Judgement(Verdict.GO if late else Verdict.WAIT, message)
     if view.complete:
         silent = f"; not reachable: {', '.join(view.silent)}" if view.silent else ""
-        return Judgement(Verdict.GO, f"{sight.name} seen on {', '.join(view.showing)}{silent}")
+        return Judgement(Verdict.GO, f"{sight.name} seen on {', '.join(view.showing)}{silent}", view.showing)
     if view.blind:
         message = f"{sight.name}: no server can be asked from here ({', '.join(view.silent) or 'none is known'})"
         if elapsed >= settings.delay and polls > 1:
@@ -99,8 +100,8 @@ def judge(sight: Sight, elapsed: float, polls: int) -> Judgement:
         return Judgement(Verdict.WAIT, message)
     message = f"{', '.join(view.lacking)} without the TXT record of {sight.name}"
     if elapsed >= settings.limit and polls >= fair_polls(settings.limit):
-        return Judgement(Verdict.FAIL, f"{message} after {settings.limit:g} s")
-    return Judgement(Verdict.WAIT, message)
+        return Judgement(Verdict.FAIL, f"{message} after {settings.limit:g} s", view.lacking)
+    return Judgement(Verdict.WAIT, message, view.lacking)
 
 
 def next_poll_in(polls: int) -> float:

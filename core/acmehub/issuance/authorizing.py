@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from acmehub.dns01 import Wanted
+from acmehub.dns01 import DnsUnclear, Wanted
 from acmehub.issuance.job import Job, changed
-from acmehub.issuance.retry_policy import UpstreamOrderUnusable
+from acmehub.issuance.retry_policy import MOST_FAILED_VALIDATIONS, UpstreamOrderUnusable
 from acmehub.issuance.validated import authorized, is_approved
 from acmehub.models import Authorization, EventKind, Order, Stage, TxtRecord
-from acmehub.models.identifiers import canonical
+from acmehub.models.identifiers import base_name, canonical
 from acmehub.models.problems import Problem, ProblemDocument, ProblemType, Subproblem, gathered
 from acmehub.ports.authority import (
     RelayAuthority,
@@ -28,6 +28,8 @@ from acmehub.runtime.crash_points import CrashPoint
 READS_AT_ONCE = 4
 UNDECIDED = frozenset({"pending", "processing"})
 FINALIZED = frozenset({"processing", "valid"})
+# Problems with which a CA says that it could not look, not what it has seen.
+TRANSIENT = frozenset({ProblemType.DNS.urn, ProblemType.CONNECTION.urn, ProblemType.SERVER_INTERNAL.urn})
 
 
 async def read_authorizations(job: Job, relay: RelayAuthority) -> None:
@@ -87,7 +89,8 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
     ]
     records: Sequence[TxtRecord] = ()
     if wanted:
-        records = await job.context.solver.plan(job.order, wanted, await job.require_rights())
+        scope = await job.require_rights()
+        records = await job.timed(job.context.solver.plan(job.order, wanted, scope), late=DnsUnclear)
     now = job.now
     stage = Stage.PUBLISHING if records else Stage.VALIDATING
     fields = {authorization.id: item for authorization, item in matched}
@@ -273,8 +276,18 @@ async def fail_upstream(
     upstream: UpstreamOrder,
     seen: Sequence[UpstreamAuthorization] = (),
 ) -> None:
-    """End the order, whose upstream order is invalid or will be, with the CA's own problem."""
+    """End the order, whose upstream order is invalid or will be, with the CA's own problem.
+
+    What may pass by itself is for the retry policy, which may have the upstream order restarted.
+    """
     problem = await _reason(job, relay, account, upstream, seen)
+    final = False
+    if job.order.stage is Stage.VALIDATING:
+        failed = {part.identifier.value for part in problem.subproblems if part.identifier is not None}
+        names = failed or {base_name(item.value) for item in job.order.identifiers}
+        final = job.context.limits.count_failed(account.url, names) >= MOST_FAILED_VALIDATIONS
+    if {part.type for part in problem.subproblems or (problem,)} <= TRANSIENT:
+        raise UpstreamOrderUnusable(EventKind.UPSTREAM_VALIDATION_FAILED, problem.detail, problem, final=final)
     await job.fail(problem, job.event(EventKind.UPSTREAM_ORDER_FAILED, upstream.status))
 
 

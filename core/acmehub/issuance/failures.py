@@ -4,6 +4,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from acmehub.dns01 import DnsError
 from acmehub.issuance.issuing import revoke
 from acmehub.issuance.job import Job
 from acmehub.issuance.retry_policy import (
@@ -33,7 +34,7 @@ from acmehub.runtime.outages import AUTHORITY
 async def handle(job: Job, error: Exception) -> None:
     """End the step that raised `error`."""
     order = job.order
-    if isinstance(error, UpstreamError | DnsProviderError):
+    if isinstance(error, UpstreamError | DnsError | DnsProviderError):
         job.server = error.server or job.server
     if isinstance(error, UpstreamUnavailable | UpstreamAccountRefused):
         outages = job.context.outages

@@ -9,7 +9,7 @@ from typing import TypeGuard, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.dns01 import Solver, TxtCleanup
+from acmehub.dns01 import DnsUnclear, Solver, TxtCleanup
 from acmehub.issuance.known_limits import KnownLimits
 from acmehub.models import Authorization, Event, EventKind, Order, OrderStatus, Stage
 from acmehub.models.problems import ProblemDocument
@@ -172,15 +172,21 @@ class Job:
     def _works(self) -> None:
         self.context.outages.works(AUTHORITY, self.order.authority_id, self.began)
 
-    async def timed(self, work: Awaitable[T], server: str) -> T:
-        """Await one exchange; the step's events carry its server and duration. A timeout is `UpstreamUnavailable`."""
+    async def timed(
+        self,
+        work: Awaitable[T],
+        server: str = "",
+        *,
+        late: type[UpstreamUnavailable | DnsUnclear] = UpstreamUnavailable,
+    ) -> T:
+        """Await one exchange; the step's events carry its server and duration. A timeout raises `late`."""
         self.server = server
         started = self.began = self.context.clock.monotonic()
         try:
             async with asyncio.timeout(EXCHANGE_SECONDS):
                 return await work
         except TimeoutError as error:
-            raise UpstreamUnavailable(f"no answer within {EXCHANGE_SECONDS:g} s", server=server) from error
+            raise late(f"no answer within {EXCHANGE_SECONDS:g} s", server=server) from error
         finally:
             self.seconds = self.context.clock.monotonic() - started
 

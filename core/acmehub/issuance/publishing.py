@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from acmehub.dns01 import Verdict, judge
+from acmehub.dns01 import DnsUnclear, Judgement, Verdict, judge
 from acmehub.dns01.propagation import next_poll_in
 from acmehub.issuance.job import Job
 from acmehub.issuance.retry_policy import UpstreamOrderUnusable
@@ -57,26 +57,33 @@ async def watch_propagation(job: Job) -> None:
     await job.require_rights()
     rows = await _rows(job)
     polls = job.count_poll("propagation")
-    sights = await job.timed(job.context.solver.propagated(rows), ", ".join(sorted({row.zone for row in rows})))
+    sights = await job.timed(job.context.solver.propagated(rows), late=DnsUnclear)
     now = job.now
     elapsed = max((now - max(row.run_at or row.created for row in rows)).total_seconds(), 0.0) if rows else 0.0
     judgements = [judge(sight, elapsed, polls) for sight in sights]
     for judgement in judgements:
         if judgement.verdict is Verdict.FAIL:
             problem = Problem(ProblemType.DNS, f"the CA was not asked to look: {judgement.message}")
+            job.server = _servers([judgement])
             await job.fail(problem.document(), job.event(EventKind.TXT_NOT_VISIBLE, judgement.message))
             return
-    waiting = [item.message for item in judgements if item.verdict is Verdict.WAIT]
+    waiting = [item for item in judgements if item.verdict is Verdict.WAIT]
     if waiting:
-        await _wait(job, rows, polls, "; ".join(waiting))
+        job.server = _servers(waiting)
+        await _wait(job, rows, polls, "; ".join(item.message for item in waiting))
         return
-    message = "; ".join(item.message for item in judgements)
-    event = job.event(EventKind.TXT_VISIBLE, message)
+    job.server = _servers(judgements)
+    kind = EventKind.TXT_VISIBLE if all(item.servers for item in judgements) else EventKind.TXT_NOT_CHECKED
+    event = job.event(kind, "; ".join(item.message for item in judgements))
     await job.commit(
         lambda current: Change(
             order=replace(orders.with_stage(current.order, Stage.RESPONDING), run_at=now), events=(event,)
         )
     )
+
+
+def _servers(judgements: Sequence[Judgement]) -> str:
+    return ", ".join(sorted({server for item in judgements for server in item.servers}))
 
 
 async def _wait(job: Job, rows: Sequence[TxtRecord], polls: int, message: str) -> None:

@@ -49,12 +49,19 @@ class WindowWatch(Loop[Certificate]):
     """
 
     def __init__(
-        self, store: Store, plugin_objects: PluginObjects, clock: Clock, rng: random.Random, outages: Outages
+        self,
+        store: Store,
+        plugin_objects: PluginObjects,
+        clock: Clock,
+        rng: random.Random,
+        outages: Outages,
+        owner: str,
     ) -> None:
         super().__init__("renewal windows", clock, rng, places=ASKED_AT_ONCE, idle=INTERVAL)
         self._store = store
         self._plugin_objects = plugin_objects
         self._outages = outages
+        self._owner = owner
         self._paused: dict[str, datetime] = {}
 
     async def claim(self, limit: int) -> Sequence[Certificate]:
@@ -76,9 +83,9 @@ class WindowWatch(Loop[Certificate]):
             pause = jittered((pause_ends - now).total_seconds(), self._rng, spread=PAUSE)
             await self._write(replace(job, window_until=now + timedelta(seconds=pause)))
             return
-        claimed = await self._write(replace(job, window_until=now + CLAIM))
+        claimed = await self._write(replace(job, window_until=now + CLAIM, lease_owner=self._owner))
         if claimed is not None:
-            await self._write(await self._asked(claimed))
+            await self._write(replace(await self._asked(claimed), lease_owner=None))
 
     async def _write(self, certificate: Certificate) -> Certificate | None:
         """What is stored; None when another process was first, or the certificate has changed."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec.structs import replace
 
 from acmehub.dns01 import DnsError, DnsUnclear
 from acmehub.models import Event, EventKind, Stage
@@ -27,7 +28,7 @@ from acmehub.ports.authority import (
 )
 from acmehub.ports.dns import DnsProviderError, DnsProviderUnavailable
 from acmehub.rules.rights import RightTaken
-from acmehub.runtime.backoff import back_off
+from acmehub.runtime.backoff import LONGEST_BACK_OFF, back_off, growing
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 
 LONGEST_RATE_LIMIT_PAUSE = 3600.0  # when the CA does not say how long its limit lasts
@@ -35,7 +36,9 @@ LONGEST_SIGNING_PAUSE = 3600.0  # each try at an authority that signs by itself 
 SURE_OF_LOSS = 3  # 404s in a row until an upstream order counts as dead
 SURE_OF_LOSS_AFTER_CSR = 6  # when it may have been finalized: about two minutes
 MOST_CONTRADICTIONS = 5  # times that an upstream order may contradict itself
+MOST_NOT_READY = 8  # tries to send the CSR, within about four minutes
 MOST_STILLBORN = 3
+MOST_FAILED_VALIDATIONS = 3  # of one name in an hour: Let's Encrypt allows five
 
 _TYPES = {  # of the problem when time runs out; every other is `serverInternal`
     EventKind.CA_RATE_LIMITED: ProblemType.RATE_LIMITED,
@@ -43,6 +46,18 @@ _TYPES = {  # of the problem when time runs out; every other is `serverInternal`
     EventKind.DNS_PROVIDER_UNAVAILABLE: ProblemType.DNS,
     EventKind.DNS_UNCLEAR: ProblemType.DNS,
 }
+
+
+_OF_OTHERS = frozenset(  # lines that the client's requests and the TXT cleanup write between those of steps
+    {
+        EventKind.CHALLENGE_ANSWERED,
+        EventKind.FINALIZE_REQUESTED,
+        EventKind.ORDER_REUSED,
+        EventKind.TXT_NOT_REMOVED,
+        EventKind.TXT_REMOVED,
+    }
+)
+_NEW_UPSTREAM_ORDER = (EventKind.UPSTREAM_ORDER_CREATED, EventKind.UPSTREAM_ORDER_TAKEN)
 
 
 class UpstreamOrderUnusable(Exception):
@@ -87,7 +102,8 @@ EXPECTED = (  # what a step raises by design; anything else is a defect, which `
     Problem,
     *PLUGIN_UNUSABLE,
 )
-COUNTED = (UpstreamObjectLost, UpstreamOrderUnusable, DeadlinePassed)  # decided by the order's timeline
+# decided by the order's timeline
+COUNTED = (UpstreamObjectLost, UpstreamOrderUnusable, UpstreamRefused, DeadlinePassed)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,9 +139,17 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         """How many lines of the timeline are of this kind."""
         return sum(item.kind is kind for item in self.timeline)
 
-    def in_a_row(self, kind: EventKind) -> int:
-        """How many lines of this kind the timeline ends with."""
-        return sum(1 for _ in itertools.takewhile(lambda item: item.kind is kind, reversed(self.timeline)))
+    @property
+    def records_were_seen(self) -> bool:
+        """Whether no TXT record for the present upstream order was taken on trust."""
+        since = itertools.takewhile(lambda item: item.kind not in _NEW_UPSTREAM_ORDER, reversed(self.timeline))
+        return all(item.kind is not EventKind.TXT_NOT_CHECKED for item in since)
+
+    def again(self, kind: EventKind) -> int:
+        """How many failures of this kind the step has had in a row, with the present one."""
+        own = (item.kind for item in reversed(self.timeline) if item.kind not in _OF_OTHERS)
+        lines = sum(1 for _ in itertools.takewhile(lambda found: found is kind, own))
+        return min(lines, self.attempts) + 1  # a step that worked resets `attempts`
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -244,7 +268,7 @@ def _upstream(error: UpstreamError, facts: Facts) -> Decision:
         case UpstreamRefused() if facts.stage is Stage.ORDERING and facts.sent_replaces:
             # A renewal is worth more than that the CA knows what it renews (docs/client-rules.md rule 29).
             return Retry(0.0, Note(EventKind.CA_REFUSED_REPLACES, error.detail), forget_replaces=True)
-        case UpstreamRefused() if not _not_ready(error):
+        case UpstreamRefused() if not _not_ready(error) or facts.again(EventKind.CA_NOT_READY) >= MOST_NOT_READY:
             return Fail(error.problem, _note(error))
     return _again(error, facts)
 
@@ -268,11 +292,11 @@ def _rate_limited(error: UpstreamRateLimited, facts: Facts) -> Decision:
 
 def _lost(error: UpstreamObjectLost, facts: Facts) -> Decision:
     """One 404 may be a slip of the CA."""
-    lost = min(facts.in_a_row(EventKind.CA_NOT_FOUND), facts.attempts) + 1  # a step that worked resets `attempts`
     sure = SURE_OF_LOSS_AFTER_CSR if facts.stage in (Stage.FINALIZING, Stage.ISSUING) else SURE_OF_LOSS
-    if lost < sure:
+    if facts.again(EventKind.CA_NOT_FOUND) < sure:
         return _again(error, facts)
-    return RestartUpstreamOrder(back_off(facts.attempts + 1), Note(EventKind.UPSTREAM_ORDER_LOST, error.detail))
+    pause = back_off(max(facts.attempts, facts.count(EventKind.UPSTREAM_ORDER_LOST)) + 1)
+    return RestartUpstreamOrder(pause, Note(EventKind.UPSTREAM_ORDER_LOST, error.detail))
 
 
 def _unusable(error: UpstreamOrderUnusable, facts: Facts) -> Decision:
@@ -282,6 +306,11 @@ def _unusable(error: UpstreamOrderUnusable, facts: Facts) -> Decision:
             return Retry(back_off(facts.attempts + 1))
         return RestartUpstreamOrder(0.0, note, keep=True)
     count = facts.count(error.kind)
+    if error.kind is EventKind.UPSTREAM_VALIDATION_FAILED and error.problem is not None:
+        if facts.records_were_seen and not error.final and count + 1 < MOST_FAILED_VALIDATIONS:
+            return RestartUpstreamOrder(growing(count + 1, first=15.0, factor=4.0, longest=LONGEST_BACK_OFF), note)
+        told = replace(error.problem, detail=f"{error.detail} ({count + 1} tries)") if count else error.problem
+        return Fail(told, Note(EventKind.UPSTREAM_ORDER_FAILED, told.detail))
     if error.problem is not None and (error.final or count >= MOST_STILLBORN):
         return Fail(error.problem, Note(EventKind.UPSTREAM_ORDER_FAILED, error.detail))
     return RestartUpstreamOrder(back_off(count + 1), note)

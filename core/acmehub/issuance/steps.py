@@ -25,6 +25,7 @@ LAST_LOOK = frozenset({Stage.FINALIZING, Stage.ISSUING, Stage.DOWNLOADING})
 async def take_step(job: Job) -> None:
     """One step: at most one outside effect, then one write. Raises what `retry_policy.EXPECTED` lists."""
     order = job.order
+    job.server, job.seconds = "", None
     if job.late and order.stage is not Stage.AUTHORIZED and order.stage not in LAST_LOOK:
         raise DeadlinePassed
     if order.mode is AuthorizationMode.VERIFY and order.status is OrderStatus.PENDING:

@@ -165,6 +165,7 @@ class IssuanceWorker:
         keep_audit: timedelta | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        self.owner = owner
         steady = SteadyClock(clock)
         rng = rng or random.Random()  # noqa: S311  jitter
         lease = timedelta(seconds=worker.lease)
@@ -195,11 +196,11 @@ class IssuanceWorker:
         self.orders = OrderLoop(self._context, worker.concurrency)
         self.pruner = Pruner(store, steady, rng, announce, keep, keep_audit)
         self.idle_orders = IdleOrders(store, rights, steady, rng, announce)
-        self.windows = WindowWatch(store, plugin_objects, steady, rng, outages)
+        self.windows = WindowWatch(store, plugin_objects, steady, rng, outages, owner)
 
     def has_place(self, order: Order) -> bool:
-        """Whether an order may be claimed now in another write than the claim of the loop."""
-        return self.orders.places.open_to(groups_of(order))
+        """Whether an order may be claimed now in another write than the claim of the loop: before no older one."""
+        return self.orders.has_place(groups_of(order))
 
     def lease(self) -> Lease:
         """A lease of this process from now on, for an order that is claimed in another write and given to `adopt`."""

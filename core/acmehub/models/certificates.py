@@ -14,8 +14,8 @@ class Certificate(Model, frozen=True, kw_only=True):
     stored before there was this field, until the worker has filled it.
 
     Renewal information (RFC 9773): `cert_id` is the certificate's identifier (empty: it has none); the window and its
-    `explanation_url` come from the upstream, which the hub asks again at `window_until`; `replaced_by` is the order
-    whose certificate replaces this one.
+    `explanation_url` come from the upstream, which the hub asks again at `window_until`: that is the end of the lease
+    of `lease_owner` while it asks. `replaced_by` is the order whose certificate replaces this one.
     """
 
     order_id: str
@@ -42,3 +42,4 @@ class Certificate(Model, frozen=True, kw_only=True):
     replaced_by: str | None = None
     revocation_reason: int | None = None
     name_set: str | None = None
+    lease_owner: str | None = None

@@ -25,6 +25,7 @@ class EventKind(enum.StrEnum):
     UPSTREAM_ORDER_READY = "upstream order ready"
     UPSTREAM_ORDER_VALID = "upstream order valid"
     UPSTREAM_ORDER_FAILED = "upstream order failed"
+    UPSTREAM_VALIDATION_FAILED = "upstream validation failed for now"
     UPSTREAM_ORDER_LOST = "upstream order lost"
     UPSTREAM_ORDER_USED_UP = "upstream order used up"
     UPSTREAM_ORDER_STILLBORN = "upstream order invalid at first sight"
@@ -42,6 +43,7 @@ class EventKind(enum.StrEnum):
     TXT_CREATED = "TXT record created"
     TXT_VISIBLE = "TXT records visible"
     TXT_NOT_VISIBLE = "TXT records not visible"
+    TXT_NOT_CHECKED = "TXT records not checked"
     WAITS_FOR_TXT = "waits for TXT records"
     TXT_REMOVED = "TXT record removed"
     TXT_NOT_REMOVED = "TXT record cannot be removed"
@@ -106,6 +108,7 @@ TROUBLES = MENDABLE | {
     EventKind.UPSTREAM_ORDER_PENDING_AGAIN,
     EventKind.UPSTREAM_ORDER_STILLBORN,
     EventKind.UPSTREAM_ORDER_USED_UP,
+    EventKind.UPSTREAM_VALIDATION_FAILED,
     EventKind.VALIDATION_FAILED,
     EventKind.WAITS_FOR_LOCK,
     EventKind.WAITS_FOR_TXT,

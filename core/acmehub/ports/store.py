@@ -173,7 +173,9 @@ class Orders(Protocol):
     async def claim(
         self, lease: Lease, now: datetime, limit: int, full: frozenset[str] = frozenset()
     ) -> Sequence[OrderBundle]:
-        """Take up to `limit` due orders whose lease is free or over, most overdue first, fence + 1 each.
+        """Take up to `limit` due orders whose lease is free or over, those that were opened first, fence + 1 each.
+
+        So a backlog is worked order by order: what is begun is ended before another one begins.
 
         Orders are passed over whose authority's id, mode, principal's id, or `<authority's id> <mode>` is in `full`.
         """
@@ -383,8 +385,12 @@ class Store(Protocol):
         """Bring the schema up to date, safely when several processes do so at once; how many steps were taken."""
         ...
 
-    async def open(self, *, serve: bool = False) -> None:
-        """Connect; `serve` claims the right to answer ACME requests (see `shared`). `StoreUnavailable` on failure."""
+    async def open(self, *, serve: bool = False, worker: str = "") -> None:
+        """Connect; `serve` claims the right to answer ACME requests (see `shared`). `StoreUnavailable` on failure.
+
+        `worker`: the owner that the leases of this process will have. The leases of owners whose processes are known to
+        be dead are over then; a storage that cannot know waits until they end.
+        """
         ...
 
     async def close(self) -> None:

@@ -58,6 +58,8 @@ class Loop(ABC, Generic[T]):
         self._woken = asyncio.Event()
         self.places = Places(places, self.wake, shared=shared)
         self.passed_over: datetime | None = None  # when the last claim found nothing more but jobs of full groups
+        self._full_then: frozenset[str] = frozenset()  # the groups that the last claim passed over
+        self._more = False  # whether the last claim may have left due jobs of other groups
         self._not_claiming = asyncio.Event()
         self._not_claiming.set()
         self._fatal: BaseException | None = None
@@ -96,6 +98,11 @@ class Loop(ABC, Generic[T]):
     def wake(self) -> None:
         """Claim now."""
         self._woken.set()
+
+    def has_place(self, groups: Groups) -> bool:
+        """Whether a job of these groups may be started now, because no other one that is due waits for the place."""
+        passed_over = not self._full_then.isdisjoint((*groups.shares, groups.crowd))
+        return not self._more and not passed_over and self.places.open_to(groups)
 
     def start(self, job: T) -> None:
         """Work on a job that is claimed already, at once and beside the others."""
@@ -166,7 +173,8 @@ class Loop(ABC, Generic[T]):
         """Claim for the free places; how many jobs were started."""
         self.passed_over = None
         room = self.places.room() if self.places.free >= self.refill else 0
-        if room <= 0:
+        self._more = room <= 0
+        if self._more:
             return 0
         full, now = self.places.full(), self._clock.now()
         self._not_claiming.clear()
@@ -174,7 +182,8 @@ class Loop(ABC, Generic[T]):
             claimed = await self.claim(room)
         finally:
             self._not_claiming.set()
-        if full and len(claimed) < room:
+        self._full_then, self._more = full, len(claimed) >= room
+        if full and not self._more:
             self.passed_over = now
         started = 0
         for job in claimed:
@@ -215,9 +224,9 @@ class Loop(ABC, Generic[T]):
         if self.places.free < self.refill:
             return self.idle
         due = await self.next_due()
-        if due is None:
-            return self.idle
-        return min(self.idle, (due - self._clock.now()).total_seconds())
+        seconds = self.idle if due is None else min(self.idle, (due - self._clock.now()).total_seconds())
+        self._more = seconds <= 0
+        return seconds
 
     async def _sleep(self, seconds: float, claimed_at: float) -> None:
         """Until `seconds` have passed or the loop is woken, and `BREATH` after the last claim."""

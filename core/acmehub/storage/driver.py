@@ -64,6 +64,14 @@ class SqlDriver(Protocol):
         """
         ...
 
+    def enter(self, worker: str) -> None:  # noqa: ARG002  for engines that can tell
+        """From now until `close` the process claims jobs as `worker`; `StoreUnavailable` when that cannot be noted."""
+        return
+
+    def is_dead(self, worker: str) -> bool:  # noqa: ARG002  as above
+        """Whether it is certain that the process which claimed jobs as `worker` has ended."""
+        return False
+
     def check(self) -> None:
         """Raise `StoreUnavailable` when it is known without asking the engine that nothing can be written."""
         return

@@ -178,12 +178,13 @@ WAKE_WAITING_AFTER = Sql(
 def claim_orders(columns: str) -> Sql:
     """Each round of the worker: passes locked rows over, see `LOCK_ORDER`, and orders of groups that are full.
 
-    The columns of groups stand in the index `orders_due`, so that what is passed over costs no reading of rows.
+    The index `orders_claim` gives the oldest orders first. All that is asked of them stands in it, so that what is not
+    due, or passed over, costs no reading of rows.
     """
     return Sql(
         "UPDATE orders SET lease_owner = $1, lease_until = $2, fence = fence + 1, version = version + 1"
         " WHERE id IN (SELECT id FROM orders WHERE run_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)"
-        "{unless} ORDER BY run_at LIMIT $4 {skip}) RETURNING {columns}",
+        "{unless} ORDER BY created LIMIT $4 {skip}) RETURNING {columns}",
         unless=_unless_in("$5", "authority_id", "mode", "principal_id", "authority_id || ' ' || mode"),
         columns=columns,
     )
@@ -198,6 +199,30 @@ def _unless_in(groups: str, *values: str) -> str:
 RENEW_LEASE = Sql(
     "UPDATE orders SET lease_until = $1, version = version + 1"
     " WHERE id = $2 AND fence = $3 AND lease_owner IS NOT NULL RETURNING id"
+)
+
+# each start of a worker: Piccolo has no UNION
+LEASE_OWNERS = Sql(
+    "SELECT lease_owner FROM orders WHERE lease_until IS NOT NULL"
+    " UNION SELECT lease_owner FROM txt_record WHERE state = 'remove' AND lease_owner IS NOT NULL"
+    " UNION SELECT lease_owner FROM certificate WHERE lease_owner IS NOT NULL"
+)
+
+# each start of a worker, for each owner that is dead: a sum in SET, as in each change of a row
+END_ORDER_LEASES = Sql(
+    "UPDATE orders SET lease_owner = NULL, lease_until = NULL, version = version + 1"
+    " WHERE lease_until IS NOT NULL AND lease_owner = $1"
+)
+
+# as `END_ORDER_LEASES`
+END_REMOVAL_LEASES = Sql(
+    "UPDATE txt_record SET lease_owner = NULL, lease_until = NULL, version = version + 1"
+    " WHERE state = 'remove' AND lease_owner = $1"
+)
+
+# as `END_ORDER_LEASES`; what the owner asked for is due at once
+END_WINDOW_LEASES = Sql(
+    "UPDATE certificate SET lease_owner = NULL, window_until = $1, version = version + 1 WHERE lease_owner = $2"
 )
 
 # each round of the worker: Piccolo has no UNION; the first half reads the head of an index

@@ -53,15 +53,17 @@ INDEXES = (
     Index("orders_unfinished", tables.Order, "created, id", "stage NOT IN ('done', 'failed')"),
     # jobs: only the rows that still have something to do
     Index(
-        "orders_due",
+        "orders_claim",
         tables.Order,
-        "run_at, lease_until, authority_id, mode, principal_id, id",
+        "created, run_at, lease_until, authority_id, mode, principal_id, id",
         "run_at IS NOT NULL",
     ),
+    Index("orders_due", tables.Order, "run_at", "run_at IS NOT NULL AND lease_until IS NULL"),
     Index("orders_leased", tables.Order, "lease_until, run_at", "lease_until IS NOT NULL"),
     Index("orders_waiting", tables.Order, "name_set, authority_id", "stage = 'ordering'"),
     Index("orders_upstream", tables.Order, "upstream_url", "upstream_url IS NOT NULL"),
     Index("orders_lapsing", tables.Order, "expires", "status IN ('pending', 'ready')"),
+    Index("certificate_leased", tables.Certificate, "lease_owner", "lease_owner IS NOT NULL"),
     Index("certificate_window", tables.Certificate, "window_until", "window_until IS NOT NULL"),
     # parts of an order, foreign keys
     Index("authorization_order", tables.Authorization, "order_id"),

@@ -6,6 +6,7 @@ from acmehub.models import Authorization, Order
 from acmehub.rules.orders import Lease, OrderBundle
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, read_time, time_value
+from acmehub.storage.driver import SqlDriver
 from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.statements import Batch, Dialect, Unit
 
@@ -26,11 +27,11 @@ class JobRows:
         self._authorizations = prepared(of_orders, dialect)
 
     def claim(self, lease: Lease, now: datetime, limit: int, full: frozenset[str]) -> Unit[tuple[OrderBundle, ...]]:
-        """Up to `limit` orders, most overdue first and of no group in `full`, now owned by `lease`."""
+        """Up to `limit` due orders, oldest first and of no group in `full`, now owned by `lease`."""
         until = time_value(self._dialect, lease.until)
         rows = yield self._claim(lease.owner, until, time_value(self._dialect, now), limit, as_text(full))
         orders = [self._order.read(row) for row in rows]
-        orders.sort(key=lambda order: order.run_at or now)
+        orders.sort(key=lambda order: order.created)
         found: dict[str, list[Authorization]] = {order.id: [] for order in orders}
         ids = list(found)
         for start in range(0, len(ids), _GROUP):
@@ -54,6 +55,24 @@ class JobRows:
         """The earliest moment at which a claim would find something: the head of an index, and the few leased rows."""
         rows = yield hot_statements.NEXT_DUE_ORDER(time_value(self._dialect, after or BEFORE_ALL))
         return read_time(self._dialect, rows[0][0])
+
+
+class Leases:
+    """The leases of all kinds of jobs: orders, removals of TXT records, questions for renewal windows."""
+
+    def __init__(self, driver: SqlDriver) -> None:
+        self._driver = driver
+
+    def end_those_of_the_dead(self, now: datetime) -> Unit[None]:
+        """Make due what processes have claimed that are known to be dead.
+
+        No other process claims during this transaction: one that claimed before it has its lock since before the claim.
+        """
+        at = time_value(self._driver.dialect, now)
+        for (owner,) in (yield hot_statements.LEASE_OWNERS()):
+            if self._driver.is_dead(owner):
+                ends = (hot_statements.END_ORDER_LEASES, hot_statements.END_REMOVAL_LEASES)
+                yield Batch((*(end(owner) for end in ends), hot_statements.END_WINDOW_LEASES(at, owner)))
 
 
 def as_text(groups: frozenset[str]) -> str:

@@ -7,13 +7,24 @@ from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Pr
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.copying import CopiesRows, StoreSnapshot, TablePage
 from acmehub.ports.spending import RateLimits, UsedNonces
-from acmehub.ports.store import Accounts, Certificates, Orders, Records, Resources, Revisions, Store, TxtRecords
+from acmehub.ports.store import (
+    Accounts,
+    Certificates,
+    Orders,
+    Records,
+    Resources,
+    Revisions,
+    Store,
+    StoreUnavailable,
+    TxtRecords,
+)
 from acmehub.ports.zone_leases import ZoneLeases
 from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import TOUCH
+from acmehub.storage.jobs import Leases
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.rate_limits import SqlRateLimits
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
@@ -27,6 +38,8 @@ class SqlStore(Store, CopiesRows):
 
     def __init__(self, driver: SqlDriver, clock: Clock | None = None) -> None:
         self._driver = driver
+        self._clock = clock = clock or SystemClock()
+        self._leases = Leases(driver)
         events = EventRows(driver)
         audit = AuditRows(driver)
         certificates = CertificateRows(driver)
@@ -39,7 +52,7 @@ class SqlStore(Store, CopiesRows):
         self.profiles: Resources[Profile] = SqlResources(driver, audit, Profile, tables.Profile)
         self.campaigns: Resources[Campaign] = SqlResources(driver, audit, Campaign, tables.Campaign)
         self.accounts: Accounts = SqlAccounts(driver, audit)
-        self.orders: Orders = SqlOrders(driver, clock or SystemClock(), events, certificates, audit)
+        self.orders: Orders = SqlOrders(driver, clock, events, certificates, audit)
         self.txt_records: TxtRecords = SqlTxtRecords(driver)
         self.certificates: Certificates = SqlCertificates(driver, certificates, audit)
         self.records: Records = SqlRecords(driver, events, audit)
@@ -77,8 +90,15 @@ class SqlStore(Store, CopiesRows):
     async def generation(self) -> int:
         return await self._driver.point_read(read_generation)
 
-    async def open(self, *, serve: bool = False) -> None:
+    async def open(self, *, serve: bool = False, worker: str = "") -> None:
         await self._driver.open(serve=serve)
+        if worker:
+            try:
+                self._driver.enter(worker)
+                await self._driver.write(self._leases.end_those_of_the_dead, self._clock.now())
+            except StoreUnavailable:
+                await self._driver.close()
+                raise
 
     async def close(self) -> None:
         await self._driver.close()

@@ -272,6 +272,7 @@ class Certificate(Table, tablename="certificate", db=DB):
     replaced_by = _text(null=True)
     revocation_reason = Integer(default=None, null=True)
     name_set = _text(null=True)
+    lease_owner = _text(null=True)
 
 
 class CertificateName(Table, tablename="certificate_name", db=DB):

@@ -41,7 +41,7 @@ def _over(certificate: Certificate | None = None) -> Callable[[OrderBundle], Cha
 class JobsContract:
     """An order as a job; TXT records as jobs; subscriptions."""
 
-    async def test_due_orders_are_claimed_most_overdue_first_with_their_authorizations(self, store: Store) -> None:
+    async def test_due_orders_are_claimed_oldest_first_with_their_authorizations(self, store: Store) -> None:
         seed = await sow(store)
         bundles = [seed.order(f"{n}.corp.test", "x.corp.test", created=at(-n)) for n in range(3)]
         early = seed.order(created=at(60))
@@ -56,6 +56,23 @@ class JobsContract:
         rest = await store.orders.claim(Lease("me", at(30)), at(0), 10)
         assert [bundle.order.id for bundle in rest] == [bundles[0].order.id]
         assert await store.orders.claim(Lease("me", at(30)), at(0), 10) == ()
+
+    async def test_an_older_order_is_claimed_first_although_it_was_due_later_and_none_before_it_is_due(
+        self, store: Store
+    ) -> None:
+        seed = await sow(store)
+        old, new, older = seed.order(created=at(-90)), seed.order(created=at(-50)), seed.order(created=at(-100))
+        for bundle in (old, new, older):
+            await store.orders.add(bundle)
+        await store.orders.apply(old.order.id, _run_at(-1))
+        await store.orders.apply(older.order.id, _run_at(5))
+        claimed = await store.orders.claim(Lease("me", at(30)), at(0), 1)
+        assert [bundle.order.id for bundle in claimed] == [old.order.id]
+        claimed = await store.orders.claim(Lease("me", at(30)), at(0), 9)
+        assert [bundle.order.id for bundle in claimed] == [new.order.id]
+        assert await store.orders.next_due() == at(5)
+        claimed = await store.orders.claim(Lease("me", at(40)), at(31), 9)
+        assert [bundle.order.id for bundle in claimed] == [older.order.id, old.order.id, new.order.id]
 
     async def test_many_orders_are_claimed_at_once(self, store: Store) -> None:
         seed = await sow(store)

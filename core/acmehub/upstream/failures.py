@@ -88,18 +88,19 @@ def _showable(base: str, reference: str) -> str:
 def failure(answer: UpstreamResponse, server: str) -> UpstreamError:
     """The error for a response that is not 2xx. `unauthorized` may also mean a lost account; `steps.py` finds out.
 
-    Only a response with a nonce, which an ACME server has sent, or one with a problem document proves that an object is
-    gone: a lost order may cost a certificate.
+    Only a response with a nonce, or a problem document of a type of ACME, was sent by an ACME server: `{"detail": "Not
+    Found"}` is a web framework's, and a lost order may cost a certificate.
     """
     url, status, retry_after = answer.url, answer.status, answer.retry_after
     problem = read_problem(answer.body, url, status)
-    if problem is None:
-        detail = f"{url}: HTTP {status} without a problem document"
+    has_nonce = bool(answer.header("Replay-Nonce"))
+    if problem is None or not (has_nonce or problem.type.startswith(URN)):
+        what = f": {problem.detail}" if problem is not None else " without a problem document"
+        detail = f"{url}: HTTP {status}{what}"
         if status == 429:
             return UpstreamRateLimited(f"{url}: too many requests (HTTP 429)", server=server, retry_after=retry_after)
         if status in (404, 410):
-            acme = bool(answer.header("Replay-Nonce"))
-            return UpstreamObjectLost(detail, server=server) if acme else NotThere(detail, server=server)
+            return UpstreamObjectLost(detail, server=server) if has_nonce else NotThere(detail, server=server)
         return UpstreamUnavailable(detail, server=server, retry_after=retry_after)
     if problem.type == ProblemType.USER_ACTION_REQUIRED.urn:
         problem = _with_pages(problem, answer)

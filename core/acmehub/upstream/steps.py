@@ -160,10 +160,8 @@ class Steps:
             if refusal.problem.type != ProblemType.ORDER_NOT_READY.urn:
                 raise
             order = self.order(account, order_url)
-            if order.status == "pending":
+            if order.status in ("pending", "ready"):  # servers of the CA may disagree for a moment
                 raise
-            if order.status == "ready":  # servers of the CA disagree for a moment
-                raise UpstreamUnavailable(refusal.detail, server=self.server) from refusal
             return order
         return self._order(answer, order_url)
 

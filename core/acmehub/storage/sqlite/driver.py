@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from acmehub.ports.store import StoreError, StoreUnavailable
 from acmehub.storage.driver import SchemaSession, SqlDriver
-from acmehub.storage.sqlite.files import FileLock, connect, is_busy, is_shared, patient, run, translated
+from acmehub.storage.sqlite.files import FileLock, WorkerLocks, connect, is_busy, is_shared, patient, run, translated
 from acmehub.storage.sqlite.writer import Writer
 from acmehub.storage.statements import Dialect, Unit
 
@@ -35,6 +35,7 @@ class SqliteDriver(SqlDriver):
         self._busy_timeout = busy_timeout
         self._poll = poll
         self._serving = FileLock(path.with_name(path.name + ".serve.lock"))
+        self._workers = WorkerLocks(path)
         self._callbacks: dict[object, Callable[[str, int], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._writer: Writer | None = None
@@ -127,7 +128,18 @@ class SqliteDriver(SqlDriver):
             if connection is not None:
                 connection.close()
         self._near = self._far = self._thread = None
+        self._workers.release()
         self._serving.release()
+
+    def enter(self, worker: str) -> None:
+        """Each worker holds a lock on a file of its own, which ends with its process."""
+        try:
+            self._workers.hold(worker)
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def is_dead(self, worker: str) -> bool:
+        return self._workers.is_dead(worker)
 
     def check(self) -> None:
         """A full disk shows when something is written, and a ping writes nothing."""

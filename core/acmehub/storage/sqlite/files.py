@@ -1,6 +1,8 @@
 """SQLite's file: connections, locks beside it, and what its errors mean."""
 
 import fcntl
+import glob
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -128,6 +130,51 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError | None:
     return StoreUnavailable(f"the database {path} {hint} ({error})") if hint else None
 
 
+class WorkerLocks:
+    """Which processes that claim jobs are alive: each holds a lock on a file of its own beside the database."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._own: FileLock | None = None
+        self._owner = ""
+
+    def hold(self, owner: str) -> None:
+        """Say that `owner` lives, until `release` or the end of the process; removes the files of dead processes."""
+        for left in self._path.parent.glob(f"{glob.escape(self._path.name)}.worker.*.lock"):
+            self._remove_unheld(left)
+        file, lock = self._file(owner), FileLock(self._file(owner))
+        while True:
+            lock.acquire(wait=True)
+            if lock.stands_for(file):
+                break
+            lock.release()  # another process has removed the file before it was locked
+        self._own, self._owner = lock, owner
+
+    def is_dead(self, owner: str) -> bool:
+        """Whether no process holds the lock of `owner`."""
+        return owner != self._owner and self._remove_unheld(self._file(owner))
+
+    def release(self) -> None:
+        """The process claims nothing any more."""
+        if self._own is not None:
+            self._file(self._owner).unlink(missing_ok=True)
+            self._own.release()
+            self._own, self._owner = None, ""
+
+    def _file(self, owner: str) -> Path:
+        digest = hashlib.sha256(owner.encode()).hexdigest()[:32]
+        return self._path.with_name(f"{self._path.name}.worker.{digest}.lock")
+
+    @staticmethod
+    def _remove_unheld(file: Path) -> bool:
+        lock = FileLock(file)
+        if not lock.acquire(wait=False):
+            return False
+        file.unlink(missing_ok=True)
+        lock.release()
+        return True
+
+
 class FileLock:
     """A lock on a file beside the database, held until `release` or the end of the process."""
 
@@ -146,6 +193,14 @@ class FileLock:
             return False
         self._descriptor = descriptor
         return True
+
+    def stands_for(self, path: Path) -> bool:
+        """Whether the file that is locked is the one that stands there now."""
+        try:
+            there, held = path.stat(), os.fstat(self._descriptor)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
 
     def release(self) -> None:
         """Give the lock back, if it is held."""
