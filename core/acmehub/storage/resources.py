@@ -92,10 +92,11 @@ class SqlResources(Resources[R]):
         yield Batch((BUMP(self._table), *self._audit.insert(audit)))
 
 
-def read_revisions() -> Unit[Revisions]:
+def read_revisions(driver: SqlDriver) -> Unit[Revisions]:
     """The revisions of all kinds."""
+    generation = driver.generation
     rows = yield READ_REVISIONS()
-    return Revisions(**{_KINDS[name]: value for name, value in rows if name in _KINDS})
+    return Revisions(generation=generation, **{_KINDS[name]: value for name, value in rows if name in _KINDS})
 
 
 def replace_row(codec: Codec[N], names: tuple[str, ...], item: N) -> Unit[N]:

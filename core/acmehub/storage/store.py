@@ -64,7 +64,7 @@ class SqlStore(Store):
         await self._driver.write(_ping)
 
     async def revisions(self) -> Revisions:
-        return await self._driver.point_read(read_revisions)
+        return await self._driver.point_read(read_revisions, self._driver)
 
     def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         return self._driver.subscribe(callback)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from acmehub.storage.driver import SchemaSession as SchemaSession
     from acmehub.storage.driver import SqlDriver as SqlDriver
+    from acmehub.storage.outages import Outages as Outages
     from acmehub.storage.sqlite.driver import SqliteDriver as SqliteDriver
     from acmehub.storage.statements import Batch as Batch
     from acmehub.storage.statements import Changed as Changed
@@ -26,6 +27,7 @@ _HOME_OF = {
     "Batch": "statements",
     "Changed": "statements",
     "Dialect": "statements",
+    "Outages": "outages",
     "Rows": "statements",
     "SchemaSession": "driver",
     "Sql": "statements",

@@ -10,8 +10,8 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
     """Either `dsn` (`postgresql://user:password@host:port/database`, several hosts and `target_session_attrs` for
     failover), or the parts; what neither says comes from the environment (`PGHOST` …) as libpq has it.
 
-    `connections` is how many this process opens at most, besides one that listens; `timeout` in seconds, for
-    connecting and for each statement.
+    `connections` is how many this process opens at most, besides one that listens; `timeout` in seconds, for each
+    statement; `patience` in seconds, for how long a request waits for a database that is away.
     """
 
     dsn: Secret = Secret("")
@@ -22,6 +22,7 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
     password: Secret = Secret("")
     connections: int = 10
     timeout: float = 30.0
+    patience: float = 5.0
 
     def validate(self) -> Self:
         if self.dsn and self.host:
@@ -32,6 +33,8 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
             raise ValueError("connections: at least 1")
         if self.timeout <= 0:
             raise ValueError("timeout: more than 0 seconds")
+        if self.patience < 0:
+            raise ValueError("patience: 0 seconds or more")
         return self
 
     @property
@@ -49,12 +52,7 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
             "timeout": self.timeout,
             "command_timeout": self.timeout,
             "statement_cache_size": 512,
-            "server_settings": {
-                "application_name": "acmehub",
-                "jit": "off",
-                # a process that is frozen in a transaction must not keep the others from its rows
-                "idle_in_transaction_session_timeout": "10s",
-            },
+            "server_settings": {"application_name": "acmehub"},
         }
         if self.dsn:
             return {**given, "dsn": self.dsn.reveal()}
