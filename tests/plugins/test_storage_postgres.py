@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from acmehub import Conflict, Secret, Store, StoreUnavailable
+from acmehub import Conflict, Secret, Store, StoreAway, StoreUnavailable
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.storage.tables import TABLES
 from acmehub.storage_api import SqlStore
@@ -121,12 +121,23 @@ async def test_the_store_outlives_a_restart_of_the_server(journal: Journal) -> N
                 assert server.password not in str(caught.value)
             await asyncio.to_thread(server.start)
             news.clear()
+            await back(store)
             assert (await store.orders.apply(bundle.order.id, counted)).order.attempts == 1
             async with asyncio.timeout(15):
                 while "" not in news:  # it listens again, and does not know what it has missed
                     await asyncio.sleep(0.05)
         finally:
             await store.close()
+
+
+async def back(store: Store) -> None:
+    """Wait until a store that nobody is to wait for any more has noticed that its server answers."""
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                return await store.ping()
+            except StoreAway:
+                await asyncio.sleep(0.05)
 
 
 async def test_a_commit_that_fails_changes_nothing_and_the_connection_goes_on(

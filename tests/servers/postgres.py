@@ -132,7 +132,9 @@ class Postgres:
             os.kill(process, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """End `freeze`."""
+        """End `freeze`. `runuser`, which started the server, has stopped with it."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
         for process in self._processes():
             os.kill(process, signal.SIGCONT)
 

@@ -97,7 +97,7 @@ class LocalBuckets:
         try:
             await self._stored.save({**changed, _STORED: microseconds(self._clock)})
         except StoreUnavailable as error:
-            _log.warning("what clients have used of their limits is not stored now: %s", error)
+            _log.debug("what clients have used of their limits is not stored now: %s", error)
             self._changed.update(changed)
 
     def _make_room(self, now: int) -> None:

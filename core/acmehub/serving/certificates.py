@@ -43,6 +43,10 @@ class ServingCertificate(Protocol):
         """Have a usable certificate; raises `ConfigError` when there is none."""
         ...
 
+    def load_kept(self) -> bool:
+        """Load a certificate for which the storage is not needed; False when there is none. Raises as `prepare`."""
+        ...
+
     async def refresh(self) -> None:
         """Load or get a newer certificate when there should be one; a failure is logged and the old one stays."""
         ...
@@ -95,6 +99,9 @@ class CertificateFiles(ServingCertificate):
         self._loaded: tuple[object, ...] = ()
 
     async def prepare(self) -> None:
+        self.load_kept()
+
+    def load_kept(self) -> bool:
         for path in (self._certificate, self._key):
             if not path.is_file():
                 raise ConfigError(f"$.tls: {path}: no such file")
@@ -104,6 +111,7 @@ class CertificateFiles(ServingCertificate):
             self._load()
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"$.tls: {self._certificate} and {self._key}: {_reason(error)}") from None
+        return True
 
     async def refresh(self) -> None:
         try:
@@ -154,6 +162,13 @@ class OwnCertificate(ServingCertificate):
 
     async def prepare(self) -> None:
         await self._fresh(await self._authority())
+
+    def load_kept(self) -> bool:
+        try:
+            self.context.load_cert_chain(self._file)
+        except OSError:  # none, or a damaged one
+            return False
+        return True
 
     async def refresh(self) -> None:
         try:

@@ -109,6 +109,10 @@ class Connector:
                     f"its pooler gives no second connection: raise the pool's size to {self._settings.connections + 1}"
                     " for each process of the hub at least"
                 ) from None
+            except asyncpg.ConnectionDoesNotExistError as error:
+                if "pooling mode" in str(error):  # pgbouncer's word on BEGIN in statement mode
+                    raise PoolerRefused() from error
+                raise
             seen = {await other.fetchval(_READ_MARK)}
             try:
                 async with asyncio.timeout(_POOL_SECONDS):
