@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from acmehub import Conflict, Secret, Store, StoreAway, StoreUnavailable
+from acmehub import Conflict, Secret, Store, StoreUnavailable
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.storage.tables import TABLES
 from acmehub.storage_api import SqlStore
@@ -18,7 +18,7 @@ from acmehub.testing.store_samples import Seed, an_event, sow
 from acmehub_storage_postgres import PostgresDriver, Settings
 from acmehub_storage_postgres.connecting import Connector
 from tests.journal import Journal
-from tests.plugins.conftest import name_of, store_of
+from tests.plugins.conftest import back, name_of, store_of
 from tests.servers.postgres import Postgres, running_postgres
 
 
@@ -128,16 +128,6 @@ async def test_the_store_outlives_a_restart_of_the_server(journal: Journal) -> N
                     await asyncio.sleep(0.05)
         finally:
             await store.close()
-
-
-async def back(store: Store) -> None:
-    """Wait until a store that nobody is to wait for any more has noticed that its server answers."""
-    async with asyncio.timeout(15):
-        while True:
-            try:
-                return await store.ping()
-            except StoreAway:
-                await asyncio.sleep(0.05)
 
 
 async def test_a_commit_that_fails_changes_nothing_and_the_connection_goes_on(

@@ -54,6 +54,7 @@ class Workers:
         self._queue: deque[QueuedUnit] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: dict[object, QueuedUnit] = {}  # by the worker that runs it
         self._closing = False
         self._unfinished = 0
         self._rest = asyncio.Event()
@@ -117,11 +118,21 @@ class Workers:
         return None
 
     def _expire(self) -> None:
-        """Those that have waited as long as the patience lasts hear that the database is away."""
+        """Those that have waited as long as the patience lasts hear that the database is away.
+
+        Also those whose statements are under way, if nothing is answered any more: what has become of a write is not
+        known.
+        """
         over = self._loop.time() - self._settings.patience
         while self._queue and self._queue[0].at <= over:
             _settle(self._queue.popleft(), error=self.away.error)
             self._finish()
+        if not self.away.is_over_patience:
+            return
+        for job in self._under_way.values():
+            if job.at <= over:
+                doubt = "; whether the change was made is not known" if job.writes else ""
+                _settle(job, error=StoreAway(f"{self.away.error}{doubt}"))
 
     def _finish(self) -> None:
         self._unfinished -= 1
@@ -135,11 +146,13 @@ class Workers:
         task.add_done_callback(self._tasks.discard)
 
     async def _work(self, session: Session | None) -> None:
+        me = object()
         while True:
             if self._queue:
-                job = self._queue.popleft()
+                job = self._under_way[me] = self._queue.popleft()
                 if not job.future.done():  # else its caller was cancelled before it began
                     session = await self._serve(job, session)
+                del self._under_way[me]
                 self._finish()
             elif self._closing:
                 break
