@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from acmehub import StoreAway
 from acmehub.storage_api import Batch, Sql, Unit
 from acmehub_storage_postgres.away import Away
 from acmehub_storage_postgres.connecting import Connector
@@ -100,7 +101,9 @@ class Announcer:
     def _sent(self, sending: "asyncio.Future[Any]") -> None:
         self._sending = None
         if sending.cancelled() or sending.exception() is not None:
-            log.warning("other processes were not told of changes: %s", sending.exception())
+            error = sending.exception() if not sending.cancelled() else None
+            level = logging.DEBUG if isinstance(error, StoreAway) else logging.WARNING
+            log.log(level, "other processes were not told of changes: %s", error)
             self._outbox.clear()  # where the database was away, they hear "" when they have connected again
         else:
             self._timer = asyncio.get_running_loop().call_later(PAUSE, self._rested)
