@@ -11,13 +11,14 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from acmehub import StoreAway, StoreUnavailable
+from acmehub import Secret, StoreAway, StoreUnavailable
 from acmehub.models import AuditEntry
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.storage.tables import TABLES
 from acmehub.storage_api import SqlStore
 from acmehub.testing.store_samples import NOW, sow
-from acmehub_storage_postgres import news
+from acmehub_storage_postgres import Settings, news
+from acmehub_storage_postgres.connecting import Connector
 from acmehub_storage_postgres.workers import MOST_WAITING_AWAY
 from tests.journal import Journal
 from tests.plugins.conftest import back, name_of, store_of
@@ -117,7 +118,7 @@ async def test_a_restart_is_waited_for_and_two_lines_tell_of_it(
 async def test_a_server_that_hangs_has_a_bounded_queue_and_is_refused_at_once_until_it_goes_on(
     server: Postgres, dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with opened(dsn, patience=2.5) as store:
+    async with opened(dsn, patience=2.5, connections=1, timeout=60) as store:
         await store.ping()
         server.freeze()
         try:
@@ -182,6 +183,12 @@ async def test_a_statement_that_takes_long_is_no_outage(
 async def test_a_connection_that_is_lost_moves_the_generation_and_one_that_is_closed_does_not(
     server: Postgres, dsn: str
 ) -> None:
+    connector = Connector(Settings(dsn=Secret(dsn)))
+    session = await connector.connect()
+    before = connector.generation
+    await connector.close(session)
+    await asyncio.sleep(0.05)
+    assert connector.generation == before
     async with opened(dsn) as store:
         store.subscribe(lambda _order, _version: None)
         await asyncio.gather(*(store.revisions() for _ in range(20)))

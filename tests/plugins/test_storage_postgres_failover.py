@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,10 @@ from tests.acme.lab import laboratory
 from tests.journal import Journal
 from tests.plugins.conftest import store_of
 from tests.servers.postgres import Postgres, running_postgres
+from tests.servers.relay import Relay
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(journal: Journal) -> Iterator[Postgres]:
     """A server that has a replica after `fall_behind`."""
     with running_postgres(log=journal.new_log("postgres")) as server:
@@ -88,6 +89,29 @@ async def test_what_was_read_before_the_failover_is_read_again(server: Postgres)
         assert actor is not None
         assert not actor.token.enabled
         assert not (await (await snapshots.current()).tokens()).by_id[token.id].enabled
+
+
+async def test_connections_to_the_old_server_are_left_when_a_new_one_reaches_another_server(server: Postgres) -> None:
+    dsn = server.new_database()
+    await store_of(dsn).migrate()
+    async with opened(dsn) as store:
+        seed = await sow(store)
+    token, account_id = seed.actor.token, seed.actor.account.id
+    await asyncio.to_thread(server.stop)
+    with server.copied() as promoted:
+        server.start()  # the old primary goes on, as it does when only the way to it was changed
+        async with Relay(server.port).running() as relay, AsyncExitStack() as stack:
+            store = await stack.enter_async_context(opened(dsn.replace(f":{server.port}/", f":{relay.port}/")))
+            await store.tokens.replace(replace(token, title="changed on the old primary"))
+            assert await store.accounts.actor(account_id)
+            relay.target = promoted.port
+            async with opened(dsn.replace(f":{server.port}/", f":{promoted.port}/")) as other:
+                await other.tokens.replace(replace(token, enabled=False))
+            await asyncio.gather(store.revisions(), store.revisions())  # the second one opens a connection
+            for _ in range(4):
+                actor = await store.accounts.actor(account_id)
+                assert actor is not None
+                assert not actor.token.enabled
 
 
 async def test_a_hub_grants_nothing_by_what_it_knew_before_the_failover(server: Postgres, tmp_path: Path) -> None:

@@ -63,9 +63,23 @@ class Postgres:
     def fail_over(self) -> None:
         """The primary is lost and the replica of `keep_copy` takes its place, without what was committed since."""
         self.stop(signal.SIGQUIT)
-        self._run(["mv", str(self.data), f"{self.data}.lost"])
+        self._run(["rm", "-r", str(self.data)])
         self._run(["mv", str(self._replica), str(self.data)])
         self.start()
+
+    @contextmanager
+    def copied(self) -> Iterator["Postgres"]:
+        """A server of its own with what this one, which must be stopped, has now; deleted at the end."""
+        other = Postgres(self.folder / "other", self.log)
+        other.password = self.password
+        self._run(["mkdir", str(other.folder)])
+        self._run(["cp", "-a", str(self.data), str(other.data)])
+        try:
+            other.start()
+            yield other
+        finally:
+            other.stop(signal.SIGQUIT)
+            shutil.rmtree(other.folder)
 
     @property
     def _replica(self) -> Path:

@@ -6,24 +6,25 @@ from contextlib import asynccontextmanager
 
 
 class Relay:
-    """Passes connections on to `target` (a port of 127.0.0.1) until `swallow`."""
+    """Passes connections on to `target` (a port of 127.0.0.1) until `swallow`.
+
+    Another `target` is that of later connections."""
 
     def __init__(self, target: int) -> None:
-        self._target = target
-        self._open = asyncio.Event()
-        self._open.set()
+        self.target = target
+        self._gate = asyncio.Event()
+        self._gate.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
 
     def swallow(self) -> None:
         """From here on nothing comes through: what is sent is kept back, what connects is taken and not answered."""
-        self._open.clear()
+        self._gate.clear()
 
     def let_through(self) -> None:
-        """Pass on again what is sent by connections made from here on; those of before are dead."""
-        for task in self._tasks:
-            task.cancel()
-        self._open.set()
+        """Pass on again what is sent by connections made from here on; those of before stay silent for ever."""
+        self._gate = asyncio.Event()
+        self._gate.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Relay"]:
@@ -44,11 +45,11 @@ class Relay:
         await asyncio.wait({task})
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back = None
+        back, gate = None, self._gate
         try:
-            await self._open.wait()
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
-            await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
+            await gate.wait()
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+            await asyncio.gather(_copy(reader, back, gate), _copy(there, writer, gate))
         except OSError:
             return
         finally:
@@ -56,9 +57,10 @@ class Relay:
                 if end is not None:
                     end.close()
 
-    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(65536):
-            await self._open.wait()
-            sink.write(data)
-            await sink.drain()
-        sink.close()
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: asyncio.Event) -> None:
+    while data := await source.read(65536):
+        await gate.wait()
+        sink.write(data)
+        await sink.drain()
+    sink.close()
