@@ -106,7 +106,7 @@ async def test_an_idle_connection_that_was_killed_is_replaced_without_an_error(
 async def test_the_store_outlives_a_restart_of_the_server(journal: Journal) -> None:
     with running_postgres(log=journal.new_log("postgres")) as server:
         journal.keep_secret("PostgreSQL password of another server", server.password)
-        store = store_of(server.new_database(), timeout=3, patience=0.5)
+        store = store_of(server.new_database(), timeout=3, wait=0.5)
         await store.migrate()
         await store.open()
         news: list[str] = []

@@ -77,7 +77,7 @@ BEGIN, END = "the storage is unavailable", "the storage is available again"
 async def test_a_restart_is_waited_for_and_two_lines_tell_of_it(
     server: Postgres, dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with opened(dsn, patience=30) as store:
+    async with opened(dsn, wait=30) as store:
         seed = await sow(store)
         bundle = seed.order()
         await store.orders.add(bundle)
@@ -118,7 +118,7 @@ async def test_a_restart_is_waited_for_and_two_lines_tell_of_it(
 async def test_a_server_that_hangs_has_a_bounded_queue_and_is_refused_at_once_until_it_goes_on(
     server: Postgres, dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with opened(dsn, patience=2.5, connections=1, timeout=60) as store:
+    async with opened(dsn, wait=2.5, connections=1, timeout=60) as store:
         await store.ping()
         server.freeze()
         try:
@@ -141,7 +141,7 @@ async def test_a_server_that_hangs_has_a_bounded_queue_and_is_refused_at_once_un
 
 
 async def test_while_it_is_away_few_may_wait(server: Postgres, dsn: str) -> None:
-    async with opened(dsn, patience=20) as store:
+    async with opened(dsn, wait=20) as store:
         await asyncio.to_thread(server.stop)
         try:
             waiting = [asyncio.create_task(store.revisions()) for _ in range(20)]
@@ -161,7 +161,7 @@ async def test_while_it_is_away_few_may_wait(server: Postgres, dsn: str) -> None
 async def test_a_statement_that_takes_long_is_no_outage(
     server: Postgres, dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with opened(dsn, patience=0.5, connections=1) as store:
+    async with opened(dsn, wait=0.5, connections=1) as store:
         bundle = (await sow(store)).order()
         await store.orders.add(bundle)
         blocker = await asyncpg.connect(dsn)
@@ -213,7 +213,7 @@ async def test_a_listening_connection_that_was_dropped_in_silence_is_noticed(
     monkeypatch.setattr(news, "ALIVE_EVERY", 0.2)
     async with Relay(server.port).running() as relay:
         through = dsn.replace(f":{server.port}/", f":{relay.port}/")
-        async with opened(through, timeout=0.5, patience=30) as store:
+        async with opened(through, timeout=0.5, wait=30) as store:
             heard: list[str] = []
             store.subscribe(lambda order_id, _version: heard.append(order_id))
             async with asyncio.timeout(5):

@@ -48,10 +48,10 @@ class Away:
         return StoreAway(self._words)
 
     @property
-    def is_over_patience(self) -> bool:
+    def outlasts_wait(self) -> bool:
         """Whether it is away for so long that nobody is to wait any more."""
         since = max(self._begun_at, self._answered_at)
-        return bool(self) and self._loop.time() - since > self._settings.patience
+        return bool(self) and self._loop.time() - since > self._settings.wait
 
     def busy(self, now: float) -> None:
         """Something is sent to it again."""
@@ -81,7 +81,7 @@ class Away:
 
     async def ends_within(self, seconds: float) -> bool:
         """Wait for the end; False when that takes longer, or when nobody is to wait any more."""
-        if seconds <= 0 or self.is_over_patience:
+        if seconds <= 0 or self.outlasts_wait:
             return not self
         try:
             async with asyncio.timeout(seconds):

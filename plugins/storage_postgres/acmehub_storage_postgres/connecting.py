@@ -25,7 +25,7 @@ _PREPARE = (
 _READ_MARK = f"SELECT current_setting('{_MARK}', true)"
 
 
-class Session(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not generic at run time
+class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not generic at run time
     """A connection with the `origin` of what it reads: the start of its server, and its database."""
 
     __slots__ = ("origin",)
@@ -44,7 +44,9 @@ class Connector:
         self._keeps_sessions = False
         self.generation = 0
 
-    async def connect(self, seconds: float = CONNECT_SECONDS, *, command_seconds: float | None = 0) -> Session:
+    async def connect(
+        self, seconds: float = CONNECT_SECONDS, *, command_seconds: float | None = 0
+    ) -> DatabaseConnection:
         """A connection that is ready for work, within `seconds` (never more than the settings' timeout); each of its
         statements has `command_seconds` (0: as the settings say).
 
@@ -55,7 +57,7 @@ class Connector:
         if command_seconds != 0:
             arguments["command_timeout"] = command_seconds
         async with asyncio.timeout(seconds):
-            session: Session = await asyncpg.connect(**arguments, connection_class=Session)
+            session: DatabaseConnection = await asyncpg.connect(**arguments, connection_class=DatabaseConnection)
             try:
                 await self._prepare(session)
             except BaseException:
@@ -64,11 +66,11 @@ class Connector:
         session.add_termination_listener(self._lost)
         return session
 
-    def is_current(self, session: Session) -> bool:
+    def is_current(self, session: DatabaseConnection) -> bool:
         """Whether it can be used, and speaks to the database that the newest connection speaks to."""
         return session.origin == self._origin and not session.is_closed()
 
-    async def close(self, session: Session) -> None:
+    async def close(self, session: DatabaseConnection) -> None:
         """Close a connection that is not needed any more; by force when it does not answer."""
         session.remove_termination_listener(self._lost)
         try:
@@ -81,7 +83,7 @@ class Connector:
     def _lost(self, _session: object) -> None:
         self.generation += 1
 
-    async def _prepare(self, session: Session) -> None:
+    async def _prepare(self, session: DatabaseConnection) -> None:
         row = await session.fetchrow(_PREPARE)
         assert row is not None
         if row[2] != session.get_server_pid() and not self._keeps_sessions:  # a pooler stands between
@@ -92,7 +94,7 @@ class Connector:
             self.generation += 1
             self._origin = session.origin
 
-    async def _require_session(self, session: Session) -> None:
+    async def _require_session(self, session: DatabaseConnection) -> None:
         """Raise `PoolerRefused` unless the pooler keeps one server connection for as long as its client is connected.
 
         A session variable shows it: another client, or this one a moment later, is given this connection's server.

@@ -7,7 +7,7 @@ import asyncpg
 
 from acmehub import StoreUnavailable
 from acmehub.storage_api import SchemaSession
-from acmehub_storage_postgres.connecting import Session
+from acmehub_storage_postgres.connecting import DatabaseConnection
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class PostgresSchema(SchemaSession):
     in it waits for a lock longer than `lock_seconds`.
     """
 
-    def __init__(self, session: Session, place: str, lock_seconds: float) -> None:
+    def __init__(self, session: DatabaseConnection, place: str, lock_seconds: float) -> None:
         self._session = session
         self._place = place
         self._lock_seconds = lock_seconds

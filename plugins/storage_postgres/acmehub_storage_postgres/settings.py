@@ -11,7 +11,7 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
     failover), or the parts; what neither says comes from the environment (`PGHOST` …) as libpq has it.
 
     `connections` is how many this process opens at most, besides one that listens; `timeout` in seconds, for each
-    statement; `patience` in seconds, for how long a request waits for a database that is away.
+    statement; `wait` in seconds, for how long a request waits for a database that is away.
     """
 
     dsn: Secret = Secret("")
@@ -22,7 +22,7 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
     password: Secret = Secret("")
     connections: int = 10
     timeout: float = 30.0
-    patience: float = 5.0
+    wait: float = 5.0
 
     def validate(self) -> Self:
         if self.dsn and self.host:
@@ -33,8 +33,8 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
             raise ValueError("connections: at least 1")
         if self.timeout <= 0:
             raise ValueError("timeout: more than 0 seconds")
-        if self.patience < 0:
-            raise ValueError("patience: 0 seconds or more")
+        if self.wait < 0:
+            raise ValueError("wait: 0 seconds or more")
         return self
 
     @property

@@ -3,7 +3,7 @@
 A caller only waits for a future, so cancelling it never touches a connection, a transaction or its place in a pool; and
 a unit costs no task, no acquiring and no resetting. A connection that is lost is replaced by its next unit.
 
-While the database is away, one task tries to reach it (`away`), and units wait for that as long as the patience lasts.
+While the database is away, one task tries to reach it (`away`), and units wait for that as long as the settings say.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import msgspec
 from acmehub import StoreAway, StoreUnavailable
 from acmehub.storage_api import Unit
 from acmehub_storage_postgres.away import Away
-from acmehub_storage_postgres.connecting import Connector, Session
+from acmehub_storage_postgres.connecting import Connector, DatabaseConnection
 from acmehub_storage_postgres.errors import Errors, is_lost, is_passing, may_run_again, translated
 from acmehub_storage_postgres.settings import Settings
 from acmehub_storage_postgres.units import Failure, Joined, Running, cut, execute, roll_back
@@ -110,7 +110,7 @@ class Workers:
 
     def _refusal(self) -> StoreUnavailable | None:
         """Why a unit cannot even wait."""
-        if self.away.is_over_patience:
+        if self.away.outlasts_wait:
             return self.away.error
         most = MOST_WAITING_AWAY if self.away else MOST_WAITING
         if len(self._queue) >= most:
@@ -118,16 +118,16 @@ class Workers:
         return None
 
     def _expire(self) -> None:
-        """Those that have waited as long as the patience lasts hear that the database is away.
+        """Those that have waited as long as the settings say hear that the database is away.
 
         Also those whose statements are under way, if nothing is answered any more: what has become of a write is not
         known.
         """
-        over = self._loop.time() - self._settings.patience
+        over = self._loop.time() - self._settings.wait
         while self._queue and self._queue[0].at <= over:
             _settle(self._queue.popleft(), error=self.away.error)
             self._finish()
-        if not self.away.is_over_patience:
+        if not self.away.outlasts_wait:
             return
         for job in self._under_way.values():
             if job.at <= over:
@@ -140,12 +140,12 @@ class Workers:
             self._rest.set()
             self.away.at_rest()
 
-    def _spawn(self, session: Session | None) -> None:
+    def _spawn(self, session: DatabaseConnection | None) -> None:
         task = asyncio.create_task(self._work(session))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, session: Session | None) -> None:
+    async def _work(self, session: DatabaseConnection | None) -> None:
         me = object()
         while True:
             if self._queue:
@@ -163,7 +163,7 @@ class Workers:
         if session is not None:
             await self._connector.close(session)
 
-    async def _serve(self, job: QueuedUnit, session: Session | None) -> Session | None:
+    async def _serve(self, job: QueuedUnit, session: DatabaseConnection | None) -> DatabaseConnection | None:
         """Run a job and settle its future; gives the connection to go on with."""
         tries = 0
         while True:
@@ -196,8 +196,8 @@ class Workers:
                 _settle(job, value=value)
             return session
 
-    async def _connect(self, job: QueuedUnit) -> Session:
-        """A new connection; while the database is away, its caller waits as long as the patience lasts."""
+    async def _connect(self, job: QueuedUnit) -> DatabaseConnection:
+        """A new connection; while the database is away, its caller waits as long as the settings say."""
         while True:
             if not self.away:
                 try:
@@ -206,7 +206,7 @@ class Workers:
                     if not is_passing(error):
                         raise Failure(error) from error
                     self.away.begin(error)
-            left = job.at + self._settings.patience - self._loop.time()
+            left = job.at + self._settings.wait - self._loop.time()
             if not await self.away.ends_within(left):
                 raise Failure(self.away.error)
 
@@ -217,7 +217,7 @@ class Workers:
         known.__cause__ = failure.error
         return known
 
-    async def _run(self, job: QueuedUnit, session: Session) -> Any:
+    async def _run(self, job: QueuedUnit, session: DatabaseConnection) -> Any:
         unit = Running(job.verb(*job.args), self._joined)
         if not job.writes:
             return await unit.to_end(session)
