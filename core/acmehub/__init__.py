@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from acmehub.ports.store import Fenced as Fenced
     from acmehub.ports.store import Missing as Missing
     from acmehub.ports.store import Store as Store
+    from acmehub.ports.store import StoreAway as StoreAway
     from acmehub.ports.store import StoreError as StoreError
     from acmehub.ports.store import StoreUnavailable as StoreUnavailable
     from acmehub.rules.csr import load_csr as load_csr
@@ -140,7 +141,7 @@ _HOMES = {
         "Selection",
     ),
     "acmehub.ports.settings": ("PluginSettings", "Secret", "SettingsError", "read_settings"),
-    "acmehub.ports.store": ("Conflict", "Fenced", "Missing", "Store", "StoreError", "StoreUnavailable"),
+    "acmehub.ports.store": ("Conflict", "Fenced", "Missing", "Store", "StoreAway", "StoreError", "StoreUnavailable"),
     "acmehub.models.principals": ("Principal", "PrincipalType", "Role", "RoleAssignment"),
     "acmehub.models.tokens": ("AuthorizationMode", "Token", "TokenLimits"),
     "acmehub.models.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),

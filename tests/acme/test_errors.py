@@ -28,6 +28,7 @@ async def test_an_unavailable_storage_is_503_with_retry_after_and_a_nonce(
     async def unavailable(*_: object) -> None:
         raise StoreUnavailable("/secret/place/acmehub.db is locked")
 
+    caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(lab.hub.store.orders, "add", unavailable)
     reply = await client.new_order(["a.corp.test"], status=503)
     assert (reply.problem, reply.retry_after) == ("serverInternal", 10)
@@ -90,6 +91,17 @@ async def test_readyz_writes_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
         assert (await lab.http.get("/readyz")).status_code == 200
     assert database.stat().st_size == before
     assert await lab.hub.store.revisions() == revisions
+
+
+async def test_readyz_does_not_wait_for_a_storage_that_hangs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "LONGEST_ANSWER", 0.02)
+
+    async def silent() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(lab.hub.store, "ping", silent)
+    async with asyncio.timeout(5):
+        assert (await lab.http.get("/readyz")).status_code == 503
 
 
 async def test_healthz_and_readyz_say_what_is(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

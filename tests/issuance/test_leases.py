@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from acmehub.dns01 import Solver
 from acmehub.models import OrderStatus, Stage
@@ -241,3 +242,24 @@ async def test_a_worker_whose_lease_another_one_holds_writes_nothing_though_the_
     order = await rig.order(order_id)
     assert (order.lease_owner, order.stage, order.upstream_url) == ("other", Stage.ORDERING, None)
     assert "upstream order created" not in await rig.whats(order_id)
+
+
+async def test_a_worker_whose_claim_was_lost_with_the_database_writes_nothing_though_the_fence_is_the_same(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = await rig.open(finalize=True)
+    original = rig.relay.new_order
+
+    async def fail_over(*args: object) -> object:
+        result = await original(*args)  # type: ignore[arg-type]
+
+        def claimed_by_another(bundle: OrderBundle) -> Change:  # in a database that had lost this worker's claim
+            return Change(order=replace(bundle.order, lease_owner="other"))
+
+        await rig.store.orders.apply(order_id, claimed_by_another)
+        return result
+
+    monkeypatch.setattr(rig.relay, "new_order", fail_over)
+    await rig.main.work_off()
+    order = await rig.order(order_id)
+    assert (order.lease_owner, order.stage, order.upstream_url) == ("other", Stage.ORDERING, None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from acmehub import Secret
+from acmehub import Secret, Store, StoreAway
 from acmehub.storage_api import SqlStore
 from acmehub_storage_postgres import PostgresDriver, Settings
 from tests.journal import Journal
@@ -34,3 +34,13 @@ def store_of(dsn: str, **settings: Any) -> SqlStore:
 
 def name_of(dsn: str) -> str:
     return dsn.rpartition("/")[2]
+
+
+async def back(store: Store) -> None:
+    """Wait until a store that nobody is to wait for any more has noticed that its server answers."""
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                return await store.ping()
+            except StoreAway:
+                await asyncio.sleep(0.05)

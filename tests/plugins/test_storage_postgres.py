@@ -16,8 +16,9 @@ from acmehub.storage_api import SqlStore
 from acmehub.testing.store_contract import StoreContract
 from acmehub.testing.store_samples import Seed, an_event, sow
 from acmehub_storage_postgres import PostgresDriver, Settings
+from acmehub_storage_postgres.connecting import Connector
 from tests.journal import Journal
-from tests.plugins.conftest import name_of, store_of
+from tests.plugins.conftest import back, name_of, store_of
 from tests.servers.postgres import Postgres, running_postgres
 
 
@@ -105,7 +106,7 @@ async def test_an_idle_connection_that_was_killed_is_replaced_without_an_error(
 async def test_the_store_outlives_a_restart_of_the_server(journal: Journal) -> None:
     with running_postgres(log=journal.new_log("postgres")) as server:
         journal.keep_secret("PostgreSQL password of another server", server.password)
-        store = store_of(server.new_database(), timeout=3)
+        store = store_of(server.new_database(), timeout=3, wait=0.5)
         await store.migrate()
         await store.open()
         news: list[str] = []
@@ -120,6 +121,7 @@ async def test_the_store_outlives_a_restart_of_the_server(journal: Journal) -> N
                 assert server.password not in str(caught.value)
             await asyncio.to_thread(server.start)
             news.clear()
+            await back(store)
             assert (await store.orders.apply(bundle.order.id, counted)).order.attempts == 1
             async with asyncio.timeout(15):
                 while "" not in news:  # it listens again, and does not know what it has missed
@@ -258,7 +260,7 @@ async def test_a_server_that_takes_no_writes_is_named_and_left(
 
 
 async def test_a_process_that_froze_in_a_transaction_does_not_keep_its_rows(store: SqlStore, database: str) -> None:
-    connection = await asyncpg.connect(**Settings(dsn=Secret(database)).connect_arguments())
+    connection = await Connector(Settings(dsn=Secret(database))).connect()
     try:
         assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"
     finally:

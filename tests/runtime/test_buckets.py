@@ -1,6 +1,7 @@
 """Buckets in memory and in a shared storage: bounded, exact, brought along over a restart."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -75,6 +76,7 @@ async def test_what_lacks_much_is_stored_at_the_end_and_read_at_the_start() -> N
 async def test_what_changes_is_stored_regularly_and_again_when_it_could_not_be(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(buckets, "STORE_EVERY", 0.01)
     stored, clock = Stored(), ManualClock()
     local = LocalBuckets(stored, clock)

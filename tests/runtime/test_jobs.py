@@ -1,6 +1,7 @@
 """The job loop: woken, refilled, paused by an outage, restarted after a defect, drained."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -189,6 +190,7 @@ async def test_an_outage_of_the_storage_pauses_the_claims_with_back_off(
         return 0.02
 
     monkeypatch.setattr(jobs, "back_off", pause)
+    caplog.set_level(logging.DEBUG)
     loop = Numbers("1")
     loop.claim_fails = [StoreUnavailable("disk is full"), StoreUnavailable("disk is full")]
     async with running(loop):
@@ -198,6 +200,7 @@ async def test_an_outage_of_the_storage_pauses_the_claims_with_back_off(
 
 
 async def test_a_job_that_meets_an_outage_is_left_to_its_next_claim(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     loop = Numbers("1", "2")
     loop.work_fails = [StoreUnavailable("disk is full")]
     assert await loop.work_off() == 2

@@ -38,6 +38,16 @@ async def test_a_version_that_came_before_the_wait_or_the_subscription_counts() 
         assert not await subscription.wait(7, SHORT)
 
 
+async def test_a_version_that_was_lost_with_its_database_wakes_once_and_hides_no_news() -> None:
+    events = OrderEvents()
+    events.publish("a", 9)  # committed to a database that is gone; in the one that has come the order has version 4
+    with events.subscribe("a") as subscription:
+        assert await subscription.wait(4, SHORT)
+        assert not await subscription.wait(4, SHORT)
+        events.publish("a", 5)
+        assert await subscription.wait(4, SHORT)
+
+
 async def test_an_unknown_change_wakes_all_readers_once() -> None:
     events = OrderEvents()
     with events.subscribe("a") as one, events.subscribe("b") as other:

@@ -73,6 +73,38 @@ class Postgres:
         """The cluster's data directory."""
         return self.folder / "data"
 
+    def keep_copy(self) -> None:
+        """Keep the cluster as it is now, as an asynchronous replica has it that falls behind from here on.
+
+        The server must be stopped.
+        """
+        self._run(["cp", "-a", str(self.data), str(self._replica)])
+
+    def fail_over(self) -> None:
+        """The primary is lost and the replica of `keep_copy` takes its place, without what was committed since."""
+        self.stop(signal.SIGQUIT)
+        self._run(["rm", "-r", str(self.data)])
+        self._run(["mv", str(self._replica), str(self.data)])
+        self.start()
+
+    @contextmanager
+    def copied(self) -> Iterator["Postgres"]:
+        """A server of its own with what this one, which must be stopped, has now; deleted at the end."""
+        other = Postgres(self.folder / "other", self.log)
+        other.password = self.password
+        self._run(["mkdir", str(other.folder)])
+        self._run(["cp", "-a", str(self.data), str(other.data)])
+        try:
+            other.start()
+            yield other
+        finally:
+            other.stop(signal.SIGQUIT)
+            shutil.rmtree(other.folder)
+
+    @property
+    def _replica(self) -> Path:
+        return self.folder / "replica"
+
     def start(self) -> None:
         """Start the server and wait until it answers; on the same port as before, if there was one."""
         if not self.port:
@@ -127,6 +159,22 @@ class Postgres:
         if done.returncode != 0:
             raise RuntimeError(f"psql: {done.stderr}")
         return done.stdout.strip()
+
+    def freeze(self) -> None:
+        """Have the server hang (SIGSTOP to all its processes) until `thaw`."""
+        for process in self._processes():
+            os.kill(process, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End `freeze`. `runuser`, which started the server, has stopped with it."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+        for process in self._processes():
+            os.kill(process, signal.SIGCONT)
+
+    def _processes(self) -> list[int]:
+        children = Path(f"/proc/{self.postmaster}/task/{self.postmaster}/children").read_text().split()
+        return [self.postmaster, *map(int, children)]
 
     def end_connections(self, database: str) -> None:
         """Kill every backend that serves a database."""

@@ -74,6 +74,16 @@ async def test_it_is_kept_for_two_thirds_of_its_life_and_then_renewed(hub: Hub) 
     assert certificate.seconds_to_next() > 0
 
 
+async def test_what_an_earlier_process_has_kept_is_loaded_without_the_storage(hub: Hub) -> None:
+    assert not OwnCertificate(hub).load_kept()
+    (hub.config.data_dir / "tls.pem").write_text("nothing")
+    assert not OwnCertificate(hub).load_kept()
+    await OwnCertificate(hub).prepare()
+    await hub.store.close()
+    assert OwnCertificate(hub).load_kept()
+    await hub.store.open()
+
+
 async def test_a_damaged_file_is_replaced(hub: Hub) -> None:
     (hub.config.data_dir / "tls.pem").write_text("nothing")
     await OwnCertificate(hub).prepare()
@@ -122,6 +132,9 @@ async def test_the_keeper_refreshes_when_asked_and_when_it_is_time() -> None:
 
         async def prepare(self) -> None:
             raise AssertionError("is prepared once, before")
+
+        def load_kept(self) -> bool:
+            raise AssertionError("is loaded while the storage is away")
 
         async def refresh(self) -> None:
             self.refreshed += 1

@@ -348,16 +348,40 @@ async def test_a_commit_that_failed_is_not_remembered(store: SqlStore, path: Pat
     assert seen == [theirs]
 
 
-async def test_a_full_disk_is_named_and_forgotten_when_there_is_room_again(store: SqlStore) -> None:
+async def test_a_file_that_was_replaced_or_removed_under_the_hub_is_written_to_no_more(
+    store: SqlStore, path: Path
+) -> None:
+    await store.principals.add(a_principal())
+    moved = path.rename(path.with_name("moved.db"))
+    for attempt in (store.ping, lambda: store.principals.add(a_principal("other"))):
+        with pytest.raises(StoreUnavailable, match="No such file"):
+            await attempt()
+    path.touch()
+    for attempt in (store.ping, lambda: store.principals.add(a_principal("other"))):
+        with pytest.raises(StoreUnavailable, match="restart"):
+            await attempt()
+    moved.rename(path)
+    await store.ping()
+    await store.principals.add(a_principal("other"))
+
+
+async def test_a_full_disk_is_named_and_forgotten_when_there_is_room_again(
+    store: SqlStore, caplog: pytest.LogCaptureFixture
+) -> None:
     seed = await sow(store)
     connection = writer_of(store).connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages + 2}")
     big = replace(seed.order().order, csr=b"x" * 100_000)
-    with pytest.raises(StoreUnavailable, match="disk is full"):
-        await store.orders.add(OrderBundle(big))
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="disk is full"):
+            await store.orders.add(OrderBundle(big))
     connection.execute("PRAGMA max_page_count = 1000000")
     await store.orders.add(OrderBundle(big))
+    begin, end = [record.getMessage() for record in caplog.records]
+    assert "disk is full" in begin
+    assert "available again" in end
+    assert "3 failures" in end
 
 
 async def test_a_ping_finds_a_full_disk_and_writes_nothing(

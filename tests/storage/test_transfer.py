@@ -264,7 +264,7 @@ async def test_an_earlier_releases_rows_do_not_go_into_tables_that_were_changed_
 # ------------------------------------------------------------------------------------------------- who else is there
 
 
-async def test_an_import_chooses_a_generation(source: SqliteDriver, target: SqliteDriver, tmp_path: Path) -> None:
+async def test_an_import_chooses_a_number(source: SqliteDriver, target: SqliteDriver, tmp_path: Path) -> None:
     found: list[int] = []
     for driver in (source, target, SqliteDriver(tmp_path / "third.db")):
         if found:
@@ -272,7 +272,7 @@ async def test_an_import_chooses_a_generation(source: SqliteDriver, target: Sqli
         store = SqlStore(driver)
         await store.open()
         await store.revisions()
-        found.append(await store.generation())
+        found.append(await store.copy_number())
         await store.close()
     assert found[0] == 0
     assert 0 not in found[1:]

@@ -17,6 +17,7 @@ from acmehub.ports.store import StoreUnavailable
 ASKED_EVERY = 1.0  # seconds
 INSTANCE_VARIABLE = "ACMEHUB_INSTANCE"
 INSTANCE_HEADER = "Acmehub-Instance"
+LONGEST_ANSWER = 1.5  # seconds; a storage that takes longer cannot be served from
 
 
 class _Readiness:
@@ -39,8 +40,9 @@ class _Readiness:
 
     async def _ask(self) -> bool:
         try:
-            await self._hub.store.ping()
-        except StoreUnavailable:
+            async with asyncio.timeout(LONGEST_ANSWER):
+                await self._hub.store.ping()
+        except (StoreUnavailable, TimeoutError):
             return False
         return True
 

@@ -65,7 +65,7 @@ class Hub:
         if config.notifier:  # without one nothing listens, and finished orders are not announced
             registry.add("notifications", self.notifications)
         self.stopping = asyncio.Event()
-        self._generation = 0
+        self._copy_number = 0
         self.order_events = OrderEvents()
         self.snapshots = Snapshots(store, clock)
         self.plugin_objects = PluginObjects(store, self.snapshots, registry, vault, plugin_context(config, clock))
@@ -159,7 +159,7 @@ class Hub:
         try:
             await found(self.store, self.vault, self.registry, self.clock.now())
             if self.store.shared and isinstance(self.store, CopiesRows):
-                self._generation = await self.store.generation()
+                self._copy_number = await self.store.copy_number()
             if serve or worker:
                 for error_line in await self.load_named_plugins():
                     _log.error("%s", error_line)
@@ -196,7 +196,7 @@ class Hub:
 
     def nonce_key(self) -> bytes:
         """Another one after each import of rows: a nonce that was used at the former hub is good at this one never."""
-        return self.vault.derive(f"nonce {self._generation}" if self._generation else "nonce")
+        return self.vault.derive(f"nonce {self._copy_number}" if self._copy_number else "nonce")
 
     def stop(self) -> None:
         """End every long poll."""

@@ -24,7 +24,7 @@ from acmehub.ports.authority import (
     UpstreamOrder,
     UpstreamUnavailable,
 )
-from acmehub.ports.store import Store, StoreUnavailable
+from acmehub.ports.store import Fenced, Store, StoreUnavailable
 from acmehub.rules import orders
 from acmehub.rules.chains import Issuers
 from acmehub.rules.csr import CheckedCsr
@@ -251,6 +251,8 @@ class Job:
         noted, self.noted = tuple(self.noted), []
 
         def guarded(current: OrderBundle) -> Change:
+            if current.order.lease_owner not in (None, self.context.owner):  # a database that lost the claim gave the
+                raise Fenced(f"order {self.order.id}: {current.order.lease_owner} has it")  # same fence once more
             if current.order.stage is not stage:
                 return Change(order=current.order)
             change = rule(current)

@@ -140,7 +140,7 @@ class OrderLoop(Loop[Job]):
                         job.order.id, job.fence, self._context.new_lease().until
                     )
                 except StoreUnavailable as error:
-                    _log.warning("order %s: its lease cannot be renewed now: %s", job.order.id, error)
+                    _log.debug("order %s: its lease cannot be renewed now: %s", job.order.id, error)
                     continue
                 if held:
                     job.renewed = at

@@ -72,7 +72,7 @@ class CopiesRows(Protocol):
         rows yet (`HasRows`) and that the schema is known (`OtherSchema`). The storage is not open."""
         ...
 
-    async def generation(self) -> int:
+    async def copy_number(self) -> int:
         """A random number that the latest import chose; 0 without one. Nonces are bound to it, so that none that the
         former hub gave out is good in the storage that took its rows."""
         ...

@@ -63,8 +63,18 @@ class Fenced(StoreError):
     """The writer's fencing token is no longer the row's: somebody else owns the job now."""
 
 
+class StoreAway(StoreUnavailable):
+    """The database does not answer, and may answer later without anything being changed at the hub."""
+
+
 class Revisions(msgspec.Struct, frozen=True, kw_only=True):
-    """How often each kind of resources was changed, by any process; a change moves it in its own transaction."""
+    """How often each kind of resources was changed, by any process; a change moves it in its own transaction.
+
+    `generation` moves when what was read before may not be stored any more: of two revisions that differ in it, none of
+    the others can be compared.
+    """
+
+    generation: int = 0
 
     principals: int = 0
     tokens: int = 0

@@ -213,8 +213,8 @@ class Loop(ABC, Generic[T]):
             except StoreUnavailable as error:
                 failures += 1
                 seconds = jittered(back_off(failures, longest=LONGEST_OUTAGE_PAUSE), self._rng)
-                _log.warning("%s: nothing can be claimed now (again in %.0f s): %s", self.name, seconds, error)
-                await asyncio.sleep(seconds)
+                _log.debug("%s: nothing can be claimed now (again in %.0f s): %s", self.name, seconds, error)
+                await self._sleep(seconds, claimed_at)
                 continue
             if not started or seconds > 0:
                 await self._sleep(seconds, claimed_at)
@@ -254,7 +254,7 @@ class Loop(ABC, Generic[T]):
         try:
             await self.work(job)
         except StoreUnavailable as error:
-            _log.warning("%s: %s is left to its next claim: %s", self.name, self.key(job), error)
+            _log.debug("%s: %s is left to its next claim: %s", self.name, self.key(job), error)
 
     def _ended(self, job: T, task: asyncio.Task[None]) -> None:
         error = self._release(job, task)
@@ -269,7 +269,7 @@ class Loop(ABC, Generic[T]):
         try:
             await self.handle_unexpected(job, error)
         except StoreUnavailable as second:
-            _log.warning("%s: %s is left to its next claim: %s", self.name, self.key(job), second)
+            _log.debug("%s: %s is left to its next claim: %s", self.name, self.key(job), second)
 
     def _handled(self, job: T, task: asyncio.Task[None]) -> None:
         error = self._release(job, task)

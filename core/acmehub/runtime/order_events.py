@@ -40,6 +40,7 @@ class Subscription:
             except TimeoutError:
                 return False
         self._must_read = False
+        self._version = 0  # what is read now counts: a version that was lost with its database is never seen
         return True
 
     def _is_news(self) -> bool:

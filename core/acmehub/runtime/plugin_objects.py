@@ -1,6 +1,6 @@
 """Plugin objects made from stored rows: authorities with the hub's account there, DNS providers.
 
-An object is kept as long as its row's version holds. Settings are unsealed here and nowhere else, and given to the
+An object is kept as long as its row is stored as it was. Settings are unsealed here and nowhere else, and given to the
 plugin's factory as its own Settings type.
 """
 
@@ -93,7 +93,7 @@ class PluginObjects:
         if row is None:
             raise Missing(f"there is no managed challenge {managed_challenge_id}")
         kept = self._providers.get(row.id)
-        if kept is not None and kept.row.version == row.version:
+        if kept is not None and kept.row == row:
             return kept
         made = self._make(self._registry.dns_providers, row, MANAGED_CHALLENGE_SETTINGS, DNS_PROVIDER)
         instance = ProviderObject(row, made, rewrites_record_sets(made))
@@ -172,12 +172,14 @@ class PluginObjects:
         return instance
 
     def _kept(self, row: Authority) -> AuthorityObject | None:
-        """The object of `row`, if there is one; only the account or the name may have changed.
+        """The object of `row`, if there is one; all but the plugin and its settings may have changed.
+
+        Rows are compared, not their versions: another database may have come in place of one that was lost.
 
         It needs no lock, which is held while the hub registers at a CA that may not answer.
         """
         kept = self._authorities.get(row.id)
-        if kept is None or kept.row.version >= row.version:
+        if kept is None or kept.row == row:
             return kept
         if kept.row.sealed_settings != row.sealed_settings or kept.row.plugin != row.plugin:
             return None

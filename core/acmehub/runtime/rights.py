@@ -21,7 +21,6 @@ FRESH = 0.25
 _MOST_ACTORS = 4096
 _MOST_GRANTED = 4096
 _NO_CHALLENGES = MatchIndex(())
-_Versions = tuple[int, int, int]
 
 
 class Rights:
@@ -34,7 +33,7 @@ class Rights:
         self._clock = clock
         self._actors: Lru[str, tuple[float, Actor]] = Lru(_MOST_ACTORS)
         self._signing: dict[str, tuple[Authority | None, bool]] = {}
-        self._granted: Lru[tuple[str, Claim], tuple[_Versions, MatchIndex, Scope]] = Lru(_MOST_GRANTED)
+        self._granted: Lru[tuple[str, Claim], tuple[Actor, MatchIndex, Scope]] = Lru(_MOST_GRANTED)
 
     async def require_new(self, actor: Actor, claim: Claim, snapshot: Snapshot) -> None:
         """Raise the problem of newOrder unless the actor may have what it claims, by this snapshot."""
@@ -87,8 +86,8 @@ class Rights:
     async def _still(self, actor: Actor, claim: Claim, snapshot: Snapshot) -> Scope:
         index = await self._index(actor, claim, snapshot)
         granted = self._granted.get((actor.account.id, claim))
-        if granted is not None and granted[0] == _versions(actor) and granted[1] is index:
-            return granted[2]  # nothing that is judged has changed since
+        if granted is not None and granted[0] is actor and granted[1] is index:
+            return granted[2]  # nothing that is judged has changed since: these objects would be others
         try:
             scope = require_names(actor, claim, index, None, self._clock.now())
         except Problem as refusal:
@@ -97,7 +96,7 @@ class Rights:
         return scope
 
     def _grant(self, actor: Actor, claim: Claim, index: MatchIndex, scope: Scope) -> None:
-        self._granted.put((actor.account.id, claim), (_versions(actor), index, scope))
+        self._granted.put((actor.account.id, claim), (actor, index, scope))
 
     async def _index(self, actor: Actor, claim: Claim, snapshot: Snapshot) -> MatchIndex:
         """The managed challenges; none are looked for where the names of the token decide alone."""
@@ -122,7 +121,3 @@ class Rights:
             return otherwise
         self._signing[authority_id] = (row, signing)
         return not signing
-
-
-def _versions(actor: Actor) -> _Versions:
-    return (actor.account.version, actor.token.version, actor.principal.version)

@@ -82,7 +82,8 @@ class Tokens(Rows[Token]):
 
 
 class Snapshot:
-    """The configuration as of `revisions`; kinds that `before` has at the same revision are taken from it."""
+    """The configuration as of `revisions`; kinds that `before` has at the same revision are taken from it, if it is of
+    the same generation."""
 
     def __init__(self, store: Store, revisions: Revisions, before: "Snapshot | None" = None) -> None:
         self._store = store
@@ -92,7 +93,7 @@ class Snapshot:
         self._profiles: Profiles | None = None
         self._tokens: Tokens | None = None
         self._campaigns: Rows[Campaign] | None = None
-        if before is None:
+        if before is None or before.revisions.generation != revisions.generation:
             return
         if before.revisions.authorities == revisions.authorities:
             self._authorities = before._authorities

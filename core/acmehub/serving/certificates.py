@@ -42,6 +42,10 @@ class ServingCertificate(Protocol):
         """Have a usable certificate; raises `ConfigError` when there is none."""
         ...
 
+    def load_kept(self) -> bool:
+        """Load a certificate for which the storage is not needed; False when there is none. Raises as `prepare`."""
+        ...
+
     async def refresh(self) -> None:
         """Load or get a newer certificate when there should be one; a failure is logged and the old one stays."""
         ...
@@ -101,6 +105,9 @@ class CertificateFiles(ServingCertificate):
         self._told = ""  # why the files are not loaded again
 
     async def prepare(self) -> None:
+        self.load_kept()
+
+    def load_kept(self) -> bool:
         for path in (self._certificate, self._key):
             if not path.is_file():
                 raise ConfigError(f"$.tls: {path}: no such file")
@@ -110,6 +117,7 @@ class CertificateFiles(ServingCertificate):
             self._load()
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"$.tls: {self._certificate} and {self._key}: {_reason(error)}") from None
+        return True
 
     async def refresh(self) -> None:
         try:
@@ -167,6 +175,13 @@ class OwnCertificate(ServingCertificate):
 
     async def prepare(self) -> None:
         await self._fresh(await self._authority())
+
+    def load_kept(self) -> bool:
+        try:
+            self.context.load_cert_chain(self._file)
+        except OSError:  # none, or a damaged one
+            return False
+        return True
 
     async def refresh(self) -> None:
         try:

@@ -5,8 +5,8 @@ import gc
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import cast
 
 import msgspec
@@ -26,6 +26,7 @@ from acmehub.serving.connections import Connections, TlsProtocol
 from acmehub.serving.data_dir import note_url
 from acmehub.serving.protocol import limited_protocol
 from acmehub.serving.sockets import bind
+from acmehub.serving.waiting import reach_storage
 
 GRACE_SECONDS = 10
 
@@ -36,8 +37,8 @@ def run_serve(config: Config, *, worker: bool, migrate: bool, crash_points: Cras
     """Serve ACME until SIGTERM or SIGINT; with `worker`, fulfil orders too.
 
     `announce` is called once, when requests are answered, with the hub's URL and the file with the root that clients
-    must trust (empty when the certificate is not the hub's own). Raises what makes a start impossible: `ListenError`,
-    `ConfigError`, `StoreUnavailable`, `VaultError`, `PluginError`.
+    must trust (empty when the certificate is not the hub's own). A storage that is away is waited for. Raises what
+    makes a start impossible: `ListenError`, `ConfigError`, `StoreUnavailable`, `VaultError`, `PluginError`.
     """
     _allow_many_connections()
     with ExitStack() as stack:
@@ -74,8 +75,10 @@ async def _serve(
     hub = build_hub(config, crash_points=crash_points)
     reload = asyncio.Event()
     with on_signals({signal.SIGTERM: hub.stop, signal.SIGINT: hub.stop, signal.SIGHUP: reload.set}):
-        async with hub.running(serve=True, worker=worker, migrate=migrate):
-            certificate = serving_certificate(hub)
+        certificate = serving_certificate(hub)
+        if not await reach_storage(hub, migrate=migrate, meanwhile=lambda: _refusing(hub, certificate, listening)):
+            return
+        async with hub.running(serve=True, worker=worker, migrate=False):
             if certificate is not None:
                 await certificate.prepare()
             server = HubServer(hub, certificate, lambda: announce(hub.config.public_url, _root_file(certificate)))
@@ -93,9 +96,29 @@ async def _serve(
 async def _work(config: Config, migrate: bool, crash_points: CrashPoints, announce: Callable[[], None]) -> None:
     hub = build_hub(config, crash_points=crash_points)
     with on_signals({signal.SIGTERM: hub.stop, signal.SIGINT: hub.stop}):
-        async with hub.running(worker=True, migrate=migrate):
+        if not await reach_storage(hub, migrate=migrate):
+            return
+        async with hub.running(worker=True, migrate=False):
             announce()
             await hub.stopping.wait()
+
+
+@asynccontextmanager
+async def _refusing(hub: Hub, certificate: ServingCertificate | None, listening: socket.socket) -> AsyncIterator[None]:
+    """Answer requests by 503 while the storage is away, if there is a certificate to do so with.
+
+    What is not accepted when this ends waits in the socket's queue for the server.
+    """
+    if certificate is not None and not certificate.load_kept():
+        yield
+        return
+    server = HubServer(hub, certificate, lambda: None)
+    serving = asyncio.create_task(server.serve(sockets=[listening.dup()]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
 
 
 class HubServer(uvicorn.Server):

@@ -15,13 +15,14 @@ from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Batch, Dialect, Unit
 from acmehub.storage.versioned_cache import VersionedCache
 
-Versions = tuple[int, int, int]
+Versions = tuple[int, int, int, int]
 
 
 class SqlAccounts(Accounts):
     """ACME accounts.
 
-    Actors are cached by the versions of their three rows, so that a request costs one small read and no decoding.
+    Actors are cached by the generation and the versions of their three rows, so that a request costs one small read and
+    no decoding.
     """
 
     def __init__(self, driver: SqlDriver, audit: AuditRows) -> None:
@@ -48,9 +49,10 @@ class SqlAccounts(Accounts):
         return await self._driver.point_read(self._read_actor, account_id)
 
     def _read_actor(self, account_id: str) -> Unit[Actor | None]:
+        generation = self._driver.generation
         if account_id in self._actors:
             rows = yield self._versions(account_id)
-            cached = self._actors.get(account_id, tuple(rows[0])) if rows else None
+            cached = self._actors.get(account_id, (generation, *rows[0])) if rows else None
             if cached is not None:
                 return cached
         rows = yield self._actor(account_id)
@@ -63,7 +65,7 @@ class SqlAccounts(Accounts):
         token = self._token.read(row[tokens:principals])
         principal = self._principal.read(row[principals:])
         actor = Actor(account, token, principal)
-        self._actors.put(account_id, (account.version, token.version, principal.version), actor)
+        self._actors.put(account_id, (generation, account.version, token.version, principal.version), actor)
         return actor
 
     async def by_thumbprint(self, thumbprint: str) -> Account | None:

@@ -32,6 +32,12 @@ class SqlDriver(Protocol):
     @property
     def shared(self) -> bool: ...
 
+    @property
+    def generation(self) -> int:
+        """Moves when what was read before may not be stored any more: a database was lost, and another one may have
+        come in its place, where a version that was seen stands for other content. Asked for by units of work."""
+        return 0
+
     def schema(self) -> AbstractAsyncContextManager[SchemaSession]:
         """A session for migrations; entered in an event loop of its own, before or beside `open`."""
         ...

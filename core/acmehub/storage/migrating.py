@@ -48,8 +48,24 @@ class PackageMigrations(ForwardsMigrationManager):
 
 
 async def migrate(driver: SqlDriver) -> int:
-    """Run what has not been run, in a thread with its own event loop; returns how many migrations that were."""
-    return await asyncio.to_thread(asyncio.run, _run(driver))
+    """Run what has not been run, in a thread with its own event loop; returns how many migrations that were.
+
+    A caller that is cancelled ends the run, which then has changed nothing.
+    """
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[int]]] = []
+
+    async def run() -> int:
+        task = asyncio.ensure_future(_run(driver))
+        running.append((asyncio.get_running_loop(), task))
+        return await task
+
+    try:
+        return await asyncio.to_thread(asyncio.run, run())
+    except asyncio.CancelledError:
+        for loop, task in running:
+            with contextlib.suppress(RuntimeError):  # it has ended meanwhile
+                loop.call_soon_threadsafe(task.cancel)
+        raise
 
 
 async def _run(driver: SqlDriver) -> int:

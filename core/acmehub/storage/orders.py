@@ -47,7 +47,7 @@ class SqlOrders(Orders):
         self._lists = OrderLists(driver.dialect, self._order, self._authorization)
         self._ids = IdRange(tables.Order, driver.dialect)
         order, authorization, dialect = self._order, self._authorization, driver.dialect
-        self._cache: VersionedCache[int, OrderBundle] = VersionedCache()
+        self._cache: VersionedCache[tuple[int, int], OrderBundle] = VersionedCache()
         order_table, table = tables.Order, tables.Authorization
         self._version = prepared(order_table.select(order_table.version).where(order_table.id == Parameter(1)), dialect)
         self._row = prepared(order.select().where(order_table.id == Parameter(1)), dialect)
@@ -56,11 +56,12 @@ class SqlOrders(Orders):
         self._one = prepared(authorization.select().where(table.id == Parameter(1)), dialect)
 
     async def add(self, bundle: OrderBundle, events: Sequence[Event] = ()) -> None:
+        generation = self._driver.generation
         await self._driver.write(self._add, bundle, events)
-        self._put(bundle)
+        self._put(bundle, generation)
 
-    def _put(self, bundle: OrderBundle) -> OrderBundle:
-        self._cache.put(bundle.order.id, bundle.order.version, bundle)
+    def _put(self, bundle: OrderBundle, generation: int) -> OrderBundle:
+        self._cache.put(bundle.order.id, (generation, bundle.order.version), bundle)
         return bundle
 
     def _add(self, bundle: OrderBundle, events: Sequence[Event]) -> Unit[None]:
@@ -75,13 +76,14 @@ class SqlOrders(Orders):
 
     async def get(self, order_id: str) -> OrderBundle | None:
         """One statement, so that order and authorizations are of one moment."""
+        generation = self._driver.generation
         bundle = await self._driver.point_read(self._read, order_id)
-        return self._put(bundle) if bundle is not None else None
+        return self._put(bundle, generation) if bundle is not None else None
 
     def _read(self, order_id: str) -> Unit[OrderBundle | None]:
         if order_id in self._cache:
             rows = yield self._version(order_id)
-            cached = self._cache.get(order_id, rows[0][0]) if rows else None
+            cached = self._cache.get(order_id, (self._driver.generation, rows[0][0])) if rows else None
             if cached is not None:
                 return cached
         rows = yield self._bundle(order_id)
@@ -103,13 +105,14 @@ class SqlOrders(Orders):
 
     async def apply(self, order_id: str, rule: Rule, *, fence: int | None = None) -> OrderBundle:
         """The row is locked from reading to writing, so the fence that was checked holds."""
-        return self._put(await self._driver.write(self._apply, order_id, rule, fence))
+        generation = self._driver.generation
+        return self._put(await self._driver.write(self._apply, order_id, rule, fence), generation)
 
     def _apply(self, order_id: str, rule: Rule, fence: int | None) -> Unit[OrderBundle]:
         rows = yield hot_statements.LOCK_ORDER(order_id)
         if not rows:
             raise Missing(f"no order {order_id}")
-        before = self._cache.get(order_id, rows[0][0])
+        before = self._cache.get(order_id, (self._driver.generation, rows[0][0]))
         if before is None:
             order = self._order.read((yield self._row(order_id))[0])
             rows = yield self._authorizations(order_id)
@@ -180,8 +183,9 @@ class SqlOrders(Orders):
         self, lease: Lease, now: datetime, limit: int, full: frozenset[str] = frozenset()
     ) -> Sequence[OrderBundle]:
         """Subscribers do not hear of a claim or of a renewal: nothing they wait for changed."""
+        generation = self._driver.generation
         claimed = await self._driver.write(self._jobs.claim, lease, now, limit, full)
-        return tuple(map(self._put, claimed))
+        return tuple(self._put(bundle, generation) for bundle in claimed)
 
     async def wake(self, kinds: Collection[EventKind], *, authority_id: str = "", challenge_id: str = "") -> int:
         return await self._driver.write(self._wake, sorted(kind.value for kind in kinds), authority_id, challenge_id)

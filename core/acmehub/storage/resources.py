@@ -100,32 +100,33 @@ class SqlResources(Resources[R]):
 class RevisionRows:
     """The revisions of all kinds of resources."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._local = dialect is Dialect.SQLITE
-        self._known: tuple[object, Revisions] = (None, Revisions())
+    def __init__(self, driver: SqlDriver) -> None:
+        self._driver = driver
+        self._known: tuple[tuple[int, object], Revisions] = ((0, None), Revisions())
 
     def read(self) -> Unit[Revisions]:
         """The revisions; a database in this process is asked for their sum first, which takes half the time."""
-        total = None
-        if self._local:
+        generation, total = self._driver.generation, None
+        if self._driver.dialect is Dialect.SQLITE:
             ((total,),) = yield SUM_REVISIONS()
-            if total is not None and total == self._known[0]:
+            if total is not None and (generation, total) == self._known[0]:
                 return self._known[1]
         rows = yield READ_REVISIONS()
-        revisions = Revisions(**{_KINDS[name]: value for name, value in rows if name in _KINDS})
+        found = {_KINDS[name]: value for name, value in rows if name in _KINDS}
+        revisions = Revisions(generation=generation, **found)
         if total is not None and total == sum(value for _, value in rows):
-            self._known = (total, revisions)
+            self._known = (generation, total), revisions
         return revisions
 
 
-GENERATION = "copied"
+COPY = "copied"
 """The row of `revision` with the number that the latest import of rows chose."""
 
 
-def read_generation() -> Unit[int]:
+def read_copy_number() -> Unit[int]:
     """That number; 0 without an import."""
     rows = yield READ_REVISIONS()
-    return next((value for name, value in rows if name == GENERATION), 0)
+    return next((value for name, value in rows if name == COPY), 0)
 
 
 def replace_row(codec: Codec[N], names: tuple[str, ...], item: N) -> Unit[N]:

@@ -28,7 +28,7 @@ from acmehub.storage.jobs import Leases
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.rate_limits import SqlRateLimits
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
-from acmehub.storage.resources import RevisionRows, SqlResources, read_generation
+from acmehub.storage.resources import RevisionRows, SqlResources, read_copy_number
 from acmehub.storage.statements import Batch, Unit
 from acmehub.storage.txt_records import SqlTxtRecords, SqlZoneLeases
 
@@ -59,7 +59,7 @@ class SqlStore(Store, CopiesRows):
         self.nonces: UsedNonces = SqlUsedNonces(driver)
         self.rate_limits: RateLimits = SqlRateLimits(driver)
         self.zone_leases: ZoneLeases = SqlZoneLeases(driver)
-        self._revisions = RevisionRows(driver.dialect)
+        self._revisions = RevisionRows(driver)
 
     @property
     def shared(self) -> bool:
@@ -87,8 +87,8 @@ class SqlStore(Store, CopiesRows):
 
         await import_rows(self._driver, schema, pages, audit)
 
-    async def generation(self) -> int:
-        return await self._driver.point_read(read_generation)
+    async def copy_number(self) -> int:
+        return await self._driver.point_read(read_copy_number)
 
     async def open(self, *, serve: bool = False, worker: str = "") -> None:
         await self._driver.open(serve=serve)

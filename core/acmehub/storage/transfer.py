@@ -32,12 +32,12 @@ from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SchemaSession, SqlDriver
 from acmehub.storage.migrating import bring_up, has_table, known_migrations, migrations_of
 from acmehub.storage.piccolo_engine import Parameter, built, prepared, transaction
-from acmehub.storage.resources import GENERATION
+from acmehub.storage.resources import COPY
 from acmehub.storage.statements import Dialect
 
 PAGE = 500
 LEFT_OUT = (tables.UsedNonce, tables.RateLimit, tables.ZoneLease)
-"""Nonces are good for an hour, and not in another database (`generation`); a bucket is full again after a day; a zone
+"""Nonces are good for an hour, and not in another database (`copy_number`); a bucket is full again after a day; a zone
 is nobody's where no process has run yet."""
 
 _COPIED = {table._meta.tablename: table for table in tables.TABLES if table not in LEFT_OUT}
@@ -129,8 +129,8 @@ async def import_rows(
         if audit:
             await session.insert(codec.table, codec.fields, [codec.row(entry) for entry in audit])
         revision = tables.Revision
-        await _asked(session, dialect, revision.delete().where(revision.name == GENERATION))
-        await session.insert("revision", ("name", "value"), [(GENERATION, secrets.randbits(62) + 1)])
+        await _asked(session, dialect, revision.delete().where(revision.name == COPY))
+        await session.insert("revision", ("name", "value"), [(COPY, secrets.randbits(62) + 1)])
 
 
 async def _make_tables(session: SchemaSession, dialect: Dialect, schema: Sequence[str]) -> None:

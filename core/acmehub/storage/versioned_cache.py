@@ -1,7 +1,8 @@
 """Cache of rows, valid while the stored version is unchanged.
 
 The version (of an order, or of an actor's three rows) moves with every write and is read before a cached object is
-used. Only what is committed is put in: a version of a transaction that fails would later stand for something else.
+used. Only what is committed is put in: a version of a transaction that fails would later stand for something else. For
+the same reason the driver's generation is a part of each key, as it was before the object was read.
 """
 
 from typing import Generic, TypeVar

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from acmehub.rules.rate_limits import TokensTaken as TokensTaken
     from acmehub.storage.driver import SchemaSession as SchemaSession
     from acmehub.storage.driver import SqlDriver as SqlDriver
+    from acmehub.storage.outages import Outages as Outages
     from acmehub.storage.sqlite.driver import SqliteDriver as SqliteDriver
     from acmehub.storage.statements import Batch as Batch
     from acmehub.storage.statements import Changed as Changed
@@ -126,6 +127,7 @@ _HOMES = {
         "SchemaSession",
         "SqlDriver",
     ),
+    "acmehub.storage.outages": ("Outages",),
     "acmehub.storage.sqlite.driver": ("SqliteDriver",),
     "acmehub.storage.statements": (
         "Batch",

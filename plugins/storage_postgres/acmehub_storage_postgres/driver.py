@@ -1,23 +1,21 @@
 """The PostgreSQL driver of the storage."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import asyncpg
-
 from acmehub import StoreUnavailable
-from acmehub.storage_api import Dialect, SchemaSession, SqlDriver, Unit
+from acmehub.storage_api import Dialect, SqlDriver, Unit
+from acmehub_storage_postgres.connecting import Connector, DatabaseConnection
 from acmehub_storage_postgres.errors import Errors, translated
 from acmehub_storage_postgres.news import Announcer, Listener, Payload
+from acmehub_storage_postgres.schema import LOCK_SECONDS, PostgresSchema
 from acmehub_storage_postgres.settings import Settings
-from acmehub_storage_postgres.units import discard
 from acmehub_storage_postgres.workers import Workers
 
 T = TypeVar("T")
 
-MIGRATION_LOCK = 0x61636D65  # "acme": any number, as long as every process takes the same
 _SNAPSHOT = (  # a page may take its reader longer to write away than a unit of work may be idle
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0"
 )
@@ -28,13 +26,18 @@ _OTHERS = (
 
 
 class PostgresDriver(SqlDriver):
-    """Runs units of work, each in a transaction on one of a few kept connections."""
+    """Runs units of work, each in a transaction on one of a few kept connections.
+
+    `lock_seconds` is how long a migration waits for a lock.
+    """
 
     dialect = Dialect.POSTGRES
     shared = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, lock_seconds: float = LOCK_SECONDS) -> None:
         self._settings = settings
+        self._lock_seconds = lock_seconds
+        self._connector = Connector(settings)
         self._workers: Workers | None = None
         self._listener: Listener | None = None
         self._payload = Payload()
@@ -44,49 +47,37 @@ class PostgresDriver(SqlDriver):
     # ---------------------------------------------------------------------------------------- life
 
     @asynccontextmanager
-    async def schema(self) -> AsyncIterator["PostgresSchema"]:
-        """An advisory lock on a connection of its own."""
-        arguments = {**self._settings.connect_arguments(), "command_timeout": None}
-        try:
-            connection = await asyncpg.connect(**arguments)
-            try:
-                await connection.execute(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
-                yield PostgresSchema(connection)
-            finally:
-                await connection.close(timeout=self._settings.timeout)
-        except Errors as error:
-            raise translated(error, self._settings.place) or error from error
+    async def schema(self) -> AsyncIterator[PostgresSchema]:
+        """A connection of its own, whose transaction takes an advisory lock."""
+        async with self._session() as session:
+            yield PostgresSchema(session, self._settings.place, self._lock_seconds)
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator["PostgresSchema"]:
+    async def snapshot(self) -> AsyncIterator[PostgresSchema]:
         """A read-only transaction that sees one state, on a connection of its own."""
-        connection = await self._connected()
-        try:
-            await connection.execute(_SNAPSHOT)
-            yield PostgresSchema(connection)
-        except asyncpg.PostgresError as error:
-            raise translated(error, self._settings.place) or error from error
-        finally:
-            await discard(connection, self._settings.timeout)
+        async with self._session() as session:
+            await session.execute(_SNAPSHOT)
+            yield PostgresSchema(session, self._settings.place, self._lock_seconds)
 
     async def used_elsewhere(self) -> bool:
         """Other connections of acmehub to this database, as the server lists them for the same user."""
-        connection = await self._connected()
-        try:
-            return bool(await connection.fetchval(_OTHERS))
-        except Errors as error:
-            raise translated(error, self._settings.place) or error from error
-        finally:
-            await discard(connection, self._settings.timeout)
+        async with self._session() as session:
+            return bool(await session.fetchval(_OTHERS))
 
-    async def _connected(self) -> "asyncpg.Connection[Any]":
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[DatabaseConnection]:
+        connector = Connector(self._settings)
         try:
-            return await asyncpg.connect(**self._settings.connect_arguments())
+            session = await connector.connect(command_seconds=None)
+            try:
+                yield session
+            finally:
+                await connector.close(session)
         except Errors as error:
             raise translated(error, self._settings.place) or error from error
 
     async def open(self, *, serve: bool) -> None:  # noqa: ARG002 - any number may serve
-        workers = Workers(self._settings, self._publish)
+        workers = Workers(self._settings, self._connector, self._publish)
         await workers.start()
         self._workers = workers
         self._announcer = Announcer(workers, self._payload)
@@ -104,6 +95,15 @@ class PostgresDriver(SqlDriver):
                 await self._announcer.close()
                 self._announcer = None
             await workers.close()
+
+    @property
+    def generation(self) -> int:
+        return self._connector.generation
+
+    def check(self) -> None:
+        """A server that has not answered for a second may not answer this time either."""
+        if self._workers is not None and self._workers.away:
+            raise self._workers.away.error
 
     # ---------------------------------------------------------------------------------------- units of work
 
@@ -139,7 +139,8 @@ class PostgresDriver(SqlDriver):
 
     def _listen(self) -> None:
         if self._listener is None:
-            self._listener = Listener(self._settings, self._payload, self._tell)
+            workers = self._open()
+            self._listener = Listener(self._connector, workers.away, self._payload, self._tell)
 
     def _tell(self, order_id: str, version: int) -> None:
         loop = asyncio.get_running_loop()
@@ -152,16 +153,3 @@ class PostgresDriver(SqlDriver):
             self._tell(order_id, version)
         if self._announcer is not None:
             self._announcer.announce(changed)
-
-
-class PostgresSchema(SchemaSession):
-    """A connection for migrations."""
-
-    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
-        self._connection = connection
-
-    async def execute(self, text: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
-        return [dict(row) for row in await self._connection.fetch(text, *values)]
-
-    async def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        await self._connection.copy_records_to_table(table, columns=list(columns), records=rows)

@@ -11,18 +11,21 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-import asyncpg
-
+from acmehub import StoreAway
 from acmehub.storage_api import Batch, Sql, Unit
-from acmehub_storage_postgres.errors import Errors, translated
-from acmehub_storage_postgres.settings import Settings
-from acmehub_storage_postgres.units import discard
+from acmehub_storage_postgres.away import Away
+from acmehub_storage_postgres.connecting import Connector
+from acmehub_storage_postgres.errors import Errors, is_passing
+from acmehub_storage_postgres.units import cut
 from acmehub_storage_postgres.workers import Workers
 
 log = logging.getLogger(__name__)
 
 CHANNEL = "acmehub_orders"
 PAUSE = 0.02  # seconds
+ALIVE_EVERY = 30.0  # seconds
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
 LARGEST = 7900  # bytes in one notification: PostgreSQL takes less than 8000
 
 _NOTIFY = Sql("SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)")
@@ -98,7 +101,9 @@ class Announcer:
     def _sent(self, sending: "asyncio.Future[Any]") -> None:
         self._sending = None
         if sending.cancelled() or sending.exception() is not None:
-            log.warning("other processes were not told of changes: %s", sending.exception())
+            error = sending.exception() if not sending.cancelled() else None
+            level = logging.DEBUG if isinstance(error, StoreAway) else logging.WARNING
+            log.log(level, "other processes were not told of changes: %s", error)
             self._outbox.clear()  # where the database was away, they hear "" when they have connected again
         else:
             self._timer = asyncio.get_running_loop().call_later(PAUSE, self._rested)
@@ -116,8 +121,11 @@ def _notify(payload: str) -> Unit[None]:
 class Listener:
     """A task that listens, and connects again when the connection is lost; calls back with `("", 0)` when it has."""
 
-    def __init__(self, settings: Settings, payload: Payload, callback: Callable[[str, int], None]) -> None:
-        self._settings = settings
+    def __init__(
+        self, connector: Connector, away: Away, payload: Payload, callback: Callable[[str, int], None]
+    ) -> None:
+        self._connector = connector
+        self._away = away
         self._payload = payload
         self._callback = callback
         self._stop = asyncio.Event()
@@ -129,33 +137,44 @@ class Listener:
         await self._task
 
     async def _listen(self) -> None:
-        pause = 0.1
+        pause = _FIRST_PAUSE
         while not self._stop.is_set():
             try:
                 await self._listen_once()
-                pause = 0.1
+                pause = _FIRST_PAUSE
             except Errors as error:
-                log.warning("no news from other processes: %s", translated(error, self._settings.place) or error)
+                if is_passing(error):
+                    self._away.begin(error)
+                else:
+                    log.warning("no news from other processes: %s", error)
             try:
                 async with asyncio.timeout(pause):
                     await self._stop.wait()
             except TimeoutError:
-                pause = min(pause * 2, 5.0)
+                pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _listen_once(self) -> None:
         """Listen until the connection is lost or `close` is called."""
-        lost = asyncio.Event()
-        connection = await asyncpg.connect(**self._settings.connect_arguments())
+        session = await self._connector.connect()
+        ended = asyncio.Event()
+        waiting = asyncio.create_task(self._stop.wait())
+        waiting.add_done_callback(lambda _: ended.set())
         try:
-            connection.add_termination_listener(lambda _: lost.set())
-            await connection.add_listener(CHANNEL, self._heard)
+            session.add_termination_listener(lambda _: ended.set())
+            await session.add_listener(CHANNEL, self._heard)
             self._callback("", 0)
-            waits = [asyncio.ensure_future(lost.wait()), asyncio.ensure_future(self._stop.wait())]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
+            while not ended.is_set() and self._connector.is_current(session):
+                try:
+                    async with asyncio.timeout(ALIVE_EVERY):
+                        await ended.wait()
+                except TimeoutError:
+                    await session.execute("SELECT 1")  # a connection that was dropped in silence hears nothing
         finally:
-            await discard(connection, self._settings.timeout)
+            waiting.cancel()
+            if self._stop.is_set():
+                await self._connector.close(session)
+            else:
+                await cut(session)
 
     def _heard(self, *notification: Any) -> None:
         for order_id, version in self._payload.read(notification[3]):

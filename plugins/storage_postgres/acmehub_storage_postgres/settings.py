@@ -25,6 +25,7 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
     password: Annotated[Secret, Meta(description="its password")] = Secret("")
     connections: Annotated[int, Meta(description="most connections of a process, besides one that listens")] = 10
     timeout: Annotated[float, Meta(description="of connecting and of each statement, in seconds")] = 30.0
+    wait: Annotated[float, Meta(description="how long a request waits for a database that is away, in seconds")] = 5.0
 
     def validate(self) -> Self:
         if self.dsn and self.host:
@@ -35,6 +36,8 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
             raise ValueError("connections: at least 1")
         if self.timeout <= 0:
             raise ValueError("timeout: more than 0 seconds")
+        if self.wait < 0:
+            raise ValueError("wait: 0 seconds or more")
         return self
 
     @property
@@ -52,12 +55,7 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
             "timeout": self.timeout,
             "command_timeout": self.timeout,
             "statement_cache_size": 512,
-            "server_settings": {
-                "application_name": "acmehub",
-                "jit": "off",
-                # a process that is frozen in a transaction must not keep the others from its rows
-                "idle_in_transaction_session_timeout": "10s",
-            },
+            "server_settings": {"application_name": "acmehub"},
         }
         if self.dsn:
             return {**given, "dsn": self.dsn.reveal()}

@@ -145,15 +145,6 @@ async def roll_back(connection: "asyncpg.Connection[Any]") -> None:
         await cut(connection)
 
 
-async def discard(connection: "asyncpg.Connection[Any]", timeout: float) -> None:
-    """Close a connection, by force when it does not answer."""
-    try:
-        await connection.close(timeout=timeout)
-    except Errors as error:
-        log.debug("closing a connection: %s", error)
-        await cut(connection)
-
-
 async def cut(connection: "asyncpg.Connection[Any]") -> None:
     """Drop a connection without a word; its socket is closed when this returns."""
     connection.terminate()

@@ -110,7 +110,7 @@ class LearningService:
                 event = Event(order_id=certificate.order_id, at=self._clock.now(), kind=DOWNLOADED)
                 await self._store.records.note([event])
         except StoreUnavailable as error:  # the client gets its certificate all the same
-            _log.warning("a download of certificate %s is not noted: %s", certificate.id, error)
+            _log.debug("a download of certificate %s is not noted: %s", certificate.id, error)
 
     async def _learn(self, account: Account, previous: Order, user_agent: str) -> Lesson:
         if previous.mode is AuthorizationMode.ACCEPT:

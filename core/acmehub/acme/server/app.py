@@ -91,7 +91,7 @@ async def _send(send: Send, response: AcmeResponse, headers: list[tuple[bytes, b
 def unexpected(error: Exception) -> Problem:
     """The problem for an exception that is none; its reason goes to the log, without the request's body."""
     if isinstance(error, StoreUnavailable):
-        _log.error("the storage is unavailable", extra={"reason": str(error)})
+        _log.debug("the storage is unavailable: %s", error)  # the storage itself says so, once a minute
         return Problem(
             ProblemType.SERVER_INTERNAL,
             "the server's storage is unavailable at present; try again",

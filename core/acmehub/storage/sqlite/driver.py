@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from acmehub.ports.store import StoreError, StoreUnavailable
 from acmehub.storage.driver import SchemaSession, SqlDriver
+from acmehub.storage.outages import Outages
 from acmehub.storage.sqlite.files import FileLock, WorkerLocks, connect, is_busy, is_shared, patient, run, translated
 from acmehub.storage.sqlite.writer import Writer
 from acmehub.storage.statements import Dialect, Unit
@@ -39,6 +40,8 @@ class SqliteDriver(SqlDriver):
         self._callbacks: dict[object, Callable[[str, int], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._writer: Writer | None = None
+        self._file = (0, 0)  # device and number of the file that is open
+        self._outages = Outages()
         self._near: sqlite3.Connection | None = None  # for reads on the event loop
         self._far: sqlite3.Connection | None = None  # for reads in the thread
         self._thread: ThreadPoolExecutor | None = None
@@ -96,6 +99,8 @@ class SqliteDriver(SqlDriver):
         except (OSError, sqlite3.Error) as error:
             self._serving.release()
             raise self._unavailable(error) from error
+        opened = self._path.stat()
+        self._file = (opened.st_dev, opened.st_ino)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="acmehub-sqlite-read")
         self._writer = Writer(connection, self._path, self._busy_timeout, self._publish)
         if self._callbacks:
@@ -143,7 +148,10 @@ class SqliteDriver(SqlDriver):
 
     def check(self) -> None:
         """A full disk shows when something is written, and a ping writes nothing."""
-        if self._writer is not None and shutil.disk_usage(self._path.parent).free < _LEAST_ROOM:
+        if self._writer is None:
+            return
+        self._require_file()
+        if shutil.disk_usage(self._path.parent).free < _LEAST_ROOM:
             raise StoreUnavailable(f"the database {self._path}: its disk is full: make room there")
 
     # ---------------------------------------------------------------------------------------- units of work
@@ -160,14 +168,17 @@ class SqliteDriver(SqlDriver):
             return run(self._writer.connection if self._writer.quiet else self._near, verb(*args), [])
         except sqlite3.Error as error:
             if not is_busy(error):
-                raise translated(error, self._path) or error from error
+                raise self._failed(translated(error, self._path) or error) from error
         return await self.read(verb, *args)
 
     async def read(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
         """Runs in a thread."""
         if self._far is None or self._thread is None:
             raise self._closed()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_patiently, verb(*args))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_patiently, verb(*args))
+        except StoreUnavailable as error:
+            raise self._failed(error) from error.__cause__
 
     def _read_patiently(self, unit: Unit[T]) -> T:
         assert self._far is not None
@@ -180,7 +191,31 @@ class SqliteDriver(SqlDriver):
     async def write(self, verb: Callable[..., Unit[T]], *args: Any) -> T:
         if self._writer is None:
             raise self._closed()
-        return await self._writer.submit(verb, args)
+        try:
+            self._require_file()
+            value = await self._writer.submit(verb, args)
+        except StoreUnavailable as error:
+            raise self._failed(error) from error.__cause__
+        self._outages.answered()
+        return value
+
+    def _require_file(self) -> None:
+        """What is written to a file that has been replaced or removed is lost with the last process that has it open.
+
+        Raises `StoreUnavailable`.
+        """
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            raise StoreUnavailable(f"the database {self._path}: {error.strerror}: put it back and restart") from error
+        if (found.st_dev, found.st_ino) != self._file:
+            raise StoreUnavailable(f"the database {self._path} was replaced by another file: restart to use that one")
+
+    def _failed(self, error: Exception) -> Exception:
+        """An error of a read or a write; one that callers are told as an outage is noted for the log."""
+        if isinstance(error, StoreUnavailable):
+            self._outages.failed(error)
+        return error
 
     def _closed(self) -> StoreUnavailable:
         return StoreUnavailable(f"the database {self._path} is not open")
