@@ -35,6 +35,7 @@ from acmehub.rules.eab import new_hmac_key
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey, ExternalAccount
+from acmehub.testing.fake_relay import FakeRelay
 
 BASE = "https://hub.test"
 DIRECTORY = f"{BASE}/acme/directory"
@@ -47,11 +48,11 @@ class Nothing(PluginSettings, frozen=True, kw_only=True):
     """No settings."""
 
 
-class StandInRelay:
+class StandInRelay(FakeRelay):
     """An authority of the relaying kind that no test lets do anything."""
 
     def __init__(self, settings: Nothing, context: PluginContext) -> None:
-        self.server = "stand-in"
+        super().__init__(context.clock)
 
 
 class StandInPlugin:

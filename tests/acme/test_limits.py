@@ -29,7 +29,9 @@ NO_PACE: dict[str, Any] = {"token_orders_per_second": 0}
 def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     """The time that the buckets see."""
     made = ManualClock()
-    monkeypatch.setattr("acmehub.runtime.buckets.microseconds", lambda _: int(made.now().timestamp() * SECOND))
+    monkeypatch.setattr(
+        "acmehub.runtime.client_limits.buckets.microseconds", lambda _: int(made.now().timestamp() * SECOND)
+    )
     return made
 
 
@@ -150,7 +152,7 @@ async def test_a_token_has_limits_for_all_of_its_accounts_together(folder: Path)
 
 
 async def test_new_orders_of_a_token_wait_for_their_turn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acmehub.runtime.limits.TURN_WITHIN", 0.5)
+    monkeypatch.setattr("acmehub.runtime.client_limits.limits.TURN_WITHIN", 0.5)
     async with lab_with(folder, token_orders_per_second=10) as lab:
         await another_orders(lab)
         client = await lab.client()

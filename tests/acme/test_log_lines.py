@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from acmehub.config import Acme, Limits, Log
 from acmehub.models import AuditRecord, AuthorizationMode
 from acmehub.rules.rate_limits import SECOND
-from acmehub.runtime import refusals
+from acmehub.runtime.client_limits import refusals
 from acmehub.serving import logs
 from acmehub.serving.logs import set_up_logs
 from acmehub.testing.acme_client import AcmeClient
@@ -49,7 +49,9 @@ def heard(loggers_as_they_were: None) -> Heard:
 def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     """The time that the buckets see."""
     made = ManualClock()
-    monkeypatch.setattr("acmehub.runtime.buckets.microseconds", lambda _: int(made.now().timestamp() * SECOND))
+    monkeypatch.setattr(
+        "acmehub.runtime.client_limits.buckets.microseconds", lambda _: int(made.now().timestamp() * SECOND)
+    )
     return made
 
 

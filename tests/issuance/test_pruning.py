@@ -14,7 +14,7 @@ from acmehub.issuance.pruning import FORGET_EVERY, Pruner
 from acmehub.models import AuditEntry, Certificate, Event, EventKind, Order, OrderStatus, Stage
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Change, OrderBundle
-from acmehub.runtime.buckets import microseconds
+from acmehub.runtime.client_limits.buckets import microseconds
 from acmehub.storage_api import SqliteDriver, SqlStore
 from acmehub.testing.fakes import ManualClock
 from acmehub.testing.store_samples import NOW, a_certificate, sow

@@ -8,8 +8,8 @@ import pytest
 
 from acmehub.ports.store import StoreUnavailable
 from acmehub.rules.rate_limits import HOUR, SECOND, Charge, TokensLacking, TokensTaken, charge, limit, take
-from acmehub.runtime import buckets
-from acmehub.runtime.buckets import LocalBuckets, SharedBuckets, microseconds
+from acmehub.runtime.client_limits import buckets
+from acmehub.runtime.client_limits.buckets import LocalBuckets, SharedBuckets, microseconds
 from acmehub.testing.fakes import ManualClock
 
 TEN = limit("ten", 10, HOUR, "things")

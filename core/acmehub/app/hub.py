@@ -32,14 +32,14 @@ from acmehub.ports.settings import SettingsError, read_settings
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Lifetimes
 from acmehub.runtime.announcements import Announcements
+from acmehub.runtime.client_limits.limits import ClientLimits
+from acmehub.runtime.client_limits.refusals import Refusals
 from acmehub.runtime.crash_points import CrashPoints
-from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.notifications import NamedNotifier, Notifications
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugin_factory import NOTIFIER, STORAGE, make_object
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import PluginError, Registry, build_registry
-from acmehub.runtime.refusals import Refusals
 from acmehub.runtime.revocation import RevocationService
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots

@@ -13,7 +13,7 @@ from acmehub.ports.store import Missing, Store
 from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.announcements import apply_end
-from acmehub.runtime.buckets import microseconds
+from acmehub.runtime.client_limits.buckets import microseconds
 from acmehub.runtime.jobs import Loop
 
 BATCH = 50

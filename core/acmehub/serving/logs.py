@@ -41,7 +41,7 @@ MOST_OF_CALLER = 60
 MOST_OF_CALLERS = 240
 FORGET_SECONDS = 3600.0
 _MOST_KNOWN = 10_000
-_BY_CLIENTS = ("acmehub.acme.", "acmehub.runtime.refusals", "uvicorn")
+_BY_CLIENTS = ("acmehub.acme.", "acmehub.runtime.client_limits.refusals", "uvicorn")
 _OF_EVERY_RECORD = len(vars(logging.makeLogRecord({})))
 _NO_MEMBERS = frozenset({"message", "asctime", "taskName", "color_message", "said_of"})
 _CLEAR = re.compile(r'[^\s"=,]+').fullmatch

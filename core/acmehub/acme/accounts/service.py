@@ -21,10 +21,10 @@ from acmehub.rules.jws import compacted, require_strong
 from acmehub.rules.key_change import NewKey
 from acmehub.runtime.announcements import Announcements
 from acmehub.runtime.audit import Audit
+from acmehub.runtime.client_limits.limits import ClientLimits
+from acmehub.runtime.client_limits.refusals import Refusals
 from acmehub.runtime.deactivation import cancel_open_orders
-from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.plugins import Registry
-from acmehub.runtime.refusals import Refusals
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault
 

@@ -27,7 +27,7 @@ from acmehub.rules.authorization_modes import resolve_mode
 from acmehub.rules.names import check_identifiers
 from acmehub.rules.orders import Lifetimes, OrderBundle, open_order
 from acmehub.rules.rights import Claim
-from acmehub.runtime.limits import ClientLimits
+from acmehub.runtime.client_limits.limits import ClientLimits
 from acmehub.runtime.plugin_objects import AuthorityObject, PluginObjects
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.rights import Rights

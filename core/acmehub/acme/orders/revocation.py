@@ -20,9 +20,9 @@ from acmehub.rules.chains import serial_text
 from acmehub.rules.csr import UNREADABLE
 from acmehub.rules.jws import decode_base64url, jwk_of
 from acmehub.rules.rights import RightTaken
-from acmehub.runtime.limits import ClientLimits
+from acmehub.runtime.client_limits.limits import ClientLimits
+from acmehub.runtime.client_limits.refusals import Refusals
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
-from acmehub.runtime.refusals import Refusals
 from acmehub.runtime.revocation import RevocationService, leaf_of
 from acmehub.runtime.rights import Rights
 

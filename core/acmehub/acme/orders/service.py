@@ -33,7 +33,7 @@ from acmehub.rules.orders import deactivate as deactivate_rule
 from acmehub.rules.orders import finalize as finalize_rule
 from acmehub.rules.rights import RightTaken, end_open_order
 from acmehub.runtime.announcements import Announcements, apply_end
-from acmehub.runtime.limits import ClientLimits
+from acmehub.runtime.client_limits.limits import ClientLimits
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
 

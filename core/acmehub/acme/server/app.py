@@ -15,7 +15,7 @@ from acmehub.acme.server.responses import AcmeResponse
 from acmehub.acme.server.routing import Misspelt, NotAllowed, Request, Route, Router
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.store import StoreUnavailable
-from acmehub.runtime.limits import LimitReached
+from acmehub.runtime.client_limits.limits import LimitReached
 
 _log = logging.getLogger(__name__)
 _STORE_RETRY_AFTER = 10

@@ -19,12 +19,12 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store
 from acmehub.rules.jws import load_key
 from acmehub.rules.keys import AccountKey
+from acmehub.runtime.client_limits.limits import ClientLimits
+from acmehub.runtime.client_limits.refusals import Refusals
 from acmehub.runtime.crash_points import CrashPoints
-from acmehub.runtime.limits import ClientLimits
 from acmehub.runtime.lru import Lru
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.plugins import Registry
-from acmehub.runtime.refusals import Refusals
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
 

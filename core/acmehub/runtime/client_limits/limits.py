@@ -34,7 +34,7 @@ from acmehub.rules.rate_limits import (
 )
 from acmehub.runtime.audit import Audit
 from acmehub.runtime.backoff import SteadyClock
-from acmehub.runtime.buckets import Buckets, LocalBuckets, SharedBuckets
+from acmehub.runtime.client_limits.buckets import Buckets, LocalBuckets, SharedBuckets
 from acmehub.runtime.lru import Lru
 
 TURN_WITHIN = 20.0

@@ -16,7 +16,7 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store
 from acmehub.rules.rate_limits import HOUR, MINUTE, Charge, TokensLacking, charge, limit
 from acmehub.runtime.audit import Audit
-from acmehub.runtime.buckets import Buckets
+from acmehub.runtime.client_limits.buckets import Buckets
 from acmehub.runtime.lru import Lru
 
 NOWHERE = "an unknown address"

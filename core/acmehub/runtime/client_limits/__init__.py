@@ -1,0 +1,1 @@
+"""Limits on what clients do, and what is told of their refusals."""
