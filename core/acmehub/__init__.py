@@ -59,7 +59,9 @@ if TYPE_CHECKING:
     from acmehub.ports.settings import read_settings as read_settings
     from acmehub.ports.store import Conflict as Conflict
     from acmehub.ports.store import Store as Store
+    from acmehub.ports.store import StoreAbsent as StoreAbsent
     from acmehub.ports.store import StoreError as StoreError
+    from acmehub.ports.store import StoreOutdated as StoreOutdated
     from acmehub.ports.store import StoreUnavailable as StoreUnavailable
     from acmehub.rules.csr import load_csr as load_csr
     from acmehub.rules.times import parse_retry_after as parse_retry_after
@@ -111,7 +113,7 @@ _HOMES = {
         "Selection",
     ),
     "acmehub.ports.settings": ("PluginSettings", "Secret", "SettingsError", "read_settings"),
-    "acmehub.ports.store": ("Conflict", "Store", "StoreError", "StoreUnavailable"),
+    "acmehub.ports.store": ("Conflict", "Store", "StoreAbsent", "StoreError", "StoreOutdated", "StoreUnavailable"),
     "acmehub.models.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),
     "acmehub.models.text": ("escape_controls",),
     "acmehub.rules.csr": ("load_csr",),

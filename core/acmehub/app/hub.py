@@ -20,7 +20,15 @@ from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.acme.orders.revocation import ClientRevocations
 from acmehub.acme.orders.service import OrderService
 from acmehub.admin.services import build_admin
-from acmehub.app.bootstrap import found, open_vault, prepare_data_dir
+from acmehub.app.bootstrap import (
+    closed_secrets,
+    found,
+    is_founded,
+    open_vault,
+    prepare_data_dir,
+    require_master_key,
+    sealed_values,
+)
 from acmehub.config import Config
 from acmehub.dns01 import Solver
 from acmehub.issuance import Dispatcher, IssuanceWorker
@@ -28,7 +36,7 @@ from acmehub.models.events import MENDED_AT_START
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.plugins import Notifier, PluginContext, Registration
 from acmehub.ports.settings import SettingsError, read_settings
-from acmehub.ports.store import Store
+from acmehub.ports.store import Store, StoreAbsent, StoreOutdated
 from acmehub.rules.orders import Lifetimes
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.limits import ClientLimits
@@ -39,7 +47,7 @@ from acmehub.runtime.plugins import PluginError, Registry, build_registry
 from acmehub.runtime.revocation import RevocationService
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
-from acmehub.runtime.vault import Vault
+from acmehub.runtime.vault import Vault, VaultError
 
 _log = logging.getLogger(__name__)
 USER_AGENT = f"acmehub/{__version__}"
@@ -137,17 +145,21 @@ class Hub:
         )
 
     @asynccontextmanager
-    async def running(self, *, serve: bool = False, worker: bool = False, migrate: bool = True) -> AsyncIterator[None]:
-        """Open the storage (brought up to date first, unless told not to) and, with `worker`, fulfil orders.
+    async def running(
+        self, *, serve: bool = False, worker: bool = False, migrate: bool = True, founds: bool = True
+    ) -> AsyncIterator[None]:
+        """Open the storage and, with `worker`, fulfil orders; `migrate` brings the schema up to date first.
 
-        `serve` claims the right to answer ACME requests (`Store.open`). On leaving, the worker finishes what is under
-        way, then the storage is closed. Raises `StoreUnavailable`, and what ended the worker.
+        A process that `founds` makes a hub where there is none: data directory, storage, master key, administrator.
+        Any other makes nothing, and raises `StoreAbsent` there. `serve` claims the right to answer ACME requests
+        (`Store.open`). On leaving, the worker finishes what is under way, then the storage is closed. Raises
+        `StoreUnavailable`, `StoreOutdated`, `VaultError`, `ConfigError`, and what ended the worker.
         """
-        if migrate:
-            await self.store.migrate()
-        await self.store.open(serve=serve)
+        if founds:
+            prepare_data_dir(self.config.data_dir)
+        await self._open(serve=serve, migrate=migrate, founds=founds)
         try:
-            await found(self.store, self.vault, self.registry, self.clock.now())
+            await self._found_or_require(founds=founds, everything=serve or worker)
             if serve or worker:
                 for error_line in await self.load_named_plugins():
                     _log.error("%s", error_line)
@@ -164,6 +176,34 @@ class Hub:
             await self.notifications.aclose()
             await self.plugin_objects.close()
             await self.store.close()
+
+    async def _open(self, *, serve: bool, migrate: bool, founds: bool) -> None:
+        if founds and migrate:
+            await self.store.migrate()
+        try:
+            await self.store.open(serve=serve)
+        except StoreOutdated:
+            if not migrate:
+                raise
+            await self.store.migrate()
+            await self.store.open(serve=serve)
+
+    async def _found_or_require(self, *, founds: bool, everything: bool) -> None:
+        """Found the hub if there is none, or `StoreAbsent`; `VaultError` when its secrets cannot be opened.
+
+        `everything`: also the secrets of tokens are looked at, and those that no key opens are logged.
+        """
+        if not await is_founded(self.store):
+            if not founds:
+                raise StoreAbsent(self.config.storage.plugin)
+            await found(self.store, self.vault, self.registry, self.clock.now(), self.config)
+        require_master_key(self.vault, self.config)
+        values = await sealed_values(self.store, tokens=everything)
+        flaw = closed_secrets(self.vault, values, self.config)
+        if flaw and not any(map(self.vault.knows, values)):
+            raise VaultError(flaw)
+        if flaw and everything:
+            _log.error("%s", flaw)
 
     async def load_named_plugins(self) -> Sequence[str]:
         """Load the plugins that stored resources name; a line for each resource that cannot be used (ADR 3).
@@ -221,13 +261,12 @@ def build_hub(
     clock: Clock | None = None,
     crash_points: CrashPoints | None = None,
 ) -> Hub:
-    """A hub that is ready to run: data directory and master key are there, plugins are loaded, nothing is open yet.
+    """A hub that is ready to run: plugins are loaded, the master key is read if there is one, nothing is made or open.
 
     Raises `ConfigError`, `VaultError`, `PluginError`, `SettingsError`.
     """
     clock = clock or SystemClock()
     config = msgspec.structs.replace(config, public_url=config.base_url)
-    prepare_data_dir(config.data_dir)
     vault = open_vault(config)
     registry = build_registry(config.plugins)
     store = open_store(config, registry, clock)

@@ -16,6 +16,7 @@ VERBS = {
     "worker": "acmehub.cli.serve",
     "init": "acmehub.cli.init",
     "db": "acmehub.cli.db",
+    "key": "acmehub.cli.key",
     "plugin": "acmehub.cli.plugin",
     "apply": "acmehub.cli.resources",
     "export": "acmehub.cli.resources",

@@ -1,5 +1,6 @@
 """`acmehub serve` and `acmehub worker`."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import click
 
 from acmehub import __version__
 from acmehub.cli.shared.exit_status import Failed
+from acmehub.cli.shared.finding import no_hub
 from acmehub.cli.shared.session import config_options, read_config
 from acmehub.cli.shared.terminal import say
 from acmehub.runtime.crash_points import CrashPoints
@@ -55,12 +57,20 @@ def serve(
 @config_options
 @click.option("--migrate/--no-migrate", default=True, help="Bring the storage up to date first.  [default: yes]")
 def worker(config_file: Path | None, data_dir: Path | None, migrate: bool) -> None:
-    """Fulfil orders, beside `acmehub serve --no-worker` or further workers."""
+    """Fulfil orders, beside `acmehub serve --no-worker` or further workers.
+
+    It founds no hub: on a shared storage it waits until `acmehub serve` has done so, else it ends.
+    """
+    from acmehub.ports.store import StoreAbsent
     from acmehub.serving.server import run_worker  # as above
 
     config = read_config(config_file, data_dir=data_dir)
     set_up_logs(config.log)
-    run_worker(config, migrate=migrate, crash_points=_crash_points(), announce=lambda: say("acmehub worker is ready"))
+    announce = functools.partial(say, "acmehub worker is ready")
+    try:
+        run_worker(config, migrate=migrate, crash_points=_crash_points(), announce=announce)
+    except StoreAbsent as absent:
+        raise no_hub(config, str(absent), os.environ, Path.cwd()) from None
 
 
 def _crash_points() -> CrashPoints:

@@ -2,6 +2,7 @@
 
 from acmehub.config.errors import ConfigError
 from acmehub.config.loading import FILE_NAME, find_config, load_config, warnings_of
+from acmehub.config.permissions import is_mounted
 from acmehub.config.secret_sources import resolve_text
 from acmehub.config.sections import (
     TERMS_OF_HUB,
@@ -36,6 +37,7 @@ __all__ = [
     "Verify",
     "Worker",
     "find_config",
+    "is_mounted",
     "load_config",
     "resolve_text",
     "warnings_of",

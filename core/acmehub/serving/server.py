@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
+import logging
 import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import cast
 
 import msgspec
@@ -15,8 +16,10 @@ import uvloop
 
 from acmehub.acme.server.client_address import TrustedProxies
 from acmehub.app.asgi import create_app
+from acmehub.app.bootstrap import is_founded
 from acmehub.app.hub import Hub, build_hub
 from acmehub.config import Config
+from acmehub.ports.store import StoreAbsent, StoreOutdated
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.serving.certificates import OwnCertificate, ServingCertificate, keep_fresh, serving_certificate
 from acmehub.serving.connections import Connections, TlsProtocol
@@ -25,6 +28,8 @@ from acmehub.serving.protocol import limited_protocol
 from acmehub.serving.sockets import bind
 
 GRACE_SECONDS = 10
+FOUNDING_SECONDS = 1.0  # between two looks of a worker whether the hub is founded
+_log = logging.getLogger(__name__)
 
 Announce = Callable[[str, str], None]
 
@@ -90,9 +95,37 @@ async def _serve(
 async def _work(config: Config, migrate: bool, crash_points: CrashPoints, announce: Callable[[], None]) -> None:
     hub = build_hub(config, crash_points=crash_points)
     with on_signals({signal.SIGTERM: hub.stop, signal.SIGINT: hub.stop}):
-        async with hub.running(worker=True, migrate=migrate):
+        if hub.store.shared and not await _founded(hub):
+            return
+        async with hub.running(worker=True, migrate=migrate, founds=False):
             announce()
             await hub.stopping.wait()
+
+
+async def _founded(hub: Hub) -> bool:
+    """Wait until a `serve` has founded the hub in a shared storage; false when the process is to end before."""
+    told = False
+    while not hub.stopping.is_set():
+        try:
+            await hub.store.open()
+            there = await is_founded(hub.store)
+            place = "the storage"
+        except StoreOutdated:
+            there = True
+        except StoreAbsent as absent:
+            there, place = False, str(absent)
+        finally:
+            await hub.store.close()
+        if there:
+            return True
+        if not told:
+            _log.warning(
+                "no hub in %s yet: waiting until `acmehub serve` (or `acmehub init --hub`) has founded it", place
+            )
+            told = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(hub.stopping.wait(), FOUNDING_SECONDS)
+    return False
 
 
 class HubServer(uvicorn.Server):

@@ -28,11 +28,18 @@ class SqlDriver(Protocol):
     @property
     def shared(self) -> bool: ...
 
+    @property
+    def place(self) -> str:
+        """Where the database is, for messages; never a password."""
+        ...
+
     def schema(self) -> AbstractAsyncContextManager[SchemaSession]:
         """A session for migrations; entered in an event loop of its own, before or beside `open`."""
         ...
 
-    async def open(self, *, serve: bool) -> None: ...
+    async def open(self, *, serve: bool) -> None:
+        """Connect, and make nothing; `StoreAbsent` where that shows that no hub has been there."""
+        ...
 
     async def close(self) -> None: ...
 

@@ -15,6 +15,7 @@ from acmehub.storage.orders import SqlOrders
 from acmehub.storage.rate_limits import SqlRateLimits
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import SqlResources, read_revisions
+from acmehub.storage.schema_steps import require_schema
 from acmehub.storage.statements import Batch, Unit
 from acmehub.storage.txt_records import SqlTxtRecords
 
@@ -54,6 +55,11 @@ class SqlStore(Store):
 
     async def open(self, *, serve: bool = False) -> None:
         await self._driver.open(serve=serve)
+        try:
+            await self._driver.read(require_schema, self._driver.place)
+        except BaseException:
+            await self._driver.close()
+            raise
 
     async def close(self) -> None:
         await self._driver.close()

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from acmehub.admin.resources.with_plugins import Sources
+from acmehub.cli.shared.finding import no_hub
 from acmehub.cli.shared.terminal import say
 from acmehub.config import Config, find_config, load_config, warnings_of
 from acmehub.models.text import escape_controls, json_line
@@ -93,12 +94,17 @@ def hub_verb(verb: Callable[..., Awaitable[Result]]) -> Callable[..., int]:
     def command(config_file: Path | None, data_dir: Path | None, as_json: bool, **arguments: Any) -> int:
         config = read_config(config_file, data_dir=data_dir)
         config = msgspec.structs.replace(config, public_url=config.public_url or last_url(config.data_dir))
-        set_up_logs(msgspec.structs.replace(config.log, level="debug" if config.log.level == "debug" else "warning"))
+        log_warnings(config)
         result = asyncio.run(_with_hub(verb, config, arguments))
         show(result, as_json)
         return result.status
 
     return command
+
+
+def log_warnings(config: Config) -> None:
+    """Logs of a command that ends by itself: warnings only, or all that there is with level `debug`."""
+    set_up_logs(msgspec.structs.replace(config.log, level="debug" if config.log.level == "debug" else "warning"))
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,7 +159,11 @@ def _text(value: object) -> str:
 
 async def _with_hub(verb: Callable[..., Awaitable[Result]], config: Config, arguments: dict[str, Any]) -> Result:
     from acmehub.app.hub import build_hub  # half a second of imports that --help and usage errors need not wait for
+    from acmehub.ports.store import StoreAbsent
 
     hub = build_hub(config)
-    async with hub.running():
-        return await verb(Session(hub, Acting.machine(actor())), **arguments)
+    try:
+        async with hub.running(migrate=False, founds=False):
+            return await verb(Session(hub, Acting.machine(actor())), **arguments)
+    except StoreAbsent as absent:
+        raise no_hub(config, str(absent), os.environ, Path.cwd()) from None
