@@ -13,7 +13,7 @@ from acmehub.app.hub import Hub, build_hub
 from acmehub.config import Config, ConfigError, Storage, load_config
 from acmehub.models import Authority, ManagedChallenge, Role, new_id
 from acmehub.ports.authority import SigningAuthority
-from acmehub.ports.settings import Secret, SettingsError
+from acmehub.ports.settings import Secret
 from acmehub.ports.store import StoreAbsent, StoreUnavailable
 from acmehub.rules.permissions import Acting
 from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
@@ -71,7 +71,7 @@ async def test_master_keys_of_the_configuration_replace_the_file(tmp_path: Path)
     config = msgspec.structs.replace(config_in(tmp_path), master_keys=(Secret(encode_key(bytes(32))),))
     build_hub(config)
     assert not (tmp_path / "data" / "master.key").exists()
-    with pytest.raises(VaultError):
+    with pytest.raises(ConfigError, match=r"\$\.master_keys\[0\]: "):
         build_hub(msgspec.structs.replace(config, master_keys=(Secret("short"),)))
 
 
@@ -85,7 +85,7 @@ async def test_a_missing_plugin_of_the_configuration_or_storage_keeps_the_hub_fr
 
 async def test_wrong_storage_settings_name_the_plugin_and_the_key(tmp_path: Path) -> None:
     config = msgspec.structs.replace(config_in(tmp_path), storage=Storage(settings={"pfad": "x"}))
-    with pytest.raises(SettingsError, match=r"\[storage\] settings of storage_sqlite: .*pfad"):
+    with pytest.raises(ConfigError, match=r"\$\.storage\.settings: .*pfad.* \(plugin storage_sqlite\)"):
         build_hub(config)
 
 

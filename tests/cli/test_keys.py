@@ -89,9 +89,15 @@ def test_a_key_of_the_configuration_that_is_none_is_named_by_its_place(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACMEHUB_MASTER_KEYS", f"{OTHER},short")
-    said = terminal.refused(Exit.FAILED, "order", "list")
-    assert said.startswith("acmehub: $.master_keys[1]: ")
+    said = terminal.refused(Exit.USAGE, "order", "list")
+    assert said.startswith("acmehub: environment variable ACMEHUB_MASTER_KEYS: $.master_keys[1]: ")
     assert said.endswith(": `acmehub key new` makes one")
+    monkeypatch.delenv("ACMEHUB_MASTER_KEYS")
+    file = terminal.folder / "acmehub.toml"
+    file.touch(0o600)
+    file.write_text('listen = ":1"\nmaster_keys = ["short"]\n')
+    said = terminal.refused(Exit.USAGE, "order", "list")
+    assert said.startswith(f"acmehub: {file}:2: $.master_keys[0]: ")
 
 
 @pytest.mark.parametrize("verb", [("order", "list"), ("db", "reseal"), SERVE, ("worker",)], ids=" ".join)

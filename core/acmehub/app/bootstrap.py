@@ -67,7 +67,7 @@ def prepare_data_dir(path: Path) -> None:
 def open_vault(config: Config) -> Vault:
     """The vault with the keys of `master_keys`, else with the one in the data directory; empty when there is none.
 
-    Makes nothing. `VaultError` names the key that cannot be used.
+    Makes nothing. `ConfigError` or `VaultError` name the key that cannot be used.
     """
     if config.master_keys:
         return Vault([_configured(index, key) for index, key in enumerate(config.master_keys)])
@@ -85,7 +85,7 @@ def _configured(index: int, key: Secret) -> bytes:
     try:
         return decode_key(key.reveal())
     except VaultError as error:
-        raise VaultError(f"$.master_keys[{index}]: {error}: `acmehub key new` makes one") from None
+        raise ConfigError(f"$.master_keys[{index}]: {error}: `acmehub key new` makes one") from None
 
 
 async def is_founded(store: Store) -> bool:

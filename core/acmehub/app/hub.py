@@ -29,7 +29,7 @@ from acmehub.app.bootstrap import (
     require_master_key,
     sealed_values,
 )
-from acmehub.config import Config
+from acmehub.config import Config, ConfigError
 from acmehub.dns01 import Solver
 from acmehub.issuance import Dispatcher, IssuanceWorker
 from acmehub.models.events import MENDED_AT_START
@@ -263,7 +263,7 @@ def build_hub(
 ) -> Hub:
     """A hub that is ready to run: plugins are loaded, the master key is read if there is one, nothing is made or open.
 
-    Raises `ConfigError`, `VaultError`, `PluginError`, `SettingsError`.
+    Raises `ConfigError`, `VaultError`, `PluginError`.
     """
     clock = clock or SystemClock()
     config = msgspec.structs.replace(config, public_url=config.base_url)
@@ -275,26 +275,25 @@ def build_hub(
 
 def open_store(config: Config, registry: Registry, clock: Clock) -> Store:
     """The storage that `[storage]` names, not opened yet."""
-    place = f"[storage] settings of {config.storage.plugin}"
-    made = _made(registry.storages[config.storage.plugin], config.storage.settings, place, config, clock)
+    made = _made(registry.storages[config.storage.plugin], config.storage.settings, "storage", config, clock)
     return cast(Store, made)
 
 
 def _notifiers(config: Config, registry: Registry, clock: Clock) -> Sequence[NamedNotifier]:
     found = []
-    for item in config.notifier:
-        place = f"[[notifier]] settings of {item.plugin}"
-        made = _made(registry.notifiers[item.plugin], item.settings, place, config, clock)
+    for index, item in enumerate(config.notifier):
+        made = _made(registry.notifiers[item.plugin], item.settings, f"notifier[{index}]", config, clock)
         found.append(NamedNotifier(item.plugin, cast(Notifier, made)))
     return found
 
 
 def _made(registration: Registration, raw: dict[str, Any], place: str, config: Config, clock: Clock) -> Any:
-    """A plugin's object with settings of the configuration; `SettingsError` names the `place`."""
+    """A plugin's object with settings of the configuration; `ConfigError` names the setting within `place`."""
     try:
         settings = read_settings(raw, registration.settings)
     except SettingsError as error:
-        raise SettingsError(f"{place}: {error}") from None
+        what, _, at = str(error).partition(" - at `$")
+        raise ConfigError(f"$.{place}.settings{at.rstrip('`')}: {what} (plugin {registration.name})") from None
     return registration.factory(settings, plugin_context(config, clock))
 
 

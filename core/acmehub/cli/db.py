@@ -8,7 +8,7 @@ import click
 
 from acmehub.cli.shared.exit_status import Exit
 from acmehub.cli.shared.finding import no_hub
-from acmehub.cli.shared.session import Result, Session, config_options, hub_verb, json_option, read_config, show
+from acmehub.cli.shared.session import Result, Session, config_options, configured, hub_verb, json_option, show
 from acmehub.config import Config
 
 
@@ -22,7 +22,8 @@ def db() -> None:
 @json_option
 def upgrade(config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Bring the schema up to date; `serve` and `worker` do so themselves, unless they are told not to."""
-    steps = asyncio.run(_migrate(read_config(config_file, data_dir=data_dir)))
+    with configured(config_file, data_dir=data_dir) as config:
+        steps = asyncio.run(_migrate(config))
     show(Result({"steps": steps}, [f"{steps} steps taken" if steps else "the schema is up to date"]), as_json)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from acmehub.cli.shared.exit_status import Exit, Failed
-from acmehub.cli.shared.session import config_options, log_warnings, read_config
+from acmehub.cli.shared.session import config_options, configured, log_warnings
 from acmehub.cli.shared.terminal import say
 from acmehub.config import FILE_NAME, Config
 
@@ -171,9 +171,9 @@ def init(path: Path | None, force: bool, hub: bool, config_file: Path | None, da
     if hub:
         if path is not None or force:
             raise click.UsageError("--hub founds a hub and writes no acmehub.toml: leave out PATH and --force")
-        config = read_config(config_file, data_dir=data_dir)
-        log_warnings(config)
-        asyncio.run(_found(config))
+        with configured(config_file, data_dir=data_dir) as config:
+            log_warnings(config)
+            asyncio.run(_found(config))
         say(f"there is a hub in {config.data_dir}")
         return
     if config_file is not None or data_dir is not None:

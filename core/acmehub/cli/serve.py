@@ -9,7 +9,7 @@ import click
 from acmehub import __version__
 from acmehub.cli.shared.exit_status import Failed
 from acmehub.cli.shared.finding import no_hub
-from acmehub.cli.shared.session import config_options, read_config
+from acmehub.cli.shared.session import config_options, configured
 from acmehub.cli.shared.terminal import say
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.serving.logs import set_up_logs
@@ -45,12 +45,12 @@ def serve(
     from acmehub.serving.server import run_serve  # Litestar and uvicorn, which --help need not wait for
     from acmehub.serving.sockets import ListenError
 
-    config = read_config(config_file, data_dir=data_dir, listen=listen, public_url=public_url)
-    set_up_logs(config.log)
-    try:
-        run_serve(config, worker=worker, migrate=migrate, crash_points=_crash_points(), announce=_announce)
-    except ListenError as error:
-        raise Failed(str(error)) from None
+    with configured(config_file, data_dir=data_dir, listen=listen, public_url=public_url) as config:
+        set_up_logs(config.log)
+        try:
+            run_serve(config, worker=worker, migrate=migrate, crash_points=_crash_points(), announce=_announce)
+        except ListenError as error:
+            raise Failed(str(error)) from None
 
 
 @click.command(epilog="\b\nExample:\n  acmehub worker --config /etc/acmehub.toml")
@@ -64,13 +64,13 @@ def worker(config_file: Path | None, data_dir: Path | None, migrate: bool) -> No
     from acmehub.ports.store import StoreAbsent
     from acmehub.serving.server import run_worker  # as above
 
-    config = read_config(config_file, data_dir=data_dir)
-    set_up_logs(config.log)
     announce = functools.partial(say, "acmehub worker is ready")
-    try:
-        run_worker(config, migrate=migrate, crash_points=_crash_points(), announce=announce)
-    except StoreAbsent as absent:
-        raise no_hub(config, str(absent), os.environ, Path.cwd()) from None
+    with configured(config_file, data_dir=data_dir) as config:
+        set_up_logs(config.log)
+        try:
+            run_worker(config, migrate=migrate, crash_points=_crash_points(), announce=announce)
+        except StoreAbsent as absent:
+            raise no_hub(config, str(absent), os.environ, Path.cwd()) from None
 
 
 def _crash_points() -> CrashPoints:

@@ -145,7 +145,8 @@ class ResourcesFileService:
                 try:
                     plan.append(await self._planned(kind, new, document, sources))
                 except ServiceError as error:
-                    errors.append(f"[[{kind}]] {name_of(new)!r}: {error}")
+                    field = error.field if isinstance(error, Invalid) else _named_by(error)
+                    errors.append(f"{document.place(kind, new, field)}: {error}")
         if errors:
             raise InvalidFile(tuple(errors))
         return plan
@@ -243,6 +244,11 @@ class ResourcesFileService:
                     return await self._tokens.add(new, acting)
                 await self._tokens.set(planned.id, TokenPatch(**_given(new, "principal")), acting)
         return None
+
+
+def _named_by(error: ServiceError) -> str:
+    """The field of an entry that names an object that is not there."""
+    return "principal" if isinstance(error, NotFound) else ""
 
 
 async def _named(rows: ResourceRows[Any], name: str) -> Any:

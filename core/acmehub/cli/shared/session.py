@@ -4,7 +4,8 @@ import asyncio
 import functools
 import os
 import pwd
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import msgspec
 from acmehub.admin.resources.with_plugins import Sources
 from acmehub.cli.shared.finding import no_hub
 from acmehub.cli.shared.terminal import say
-from acmehub.config import Config, find_config, load_config, warnings_of
+from acmehub.config import Config, ConfigError, find_config, load_config, located, warnings_of
 from acmehub.models.text import escape_controls, json_line
 from acmehub.rules.permissions import Acting
 from acmehub.serving.data_dir import last_url
@@ -69,6 +70,18 @@ def read_config(config_file: Path | None, **overrides: Any) -> Config:
     return config
 
 
+@contextmanager
+def configured(config_file: Path | None, **overrides: Any) -> Iterator[Config]:
+    """`read_config`; an error of a value that only shows inside, in a plugin's settings or a key, gets its place."""
+    config = read_config(config_file, **overrides)
+    try:
+        yield config
+    except ConfigError as error:
+        path = find_config(config_file, os.environ, Path.cwd())
+        given = [key for key, value in overrides.items() if value is not None]
+        raise located(error, path, os.environ, given) from None
+
+
 def _secret_settings(config: Config, hook: str, plugin: str) -> frozenset[str]:
     """The names of a plugin's secret settings; none for one that cannot be loaded, which is said later."""
     from acmehub.ports.settings import secret_fields
@@ -92,10 +105,10 @@ def hub_verb(verb: Callable[..., Awaitable[Result]]) -> Callable[..., int]:
     @json_option
     @functools.wraps(verb)
     def command(config_file: Path | None, data_dir: Path | None, as_json: bool, **arguments: Any) -> int:
-        config = read_config(config_file, data_dir=data_dir)
-        config = msgspec.structs.replace(config, public_url=config.public_url or last_url(config.data_dir))
-        log_warnings(config)
-        result = asyncio.run(_with_hub(verb, config, arguments))
+        with configured(config_file, data_dir=data_dir) as config:
+            config = msgspec.structs.replace(config, public_url=config.public_url or last_url(config.data_dir))
+            log_warnings(config)
+            result = asyncio.run(_with_hub(verb, config, arguments))
         show(result, as_json)
         return result.status
 
