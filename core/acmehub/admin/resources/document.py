@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -41,6 +41,17 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     places: Mapping[tuple[str, tuple[str, str]], tuple[str | int, ...]] = {}
 
+    def entries(self) -> Iterator[tuple[str, New]]:
+        """Each entry with its kind, in the order in which one may need another."""
+        everything: tuple[tuple[str, tuple[New, ...]], ...] = (
+            ("authority", self.authorities),
+            ("managed_challenge", self.managed_challenges),
+            ("profile", self.profiles),
+            ("principal", self.principals),
+            ("token", self.tokens),
+        )
+        return ((kind, new) for kind, items in everything for new in items)
+
     def place(self, kind: str, new: New, field: str = "") -> str:
         """An entry of the file in messages, with the line of its `field` if that is there."""
         at = self.places.get((kind, _identity(new)), ())
@@ -63,7 +74,7 @@ def read_document(text: str, file: str) -> Document:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:  # its text has line and column
         raise InvalidFile((f"{file}: not TOML: {error}",)) from None
-    errors = [
+    errors: list[str] = [
         f"{file}:{line_of(text, (key,))}: {key}: unknown table{_near(key, _KINDS)}" for key in raw if key not in _KINDS
     ]
     places: dict[tuple[str, tuple[str, str]], tuple[str | int, ...]] = {}
@@ -74,7 +85,7 @@ def read_document(text: str, file: str) -> Document:
             try:
                 made = _read(entry, new)
             except Invalid as error:
-                line = line_of(text, (*at, *path_of(error.field)))
+                line = line_of(text, at + path_of(error.field))
                 errors.append(f"{file}:{line}: {place_of(kind, entry, number)}: {error}")
                 continue
             key = _identity(made)
