@@ -123,12 +123,13 @@ def _expected() -> tuple[type[Exception], ...]:
 
 
 def _show_usage(error: click.UsageError) -> None:
-    """Show the error of an argument; only click's own text may have several lines: that of a choice not made."""
-    from acmehub.models.text import escape_controls
-
-    if not isinstance(error, click.MissingParameter):
-        error = click.UsageError(escape_controls(error.format_message()), error.ctx)
-    error.show()
+    """Tell the error of an option or argument in one line; a group without a verb shows its help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    where = error.ctx.command_path if error.ctx is not None else "acmehub"
+    text = " ".join(error.format_message().split()) or "wrong usage"  # click lists the choices of an option below it
+    _say(f"{text.rstrip('.')}; see `{where} --help`")
 
 
 def _say(*lines: str) -> None:
