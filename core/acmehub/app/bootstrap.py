@@ -127,11 +127,11 @@ def closed_secrets(vault: Vault, values: Sequence[bytes], config: Config) -> str
     where = "master_keys" if config.master_keys else str(config.data_dir / MASTER_KEY_FILE)
     return (
         f"{len(closed)} of {len(values)} secrets in the storage are sealed under a master key that is not in {where}"
-        f" (key id {', '.join(wanted)}): {_cure(wanted, config)}"
+        f" (key id {', '.join(wanted)}): {_hint(wanted, config)}"
     )
 
 
-def _cure(wanted: Sequence[str], config: Config) -> str:
+def _hint(wanted: Sequence[str], config: Config) -> str:
     """Where the key is, if it is in the data directory beside `master_keys`."""
     file = config.data_dir / MASTER_KEY_FILE
     if config.master_keys:

@@ -28,7 +28,7 @@ from acmehub.serving.protocol import limited_protocol
 from acmehub.serving.sockets import bind
 
 GRACE_SECONDS = 10
-FOUNDING_SECONDS = 1.0  # between two looks of a worker whether the hub is founded
+LOOK_SECONDS = 1.0  # between two looks of a worker whether the hub is founded
 _log = logging.getLogger(__name__)
 
 Announce = Callable[[str, str], None]
@@ -124,7 +124,7 @@ async def _founded(hub: Hub) -> bool:
             )
             told = True
         with suppress(TimeoutError):
-            await asyncio.wait_for(hub.stopping.wait(), FOUNDING_SECONDS)
+            await asyncio.wait_for(hub.stopping.wait(), LOOK_SECONDS)
     return False
 
 
