@@ -128,7 +128,9 @@ def _show_usage(error: click.UsageError) -> None:
         error.show()
         return
     where = error.ctx.command_path if error.ctx is not None else "acmehub"
-    text = " ".join(error.format_message().split()) or "wrong usage"  # click lists the choices of an option below it
+    text = error.format_message() or "wrong usage"
+    if isinstance(error, click.MissingParameter):  # click lists the choices of an option below it
+        text = " ".join(text.split())
     _say(f"{text.rstrip('.')}; see `{where} --help`")
 
 
