@@ -180,7 +180,7 @@ def test_a_misspelt_key_is_named_with_line_and_cure(cli: Cli) -> None:
 
 
 def test_a_plugin_that_is_not_installed_is_named_with_the_cure(cli: Cli) -> None:
-    said = cli.refused(3, "serve", ACMEHUB_PLUGINS="dns_cloudfare")
+    said = cli.refused(3, "serve", "--listen", "127.0.0.1:0", ACMEHUB_PLUGINS="dns_cloudfare")
     assert said == "acmehub: plugin 'dns_cloudfare' is not installed; did you mean 'dns_cloudflare'?"
 
 
