@@ -18,6 +18,8 @@ from acmehub.storage.store import SqlStore
 WHOLE = {  # what is meant to give all there is, or its newest or oldest by the table's own key
     "SUM_REVISIONS",
     "READ_REVISIONS",  # one row for each kind of resource
+    "HAS_SCHEMA",  # the tables, by name
+    "STEPS_TAKEN",  # one row for each migration
     "SqlResources._list",
     "SqlTxtRecords._list",
     "SqlRecords._latest",

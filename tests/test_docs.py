@@ -52,7 +52,7 @@ def test_nothing_is_installed_by_a_name_of_ours_from_an_index(page: Path) -> Non
 @pytest.mark.parametrize("page", pages_with("console test"), ids=name_of)
 def test_commands_work(page: Path, tmp_path: Path) -> None:
     hub = HubProcess(tmp_path)
-    hub.configure()
+    hub.found()
     for where, body in fences("console test"):
         if where == page:
             commands = [line[2:] for line in body.replace("\\\n", " ").splitlines() if line.startswith("$ ")]

@@ -47,12 +47,6 @@ if TYPE_CHECKING:
     from acmehub.ports.authority import UpstreamUnavailable as UpstreamUnavailable
     from acmehub.ports.clock import Clock as Clock
     from acmehub.ports.clock import SystemClock as SystemClock
-    from acmehub.ports.copying import CopiesRows as CopiesRows
-    from acmehub.ports.copying import HasRows as HasRows
-    from acmehub.ports.copying import OtherSchema as OtherSchema
-    from acmehub.ports.copying import StoreSnapshot as StoreSnapshot
-    from acmehub.ports.copying import TableColumn as TableColumn
-    from acmehub.ports.copying import TablePage as TablePage
     from acmehub.ports.dns import DnsProvider as DnsProvider
     from acmehub.ports.dns import DnsProviderError as DnsProviderError
     from acmehub.ports.dns import DnsProviderRefused as DnsProviderRefused
@@ -77,8 +71,10 @@ if TYPE_CHECKING:
     from acmehub.ports.store import Fenced as Fenced
     from acmehub.ports.store import Missing as Missing
     from acmehub.ports.store import Store as Store
+    from acmehub.ports.store import StoreAbsent as StoreAbsent
     from acmehub.ports.store import StoreAway as StoreAway
     from acmehub.ports.store import StoreError as StoreError
+    from acmehub.ports.store import StoreOutdated as StoreOutdated
     from acmehub.ports.store import StoreUnavailable as StoreUnavailable
     from acmehub.rules.csr import load_csr as load_csr
     from acmehub.rules.times import parse_retry_after as parse_retry_after
@@ -113,14 +109,6 @@ _HOMES = {
         "UpstreamUnavailable",
     ),
     "acmehub.ports.clock": ("Clock", "SystemClock"),
-    "acmehub.ports.copying": (
-        "CopiesRows",
-        "HasRows",
-        "OtherSchema",
-        "StoreSnapshot",
-        "TableColumn",
-        "TablePage",
-    ),
     "acmehub.ports.dns": (
         "DnsProvider",
         "DnsProviderError",
@@ -141,7 +129,17 @@ _HOMES = {
         "Selection",
     ),
     "acmehub.ports.settings": ("PluginSettings", "Secret", "SettingsError", "read_settings"),
-    "acmehub.ports.store": ("Conflict", "Fenced", "Missing", "Store", "StoreAway", "StoreError", "StoreUnavailable"),
+    "acmehub.ports.store": (
+        "Conflict",
+        "Fenced",
+        "Missing",
+        "Store",
+        "StoreAbsent",
+        "StoreAway",
+        "StoreError",
+        "StoreOutdated",
+        "StoreUnavailable",
+    ),
     "acmehub.models.principals": ("Principal", "PrincipalType", "Role", "RoleAssignment"),
     "acmehub.models.tokens": ("AuthorizationMode", "Token", "TokenLimits"),
     "acmehub.models.problems": ("Problem", "ProblemDocument", "ProblemType", "Subproblem"),

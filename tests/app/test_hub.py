@@ -13,8 +13,8 @@ from acmehub.app.hub import Hub, build_hub
 from acmehub.config import Config, ConfigError, Storage, load_config
 from acmehub.models import Authority, ManagedChallenge, Role, new_id
 from acmehub.ports.authority import SigningAuthority
-from acmehub.ports.settings import Secret, SettingsError
-from acmehub.ports.store import StoreUnavailable
+from acmehub.ports.settings import Secret
+from acmehub.ports.store import StoreAbsent, StoreUnavailable
 from acmehub.rules.permissions import Acting
 from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
 from acmehub.runtime.plugins import PluginMissing
@@ -57,7 +57,8 @@ async def test_two_first_starts_at_once_found_one_storage(tmp_path: Path) -> Non
     await fresh.store.migrate()
     await fresh.store.open()
     now = datetime.now(UTC)
-    await asyncio.gather(*(found(fresh.store, fresh.vault, fresh.registry, now) for _ in range(4)))
+    prepare_data_dir(fresh.config.data_dir)
+    await asyncio.gather(*(found(fresh.store, fresh.vault, fresh.registry, now, fresh.config) for _ in range(4)))
     assert len(await fresh.store.principals.list()) == len(await fresh.store.authorities.list()) == 1
     await fresh.store.close()
 
@@ -70,7 +71,7 @@ async def test_master_keys_of_the_configuration_replace_the_file(tmp_path: Path)
     config = msgspec.structs.replace(config_in(tmp_path), master_keys=(Secret(encode_key(bytes(32))),))
     build_hub(config)
     assert not (tmp_path / "data" / "master.key").exists()
-    with pytest.raises(VaultError):
+    with pytest.raises(ConfigError, match=r"\$\.master_keys\[0\]: "):
         build_hub(msgspec.structs.replace(config, master_keys=(Secret("short"),)))
 
 
@@ -84,7 +85,7 @@ async def test_a_missing_plugin_of_the_configuration_or_storage_keeps_the_hub_fr
 
 async def test_wrong_storage_settings_name_the_plugin_and_the_key(tmp_path: Path) -> None:
     config = msgspec.structs.replace(config_in(tmp_path), storage=Storage(settings={"pfad": "x"}))
-    with pytest.raises(SettingsError, match=r"\[storage\] settings of storage_sqlite: .*pfad"):
+    with pytest.raises(ConfigError, match=r"\$\.storage\.settings: .*pfad.* \(plugin storage_sqlite\)"):
         build_hub(config)
 
 
@@ -169,13 +170,69 @@ async def test_without_a_worker_no_order_is_claimed_at_finalize(tmp_path: Path) 
     assert hub.orders is before
 
 
-def test_the_data_directory_is_made_for_its_owner_and_tightened_when_it_was_loose(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "may"), [(0o755, "enter"), (0o710, "enter"), (0o770, "write to")])
+def test_the_data_directory_is_made_for_its_owner_and_keeps_its_mode_when_it_is_there(
+    tmp_path: Path, mode: int, may: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "a" / "data"
     prepare_data_dir(path)
     assert path.stat().st_mode & 0o777 == 0o700
-    path.chmod(0o755)
+    assert caplog.text == ""
+    path.chmod(mode)
     prepare_data_dir(path)
-    assert path.stat().st_mode & 0o777 == 0o700
+    assert path.stat().st_mode & 0o777 == mode
+    assert f"others may {may} the data directory {path} (mode {mode:04o}): chmod 700 {path}" in caplog.text
+
+
+def test_a_directory_that_everybody_may_write_to_is_refused_unless_it_is_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigError, match="everybody may write to it"):
+        prepare_data_dir(tmp_path)
+    monkeypatch.setattr("acmehub.app.bootstrap.is_mounted", lambda path: path == tmp_path)
+    prepare_data_dir(tmp_path)  # as Kubernetes makes an emptyDir
+
+
+async def test_founders_with_different_keys_end_up_with_one_hub_and_the_others_say_so(tmp_path: Path) -> None:
+    """Several machines that share a storage, each with a data directory of its own and no `master_keys`."""
+    first, second = (load_config(overrides={"data_dir": tmp_path / name}) for name in ("one", "two"))
+    elsewhere = Storage(settings={"path": str(tmp_path / "shared.db")})
+    hubs = [build_hub(msgspec.structs.replace(config, storage=elsewhere)) for config in (first, second)]
+    async with hubs[0].running():
+        pass
+    with pytest.raises(VaultError, match=r"two/master\.key is missing"):
+        async with hubs[1].running():
+            pass
+    assert not (tmp_path / "two" / "master.key").exists()
+    (tmp_path / "two" / "master.key").touch(0o600)
+    (tmp_path / "two" / "master.key").write_text(encode_key(bytes(32)))
+    with pytest.raises(VaultError, match="sealed under a master key that is not in"):
+        async with build_hub(msgspec.structs.replace(second, storage=elsewhere)).running():
+            pass
+
+
+async def test_a_founding_that_died_half_way_is_not_finished_with_another_key(tmp_path: Path) -> None:
+    hub = build_hub(config_in(tmp_path))
+    async with hub.running():
+        (administrator,) = await hub.store.principals.list()
+        await hub.store.principals.remove(administrator)
+    (tmp_path / "data" / "master.key").rename(tmp_path / "kept")
+    with pytest.raises(VaultError, match="is missing"):
+        async with build_hub(config_in(tmp_path)).running():
+            pass
+    (tmp_path / "kept").rename(tmp_path / "data" / "master.key")
+    again = build_hub(config_in(tmp_path))
+    async with again.running():
+        assert [item.name for item in await again.store.principals.list()] == ["administrator"]
+
+
+async def test_what_does_not_found_makes_nothing(tmp_path: Path) -> None:
+    for migrate in (False, True):
+        with pytest.raises(StoreAbsent):
+            async with build_hub(config_in(tmp_path)).running(migrate=migrate, founds=False):
+                pass
+        assert not (tmp_path / "data").exists()
 
 
 def test_a_data_directory_that_is_a_file_is_named_with_the_cure(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,15 +88,40 @@ class Terminal:
         return err.strip()
 
 
+@pytest.fixture(scope="session")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of a hub that has just been founded, to be copied."""
+    folder = tmp_path_factory.mktemp("founded") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("acmehub.cli.shared.session.set_up_logs", lambda config: None)
+        assert run(["init", "--hub", "--data-dir", str(folder)]) == 0
+    return folder
+
+
 @pytest.fixture
-def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def empty_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """The command in an empty folder, in this process; its logs go to pytest."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("acmehub.cli.shared.session.set_up_logs", lambda config: None)
+    for module in ("shared.session", "serve"):
+        monkeypatch.setattr(f"acmehub.cli.{module}.set_up_logs", lambda config: None)
     return Terminal(tmp_path, capsys)
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
+def terminal(empty_terminal: Terminal, founded: Path) -> Terminal:
+    """The same in a folder with a hub in `data`."""
+    shutil.copytree(founded, empty_terminal.folder / "data")
+    return empty_terminal
+
+
+@pytest.fixture
+def empty_cli(tmp_path: Path) -> Cli:
     """The command in an empty folder."""
     return Cli(tmp_path)
+
+
+@pytest.fixture
+def cli(empty_cli: Cli, founded: Path) -> Cli:
+    """The command in a folder with a hub in `data`."""
+    shutil.copytree(founded, empty_cli.folder / "data")
+    return empty_cli

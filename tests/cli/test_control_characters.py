@@ -130,7 +130,7 @@ def test_an_error_is_one_line(terminal: Terminal, failing: list[Exception], erro
     failing.append(error)
     _status, out, err = terminal("fail")
     assert out == ""
-    assert_clean(err, lines=4 if isinstance(error, click.UsageError) else 1)  # click tells the usage before
+    assert_clean(err, lines=1)
 
 
 def test_a_problem_is_one_line_and_one_for_each_name(terminal: Terminal, failing: list[Exception]) -> None:

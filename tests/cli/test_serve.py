@@ -344,6 +344,7 @@ def test_it_ends_cleanly_on_a_signal(tmp_path: Path, number: signal.Signals) -> 
 
 
 def test_a_worker_alone_says_that_it_is_ready_and_ends_cleanly(tmp_path: Path) -> None:
+    HubProcess(tmp_path).found()
     with HubProcess(tmp_path, command="worker") as worker:
         wait_for("acmehub worker is ready", worker)
         os.kill(worker.pid, signal.SIGTERM)

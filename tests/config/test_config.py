@@ -2,10 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from acmehub.config import Config, ConfigError, find_config, load_config
+from acmehub.config import Config, ConfigError, Section, find_config, load_config
+from acmehub.config.lines import line_of
+from acmehub.models.choices import choices_of
 from acmehub.ports.settings import Secret
 
 
@@ -115,8 +118,101 @@ def test_a_value_of_the_wrong_type_names_line_key_and_what_was_expected(tmp_path
     assert text == f"{tmp_path}/acmehub.toml:5: $.dns.port: expected `int`, got `str`"
 
 
-def test_an_unknown_mode_lists_nothing_that_is_not_there(tmp_path: Path) -> None:
-    assert "toml:2: $.tls.mode: invalid enum value 'on'" in error_of(tmp_path, '[tls]\nmode = "on"\n')
+def choices() -> list[tuple[str, str, tuple[str, ...]]]:
+    """Table, key and values of every setting that has one of some values."""
+    sections = {"": Config, **{name: kind for name, kind in get_type_hints(Config).items() if isinstance(kind, type)}}
+    return [
+        (table, key, values)
+        for table, section in sections.items()
+        if issubclass(section, Section)
+        for key, kind in get_type_hints(section).items()
+        if (values := choices_of(kind))
+    ]
+
+
+@pytest.mark.parametrize(("table", "key", "values"), choices())
+def test_a_setting_that_is_none_of_its_values_lists_them(
+    tmp_path: Path, table: str, key: str, values: tuple[str, ...]
+) -> None:
+    right = ", ".join(values)
+    text = f'listen = ":1"\n[{table}]\n{key} = "on"\n'
+    assert error_of(tmp_path, text).endswith(f"acmehub.toml:3: $.{table}.{key}: 'on' is not one of {right}")
+    assert f"`str`, got `int`: one of {right}" in error_of(tmp_path, f"[{table}]\n{key} = 1\n")
+    variable = f"ACMEHUB_{table}__{key}".upper()
+    said = error_of(tmp_path, "", **{variable: "on"})
+    assert said == f"environment variable {variable}: $.{table}.{key}: 'on' is not one of {right}"
+
+
+def test_there_are_settings_of_that_kind() -> None:
+    assert [(table, key) for table, key, _ in choices()] == [("tls", "mode"), ("log", "level"), ("log", "format")]
+
+
+FLAWED = [
+    ('listen = "nonsense"', "listen"),
+    ('public_url = "ftp://hub"', "public_url"),
+    ('trusted_proxies = ["10.0.0.0/8", "proxy"]', "trusted_proxies[1]"),
+    ('[tls]\nmode = "files"', "tls"),
+    ('[tls]\ncertificate = "a.pem"', "tls"),
+    ('[acme]\nterms_text = "words"', "acme.terms_text"),
+    ('[dns]\nresolvers = ["192.0.2.1", "ns1.example"]', "dns.resolvers[1]"),
+    ('[verify]\nresolvers = ["ns1.example"]', "verify.resolvers[0]"),
+    ('[verify]\nnetworks = ["everything"]', "verify.networks[0]"),
+    ('[verify]\nzones = ["-"]', "verify.zones[0]"),
+    ('master_keys = ["env:NO_SUCH_KEY"]', "master_keys[0]"),
+    ('master_keys = ["file:no/such.key"]', "master_keys[0]"),
+    ('[storage]\nsettings = { dsn = "env:NO_SUCH_DSN" }', "storage.settings.dsn"),
+    (
+        '[[notifier]]\nplugin = "a"\n[[notifier]]\nplugin = "b"\nsettings = { x = "env:NO_SUCH" }',
+        "notifier[1].settings.x",
+    ),
+    ('[acme]\nterms_of_service = "hub"\nterms_text = "file:none.html"', "acme.terms_text"),
+]
+
+
+@pytest.mark.parametrize(("text", "key"), FLAWED)
+def test_a_value_that_does_not_fit_names_file_and_line(tmp_path: Path, text: str, key: str) -> None:
+    last = len(text.splitlines()) + 2 - (key == "tls")
+    assert error_of(tmp_path, f"\n# a remark\n{text}\n").startswith(f"{tmp_path}/acmehub.toml:{last}: $.{key}: ")
+
+
+def test_a_value_of_an_option_names_the_option(tmp_path: Path) -> None:
+    path = write(tmp_path, 'listen = ":1"\n')
+    with pytest.raises(ConfigError, match=r"^--public-url: \$\.public_url: "):
+        load_config(path, overrides={"public_url": "nonsense", "data_dir": None})
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (("a",), 2),
+        (("t", "b"), 4),
+        (("t", "none"), 3),
+        (("list", 0, "x"), 6),
+        (("list", 1, "x"), 9),
+        (("list", 1, "deep", "y"), 11),
+        (("list", 1, "none"), 8),
+        (("list", 1, "deep", "none"), 10),
+        (("list", 0, "inline", "key"), 7),
+        (("quoted key", "c.d"), 13),
+        (("nowhere",), 1),
+    ],
+)
+def test_the_line_of_a_value_is_found(path: tuple[str | int, ...], line: int) -> None:
+    text = """# first
+a = 1
+[t]
+b = [1, 2]
+[[list]]
+x = 1
+inline = { key = 1 }
+[[list]]
+x = 2
+[list.deep]
+y = 1
+["quoted key"]
+"c.d" = 1
+"""
+    assert line_of(text, path) == line
 
 
 def test_broken_toml_gives_line_and_column(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from acmehub import Conflict, Secret, Store, StoreUnavailable
+from acmehub import Conflict, Secret, Store, StoreAbsent, StoreUnavailable
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.storage.tables import TABLES
 from acmehub.storage_api import SqlStore
@@ -290,10 +290,22 @@ async def test_what_cannot_be_connected_to_is_named_without_the_password(postgre
             assert password not in repr(caught.value.__cause__)
 
 
-async def test_a_database_without_tables_says_how_to_make_them(postgres: Postgres) -> None:
-    store = store_of(postgres.new_database())
+async def test_a_database_without_tables_has_no_hub_and_tables_that_are_lost_later_are_named(
+    postgres: Postgres,
+) -> None:
+    dsn = postgres.new_database()
+    store = store_of(dsn)
+    with pytest.raises(StoreAbsent, match=name_of(dsn)):
+        await store.open()
+    postgres.sql("CREATE TABLE migration (id int)", name_of(dsn))  # of another program
+    with pytest.raises(StoreAbsent):
+        await store.open()
+    assert postgres.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name_of(dsn)) == "1"
+    postgres.sql("DROP TABLE migration", name_of(dsn))
+    await store.migrate()
     await store.open()
     try:
+        postgres.sql("DROP TABLE principal CASCADE", name_of(dsn))
         with pytest.raises(StoreUnavailable, match="acmehub db upgrade"):
             await store.principals.list()
     finally:

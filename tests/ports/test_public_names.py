@@ -17,6 +17,7 @@ import pytest
 import acmehub
 from acmehub import ports, storage_api, testing
 from acmehub.ports import hookspecs, plugins
+from acmehub.ports.copying import CopiesRows
 from acmehub.ports.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,7 @@ VERBS_OF_ALL = (  # whose members have a row each
     "CompletesSettings",
     "IssuesForAddresses",
     "InformsOfRenewal",
+    "AnswersProbe",
     "AllowsLeafOnly",
     "GrantsLifetimes",
     "DnsProvider",
@@ -110,7 +112,7 @@ def of_hooks() -> set[type]:
     return {kind for found in hints for hint in found.values() for kind in classes(hint)}
 
 
-OF_STORAGE = with_fields([Store])
+OF_STORAGE = with_fields([Store, CopiesRows])
 SMALL = {plugins.Registration}  # what the hub makes of a call of `register`
 EVERY_OTHER = with_fields({*of_hooks(), *(kind for kind in protocols() if kind not in OF_STORAGE)}) - SMALL
 

@@ -67,7 +67,24 @@ def test_derived_keys_differ_by_label_and_agree_between_processes() -> None:
     assert Vault([NEW]).derive("nonces") != Vault([OLD]).derive("nonces")
 
 
-@pytest.mark.parametrize("keys", [[], [b"short"], [NEW, b"short"]])
+def test_a_ring_without_keys_does_nothing_until_it_gets_its_first() -> None:
+    vault = Vault([])
+    assert vault.empty
+    with pytest.raises(VaultError, match="the ring is empty"):
+        vault.seal("p", "r", b"secret")
+    with pytest.raises(VaultError, match="the ring is empty"):
+        vault.derive("nonces")
+    vault.begin(NEW)
+    assert Vault([NEW]).open("p", "r", vault.seal("p", "r", b"secret")) == b"secret"
+
+
+def test_a_ring_knows_which_values_are_under_its_keys() -> None:
+    sealed = Vault([OLD]).seal("p", "r", b"secret")
+    assert Vault([NEW, OLD]).knows(sealed)
+    assert not Vault([NEW]).knows(sealed)
+
+
+@pytest.mark.parametrize("keys", [[b"short"], [NEW, b"short"]])
 def test_a_ring_without_usable_keys_is_refused(keys: list[bytes]) -> None:
     with pytest.raises(VaultError):
         Vault(keys)

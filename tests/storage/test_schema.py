@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -17,12 +18,14 @@ from piccolo.table import Table
 
 from acmehub import models
 from acmehub.ports.lists import OrderFilter
-from acmehub.storage import tables
+from acmehub.ports.store import StoreOutdated
+from acmehub.storage import schema_steps, tables
 from acmehub.storage.codec import Codec
 from acmehub.storage.indexes import INDEXES, Index
 from acmehub.storage.listing import OrderLists
 from acmehub.storage.migrating import PackageMigrations
 from acmehub.storage.piccolo_engine import speaking
+from acmehub.storage.schema_steps import known_steps
 from acmehub.storage.sqlite.driver import SqliteDriver
 from acmehub.storage.statements import Dialect, Statement
 from acmehub.storage.store import SqlStore
@@ -277,3 +280,25 @@ def test_a_migration_that_would_orphan_rows_is_refused(store: SqlStore, path: Pa
         connection.commit()
     with pytest.raises(sqlite3.IntegrityError, match="rows of certificate_name that refer to no certificate"):
         asyncio.run(store.migrate())
+
+
+def test_the_steps_are_known_without_importing_them() -> None:
+    modules = {name: importlib.import_module(f"acmehub.storage.migrations.{name}") for name in known_steps().values()}
+    assert {module.ID: name for name, module in modules.items()} == known_steps()
+
+
+async def test_a_database_that_lacks_a_step_is_not_opened_and_one_with_more_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hub.db"
+    store = SqlStore(SqliteDriver(path))
+    await store.migrate()
+    later = {**known_steps(), "2999-01-01T00:00:01": "m2999_01_01_01_later"}
+    with monkeypatch.context() as patch:
+        patch.setattr(schema_steps, "known_steps", lambda: later)
+        with pytest.raises(StoreOutdated, match=r"\(1 steps\): run `acmehub db upgrade`"):
+            await store.open(serve=True)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO migration (name, app_name) VALUES ('2999-01-01T00:00:01', 'acmehub')")
+    await store.open(serve=True)  # a later version has been here; and the lock of the refused start is free
+    await store.close()

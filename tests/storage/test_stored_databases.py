@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from acmehub.app.asgi import create_app
 from acmehub.app.hub import Hub, build_hub
 from acmehub.cli.root import run
+from acmehub.cli.shared.exit_status import Exit
 from acmehub.config import Acme, Config, Dns, TlsMode, Verify, Worker
 from acmehub.models import EventKind, OrderStatus
 from acmehub.models.identifiers import Identifier
@@ -83,6 +84,9 @@ def test_every_verb_that_reads_works(
         assert (status, err) == (0, ""), verb
         return json.loads(out)
 
+    assert run(("order", "list", "--data-dir", str(data_dir))) == Exit.UNAVAILABLE  # no verb that reads migrates
+    assert "run `acmehub db upgrade`" in capsys.readouterr().err
+    assert said("db", "upgrade")["steps"] > 0
     for noun, key in LISTS.items():
         found = said(noun, "list", *(("--limit", "1000") if noun == "order" else ()))
         assert found, noun

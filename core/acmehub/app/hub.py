@@ -20,8 +20,16 @@ from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.acme.orders.revocation import ClientRevocations
 from acmehub.acme.orders.service import OrderService
 from acmehub.admin.services import build_admin
-from acmehub.app.bootstrap import found, open_vault, prepare_data_dir
-from acmehub.config import Config
+from acmehub.app.bootstrap import (
+    closed_secrets,
+    found,
+    is_founded,
+    open_vault,
+    prepare_data_dir,
+    require_master_key,
+    sealed_values,
+)
+from acmehub.config import Config, ConfigError
 from acmehub.dns01 import Solver
 from acmehub.issuance import Dispatcher, IssuanceWorker
 from acmehub.models.events import MENDED_AT_START
@@ -29,7 +37,7 @@ from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.copying import CopiesRows
 from acmehub.ports.plugins import Notifier, PluginContext, Registration
 from acmehub.ports.settings import SettingsError, read_settings
-from acmehub.ports.store import Store
+from acmehub.ports.store import Store, StoreAbsent, StoreOutdated
 from acmehub.rules.orders import Lifetimes
 from acmehub.runtime.announcements import Announcements
 from acmehub.runtime.client_limits.limits import ClientLimits
@@ -43,7 +51,7 @@ from acmehub.runtime.plugins import PluginError, Registry, build_registry
 from acmehub.runtime.revocation import RevocationService
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshots
-from acmehub.runtime.vault import Vault
+from acmehub.runtime.vault import Vault, VaultError
 
 _log = logging.getLogger(__name__)
 USER_AGENT = f"acmehub/{__version__}"
@@ -147,17 +155,21 @@ class Hub:
         )
 
     @asynccontextmanager
-    async def running(self, *, serve: bool = False, worker: bool = False, migrate: bool = True) -> AsyncIterator[None]:
-        """Open the storage (brought up to date first, unless told not to) and, with `worker`, fulfil orders.
+    async def running(
+        self, *, serve: bool = False, worker: bool = False, migrate: bool = True, founds: bool = True
+    ) -> AsyncIterator[None]:
+        """Open the storage and, with `worker`, fulfil orders; `migrate` brings the schema up to date first.
 
-        `serve` claims the right to answer ACME requests (`Store.open`). On leaving, the worker finishes what is under
-        way, then the storage is closed. Raises `StoreUnavailable`, and what ended the worker.
+        A process that `founds` makes a hub where there is none: data directory, storage, master key, administrator.
+        Any other makes nothing, and raises `StoreAbsent` there. `serve` claims the right to answer ACME requests
+        (`Store.open`). On leaving, the worker finishes what is under way, then the storage is closed. Raises
+        `StoreUnavailable`, `StoreOutdated`, `VaultError`, `ConfigError`, and what ended the worker.
         """
-        if migrate:
-            await self.store.migrate()
-        await self.store.open(serve=serve, worker=self.worker.owner if worker else "")
+        if founds:
+            prepare_data_dir(self.config.data_dir)
+        await self._open(serve=serve, worker=worker, migrate=migrate, founds=founds)
         try:
-            await found(self.store, self.vault, self.registry, self.clock.now())
+            await self._found_or_require(founds=founds, everything=serve or worker)
             if self.store.shared and isinstance(self.store, CopiesRows):
                 self._copy_number = await self.store.copy_number()
             if serve or worker:
@@ -176,6 +188,35 @@ class Hub:
             await self.notifications.aclose()
             await self.plugin_objects.close()
             await self.store.close()
+
+    async def _open(self, *, serve: bool, worker: bool, migrate: bool, founds: bool) -> None:
+        owner = self.worker.owner if worker else ""
+        if founds and migrate:
+            await self.store.migrate()
+        try:
+            await self.store.open(serve=serve, worker=owner)
+        except StoreOutdated:
+            if not migrate:
+                raise
+            await self.store.migrate()
+            await self.store.open(serve=serve, worker=owner)
+
+    async def _found_or_require(self, *, founds: bool, everything: bool) -> None:
+        """Found the hub if there is none, or `StoreAbsent`; `VaultError` when its secrets cannot be opened.
+
+        `everything`: also the secrets of tokens are looked at, and those that no key opens are logged.
+        """
+        if not await is_founded(self.store):
+            if not founds:
+                raise StoreAbsent(self.config.storage.plugin)
+            await found(self.store, self.vault, self.registry, self.clock.now(), self.config)
+        require_master_key(self.vault, self.config)
+        values = await sealed_values(self.store, tokens=everything)
+        flaw = closed_secrets(self.vault, values, self.config)
+        if flaw and not any(map(self.vault.knows, values)):
+            raise VaultError(flaw)
+        if flaw and everything:
+            _log.error("%s", flaw)
 
     async def load_named_plugins(self) -> Sequence[str]:
         """Load the plugins that stored resources name; a line for each resource that cannot be used (ADR 3).
@@ -237,13 +278,12 @@ def build_hub(
     clock: Clock | None = None,
     crash_points: CrashPoints | None = None,
 ) -> Hub:
-    """A hub that is ready to run: data directory and master key are there, plugins are loaded, nothing is open yet.
+    """A hub that is ready to run: plugins are loaded, the master key is read if there is one, nothing is made or open.
 
-    Raises `ConfigError`, `VaultError`, `PluginError`, `SettingsError`.
+    Raises `ConfigError`, `VaultError`, `PluginError`.
     """
     clock = clock or SystemClock()
     config = msgspec.structs.replace(config, public_url=config.base_url)
-    prepare_data_dir(config.data_dir)
     vault = open_vault(config)
     registry = build_registry(config.plugins)
     store = open_store(config, registry, clock)
@@ -252,16 +292,16 @@ def build_hub(
 
 def open_store(config: Config, registry: Registry, clock: Clock) -> Store:
     """The storage that `[storage]` names, not opened yet."""
-    place = f"[storage] settings of {config.storage.plugin}"
-    made = _made(registry.storages[config.storage.plugin], config.storage.settings, place, config, clock, STORAGE)
+    registration = registry.storages[config.storage.plugin]
+    made = _made(registration, config.storage.settings, "storage", config, clock, STORAGE)
     return cast(Store, made)
 
 
 def _notifiers(config: Config, registry: Registry, clock: Clock) -> Sequence[NamedNotifier]:
     found = []
-    for item in config.notifier:
-        place = f"[[notifier]] settings of {item.plugin}"
-        made = _made(registry.notifiers[item.plugin], item.settings, place, config, clock, NOTIFIER)
+    for index, item in enumerate(config.notifier):
+        registration = registry.notifiers[item.plugin]
+        made = _made(registration, item.settings, f"notifier[{index}]", config, clock, NOTIFIER)
         found.append(NamedNotifier(item.plugin, cast(Notifier, made)))
     return found
 
@@ -274,11 +314,12 @@ def _made(
     clock: Clock,
     kinds: tuple[type, ...],
 ) -> Any:
-    """A plugin's object with settings of the configuration; `SettingsError` names the `place`."""
+    """A plugin's object with settings of the configuration; `ConfigError` names the setting within `place`."""
     try:
         settings = read_settings(raw, registration.settings)
     except SettingsError as error:
-        raise SettingsError(f"{place}: {error}") from None
+        what, _, at = str(error).partition(" - at `$")
+        raise ConfigError(f"$.{place}.settings{at.rstrip('`')}: {what} (plugin {registration.name})") from None
     return make_object(registration, settings, plugin_context(config, clock), kinds)
 
 

@@ -8,6 +8,7 @@ import click
 from msgspec import UNSET
 
 from acmehub.admin.resources.authorities import AuthorityPatch, AuthorityView, NewAuthority
+from acmehub.cli.shared.remarks import authority_name, remark_authorities
 from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.shared.settings import read_options, settings_options
@@ -41,7 +42,9 @@ async def add(
     service = session.hub.admin.authorities
     settings = read_options(service.registration(plugin).settings, pairs, settings_file)
     new = new_of(NewAuthority, options, plugin=plugin, settings=settings)
-    return _shown(await service.add(new, session.acting, sources=session.sources))
+    added = await service.add(new, session.acting, sources=session.sources)
+    await remark_authorities(session, added.name)
+    return _shown(added)
 
 
 @authority.command(name="list", epilog="\b\nExample:\n  acmehub authority list --json")
@@ -73,7 +76,9 @@ async def set_(
     kind = options["plugin"] or (await service.show(name, session.acting)).plugin
     settings = read_options(service.registration(kind).settings, pairs, settings_file) if pairs or settings_file else {}
     patch = patch_from(AuthorityPatch, NewAuthority, options, settings=settings or UNSET)
+    before = await authority_name(session, name)
     item = await service.set(name, patch, session.acting, sources=session.sources)
+    await remark_authorities(session, before, item.name)
     if options["enabled"] is False and (count := await session.hub.admin.campaigns.in_use(item.id, session.acting)):
         command = f"acmehub certificate renew-by DATE --authority {shlex.quote(item.name)}"
         return _shown(item, f"{count} certificates of it are in use; to have them renewed elsewhere: {command}")
@@ -93,7 +98,9 @@ async def clear_pause(session: Session, name: str) -> Result:
 @hub_verb
 async def remove(session: Session, name: str) -> Result:
     """Remove an authority that no order went to; one that is in use can be disabled."""
+    before = await authority_name(session, name)
     await session.hub.admin.authorities.remove(name, session.acting)
+    await remark_authorities(session, before)
     return Result({"removed": name}, [f"removed authority {name}"])
 
 

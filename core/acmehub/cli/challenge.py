@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from acmehub.admin.resources.managed_challenges import ManagedChallengePatch, ManagedChallengeView, NewManagedChallenge
+from acmehub.cli.shared.remarks import remark
 from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.shared.settings import read_options, settings_options
@@ -68,7 +69,9 @@ async def add(
         settings=read_options(service.registration(plugin).settings, pairs, settings_file),
         propagation=_propagation(Propagation(), options) or Propagation(),
     )
-    return _shown(await service.add(new, session.acting, sources=session.sources))
+    added = await service.add(new, session.acting, sources=session.sources)
+    remark(added)
+    return _shown(added)
 
 
 @challenge.command(name="list", epilog="\b\nExample:\n  acmehub challenge list --json")
@@ -111,7 +114,9 @@ async def set_(
         settings=settings or UNSET,
         propagation=_propagation(before.propagation, options),
     )
-    return _shown(await service.set(name, patch, session.acting, sources=session.sources))
+    changed = await service.set(name, patch, session.acting, sources=session.sources)
+    remark(changed)
+    return _shown(changed)
 
 
 @challenge.command(epilog='\b\nExample:\n  acmehub challenge remove "corp zone"')

@@ -1,12 +1,15 @@
 """`acmehub db`."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import click
 
 from acmehub.cli.moving import copy
-from acmehub.cli.shared.session import Result, Session, config_options, hub_verb, json_option, read_config, show
+from acmehub.cli.shared.exit_status import Exit
+from acmehub.cli.shared.finding import no_hub
+from acmehub.cli.shared.session import Result, Session, config_options, configured, hub_verb, json_option, show
 from acmehub.config import Config
 
 
@@ -22,25 +25,44 @@ db.add_command(copy)
 @config_options
 @json_option
 def upgrade(config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Bring the schema up to date; `serve` and every other verb do so themselves."""
-    steps = asyncio.run(_migrate(read_config(config_file, data_dir=data_dir)))
+    """Bring the schema up to date; `serve` and `worker` do so themselves, unless they are told not to."""
+    with configured(config_file, data_dir=data_dir) as config:
+        steps = asyncio.run(_migrate(config))
     show(Result({"steps": steps}, [f"{steps} steps taken" if steps else "the schema is up to date"]), as_json)
 
 
 @db.command(epilog="\b\nExample, after another key was put first in master_keys:\n  acmehub db reseal")
 @hub_verb
 async def reseal(session: Session) -> Result:
-    """Seal every secret again, under the first of master_keys, so that the older keys can be taken out."""
+    """Seal every secret again, under the first of master_keys, so that the older keys can be taken out.
+
+    Exit status 1 when some could not be opened: the key that they are under is missing in master_keys.
+    """
     done = await session.hub.admin.resealing.reseal(session.acting)
-    text = f"{done.resealed} of {done.rows} rows sealed again under the first master key; older keys are not needed now"
-    return Result(done, [text])
+    if not done.rows:
+        return Result(done, ["there are no secrets in the storage: nothing to seal again"])
+    counts = f"{done.resealed} of {done.rows} rows sealed again under the first master key"
+    if done.unopened:
+        lines = [
+            f"{counts}; {len(done.unopened)} secrets could not be opened:",
+            *(f"✗ {flaw}" for flaw in done.unopened),
+        ]
+        return Result(done, lines, Exit.FAILED)
+    return Result(done, [f"{counts}; older keys are not needed now"])
 
 
 async def _migrate(config: Config) -> int:
-    from acmehub.app.bootstrap import prepare_data_dir  # as in `hub_verb`
-    from acmehub.app.hub import open_store
+    from acmehub.app.hub import open_store  # as in `hub_verb`
     from acmehub.ports.clock import SystemClock
+    from acmehub.ports.store import StoreAbsent, StoreOutdated
     from acmehub.runtime.plugins import build_registry
 
-    prepare_data_dir(config.data_dir)
-    return await open_store(config, build_registry((), built_ins=()), SystemClock()).migrate()
+    store = open_store(config, build_registry((), built_ins=()), SystemClock())
+    try:
+        await store.open()
+    except StoreOutdated:
+        return await store.migrate()
+    except StoreAbsent as absent:
+        raise no_hub(config, str(absent), os.environ, Path.cwd()) from None
+    await store.close()
+    return 0

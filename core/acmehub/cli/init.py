@@ -1,13 +1,15 @@
 """`acmehub init`."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import click
 
 from acmehub.cli.shared.exit_status import Exit, Failed
+from acmehub.cli.shared.session import config_options, configured, log_warnings
 from acmehub.cli.shared.terminal import say
-from acmehub.config import FILE_NAME
+from acmehub.config import FILE_NAME, Config
 
 TEMPLATE = """\
 # acmehub.toml: what a process of the hub needs to start. Every line shows the default.
@@ -148,11 +150,46 @@ access = false
 """
 
 
-@click.command(epilog="\b\nExamples:\n  acmehub init\n  acmehub init /etc/acmehub/acmehub.toml")
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=FILE_NAME)
+EPILOG = """\b
+Examples:
+  acmehub init
+  acmehub init /etc/acmehub/acmehub.toml
+  acmehub init --hub --config /etc/acmehub/acmehub.toml     before `acmehub apply`, where nothing serves yet
+"""
+
+
+@click.command(epilog=EPILOG)
+@config_options
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-def init(path: Path, force: bool) -> None:
-    """Write a commented acmehub.toml with all settings at their defaults, for its owner's eyes only (mode 0600)."""
+@click.option("--hub", is_flag=True, help="Found the hub instead: data directory, master key, storage, authority.")
+def init(path: Path | None, force: bool, hub: bool, config_file: Path | None, data_dir: Path | None) -> None:
+    """Write a commented acmehub.toml with all settings at their defaults, for its owner's eyes only (mode 0600).
+
+    With --hub, found the hub that the configuration describes, as the first start of `serve` does, and serve nothing;
+    a hub that is there stays as it is.
+    """
+    if hub:
+        if path is not None or force:
+            raise click.UsageError("--hub founds a hub and writes no acmehub.toml: leave out PATH and --force")
+        with configured(config_file, data_dir=data_dir) as config:
+            log_warnings(config)
+            asyncio.run(_found(config))
+        say(f"there is a hub in {config.data_dir}")
+        return
+    if config_file is not None or data_dir is not None:
+        raise click.UsageError("--config and --data-dir are for --hub; the file to write is PATH")
+    _write(path or Path(FILE_NAME), force=force)
+
+
+async def _found(config: Config) -> None:
+    from acmehub.app.hub import build_hub  # as in `hub_verb`
+
+    async with build_hub(config).running():
+        return
+
+
+def _write(path: Path, *, force: bool) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL), 0o600)
         with os.fdopen(descriptor, "w") as file:

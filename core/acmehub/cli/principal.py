@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch, PrincipalView, role_text
+from acmehub.cli.shared.remarks import remark
 from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 
@@ -27,7 +28,9 @@ Examples:
 @hub_verb
 async def add(session: Session, **options: Any) -> Result:
     """Add a principal."""
-    return _shown(await session.hub.admin.principals.add(new_of(NewPrincipal, options), session.acting))
+    added = await session.hub.admin.principals.add(new_of(NewPrincipal, options), session.acting)
+    remark(added)
+    return _shown(added)
 
 
 @principal.command(name="list", epilog="\b\nExample:\n  acmehub principal list --json")
@@ -56,7 +59,9 @@ async def show(session: Session, name: str) -> Result:
 async def set_(session: Session, name: str, **options: Any) -> Result:
     """Change a principal; what is not named stays. A disabled one is refused at its next request."""
     patch = patch_from(PrincipalPatch, NewPrincipal, options)
-    return _shown(await session.hub.admin.principals.set(name, patch, session.acting))
+    changed = await session.hub.admin.principals.set(name, patch, session.acting)
+    remark(changed)
+    return _shown(changed)
 
 
 @principal.command(epilog="\b\nExample:\n  acmehub principal remove firewall-01")

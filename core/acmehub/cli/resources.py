@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from acmehub.admin.resources.document import read_document
+from acmehub.admin.resources.document import name_of, read_document
 from acmehub.admin.resources.file import Applied, PlannedChange, Step
 from acmehub.admin.resources.with_plugins import Sources
 from acmehub.cli.shared.exit_status import Exit, Failed
+from acmehub.cli.shared.remarks import remark, remark_authorities
 from acmehub.cli.shared.session import Result, Session, hub_verb
 from acmehub.models.text import escape_encoded
 
@@ -35,6 +36,9 @@ async def apply(session: Session, file: Path, dry_run: bool) -> Result:
     document = read_document(_text(file), "standard input" if str(file) == "-" else str(file))
     sources = Sources(os.environ, Path.cwd() if str(file) == "-" else file.parent)
     applied = await session.hub.admin.resources_file.apply(document, session.acting, sources=sources, dry_run=dry_run)
+    changed = {(item.kind, item.name) for item in applied.changes if item.step is not Step.UNCHANGED}
+    remark(*(new for kind, new in document.entries() if (kind, name_of(new)) in changed))
+    await remark_authorities(session, *(name for kind, name in changed if kind == "authority"))
     return Result(_data(applied, dry_run), _lines(applied, dry_run))
 
 

@@ -18,6 +18,7 @@ VERBS = {
     "db": "acmehub.cli.db",
     "backup": "acmehub.cli.moving",
     "restore": "acmehub.cli.moving",
+    "key": "acmehub.cli.key",
     "plugin": "acmehub.cli.plugin",
     "apply": "acmehub.cli.resources",
     "export": "acmehub.cli.resources",
@@ -138,12 +139,15 @@ def _expected() -> tuple[type[Exception], ...]:
 
 
 def _show_usage(error: click.UsageError) -> None:
-    """Show the error of an argument; only click's own text may have several lines: that of a choice not made."""
-    from acmehub.models.text import escape_controls
-
-    if not isinstance(error, click.MissingParameter):
-        error = click.UsageError(escape_controls(error.format_message()), error.ctx)
-    error.show()
+    """Tell the error of an option or argument in one line; a group without a verb shows its help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    where = error.ctx.command_path if error.ctx is not None else "acmehub"
+    text = error.format_message() or "wrong usage"
+    if isinstance(error, click.MissingParameter):  # click lists the choices of an option below it
+        text = " ".join(text.split())
+    _say(f"{text.rstrip('.')}; see `{where} --help`")
 
 
 def _say(*lines: str) -> None:

@@ -1,5 +1,6 @@
 """`acmehub serve` and `acmehub worker`."""
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -9,7 +10,8 @@ import click
 
 from acmehub import __version__
 from acmehub.cli.shared.exit_status import Failed
-from acmehub.cli.shared.session import config_options, read_config
+from acmehub.cli.shared.finding import no_hub
+from acmehub.cli.shared.session import config_options, configured
 from acmehub.cli.shared.terminal import say
 from acmehub.config import FILE_NAME, log_of
 from acmehub.runtime.crash_points import CrashPoints
@@ -67,24 +69,32 @@ def serve(
     from acmehub.serving.server import run_serve  # Litestar and uvicorn, which --help need not wait for
     from acmehub.serving.sockets import ListenError
 
-    config = read_config(config_file, warn=_log.warning, data_dir=data_dir, listen=listen, public_url=public_url)
-    set_up_logs(config.log)
-    try:
-        run_serve(config, worker=worker, migrate=migrate, crash_points=_crash_points(), announce=_announce)
-    except ListenError as error:
-        raise Failed(str(error)) from None
+    with configured(config_file, warn=_log.warning, data_dir=data_dir, listen=listen, public_url=public_url) as config:
+        set_up_logs(config.log)
+        try:
+            run_serve(config, worker=worker, migrate=migrate, crash_points=_crash_points(), announce=_announce)
+        except ListenError as error:
+            raise Failed(str(error)) from None
 
 
 @click.command(epilog="\b\nExample:\n  acmehub worker --config /etc/acmehub.toml")
 @config_options
 @click.option("--migrate/--no-migrate", default=True, help="Bring the storage up to date first.  [default: yes]")
 def worker(config_file: Path | None, data_dir: Path | None, migrate: bool) -> None:
-    """Fulfil orders, beside `acmehub serve --no-worker` or further workers."""
+    """Fulfil orders, beside `acmehub serve --no-worker` or further workers.
+
+    It founds no hub: on a shared storage it waits until `acmehub serve` has done so, else it ends.
+    """
+    from acmehub.ports.store import StoreAbsent
     from acmehub.serving.server import run_worker  # as above
 
-    config = read_config(config_file, warn=_log.warning, data_dir=data_dir)
-    set_up_logs(config.log)
-    run_worker(config, migrate=migrate, crash_points=_crash_points(), announce=lambda: say("acmehub worker is ready"))
+    announce = functools.partial(say, "acmehub worker is ready")
+    with configured(config_file, warn=_log.warning, data_dir=data_dir) as config:
+        set_up_logs(config.log)
+        try:
+            run_worker(config, migrate=migrate, crash_points=_crash_points(), announce=announce)
+        except StoreAbsent as absent:
+            raise no_hub(config, str(absent), os.environ, Path.cwd()) from None
 
 
 def _crash_points() -> CrashPoints:

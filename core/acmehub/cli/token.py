@@ -15,6 +15,7 @@ from acmehub.acme.server.urls import Urls
 from acmehub.admin.resources.principals import NewPrincipal
 from acmehub.admin.resources.tokens import NewToken, TokenPatch, TokenView
 from acmehub.cli.eab import commands, example_name
+from acmehub.cli.shared.remarks import remark
 from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.shared.terminal import say
@@ -92,6 +93,7 @@ async def add(
         await _make_application(session, title, new.scope)
     added = await session.hub.admin.tokens.add(new, session.acting)
     secret = added.secret.reveal()
+    remark(added.token)
     shown = await _shown(session, added.token)
     lines = [*shown.lines, f"API secret (shown once): {secret}"]
     if Role.MANAGED_ACME_CONSUMER in new.scope:
@@ -145,6 +147,8 @@ async def set_(
     if end:
         changed = await session.hub.admin.tokens.revoke(changed.id if changed else title, session.acting)
     assert changed is not None
+    if changed.revoked is None:
+        remark(changed)
     return await _shown(session, changed)
 
 

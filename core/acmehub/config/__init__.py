@@ -1,7 +1,9 @@
 """`acmehub.toml`, overridden by `ACMEHUB_…` variables; every key has a safe default."""
 
 from acmehub.config.errors import ConfigError
-from acmehub.config.loading import FILE_NAME, find_config, load_config, log_of, warnings_of
+from acmehub.config.lines import line_of, path_of
+from acmehub.config.loading import FILE_NAME, find_config, load_config, located, log_of, warnings_of
+from acmehub.config.permissions import is_mounted
 from acmehub.config.secret_sources import resolve_text
 from acmehub.config.sections import (
     TERMS_OF_HUB,
@@ -36,8 +38,12 @@ __all__ = [
     "Verify",
     "Worker",
     "find_config",
+    "is_mounted",
+    "line_of",
     "load_config",
+    "located",
     "log_of",
+    "path_of",
     "resolve_text",
     "warnings_of",
 ]

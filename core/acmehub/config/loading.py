@@ -6,7 +6,7 @@ its folder.
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ import msgspec
 
 from acmehub.config.environment import PREFIX, from_environment, hint, section_at, variable_of
 from acmehub.config.errors import ConfigError
+from acmehub.config.lines import line_of, path_of
 from acmehub.config.permissions import Secrets, check_permissions, no_secrets
 from acmehub.config.secret_sources import reason, with_secrets
 from acmehub.config.sections import Config, Log, Section, errors_of
+from acmehub.models.choices import explained
 from acmehub.ports.settings import Secret
 
 FILE_NAME = "acmehub.toml"
+_VALUE = re.compile(r"\$\.([^:\s]+): ")
 
 
 def find_config(named: Path | None, environ: Mapping[str, str], folder: Path) -> Path | None:
@@ -43,19 +46,27 @@ def load_config(
     if path is not None:
         text, raw = _read(path)
         _refuse_unknown(raw, Config, str(path), text)
-        config = _convert(raw, strict=True, where=lambda at: f"{path}:{_line_of(text, at)}")
+        config = _convert(raw, strict=True, where=lambda at: f"{path}:{line_of(text, at)}")
     environ = environ or {}
     variables = from_environment(environ)
     merged = _merge(raw, variables)
-    config = _convert(merged, strict=False, where=lambda at: variable_of(at, variables) or str(path))
+    config = _convert(
+        merged,
+        strict=False,
+        where=lambda at: variable_of([str(part) for part in at if isinstance(part, str)], variables) or str(path),
+    )
     check_permissions(path, raw, merged, no_secrets)
     for key, value in (overrides or {}).items():
         if value is not None:
             merged[key] = value
-    config = _convert(merged, strict=False, where=lambda at: f"--{'-'.join(at).replace('_', '-')}")
+    config = _convert(merged, strict=False, where=_option)
     folder = path.parent if path is not None else Path()
     config = _with_folder(config, folder, overrides or {})
-    return _checked(with_secrets(config, environ, folder))
+    try:
+        return _checked(with_secrets(config, environ, folder))
+    except ConfigError as error:
+        given = [key for key, value in (overrides or {}).items() if value is not None]
+        raise located(error, path, environ, given) from None
 
 
 def warnings_of(path: Path | None, environ: Mapping[str, str], secrets: Secrets) -> list[str]:
@@ -103,10 +114,29 @@ def _convert(raw: Mapping[str, Any], *, strict: bool, where: Any) -> Config:
     try:
         return msgspec.convert(raw, Config, strict=strict, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        what, _, at = str(error).partition(" - at `$.")
-        path = [part for part in re.split(r"[.\[\]]+", at.rstrip("`")) if part and part != "..."]
-        names = [part for part in path if not part.isdigit()]
-        raise ConfigError(f"{where(names)}: $.{at.rstrip('`')}: {what[:1].lower()}{what[1:]}") from None
+        what, _, at = explained(str(error), Config).partition(" - at `$.")
+        place = at.rstrip("`")
+        raise ConfigError(f"{where(path_of(place))}: $.{place}: {what[:1].lower()}{what[1:]}") from None
+
+
+def _option(at: Sequence[str | int]) -> str:
+    return f"--{'-'.join(map(str, at)).replace('_', '-')}"
+
+
+def located(error: ConfigError, path: Path | None, environ: Mapping[str, str], options: Collection[str]) -> ConfigError:
+    """An error about a value (`$.tls.mode: …`) with where that stands: `options` of the command, a variable, a line of
+    the file. Any other error stays as it is."""
+    found = _VALUE.match(str(error))
+    if found is None:
+        return error
+    at = path_of(found[1])
+    names = [str(part) for part in at if isinstance(part, str)]
+    variables = from_environment(environ)
+    if names[0] in options:
+        where = _option(names)
+    elif not (where := variable_of(names, variables)) and path is not None:
+        where = f"{path}:{line_of(_read(path)[0], at)}"
+    return ConfigError(f"{where}: {error}" if where else str(error))
 
 
 def _decode(kind: type, value: Any) -> Any:
@@ -123,27 +153,11 @@ def _refuse_unknown(
     for key, value in raw.items():
         path = (*at, key)
         if key not in kind.__struct_fields__:
-            line = f"{file}:{_line_of(text, path)}" if text else file
+            line = f"{file}:{line_of(text, path)}" if text else file
             raise ConfigError(f"{line}: $.{'.'.join(path)}: unknown key{hint(key, kind)}")
         inner = section_at(kind, key)
         if inner is not None and isinstance(value, Mapping):
             _refuse_unknown(value, inner, file, text, path)
-
-
-def _line_of(text: str, path: Sequence[str]) -> int:
-    """The line of a key, or else the line of its table."""
-    found = 1
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[{1,2}\s*([^\]]+?)\s*\]", line):
-            table = tuple(part.strip(" \"'") for part in header[1].split("."))
-            if table == tuple(path[: len(table)]):
-                found = number
-        elif key := re.match(r"\s*([A-Za-z0-9_\-.\"']+)\s*=", line):
-            dotted = (*table, *(part.strip("\"'") for part in key[1].split(".")))
-            if dotted == tuple(path[: len(dotted)]):
-                return number
-    return found
 
 
 def _merge(raw: Mapping[str, Any], variables: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:

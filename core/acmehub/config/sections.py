@@ -14,10 +14,12 @@ from acmehub.ports.settings import Secret
 from acmehub.rules.names import resolver_flaw, syntax_flaw
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
-Count = Annotated[int, Meta(ge=1)]
-Natural = Annotated[int, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+_MOST = 1_000_000_000  # seconds: 31 years
+Count = Annotated[int, Meta(ge=1, le=_MOST)]
+Natural = Annotated[int, Meta(ge=0, le=_MOST)]
+Positive = Annotated[float, Meta(gt=0, le=_MOST)]
+NotNegative = Annotated[float, Meta(ge=0, le=_MOST)]
+Days = Annotated[float, Meta(ge=0, le=36_500)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,14 +66,14 @@ class Acme(Section, frozen=True, kw_only=True):
     (text or HTML, best as `file:PATH`) if there is one.
     """
 
-    hold: float = 25.0
+    hold: Annotated[float, Meta(le=_MOST)] = 25.0
     join_orders: bool = True
     same_csr_seconds: NotNegative = 3600.0
     website: str = ""
     terms_of_service: str = ""
     terms_text: str = ""
     caa_identities: tuple[str, ...] = ()
-    order_days: Count = 7
+    order_days: Annotated[int, Meta(ge=1, le=36_500)] = 7
     renewal_info_seconds: Count = 21_600
 
 
@@ -100,10 +102,10 @@ class Verify(Section, frozen=True, kw_only=True):
     networks: tuple[str, ...] = ("0.0.0.0/0", "::/0")
     resolvers: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
-    redirects: Annotated[int, Meta(ge=0)] = 10
+    redirects: Natural = 10
     timeout: Positive = 10.0
     response_bytes: Count = 4096
-    remember_days: NotNegative = 0.0
+    remember_days: Days = 0.0
 
 
 class Worker(Section, frozen=True, kw_only=True):
@@ -116,8 +118,8 @@ class Worker(Section, frozen=True, kw_only=True):
 
     concurrency: Count = 64
     lease: Positive = 30.0
-    issuance_timeout_hours: Positive = 24.0
-    keep_days: NotNegative = 90.0
+    issuance_timeout_hours: Annotated[float, Meta(gt=0, le=876_000)] = 24.0
+    keep_days: Days = 90.0
 
 
 class Limits(Section, frozen=True, kw_only=True):
@@ -133,7 +135,7 @@ class Limits(Section, frozen=True, kw_only=True):
     """
 
     connections: Count = 10_000
-    connections_per_address: Annotated[int, Meta(ge=0)] = 0
+    connections_per_address: Natural = 0
     header_bytes: Count = 16_384
     request_seconds: Positive = 30.0
     idle_seconds: Count = 75
@@ -155,7 +157,7 @@ class Limits(Section, frozen=True, kw_only=True):
 class AuditSection(Section, frozen=True, kw_only=True):
     """`[audit]`: `keep_days`, after which entries are deleted, oldest first; 0 keeps everything."""
 
-    keep_days: NotNegative = 0.0
+    keep_days: Days = 0.0
 
 
 class Log(Section, frozen=True, kw_only=True):

@@ -13,6 +13,8 @@ from typing import Any, Self, TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from acmehub.models.choices import explained
+
 
 class Secret:
     """A secret string: only `reveal()` returns it; comparison takes constant time."""
@@ -87,7 +89,9 @@ def read_settings(raw: Mapping[str, Any], kind: type[S]) -> S:
     """Settings of type `kind` from a mapping (TOML, JSON); raises `SettingsError`."""
     try:
         settings = msgspec.convert(raw, kind, dec_hook=_decode)
-    except (msgspec.ValidationError, ValueError) as error:
+    except msgspec.ValidationError as error:
+        raise SettingsError(explained(str(error), kind)) from error
+    except ValueError as error:
         raise SettingsError(str(error)) from error
     try:
         validated: Any = settings.validate()

@@ -47,6 +47,14 @@ class StoreUnavailable(StoreError):
     known whether (a lost COMMIT). The text names the place and what to do."""
 
 
+class StoreAbsent(StoreError):
+    """No hub has ever been there: no file, or no tables. The text is the place alone."""
+
+
+class StoreOutdated(StoreError):
+    """The schema lacks steps that this program needs; the text names the place and what to do."""
+
+
 class Conflict(StoreError):
     """Another row has this unique value, or the row has changed since it was read; `field` names the value."""
 
@@ -396,10 +404,11 @@ class Store(Protocol):
         ...
 
     async def open(self, *, serve: bool = False, worker: str = "") -> None:
-        """Connect; `serve` claims the right to answer ACME requests (see `shared`). `StoreUnavailable` on failure.
+        """Connect; `serve` claims the right to answer ACME requests (see `shared`).
 
-        `worker`: the owner that the leases of this process will have. The leases of owners whose processes are known to
-        be dead are over then; a storage that cannot know waits until they end.
+        Makes nothing: where `migrate` has never been, `StoreAbsent`; where it has steps to take, `StoreOutdated`.
+        `StoreUnavailable` on any other failure. `worker`: the owner that the leases of this process will have; leases
+        of owners whose processes are known to be dead are over then, a storage that cannot know waits until they end.
         """
         ...
 

@@ -19,6 +19,7 @@ from acmehub.models.problems import Problem, ProblemType, gathered, subproblem
 MAX_IDENTIFIERS = 100
 MAX_NAME = 253  # RFC 1035 section 2.3.4, without the root label
 
+_HOME = "home.arpa"  # RFC 8375: every home network's own
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")  # the last label of an IPv4 address
 
@@ -113,6 +114,12 @@ def is_public_suffix(name: str) -> bool:
     """Whether domains are registered directly below `name`, according to the ICANN part of the Public Suffix List; true
     for an unknown top-level label."""
     return _suffixes().is_public(name.lower())
+
+
+def is_listed_suffix(name: str) -> bool:
+    """`is_public_suffix`, but false for what may be somebody's own: an unknown top-level label (`lan`), `home.arpa`."""
+    name = name.lower()
+    return name != _HOME and bool(_suffixes().publicsuffix(name, accept_unknown=False) == name)
 
 
 def resolver_flaw(text: str) -> str | None:

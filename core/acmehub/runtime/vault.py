@@ -31,22 +31,34 @@ class VaultError(Exception):
 
 
 class Vault:
-    """Seals and opens with `keys` (32 bytes each): the first seals, all of them open."""
+    """Seals and opens with `keys` (32 bytes each): the first seals, all of them open.
+
+    Without keys it does neither until `begin`: a hub that is about to be founded has none.
+    """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        if not keys:
-            raise VaultError("no master key: the ring is empty")
         if any(len(key) != KEY_SIZE for key in keys):
             raise VaultError(f"a master key has {KEY_SIZE} bytes; one of those given has not")
         self._keys = {_key_id(key): key for key in reversed(keys)}
-        self._current = _key_id(keys[0])
+        self._current = _key_id(keys[0]) if keys else b""
         self._ciphers: dict[tuple[bytes, str], AESGCM] = {}
 
     def __repr__(self) -> str:
         return f"Vault({len(self._keys)} keys)"
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is no key."""
+        return not self._keys
+
+    def begin(self, key: bytes) -> None:
+        """Give a vault without keys its first."""
+        self._current = _key_id(key)
+        self._keys = {self._current: key}
+
     def seal(self, purpose: str, row_id: str, clear: bytes) -> bytes:
         """`clear` as it may be stored in the row `row_id`, under the current master key."""
+        self._require_key()
         nonce = secrets.token_bytes(_NONCE_SIZE)
         cipher = self._cipher(self._current, purpose)
         return _VERSION + self._current + nonce + cipher.encrypt(nonce, clear, _context(purpose, row_id))
@@ -66,13 +78,22 @@ class Vault:
         except InvalidTag:
             raise VaultError(f"the {purpose} of {row_id} was damaged, or sealed for another row") from None
 
+    def knows(self, sealed: bytes) -> bool:
+        """Whether the master key of a sealed value is in the ring."""
+        return _key_id_of(sealed) in self._keys
+
     def stale(self, sealed: bytes) -> bool:
         """Whether a sealed value should be sealed again, because its master key is no longer the current one."""
         return _key_id_of(sealed) != self._current
 
     def derive(self, label: str) -> bytes:
         """A key of 32 bytes for another use than sealing, the same in every process with this current master key."""
+        self._require_key()
         return _derive(self._keys[self._current], b"acmehub derive " + label.encode())
+
+    def _require_key(self) -> None:
+        if self.empty:
+            raise VaultError("no master key: the ring is empty")
 
     def _cipher(self, key_id: bytes, purpose: str) -> AESGCM:
         known = self._ciphers.get((key_id, purpose))
@@ -103,6 +124,8 @@ def _context(purpose: str, row_id: str) -> bytes:
 
 def decode_key(text: str) -> bytes:
     """A master key from its text form: base64url (or base64) of 32 bytes; `VaultError` without showing it."""
+    if not text.strip():
+        raise VaultError("the master key is empty")
     plain = text.strip().rstrip("=").replace("+", "-").replace("/", "_")
     try:
         key = base64.b64decode(plain + "=" * (-len(plain) % 4), altchars=b"-_", validate=True)
@@ -118,8 +141,25 @@ def encode_key(key: bytes) -> str:
     return base64.urlsafe_b64encode(key).rstrip(b"=").decode()
 
 
+def new_key() -> bytes:
+    """A master key that nobody has."""
+    return secrets.token_bytes(KEY_SIZE)
+
+
+def key_id(key: bytes) -> str:
+    """How messages name a master key: it tells nothing of the key."""
+    return _key_id(key).hex()
+
+
+def id_of_sealed(sealed: bytes) -> str:
+    """The `key_id` of the master key that a value is sealed under."""
+    return _key_id_of(sealed).hex()
+
+
 def read_key_file(path: Path) -> bytes:
     """The master key in a file; refused when anybody but its owner may read or write it."""
+    if path.is_dir():
+        raise VaultError(f"{path}: the master key cannot be read: it is a directory")
     refuse_loose_permissions(path)
     try:
         text = path.read_text("ascii")
@@ -148,7 +188,7 @@ def make_key_file(path: Path) -> bytes:
     """
     if path.exists():
         return read_key_file(path)
-    key = secrets.token_bytes(KEY_SIZE)
+    key = new_key()
     whole = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         write_private(whole, encode_key(key).encode() + b"\n")

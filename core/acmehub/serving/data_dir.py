@@ -15,8 +15,8 @@ def note_url(data_dir: Path, url: str) -> None:
 
 
 def last_url(data_dir: Path) -> str:
-    """The URL that was kept; empty when there is none."""
+    """The URL that was kept; empty when there is none that can be read."""
     try:
         return (data_dir / URL_FILE).read_text().strip()
-    except FileNotFoundError:
+    except OSError:
         return ""

@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
+import logging
 import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import cast
 
 import msgspec
@@ -17,8 +18,10 @@ from litestar.types import ASGIApp
 from acmehub.acme.resources import ROUTES
 from acmehub.acme.server.client_address import TrustedProxies
 from acmehub.app.asgi import create_app
+from acmehub.app.bootstrap import is_founded, prepare_data_dir
 from acmehub.app.hub import Hub, build_hub
 from acmehub.config import Config
+from acmehub.ports.store import StoreAbsent, StoreOutdated
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.serving.access_log import AccessLog
 from acmehub.serving.certificates import OwnCertificate, ServingCertificate, keep_fresh, serving_certificate
@@ -26,9 +29,11 @@ from acmehub.serving.connections import Connections, TlsProtocol
 from acmehub.serving.data_dir import note_url
 from acmehub.serving.protocol import limited_protocol
 from acmehub.serving.sockets import bind
-from acmehub.serving.waiting import reach_storage
+from acmehub.serving.waiting import open_once, reach_storage
 
 GRACE_SECONDS = 10
+LOOK_SECONDS = 1.0  # between two looks of a worker whether the hub is founded
+_log = logging.getLogger(__name__)
 
 Announce = Callable[[str, str], None]
 
@@ -75,8 +80,10 @@ async def _serve(
     hub = build_hub(config, crash_points=crash_points)
     reload = asyncio.Event()
     with on_signals({signal.SIGTERM: hub.stop, signal.SIGINT: hub.stop, signal.SIGHUP: reload.set}):
+        prepare_data_dir(config.data_dir)
         certificate = serving_certificate(hub)
-        if not await reach_storage(hub, migrate=migrate, meanwhile=lambda: _refusing(hub, certificate, listening)):
+        reach = hub.store.migrate if migrate else lambda: open_once(hub)
+        if await reach_storage(hub, reach, meanwhile=lambda: _refusing(hub, certificate, listening)) is None:
             return
         async with hub.running(serve=True, worker=worker, migrate=False):
             if certificate is not None:
@@ -96,9 +103,9 @@ async def _serve(
 async def _work(config: Config, migrate: bool, crash_points: CrashPoints, announce: Callable[[], None]) -> None:
     hub = build_hub(config, crash_points=crash_points)
     with on_signals({signal.SIGTERM: hub.stop, signal.SIGINT: hub.stop}):
-        if not await reach_storage(hub, migrate=migrate):
+        if hub.store.shared and not await _founded(hub):
             return
-        async with hub.running(worker=True, migrate=False):
+        async with hub.running(worker=True, migrate=migrate, founds=False):
             announce()
             await hub.stopping.wait()
 
@@ -119,6 +126,38 @@ async def _refusing(hub: Hub, certificate: ServingCertificate | None, listening:
     finally:
         server.should_exit = True
         await serving
+
+
+async def _founded(hub: Hub) -> bool:
+    """Wait until a `serve` has founded the hub in a shared storage; false when the process is to end before."""
+    told = False
+    while not hub.stopping.is_set():
+        absent = await reach_storage(hub, lambda: _absent(hub))
+        if absent is None:
+            break
+        if not absent:
+            return True
+        if not told:
+            _log.warning(
+                "no hub in %s yet: waiting until `acmehub serve` (or `acmehub init --hub`) has founded it", absent
+            )
+            told = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(hub.stopping.wait(), LOOK_SECONDS)
+    return False
+
+
+async def _absent(hub: Hub) -> str:
+    """The place in which no hub is founded yet; empty when one is."""
+    try:
+        await hub.store.open()
+        return "" if await is_founded(hub.store) else "the storage"
+    except StoreOutdated:
+        return ""
+    except StoreAbsent as absent:
+        return str(absent)
+    finally:
+        await hub.store.close()
 
 
 class HubServer(uvicorn.Server):

@@ -38,6 +38,11 @@ class SqlDriver(Protocol):
         come in its place, where a version that was seen stands for other content. Asked for by units of work."""
         return 0
 
+    @property
+    def place(self) -> str:
+        """Where the database is, for messages; never a password."""
+        ...
+
     def schema(self) -> AbstractAsyncContextManager[SchemaSession]:
         """A session for migrations; entered in an event loop of its own, before or beside `open`."""
         ...
@@ -51,7 +56,9 @@ class SqlDriver(Protocol):
         """Whether another process has the database open; asked before `open`."""
         ...
 
-    async def open(self, *, serve: bool) -> None: ...
+    async def open(self, *, serve: bool) -> None:
+        """Connect, and make nothing; `StoreAbsent` where that shows that no hub has been there."""
+        ...
 
     async def close(self) -> None: ...
 

@@ -351,3 +351,16 @@ PUT_BUCKET = Sql(
     "INSERT INTO rate_limit (bucket, full_at) VALUES ($1, $2)"
     " ON CONFLICT (bucket) DO UPDATE SET full_at = excluded.full_at"
 )
+
+
+# --------------------------------------------------------------------------------------------------------- schema
+
+# each start: whether the hub's tables are there, by two names, as many a program has a `migration`; Piccolo looks only
+# into PostgreSQL's schema `public`
+HAS_SCHEMA = Sql.of(
+    sqlite="SELECT count(*) FROM sqlite_master WHERE name IN ('migration', 'txt_record')",
+    postgres="SELECT (to_regclass('migration') IS NOT NULL)::int + (to_regclass('txt_record') IS NOT NULL)::int",
+)
+
+# each start: Piccolo's own table, which it reads on its own connection only
+STEPS_TAKEN = Sql("SELECT name FROM migration WHERE app_name = 'acmehub'")

@@ -38,6 +38,13 @@ class Sql:
         self.sqlite = _PLACEHOLDER.sub(r"?\1", text.format(lock="", skip="", **parts)).rstrip()
 
     @classmethod
+    def of(cls, *, sqlite: str, postgres: str) -> "Sql":
+        """A text of its own for each dialect."""
+        sql = cls.__new__(cls)
+        sql.sqlite, sql.postgres = sqlite, postgres
+        return sql
+
+    @classmethod
     def ready(cls, text: str) -> "Sql":
         """A text that is in its dialect's own words already."""
         sql = cls.__new__(cls)

@@ -15,7 +15,6 @@ from acmehub.ports.store import (
     Resources,
     Revisions,
     Store,
-    StoreUnavailable,
     TxtRecords,
 )
 from acmehub.ports.zone_leases import ZoneLeases
@@ -29,6 +28,7 @@ from acmehub.storage.orders import SqlOrders
 from acmehub.storage.rate_limits import SqlRateLimits
 from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import RevisionRows, SqlResources, read_copy_number
+from acmehub.storage.schema_steps import require_schema
 from acmehub.storage.statements import Batch, Unit
 from acmehub.storage.txt_records import SqlTxtRecords, SqlZoneLeases
 
@@ -92,13 +92,14 @@ class SqlStore(Store, CopiesRows):
 
     async def open(self, *, serve: bool = False, worker: str = "") -> None:
         await self._driver.open(serve=serve)
-        if worker:
-            try:
+        try:
+            await self._driver.read(require_schema, self._driver.place)
+            if worker:
                 self._driver.enter(worker)
                 await self._driver.write(self._leases.end_those_of_the_dead, self._clock.now())
-            except StoreUnavailable:
-                await self._driver.close()
-                raise
+        except BaseException:
+            await self._driver.close()
+            raise
 
     async def close(self) -> None:
         await self._driver.close()

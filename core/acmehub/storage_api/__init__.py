@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from acmehub.models.accounts import AccountStatus as AccountStatus
     from acmehub.models.accounts import Actor as Actor
     from acmehub.models.audit import AuditEntry as AuditEntry
+    from acmehub.models.audit import AuditFilter as AuditFilter
+    from acmehub.models.audit import AuditRecord as AuditRecord
     from acmehub.models.authorities import Authority as Authority
     from acmehub.models.authorities import Pause as Pause
     from acmehub.models.authorities import Profile as Profile
@@ -32,6 +34,14 @@ if TYPE_CHECKING:
     from acmehub.models.orders import Stage as Stage
     from acmehub.models.txt_records import TxtRecord as TxtRecord
     from acmehub.models.txt_records import TxtState as TxtState
+    from acmehub.ports.copying import CopiesRows as CopiesRows
+    from acmehub.ports.copying import HasRows as HasRows
+    from acmehub.ports.copying import OtherSchema as OtherSchema
+    from acmehub.ports.copying import StoreSnapshot as StoreSnapshot
+    from acmehub.ports.copying import TableColumn as TableColumn
+    from acmehub.ports.copying import TablePage as TablePage
+    from acmehub.ports.lists import CertificateFilter as CertificateFilter
+    from acmehub.ports.lists import OrderFilter as OrderFilter
     from acmehub.ports.spending import RateLimits as RateLimits
     from acmehub.ports.spending import UsedNonces as UsedNonces
     from acmehub.ports.store import Accounts as Accounts
@@ -69,7 +79,7 @@ _HOMES = {
         "AccountStatus",
         "Actor",
     ),
-    "acmehub.models.audit": ("AuditEntry",),
+    "acmehub.models.audit": ("AuditEntry", "AuditFilter", "AuditRecord"),
     "acmehub.models.authorities": (
         "Authority",
         "Pause",
@@ -98,6 +108,15 @@ _HOMES = {
         "TxtRecord",
         "TxtState",
     ),
+    "acmehub.ports.copying": (
+        "CopiesRows",
+        "HasRows",
+        "OtherSchema",
+        "StoreSnapshot",
+        "TableColumn",
+        "TablePage",
+    ),
+    "acmehub.ports.lists": ("CertificateFilter", "OrderFilter"),
     "acmehub.ports.spending": (
         "RateLimits",
         "UsedNonces",

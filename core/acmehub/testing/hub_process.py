@@ -101,6 +101,12 @@ class HubProcess:
         path.touch(0o600)
         path.write_text(text)
 
+    def found(self, **environment: str) -> None:
+        """Write `acmehub.toml` and found the hub, unless it has been started."""
+        self.configure()
+        if self._process is None:
+            self.run("init", "--hub", **environment)
+
     def launch(self, **environment: str) -> None:
         """Start the process with more `environment`, without waiting."""
         self.configure()
@@ -174,8 +180,9 @@ class HubProcess:
         return json.loads(self.run(*arguments, "--json"))
 
     def apply(self, resources: str, **environment: str) -> str:
-        """Write `resources.toml` and run `acmehub apply` on it; secrets may be `env:NAME`."""
-        self.configure()
+        """Write `resources.toml` and run `acmehub apply` on it, on a hub that is founded first where nothing serves
+        yet; secrets may be `env:NAME`."""
+        self.found(**environment)
         path = self.folder / "resources.toml"
         path.write_text(resources)
         return self.run("apply", str(path), **environment)

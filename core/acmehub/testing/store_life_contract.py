@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from acmehub.models import AuthorizationStatus, EventKind
-from acmehub.ports.store import Store, StoreUnavailable
+from acmehub.ports.store import Store, StoreAbsent, StoreUnavailable
 from acmehub.testing.store_samples import an_event, sow
 
 MakeStore = Callable[[], Store]
@@ -14,6 +14,12 @@ MakeStore = Callable[[], Store]
 
 class LifeContract:
     """Opening, migrating, closing."""
+
+    async def test_opening_makes_nothing(self, make_bare_store: MakeStore) -> None:
+        for serve in (False, True):
+            with pytest.raises(StoreAbsent):
+                await make_bare_store().open(serve=serve)
+        assert await make_bare_store().migrate() > 0
 
     async def test_migrating_again_does_nothing(self, store: Store) -> None:
         assert await store.migrate() == 0

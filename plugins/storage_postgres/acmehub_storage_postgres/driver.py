@@ -44,6 +44,10 @@ class PostgresDriver(SqlDriver):
         self._callbacks: dict[object, Callable[[str, int], None]] = {}
         self._announcer: Announcer | None = None
 
+    @property
+    def place(self) -> str:
+        return f"PostgreSQL at {self._settings.place}"
+
     # ---------------------------------------------------------------------------------------- life
 
     @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 
 import msgspec
 from msgspec.structs import replace
@@ -62,7 +63,12 @@ class AccountService:
         self._registry = registry
         self._clock = clock
         self.directories = SecretDirectories(snapshots)
-        self._nobodys_key = vault.seal(_HMAC, _NOBODY, new_hmac_key())
+
+    @cached_property
+    def _nobodys_key(self) -> bytes:
+        """What is opened for an unknown key id, so that its refusal takes as long; a vault may be without key before
+        the hub is founded."""
+        return self._vault.seal(_HMAC, _NOBODY, new_hmac_key())
 
     async def register(
         self,

@@ -91,7 +91,7 @@ class CertificatesAdmin:
             if certificate.revoked is not None:
                 raise Refused(f"certificate {certificate.id} was revoked on {certificate.revoked:%Y-%m-%d}")
             if reason and reason not in REASONS:
-                raise Invalid("reason", f"{reason!r}: one of {', '.join(REASONS)}")
+                raise Invalid("reason", f"{reason!r} is not one of {', '.join(REASONS)}")
             revoked = await self._revocation.revoke(certificate, REASONS[reason] if reason else None, acting.name)
             return _summary(revoked, await Names.read(self._store))
 

@@ -1,6 +1,5 @@
 """After a rotation of the master key: seal again what is under an older key, so that the older key can be removed."""
 
-from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
@@ -22,15 +21,18 @@ SEALED = {
     Authority: {"sealed_settings": AUTHORITY_SETTINGS, "sealed_account_key": AUTHORITY_ACCOUNT_KEY},
 }
 """Every sealed field there is, with its purpose."""
+_LABELS = {Token: "token", ManagedChallenge: "managed challenge", Authority: "authority"}
 
 R = TypeVar("R", Token, ManagedChallenge, Authority)
 
 
 class Resealed(msgspec.Struct, frozen=True):
-    """How many rows have sealed values, and how many of those were sealed again."""
+    """How many rows have sealed values, how many of those were sealed again, and the values that no key of the ring
+    opens, each with why."""
 
     rows: int
     resealed: int
+    unopened: tuple[str, ...] = ()
 
 
 class ResealingService:
@@ -44,52 +46,78 @@ class ResealingService:
         self._gate = Gate(store, clock)
 
     async def reseal(self, acting: Acting) -> Resealed:
-        """Seal again every value that is under another key than the current one; safe to run again at any time.
+        """Open every sealed value, and seal those again that are under another key than the current one; safe to run
+        again at any time.
 
-        The audit has an entry for each row and one with the counts. Raises `Invalid` for a value that no key of the
-        ring opens; what was done until then stays done.
+        A value that does not open is left as it is and named in the result; `Invalid` when none opens. The audit has
+        an entry for each row that was written, and one with the counts.
         """
         async with self._gate(acting, "reseal", "secrets") as passage:
-            counts = [
-                await self._all(self._store.tokens, passage),
-                await self._all(self._store.managed_challenges, passage),
-                await self._all(self._store.authorities, passage),
+            results = [
+                *await self._all(self._store.tokens, passage),
+                *await self._all(self._store.managed_challenges, passage),
+                *await self._all(self._store.authorities, passage),
             ]
-            total = Resealed(sum(item.rows for item in counts), sum(item.resealed for item in counts))
-            await passage.note(f"{total.resealed} of {total.rows} rows")
+            unopened = tuple(flaw for item in results for flaw in item.flaws)
+            if results and not any(item.opened for item in results):
+                first = unopened[0]
+                raise Invalid(
+                    "master_keys",
+                    f"none of {len(unopened)} secrets could be opened, and nothing was sealed again: {first};"
+                    " add the key that they are under behind the first one",
+                )
+            total = Resealed(len(results), sum(item.written for item in results), unopened)
+            missed = f"; {len(unopened)} secrets not opened" if unopened else ""
+            await passage.note(f"{total.resealed} of {total.rows} rows{missed}", allowed=not unopened)
             return total
 
-    async def _all(self, resources: Resources[R], passage: Passage) -> Resealed:
-        rows = await resources.list()
-        resealed = 0
-        for row in rows:
-            resealed += await self._one(resources, row, passage)
-        return Resealed(len(rows), resealed)
+    async def _all(self, resources: Resources[R], passage: Passage) -> list["_Row"]:
+        return [
+            await self._one(resources, row, passage)
+            for row in await resources.list()
+            if any(getattr(row, field) for field in SEALED[type(row)])
+        ]
 
-    async def _one(self, resources: Resources[R], row: R, passage: Passage) -> bool:
-        """Whether the row needed it; one that changed meanwhile is read again."""
+    async def _one(self, resources: Resources[R], row: R, passage: Passage) -> "_Row":
+        """Seal a row again if it needs that; one that changed meanwhile is read again."""
         current: R | None = row
         while current is not None:
-            changed = dict(self._stale(current))
+            seen, changed = self._seen(current)
             if not changed:
-                return False
+                return seen
             try:
                 entry = passage.entry(", ".join(changed), object=f"{type(row).__name__} {row.id}")
                 await resources.replace(replace(current, **changed), [entry])
             except Conflict:
                 current = await resources.get(row.id)
             else:
-                return True
-        return False
+                return replace(seen, written=True)
+        return _Row(opened=1)  # removed meanwhile: there is nothing left to open
 
-    def _stale(self, row: Token | ManagedChallenge | Authority) -> Iterator[tuple[str, bytes]]:
+    def _seen(self, row: Token | ManagedChallenge | Authority) -> tuple["_Row", dict[str, bytes]]:
+        """What opens in a row and what does not, and the fields that are to be written."""
+        opened = 0
+        flaws: list[str] = []
+        changed: dict[str, bytes] = {}
         for field, purpose in SEALED[type(row)].items():
             sealed: bytes = getattr(row, field)
-            if sealed and self._vault.stale(sealed):
-                yield field, self._vault.seal(purpose, row.id, self._opened(purpose, row.id, sealed))
+            if not sealed:
+                continue
+            try:
+                clear = self._vault.open(purpose, row.id, sealed)
+            except VaultError as error:
+                name = row.title if isinstance(row, Token) else row.name
+                flaws.append(f"{_LABELS[type(row)]} {name!r}: {error}")
+                continue
+            opened += 1
+            if self._vault.stale(sealed):
+                changed[field] = self._vault.seal(purpose, row.id, clear)
+        return _Row(opened=opened, flaws=tuple(flaws)), changed
 
-    def _opened(self, purpose: str, id: str, sealed: bytes) -> bytes:
-        try:
-            return self._vault.open(purpose, id, sealed)
-        except VaultError as error:
-            raise Invalid("master_keys", f"{error}; add that key behind the first one") from error
+
+class _Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that was looked at: how many of its values opened, why the others did not, whether it was written."""
+
+    opened: int
+    flaws: tuple[str, ...] = ()
+    written: bool = False

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +13,8 @@ from acmehub.admin.resources.managed_challenges import NewManagedChallenge
 from acmehub.admin.resources.principals import NewPrincipal, parse_role
 from acmehub.admin.resources.profiles import NewProfile
 from acmehub.admin.resources.tokens import NewToken
+from acmehub.config import line_of, path_of
+from acmehub.models.choices import explained
 
 New = NewAuthority | NewManagedChallenge | NewProfile | NewPrincipal | NewToken
 N = TypeVar("N", NewAuthority, NewManagedChallenge, NewProfile, NewPrincipal, NewToken)
@@ -27,13 +29,34 @@ class InvalidFile(ServiceError):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """The resources of a file, in its order."""
+    """The resources of a file, in its order; `file` is how messages call it, `places` where each entry stands in its
+    `text`."""
 
     authorities: tuple[NewAuthority, ...] = ()
     managed_challenges: tuple[NewManagedChallenge, ...] = ()
     profiles: tuple[NewProfile, ...] = ()
     principals: tuple[NewPrincipal, ...] = ()
     tokens: tuple[NewToken, ...] = ()
+    file: str = ""
+    text: str = ""
+    places: Mapping[tuple[str, tuple[str, str]], tuple[str | int, ...]] = {}
+
+    def entries(self) -> Iterator[tuple[str, New]]:
+        """Each entry with its kind, in the order in which one may need another."""
+        everything: tuple[tuple[str, tuple[New, ...]], ...] = (
+            ("authority", self.authorities),
+            ("managed_challenge", self.managed_challenges),
+            ("profile", self.profiles),
+            ("principal", self.principals),
+            ("token", self.tokens),
+        )
+        return ((kind, new) for kind, items in everything for new in items)
+
+    def place(self, kind: str, new: New, field: str = "") -> str:
+        """An entry of the file in messages, with the line of its `field` if that is there."""
+        at = self.places.get((kind, _identity(new)), ())
+        where = f"{self.file}:{line_of(self.text, (*at, *path_of(field)))}: " if at else ""
+        return f"{where}[[{kind}]] {name_of(new)!r}"
 
 
 _KINDS: dict[str, type[New]] = {
@@ -51,21 +74,25 @@ def read_document(text: str, file: str) -> Document:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:  # its text has line and column
         raise InvalidFile((f"{file}: not TOML: {error}",)) from None
-    errors = [f"{file}: {key}: unknown table{_near(key, _KINDS)}" for key in raw if key not in _KINDS]
+    errors: list[str] = [
+        f"{file}:{line_of(text, (key,))}: {key}: unknown table{_near(key, _KINDS)}" for key in raw if key not in _KINDS
+    ]
+    places: dict[tuple[str, tuple[str, str]], tuple[str | int, ...]] = {}
 
     def entries(kind: str, new: type[N]) -> tuple[N, ...]:
         found: dict[tuple[str, str], N] = {}
-        for number, entry in enumerate(_tables(raw, kind), 1):
-            place = f"{file}: {place_of(kind, entry, number)}"
+        for number, (at, entry) in enumerate(_tables(raw, kind), 1):
             try:
                 made = _read(entry, new)
             except Invalid as error:
-                errors.append(f"{place}: {error}")
+                line = line_of(text, at + path_of(error.field))
+                errors.append(f"{file}:{line}: {place_of(kind, entry, number)}: {error}")
                 continue
             key = _identity(made)
             if key in found:
-                errors.append(f"{place}: declared twice")
+                errors.append(f"{file}:{line_of(text, at)}: {place_of(kind, entry, number)}: declared twice")
             found[key] = made
+            places[kind, key] = at
         return tuple(found.values())
 
     document = Document(
@@ -74,10 +101,15 @@ def read_document(text: str, file: str) -> Document:
         profiles=entries("profile", NewProfile),
         principals=entries("principal", NewPrincipal),
         tokens=entries("token", NewToken),
+        file=file,
+        text=text,
+        places=places,
     )
-    defaults = [item.name for item in document.authorities if item.default]
+    defaults = [item for item in document.authorities if item.default]
     if len(defaults) > 1:
-        errors.append(f"{file}: [[authority]]: only one can be the default, not {' and '.join(defaults)}")
+        names = " and ".join(item.name for item in defaults)
+        line = line_of(text, (*places["authority", _identity(defaults[1])], "default"))
+        errors.append(f"{file}:{line}: [[authority]]: only one can be the default, not {names}")
     if errors:
         raise InvalidFile(tuple(errors))
     return document
@@ -98,11 +130,12 @@ def place_of(kind: str, entry: object, number: int) -> str:
     return f"[[{kind}]] {name!r}" if isinstance(name, str) else f"[[{kind}]] number {number}"
 
 
-def _tables(raw: Mapping[str, Any], kind: str) -> list[object]:
+def _tables(raw: Mapping[str, Any], kind: str) -> list[tuple[tuple[str | int, ...], object]]:
+    """The entries of a kind, each with where it is; `[authority]` with one pair of brackets is meant as two."""
     found = raw.get(kind, [])
-    return (
-        list(found) if isinstance(found, list) else [found]
-    )  # `[authority]` with one pair of brackets is meant the same
+    if not isinstance(found, list):
+        return [((kind,), found)]
+    return [((kind, index), entry) for index, entry in enumerate(found)]
 
 
 def _read(entry: object, new: type[N]) -> N:
@@ -117,7 +150,7 @@ def _read(entry: object, new: type[N]) -> N:
     try:
         return msgspec.convert(values, new)
     except msgspec.ValidationError as error:
-        what, _, at = str(error).partition(" - at `$.")
+        what, _, at = explained(str(error), new).partition(" - at `$.")
         raise Invalid(at.rstrip("`") or "entry", f"{what[:1].lower()}{what[1:]}") from None
 
 

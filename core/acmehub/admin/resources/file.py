@@ -133,19 +133,12 @@ class ResourcesFileService:
     async def _plan(self, document: Document, sources: Sources | None) -> Sequence[_Planned]:
         plan: list[_Planned] = []
         errors: list[str] = []
-        everything: tuple[tuple[str, tuple[New, ...]], ...] = (
-            ("authority", document.authorities),
-            ("managed_challenge", document.managed_challenges),
-            ("profile", document.profiles),
-            ("principal", document.principals),
-            ("token", document.tokens),
-        )
-        for kind, entries in everything:
-            for new in entries:
-                try:
-                    plan.append(await self._planned(kind, new, document, sources))
-                except ServiceError as error:
-                    errors.append(f"[[{kind}]] {name_of(new)!r}: {error}")
+        for kind, new in document.entries():
+            try:
+                plan.append(await self._planned(kind, new, document, sources))
+            except ServiceError as error:
+                field = error.field if isinstance(error, Invalid) else _named_by(error)
+                errors.append(f"{document.place(kind, new, field)}: {error}")
         if errors:
             raise InvalidFile(tuple(errors))
         return plan
@@ -243,6 +236,11 @@ class ResourcesFileService:
                     return await self._tokens.add(new, acting)
                 await self._tokens.set(planned.id, TokenPatch(**_given(new, "principal")), acting)
         return None
+
+
+def _named_by(error: ServiceError) -> str:
+    """The field of an entry that names an object that is not there."""
+    return "principal" if isinstance(error, NotFound) else ""
 
 
 async def _named(rows: ResourceRows[Any], name: str) -> Any:

@@ -141,7 +141,7 @@ def parse_role(text: str) -> RoleAssignment:
     try:
         role = Role(name.strip())
     except ValueError:
-        raise Invalid("roles", f"{name!r} is no role; there are {', '.join(Role)}") from None
+        raise Invalid("roles", f"{name!r} is not one of {', '.join(Role)}") from None
     return RoleAssignment(role, checked_tags([tag.strip() for tag in tags.split(",")] if colon else [], "roles"))
 
 

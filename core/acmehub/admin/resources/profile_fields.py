@@ -99,4 +99,6 @@ def _checked_key_type(text: str) -> str:
     sized = _RSA.fullmatch(text)
     if text in CURVES.values() or (sized and (sized[1] is None or RSA_BITS[0] <= int(sized[1]) <= RSA_BITS[1])):
         return text
-    raise Invalid("key_types", f"{text!r}: RSA, RSA-2048, RSA-3072, RSA-4096, {', '.join(CURVES.values())}")
+    raise Invalid(
+        "key_types", f"{text!r} is not one of RSA, RSA-2048, RSA-3072, RSA-4096, {', '.join(CURVES.values())}"
+    )

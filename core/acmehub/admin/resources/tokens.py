@@ -27,6 +27,7 @@ HMAC_PURPOSE = "token.hmac"
 DIRECTORY_PURPOSE = "token.directory"
 SECRET_BYTES = 32
 INSTEAD = ": accounts and their orders are kept for the record; `acmehub token revoke` ends them"
+_MOST_USES = 2**31 - 1  # what an INTEGER of PostgreSQL holds
 _ACCOUNTS_AT_ONCE = 500
 
 
@@ -332,8 +333,8 @@ def checked_fields(values: dict[str, Any], owner: str, roles: Iterable[Role]) ->
         checked["names"] = checked_rule(checked["names"], "names")
     if "networks" in checked:
         checked["networks"] = tuple(_checked_network(text) for text in checked["networks"])
-    if checked.get("use_limit") is not None and checked["use_limit"] < 1:
-        raise Invalid("use_limit", "must be 1 or more; leave it out for no limit")
+    if checked.get("use_limit") is not None and not 1 <= checked["use_limit"] <= _MOST_USES:
+        raise Invalid("use_limit", f"must be 1 to {_MOST_USES}; leave it out for no limit")
     if checked.get("expires") is not None and checked["expires"].tzinfo is None:
         raise Invalid("expires", "needs a time zone (2027-01-31T12:00:00Z)")
     return checked

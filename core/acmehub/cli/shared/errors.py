@@ -8,7 +8,7 @@ from acmehub.models.problems import Problem
 from acmehub.ports.authority import UpstreamError
 from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.settings import SettingsError
-from acmehub.ports.store import Conflict, Missing, StoreError, StoreUnavailable
+from acmehub.ports.store import Conflict, Missing, StoreAbsent, StoreError, StoreOutdated, StoreUnavailable
 from acmehub.rules.permissions import Forbidden
 from acmehub.runtime.plugins import PluginError, PluginMissing
 from acmehub.runtime.vault import VaultError
@@ -28,6 +28,8 @@ _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
     (PluginError, Exit.FAILED),
     (Missing, Exit.NOT_FOUND),
     (Conflict, Exit.CONFLICT),
+    (StoreAbsent, Exit.NO_HUB),
+    (StoreOutdated, Exit.UNAVAILABLE),
     (StoreUnavailable, Exit.UNAVAILABLE),
     (StoreError, Exit.FAILED),
     (VaultError, Exit.FAILED),
@@ -51,7 +53,7 @@ def describe(error: Exception) -> list[str]:
         return [f"{error.type.value[0]}: {error.detail}", *parts]
     if isinstance(error, InvalidFile):
         return list(error.errors)
-    text = str(error)
+    text = f"no hub in {error}: start it once without --no-migrate" if isinstance(error, StoreAbsent) else str(error)
     if isinstance(error, OSError):
         text = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
     if isinstance(error, UpstreamError | DnsProviderError) and error.server:

@@ -14,16 +14,18 @@ class Exit(IntEnum):
     NOT_FOUND = 3
     CONFLICT = 4
     UNAVAILABLE = 5
+    NO_HUB = 6
     INTERRUPTED = 130
 
 
 MEANINGS = {
     Exit.DONE: "done",
-    Exit.FAILED: "refused or failed: by a rule, an authority, a DNS server, a port in use, a damaged secret",
+    Exit.FAILED: "refused or failed: by a rule, an authority, a DNS server, a port in use, a key that is missing",
     Exit.USAGE: "wrong usage: option, argument, configuration, settings, resources file",
     Exit.NOT_FOUND: "not found: no object of that name, or no such plugin installed",
     Exit.CONFLICT: "conflict: the name is taken, the object is in use, or it changed meanwhile",
-    Exit.UNAVAILABLE: "the storage cannot be used: locked, read-only, unreachable, served by another process",
+    Exit.UNAVAILABLE: "the storage cannot be used: locked, read-only, unreachable, served by another, older",
+    Exit.NO_HUB: "no hub: nothing has been founded in the data directory or the storage",
     Exit.INTERRUPTED: "interrupted",
 }
 

@@ -5,7 +5,8 @@ import functools
 import os
 import pwd
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ import click
 import msgspec
 
 from acmehub.admin.resources.with_plugins import Sources
+from acmehub.cli.shared.finding import no_hub
 from acmehub.cli.shared.terminal import say
-from acmehub.config import Config, find_config, load_config, warnings_of
+from acmehub.config import Config, ConfigError, find_config, load_config, located, warnings_of
 from acmehub.models.text import escape_controls, json_line
 from acmehub.rules.permissions import Acting
 from acmehub.serving.data_dir import last_url
@@ -82,8 +84,22 @@ def read_config(config_file: Path | None, *, warn: Callable[[str], object] = _wa
 def quiet_config(config_file: Path | None, data_dir: Path | None) -> Config:
     """The configuration of a verb that is not `serve` or `worker`; its log has warnings only, or all with `debug`."""
     config = read_config(config_file, data_dir=data_dir)
-    set_up_logs(msgspec.structs.replace(config.log, level="debug" if config.log.level == "debug" else "warning"))
+    log_warnings(config)
     return config
+
+
+@contextmanager
+def configured(
+    config_file: Path | None, *, warn: Callable[[str], object] = _warn, **overrides: Any
+) -> Iterator[Config]:
+    """`read_config`; an error of a value that only shows inside, in a plugin's settings or a key, gets its place."""
+    config = read_config(config_file, warn=warn, **overrides)
+    try:
+        yield config
+    except ConfigError as error:
+        path = find_config(config_file, os.environ, Path.cwd())
+        given = [key for key, value in overrides.items() if value is not None]
+        raise located(error, path, os.environ, given) from None
 
 
 def _secret_settings(config: Config, hook: str, plugin: str) -> frozenset[str]:
@@ -109,13 +125,19 @@ def hub_verb(verb: Callable[..., Awaitable[Result]]) -> Callable[..., int]:
     @json_option
     @functools.wraps(verb)
     def command(config_file: Path | None, data_dir: Path | None, as_json: bool, **arguments: Any) -> int:
-        config = quiet_config(config_file, data_dir)
-        config = msgspec.structs.replace(config, public_url=config.public_url or last_url(config.data_dir))
-        result = asyncio.run(_with_hub(verb, config, arguments))
+        with configured(config_file, data_dir=data_dir) as config:
+            config = msgspec.structs.replace(config, public_url=config.public_url or last_url(config.data_dir))
+            log_warnings(config)
+            result = asyncio.run(_with_hub(verb, config, arguments))
         show(result, as_json)
         return result.status
 
     return command
+
+
+def log_warnings(config: Config) -> None:
+    """Logs of a command that ends by itself: warnings only, or all that there is with level `debug`."""
+    set_up_logs(msgspec.structs.replace(config.log, level="debug" if config.log.level == "debug" else "warning"))
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -188,7 +210,11 @@ def _text(value: object) -> str:
 
 async def _with_hub(verb: Callable[..., Awaitable[Result]], config: Config, arguments: dict[str, Any]) -> Result:
     from acmehub.app.hub import build_hub  # half a second of imports that --help and usage errors need not wait for
+    from acmehub.ports.store import StoreAbsent
 
     hub = build_hub(config)
-    async with hub.running():
-        return await verb(Session(hub, Acting.machine(actor())), **arguments)
+    try:
+        async with hub.running(migrate=False, founds=False):
+            return await verb(Session(hub, Acting.machine(actor())), **arguments)
+    except StoreAbsent as absent:
+        raise no_hub(config, str(absent), os.environ, Path.cwd()) from None

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from acmehub.ports.store import StoreError, StoreUnavailable
+from acmehub.ports.store import StoreAbsent, StoreError, StoreUnavailable
 from acmehub.storage.driver import SchemaSession, SqlDriver
+from acmehub.storage.hot_statements import HAS_SCHEMA
 from acmehub.storage.outages import Outages
 from acmehub.storage.sqlite.files import FileLock, WorkerLocks, connect, is_busy, is_shared, patient, run, translated
 from acmehub.storage.sqlite.writer import Writer
@@ -46,6 +47,10 @@ class SqliteDriver(SqlDriver):
         self._far: sqlite3.Connection | None = None  # for reads in the thread
         self._thread: ThreadPoolExecutor | None = None
 
+    @property
+    def place(self) -> str:
+        return str(self._path)
+
     # ---------------------------------------------------------------------------------------- life
 
     @asynccontextmanager
@@ -54,7 +59,7 @@ class SqliteDriver(SqlDriver):
         lock = FileLock(self._path.with_name(self._path.name + ".migrate.lock"))
         try:
             lock.acquire(wait=True)
-            connection = connect(self._path)
+            connection = connect(self._path, create=True)
         except (OSError, sqlite3.Error) as error:
             lock.release()
             raise self._unavailable(error) from error
@@ -89,6 +94,7 @@ class SqliteDriver(SqlDriver):
         return self._path.exists() and await asyncio.to_thread(is_shared, self._path)
 
     async def open(self, *, serve: bool) -> None:
+        await asyncio.to_thread(self._require_hub)
         if serve and not self._take_serving():
             raise StoreUnavailable(
                 f"another acmehub serves from {self._path} already: stop it, give this one another data directory,"
@@ -105,6 +111,22 @@ class SqliteDriver(SqlDriver):
         self._writer = Writer(connection, self._path, self._busy_timeout, self._publish)
         if self._callbacks:
             self._schedule()
+
+    def _require_hub(self) -> None:
+        """`StoreAbsent` for a file that is not there or is not a hub's, before anything is written to it or beside."""
+        try:
+            self._path.stat()
+            connection = connect(self._path, read_only=True)
+            try:
+                found = connection.execute(HAS_SCHEMA.sqlite).fetchone()
+            finally:
+                connection.close()
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreAbsent(self.place) from None
+        except (OSError, sqlite3.Error) as error:
+            raise self._unavailable(error) from error
+        if found != (2,):
+            raise StoreAbsent(self.place)
 
     def _take_serving(self) -> bool:
         try:

@@ -27,13 +27,17 @@ _CACHE_KIB = 65536
 _CHECKPOINT_PAGES = 4000
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, read_only: bool = False, create: bool = False) -> sqlite3.Connection:
     """A connection whose commits are on the disk when they return; it may be used by one thread at a time.
 
-    It never waits for a lock: `patient` does, for one statement.
+    It never waits for a lock: `patient` does, for one statement. Without `create` the file has to be there.
     """
-    make_private(path)
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512)
+    if create:
+        make_private(path)
+    there = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(
+        there, uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
     try:
         with patient(connection, 30.0):
             if not read_only:
