@@ -31,6 +31,7 @@ from acmehub.rules.permissions import Acting
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.plugins import Registry, build_registry
 from acmehub.runtime.vault import Vault
+from acmehub.testing.fake_relay import FakeRelay
 
 ROOT = Acting.machine("cli:root")
 OPERATOR = Acting("olga", frozenset({RoleAssignment(Role.OPERATOR)}))
@@ -60,8 +61,8 @@ class DnsPlugin:
 class CaPlugin:
     @hookimpl
     def register_authorities(self, register: Register) -> None:
-        register("ca_fake", lambda settings, context: None, CaSettings)
-        register("ca_fake.other", lambda settings, context: None, CaSettings)
+        register("ca_fake", lambda settings, context: FakeRelay(context.clock), CaSettings)
+        register("ca_fake.other", lambda settings, context: FakeRelay(context.clock), CaSettings)
 
 
 class House(msgspec.Struct):
