@@ -38,9 +38,6 @@ CPU_GATE = 1.2
 RATE_GATE = 0.9
 GROWTH_GATE = 1.1
 CONFIG = """
-[log]
-level = "warning"
-
 [limits]
 new_orders = 1000000000
 names = 1000000000

@@ -9,6 +9,7 @@ KEPT_COUNTS = 8192
 LONGEST_RETRY_AFTER = 3600.0  # seconds of a Retry-After that are followed (docs/reliability.md 2.12)
 LONGEST_BACK_OFF = 300.0
 SHORTEST_POLL = 0.25
+_UNSEEN = 0.5  # seconds after which a clock that was put back may not show by an earlier time than the last
 
 
 class SteadyClock:
@@ -25,9 +26,10 @@ class SteadyClock:
     def now(self) -> datetime:
         """The time; not before what was returned last."""
         wall, at = self._clock.now(), self._clock.monotonic()
-        steady = self._wall + timedelta(seconds=at - self._at)
-        self._wall, self._at = max(wall, steady), at
-        return self._wall
+        if wall < self._wall or at - self._at > _UNSEEN:
+            wall = max(wall, self._wall + timedelta(seconds=at - self._at))
+        self._wall, self._at = wall, at
+        return wall
 
     def monotonic(self) -> float:
         """Seconds that never go back."""

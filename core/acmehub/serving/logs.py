@@ -147,6 +147,7 @@ def set_up_logs(config: Log) -> None:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line says which it was
 
 
 def log_crashes() -> None:

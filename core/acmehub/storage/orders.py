@@ -11,7 +11,8 @@ from msgspec import structs
 from acmehub.models import Authorization, AuthorizationMode, Event, EventKind, Order, TxtRecord
 from acmehub.ports.clock import Clock
 from acmehub.ports.lists import ALL_ORDERS, OrderFilter
-from acmehub.ports.store import Conflict, Fenced, Missing, Orders
+from acmehub.ports.order_store import Orders
+from acmehub.ports.store import Conflict, Fenced, Missing
 from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.certificates import CertificateRows

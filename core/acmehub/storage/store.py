@@ -6,16 +6,15 @@ from contextlib import asynccontextmanager
 from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.copying import CopiesRows, StoreSnapshot, TablePage
+from acmehub.ports.order_store import Orders, TxtRecords
 from acmehub.ports.spending import RateLimits, UsedNonces
 from acmehub.ports.store import (
     Accounts,
     Certificates,
-    Orders,
     Records,
     Resources,
     Revisions,
     Store,
-    TxtRecords,
 )
 from acmehub.ports.zone_leases import ZoneLeases
 from acmehub.storage import tables

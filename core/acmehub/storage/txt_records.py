@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from acmehub.models import TxtRecord
-from acmehub.ports.store import TxtRecords
+from acmehub.ports.order_store import TxtRecords
 from acmehub.ports.zone_leases import ZoneLeases
 from acmehub.rules.orders import Lease
 from acmehub.storage import hot_statements, tables

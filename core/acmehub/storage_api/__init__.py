@@ -42,15 +42,15 @@ if TYPE_CHECKING:
     from acmehub.ports.copying import TablePage as TablePage
     from acmehub.ports.lists import CertificateFilter as CertificateFilter
     from acmehub.ports.lists import OrderFilter as OrderFilter
+    from acmehub.ports.order_store import Orders as Orders
+    from acmehub.ports.order_store import TxtRecords as TxtRecords
     from acmehub.ports.spending import RateLimits as RateLimits
     from acmehub.ports.spending import UsedNonces as UsedNonces
     from acmehub.ports.store import Accounts as Accounts
     from acmehub.ports.store import Certificates as Certificates
-    from acmehub.ports.store import Orders as Orders
     from acmehub.ports.store import Records as Records
     from acmehub.ports.store import Resources as Resources
     from acmehub.ports.store import Revisions as Revisions
-    from acmehub.ports.store import TxtRecords as TxtRecords
     from acmehub.ports.zone_leases import ZoneLeases as ZoneLeases
     from acmehub.rules.orders import Change as Change
     from acmehub.rules.orders import Lease as Lease
@@ -117,6 +117,7 @@ _HOMES = {
         "TablePage",
     ),
     "acmehub.ports.lists": ("CertificateFilter", "OrderFilter"),
+    "acmehub.ports.order_store": ("Orders", "TxtRecords"),
     "acmehub.ports.spending": (
         "RateLimits",
         "UsedNonces",
@@ -124,11 +125,9 @@ _HOMES = {
     "acmehub.ports.store": (
         "Accounts",
         "Certificates",
-        "Orders",
         "Records",
         "Resources",
         "Revisions",
-        "TxtRecords",
     ),
     "acmehub.ports.zone_leases": ("ZoneLeases",),
     "acmehub.rules.orders": (
