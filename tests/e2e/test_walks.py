@@ -84,12 +84,17 @@ class Operator(NamedTuple):
         return next(found[0][:end] for end in lengths if not any(id.startswith(found[0][:end]) for id in others))
 
     @asynccontextmanager
-    async def client(self, credentials: Mapping[str, str]) -> AsyncIterator[AcmeClient]:
-        """A client that has registered with EAB credentials."""
+    async def client(
+        self, credentials: Mapping[str, str], *, enrolled: AcmeClient | None = None
+    ) -> AsyncIterator[AcmeClient]:
+        """A client that registers with EAB credentials, or a later run of one that is enrolled."""
         trust = ssl.create_default_context(cafile=self.hub.ca_file)
         async with httpx.AsyncClient(verify=trust, timeout=60) as http:
-            client = await AcmeClient.discover(http, self.hub.directory)
-            await client.register(ExternalAccount(credentials["kid"], decode_base64url(credentials["hmac_key"])))
+            client = await AcmeClient.discover(http, self.hub.directory, key=enrolled.key if enrolled else None)
+            if enrolled:
+                client.kid = enrolled.kid
+            else:
+                await client.register(ExternalAccount(credentials["kid"], decode_base64url(credentials["hmac_key"])))
             yield client
 
 
@@ -217,18 +222,19 @@ async def test_a_lost_key(operator: Operator) -> None:
     hub = operator.hub
     for line in operator.lines("drill old"):  # a backup, from before the device was enrolled
         await asyncio.to_thread(operator.type, line)
-    async with operator.client(operator.stack.credentials(hub, TOKEN)) as client:
+    async with operator.client(operator.stack.credentials(hub, TOKEN)) as device:
         (hub.folder / "data" / "master.key").unlink()
-        await client.issue([f"lost-key.{ZONE}"])
-        assert await asyncio.to_thread(operator.type, "acmehub order list", 1) == the_words()
-        await asyncio.to_thread(hub.stop)
-        with pytest.raises(HubFailed) as failed:
-            await asyncio.to_thread(hub.start)
-        assert the_words(f"{hub.folder}/").removeprefix("acmehub: ").strip() in str(failed.value)
-        assert hub.exit_status == 1
-        await asyncio.to_thread(operator.types, "walk lost key")
+        await device.issue([f"lost-key.{ZONE}"])
+    assert await asyncio.to_thread(operator.type, "acmehub order list", 1) == the_words()
+    await asyncio.to_thread(hub.stop)
+    with pytest.raises(HubFailed) as failed:
         await asyncio.to_thread(hub.start)
-        await client.issue([f"lost-key.{ZONE}"])
+    assert the_words(f"{hub.folder}/").removeprefix("acmehub: ").strip() in str(failed.value)
+    assert hub.exit_status == 1
+    await asyncio.to_thread(operator.types, "walk lost key")
+    await asyncio.to_thread(hub.start)
+    async with operator.client({}, enrolled=device) as device:
+        await device.issue([f"lost-key.{ZONE}"])
 
 
 async def test_a_key_that_nobody_has(operator: Operator) -> None:
