@@ -1,4 +1,7 @@
-"""The restore drill: a client that was enrolled on one hub renews at another, by the commands of docs/operate.md."""
+"""The restore drill: a client that was enrolled on one hub renews at another, by the commands of docs/operate.md.
+
+Part of an operator's walk, the rest of which is in test_walks.py.
+"""
 
 import asyncio
 import json
@@ -142,6 +145,7 @@ def test_a_client_renews_after_a_copy_to_postgresql_and_back(
             await device.visit(http, eab)
 
     configure()
+    operator(tmp_path, "init", "--hub")
     asyncio.run(visit(operator.credentials(tmp_path)))
     operator.follow(tmp_path, "copy")
     configure('[storage]\nplugin = "storage_postgres"\nsettings = { dsn = "env:HUB_DSN" }\n')

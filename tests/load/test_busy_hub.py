@@ -1,5 +1,5 @@
 """A busy hub with two CAs, one of which is down for a while: the log names each refused and failed order once and the
-outage twice, nothing else repeats, and log, `audit list` and `order list` agree.
+outage twice, nothing else repeats, and log, `audit list` and `order list` (`--failing` while it is down) agree.
 
 60 orders here; LOAD_SECONDS=3600 makes 2 000 in an hour, with the CA down for ten minutes (`make nightly`).
 """
@@ -155,11 +155,11 @@ async def test_log_audit_and_orders_agree_and_nothing_repeats(
             await clients[-1].register(ExternalAccount(eab["kid"], decode_base64url(eab["hmac_key"])), status=201)
         begun = time.monotonic()
         tasks: list[asyncio.Task[None]] = []
-        failing: list[str] = []
+        waiting: list[dict[str, Any]] = []
         for number in range(ORDERS):
             if number == ORDERS // 3:
                 line.cut()
-                restored = asyncio.create_task(_restored(line, hub, failing))
+                restored = asyncio.create_task(_restored(line, hub, waiting))
             tasks.append(asyncio.create_task(_order(clients[number % CLIENTS], number)))
             await asyncio.sleep(max(0.02, begun + SECONDS * (number + 1) / ORDERS - time.monotonic()))
         await asyncio.gather(restored, *tasks)
@@ -169,9 +169,15 @@ async def test_log_audit_and_orders_agree_and_nothing_repeats(
             after = listed[-1]["id"]
             listed += await asyncio.to_thread(hub.json, "order", "list", "--limit", "1000", "--after", after)
         refused = await asyncio.to_thread(hub.json, "audit", "list", "--refused", "--limit", "1000")
+        bound = await asyncio.to_thread(hub.json, "audit", "list", "--action", "account.created")
+        assert await asyncio.to_thread(hub.json, "order", "list", "--failing") == []
     hub.stop()
-    _agree([json.loads(text) for text in hub.log.read_text().splitlines() if text.startswith("{")], listed, refused)
-    assert len(failing) >= 1
+    log = [json.loads(text) for text in hub.log.read_text().splitlines() if text.startswith("{")]
+    assert Counter(entry["detail"].partition(" from ")[0] for entry in bound) == Counter(
+        f"account {line['account']}" for line in log if line["message"] == "account bound"
+    )
+    _waited(waiting, log, refused)
+    _agree(log, listed, refused)
 
 
 def _kind(number: int) -> str:
@@ -199,14 +205,34 @@ async def _order(client: AcmeClient, number: int) -> None:
         await client.issue([name], seconds=DOWN_SECONDS * 2 + 400, **profile)
 
 
-async def _restored(line: Line, hub: HubProcess, failing: list[str]) -> None:
-    """The CA is back after its time; meanwhile what waits for it is listed."""
+async def _restored(line: Line, hub: HubProcess, waiting: list[dict[str, Any]]) -> None:
+    """The CA is back after its time; meanwhile `waiting` gets what fails."""
     begun = time.monotonic()
     await asyncio.sleep(DOWN_SECONDS / 2)
-    found = await asyncio.to_thread(hub.json, "order", "list", "--limit", "1000")
-    failing += [item["id"] for item in found if item["stage"] == "ordering"]
+    listed = await asyncio.to_thread(hub.json, "order", "list", "--limit", "1000")
+    waiting += await asyncio.to_thread(hub.json, "order", "list", "--failing", "--limit", "1000")
+    tried = {item["id"] for item in listed if item["attempts"] and item["status"] not in ("valid", "invalid")}
+    assert tried <= {item["id"] for item in waiting}  # while the CA is down, none of them goes on
     await asyncio.sleep(max(0.0, begun + DOWN_SECONDS - time.monotonic()))
     line.down = False
+
+
+def _waited(waiting: list[dict[str, Any]], log: list[dict[str, Any]], refused: list[dict[str, Any]]) -> None:
+    """What `order list --failing` had while the CA was down: orders for it that the log has opened before the CA was
+    back and not ended before it was down, and the words of the outage; the audit has no refusal of theirs."""
+    assert waiting
+    assert {item["authority"] for item in waiting} == {"upstream"}
+    at = {line["message"]: line["time"] for line in log if line["message"].startswith("authority ")}
+    ids = {item["id"] for item in waiting}
+    opened = {line["order"]: line for line in log if line["message"] == "order opened"}
+    ended = {line["order"]: line for line in log if line["message"] in ("order finished", "order failed")}
+    assert ids <= opened.keys() & ended.keys()
+    assert all(opened[id]["authority"] == "upstream" for id in ids)
+    assert all(opened[id]["time"] < at["authority works again"] for id in ids)
+    assert all(ended[id]["time"] > at["authority cannot be used"] for id in ids)
+    assert not {name for item in waiting for name in item["names"]} & {
+        entry["detail"].partition(":")[0] for entry in refused
+    }
 
 
 def _agree(log: list[dict[str, Any]], listed: list[dict[str, Any]], refused: list[dict[str, Any]]) -> None:
