@@ -132,13 +132,11 @@ def _try(
     todo = []
     for mutant in mutants:
         found = project.covered_by(mutant, covering)
-        if options.tests:
-            found = {at for at in found if covering.tests[at].startswith(tuple(options.tests))}
-        if found:
+        if found or options.tests:
             todo.append((mutant, covering.chosen(found, options.most_tests)))
         else:
             done(Trial(mutant, "uncovered"))
-    plugin = Trials(project.root, covering, todo, options.workers, options.margin, done)
+    plugin = Trials(project.root, covering, todo, options.workers, options.margin, options.tests, done)
     arguments = ["-qq", "-x", "-s", "-p", "no:cacheprovider", "--no-summary", str(project.root / "tests")]
     status = pytest.main(arguments, plugins=[plugin])
     if plugin.is_child:
@@ -184,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dirty", action="store_true", help="also with changes that are not committed")
     parser.add_argument("--covering", type=Path, help="the folder with what another commit's tests run")
     parser.add_argument("--mutant", action="append", help="only this one, as FILE:NODE:WAY of a report; several times")
-    parser.add_argument("tests", nargs="*", help="only these tests, as tests/acme or tests/acme/test_orders.py::test_…")
+    parser.add_argument("tests", nargs="*", help="these tests for each, as tests/acme/test_orders.py::test_…")
     return parser
 
 

@@ -51,6 +51,7 @@ class Trials:
         todo: Sequence[tuple[Mutant, list[int]]],
         workers: int,
         margin: float,
+        only: Sequence[str],
         done: Callable[[Trial], None],
     ) -> None:
         self.root = root
@@ -58,30 +59,30 @@ class Trials:
         self.todo = todo
         self.workers = workers
         self.margin = margin  # seconds
+        self.only = only  # tests that are run for all, in place of those chosen for each
         self.done = done
         self.is_child = False
         self._running: dict[int, _Running] = {}
         self._selector = selectors.DefaultSelector()
         self._verdict = Path()
-        self._arguments: list[str] = []
+        self._chosen: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self, session: pytest.Session) -> None:
         """Try what shows at import only, then let everything be collected for the others."""
         _import_all(self.covering.libraries)
-        self._arguments, session.config.args = session.config.args, []
         bodies, needed = [], set[str]()
         for mutant, tests in self.todo:
             path = str(self.root / mutant.file)
             source = Path(path).read_text()
             found = replacements(source, path, mutant)
-            names = [self.covering.tests[test] for test in tests]
+            files = {self.covering.tests[test].partition("::")[0] for test in tests} | set(self.only)
             if found is not None:
                 bodies.append((mutant, tests, found))
-                needed |= {name.partition("::")[0] for name in names}
+                needed |= files
             elif self._fork(mutant, tests):
                 _import_as(path, broken_code(source, path, mutant))
-                session.config.args = names
+                session.config.args = sorted(files)
                 return
         self._await(0)
         self._bodies = bodies
@@ -94,22 +95,22 @@ class Trials:
             gc.unfreeze()  # tests/conftest.py froze what was imported; frozen objects are not listed
             functions = _functions()
             gc.freeze()
-            items = {item.nodeid: item for item in session.items}
             for mutant, tests, found in self._bodies:
                 if self._fork(mutant, tests):
                     for code, other in found.items():
                         for function in functions.get(code, ()):
                             function.__code__ = other
                     _forget_cached()
-                    names = [self.covering.tests[test] for test in tests]
-                    session.items[:] = [items[name] for name in names if name in items]
                     break
             else:
                 self._await(0)
                 return True
+        items = {item.nodeid: item for item in session.items}
+        seconds = dict(zip(self.covering.tests, self.covering.seconds, strict=True))
+        if not self.only:
+            session.items[:] = [items[name] for name in self._chosen if name in items]  # some ids have the time of day
         for item in session.items:
-            expected = self.covering.seconds[self.covering.tests.index(item.nodeid)]
-            item.add_marker(pytest.mark.timeout(SLOWER * expected + self.margin))
+            item.add_marker(pytest.mark.timeout(SLOWER * seconds.get(item.nodeid, 1.0) + self.margin))
         return None
 
     @pytest.hookimpl(wrapper=True)
@@ -124,7 +125,14 @@ class Trials:
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         if self.is_child and exitstatus != 0 and not self._verdict.exists():
-            self._verdict.write_text(f"pytest ends with {exitstatus}")
+            self._verdict.write_text(f"exit status {exitstatus:d} of pytest")
+
+    def pytest_unconfigure(self) -> None:
+        """After Ctrl-C, end what runs."""
+        for running in [] if self.is_child else list(self._running.values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.child, signal.SIGKILL)
+            shutil.rmtree(running.folder, ignore_errors=True)
 
     def _fork(self, mutant: Mutant, tests: list[int]) -> bool:
         """True in the mutant's process."""
@@ -132,17 +140,18 @@ class Trials:
         folder = Path(tempfile.mkdtemp(prefix="mutant-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
         child = os.fork()
         if child:
-            limit = 2 * self.margin + sum(SLOWER * self.covering.seconds[test] + 1 for test in tests)
+            limit = 5 * self.margin + sum(SLOWER * self.covering.seconds[test] + 1 for test in tests)
             running = _Running(mutant, len(tests), folder, child, os.pidfd_open(child), time.monotonic(), limit)
             self._running[running.handle] = running
             self._selector.register(running.handle, selectors.EVENT_READ)
             return False
         os.setsid()  # with what the tests start, for one signal to all
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(folder)
-        silent = os.open(os.devnull, os.O_RDWR)
+        output = os.open(folder / "output", os.O_RDWR | os.O_CREAT)
         for stream in (0, 1, 2):
-            os.dup2(silent, stream)
+            os.dup2(output, stream)
         self.is_child = True
+        self._chosen = [self.covering.tests[test] for test in tests]
         self._verdict = folder / "verdict"
         return True
 
@@ -162,6 +171,8 @@ class Trials:
         _, status = os.waitpid(running.child, 0)
         verdict = running.folder / "verdict"
         by = verdict.read_text() if verdict.exists() else ""
+        if by.startswith("exit status"):
+            by += ": " + " ".join((running.folder / "output").read_text().split())[-300:]
         if late:
             by = by or "no end in time"
         elif not os.WIFEXITED(status):
