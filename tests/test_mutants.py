@@ -123,6 +123,7 @@ def test_each_kind_of_break_is_made_and_nothing_else() -> None:
 def test_what_no_test_notices_is_named_and_a_second_run_tries_nothing_again(small: Path) -> None:
     done = run(small, "--workers", "2", "--margin", "1")
     assert done.returncode == 1, done.stderr
+    assert "\n2 tests hold\n" in done.stdout  # nothing was broken
     named = re.findall(r"^(\w+): .*\n  - (.*)\n  \+ (.*)", done.stdout, re.MULTILINE)
     assert sorted((before, after) for outcome, before, after in named if outcome == "survived") == SURVIVORS
     assert [after for outcome, _, after in named if outcome == "uncovered"] == ["return None", "return 2"]
@@ -135,6 +136,16 @@ def test_what_no_test_notices_is_named_and_a_second_run_tries_nothing_again(smal
     assert " left, " not in again.stdout
     assert "may live: nobody sees a pause" in again.stdout
     assert run(small).returncode == 2  # a sample stands for a commit
+
+
+def test_a_test_that_fails_by_itself_spoils_the_run(small: Path) -> None:
+    (small / "tests" / "box" / "test_box.py").write_text(
+        "from pathlib import Path\nfrom product.room.box import fits\n\n"
+        "def test_that_passes_once():\n    assert fits(1)\n    Path(__file__).with_name('seen').touch(exist_ok=False)\n"
+    )
+    done = run(small, "--dirty", "--count", "1")
+    assert done.returncode == 2
+    assert "test_that_passes_once fails although nothing is broken" in done.stdout
 
 
 def test_the_seed_decides_the_sample(small: Path) -> None:

@@ -2,7 +2,8 @@
 
 The sample is drawn by the first eight hex digits of the commit, spread over the rooms by their number of lines. Results
 are written to `.run/mutants/` as they come; a second run goes on where the first one was ended. Exit status: 0 when
-enough are noticed, 1 when not, 2 when the sources differ from the commit.
+enough are noticed, 1 when not, 2 when nothing can be said: the sources differ from the commit, a test fails although
+nothing is broken, or some mutants are left to the next run.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import msgspec
 import pytest
 
 from scripts.mutants.covering import Covering, merged
-from scripts.mutants.places import Mutant, described, places
+from scripts.mutants.places import Mutant, control, described, places
 from scripts.mutants.trials import Trial, Trials
 
 ROOMS = ("issuance", "upstream", "dns01", "acme", "admin")
@@ -87,8 +88,8 @@ class Project:
                 users |= covering.of(file, [line for line in naming if (file, line) != (mutant.file, mutant.line)])
             if users:
                 return users
-        of_lines = (covering.of(mutant.file, lines) for lines in mutant.lines)
-        return next(filter(None, of_lines), set())
+        groups = [*mutant.lines, range(len(self.sources[mutant.file]))] if mutant.names else mutant.lines
+        return next(filter(None, (covering.of(mutant.file, lines) for lines in groups)), set())
 
 
 def main(argv: Sequence[str], project: Project) -> int:
@@ -110,18 +111,27 @@ def main(argv: Sequence[str], project: Project) -> int:
     if options.room:
         drawn = [mutant for mutant in drawn if project.room_of(mutant.file) in options.room]
     known = {trial.mutant.id for trial in _read(results)}
-    _try(project, [mutant for mutant in drawn if mutant.id not in known], covering, options, results)
-    return 0 if report(project, _read(results)) >= ENOUGH else 1
+    sound = _try(project, [mutant for mutant in drawn if mutant.id not in known], covering, options, results)
+    share = report(project, _read(results))
+    if left := {mutant.id for mutant in drawn} - {trial.mutant.id for trial in _read(results)}:
+        print(f"{len(left)} have no result, as the run was interrupted; the next one tries them")
+    return 2 if left or not sound else int(share < ENOUGH)
 
 
 def _try(
     project: Project, mutants: Sequence[Mutant], covering: Covering, options: argparse.Namespace, results: Path
-) -> None:
-    """Try them; results are added to the file as they come."""
-    left = len(mutants)
+) -> bool:
+    """Try them; results are added to the file as they come. False when tests fail although nothing is broken."""
+    left, sound = len(mutants), True
 
     def done(trial: Trial) -> None:
-        nonlocal left
+        nonlocal left, sound
+        if trial.mutant.way < 0:
+            sound = sound and not trial.by
+            print(
+                f"{trial.by} fails although nothing is broken" if trial.by else f"{trial.tests} tests hold", flush=True
+            )
+            return
         left -= 1
         with results.open("ab") as file:
             file.write(msgspec.json.encode(trial) + b"\n")
@@ -130,10 +140,16 @@ def _try(
         )
 
     todo = []
+    of_room: dict[str, set[int]] = {}
+    for file, lines in covering.lines.items():
+        of_room.setdefault(project.room_of(file), set()).update(covering.of(file, list(lines)))
+    for room, file in {project.room_of(mutant.file): mutant.file for mutant in mutants}.items():
+        todo.append((control(file), covering.chosen(of_room.get(room, set()), options.most_tests)))
     for mutant in mutants:
         found = project.covered_by(mutant, covering)
         if found or options.tests:
-            todo.append((mutant, covering.chosen(found, options.most_tests)))
+            most = options.most_tests if not mutant.names else -(-options.most_tests // 3)  # imports take long
+            todo.append((mutant, covering.chosen(found, most)))
         else:
             done(Trial(mutant, "uncovered"))
     plugin = Trials(project.root, covering, todo, options.workers, options.margin, options.tests, done)
@@ -141,6 +157,7 @@ def _try(
     status = pytest.main(arguments, plugins=[plugin])
     if plugin.is_child:
         os._exit(status)
+    return sound
 
 
 def report(project: Project, trials: Sequence[Trial]) -> float:

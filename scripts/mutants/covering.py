@@ -103,7 +103,9 @@ def merged(folder: Path, root: Path, sources: Sequence[str], tests: Sequence[str
             print(f"acmehub: running {of} with coverage, to see which tests run which lines", flush=True)
             command = [sys.executable, "-m", "scripts.mutants.covering", str(root), of, str(kept), *sources]
             with kept.with_suffix(".log").open("w") as log:
-                subprocess.run(command, stdout=log, stderr=log, check=True)
+                subprocess.run(
+                    command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, check=True
+                )
         return msgspec.json.decode(kept.read_bytes(), type=Covering)
 
     whole = Covering([], [], {})

@@ -236,6 +236,11 @@ def _broken(file: str, source: str, at: int, way: int) -> tuple[Mutant, ast.Modu
     return Mutant(file, at, way, operator, line, scope, before, after, names, lines), tree.module
 
 
+def control(file: str) -> Mutant:
+    """One that breaks nothing: tests that notice it fail by themselves."""
+    return Mutant(file, 0, -1, "nothing", 1, "", "", "")
+
+
 def _text(statement: ast.AST) -> str:
     """The statement in one line: of those that have a body, the head."""
     bare = ast.unparse(statement).splitlines()
@@ -252,6 +257,8 @@ def broken_code(source: str, path: str, mutant: Mutant) -> CodeType:
 
 def replacements(source: str, path: str, mutant: Mutant) -> dict[CodeType, CodeType] | None:
     """For code objects of the module, those that take their place; None where only importing it shows the break."""
+    if mutant.way < 0:
+        return {}
     if mutant.names:
         return None
     old = list(_code(compile(source, path, "exec")))

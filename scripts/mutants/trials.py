@@ -28,6 +28,8 @@ import pytest
 from scripts.mutants.covering import Covering
 from scripts.mutants.places import Mutant, broken_code, replacements
 
+TICK = 1.0  # seconds
+PAUSED = 5.0  # seconds; a tick that long was a pause of the process
 SLOWER = 10  # times as long as in the covering run, and the margin, is too long for a test
 
 
@@ -64,6 +66,7 @@ class Trials:
         self.is_child = False
         self._running: dict[int, _Running] = {}
         self._selector = selectors.DefaultSelector()
+        self._paused = 0.0  # when this process was found to have been stopped for a while
         self._verdict = Path()
         self._chosen: list[str] = []
 
@@ -158,11 +161,13 @@ class Trials:
     def _await(self, most: int) -> None:
         """Until no more than this many run."""
         while len(self._running) > most:
-            soonest = min(it.begun + it.limit for it in self._running.values())
-            ready = {key.fd for key, _ in self._selector.select(max(0.0, soonest - time.monotonic()))}
+            before = time.monotonic()
+            ready = {key.fd for key, _ in self._selector.select(TICK)}
+            now = time.monotonic()
+            if now - before > PAUSED:
+                self._paused = now
             for running in list(self._running.values()):
-                late = time.monotonic() >= running.begun + running.limit
-                if running.handle in ready or late:
+                if running.handle in ready or now >= running.begun + running.limit:
                     self._end(running, late=running.handle not in ready)
 
     def _end(self, running: "_Running", *, late: bool) -> None:
@@ -182,6 +187,8 @@ class Trials:
         del self._running[running.handle]
         shutil.rmtree(running.folder, ignore_errors=True)
         took = round(time.monotonic() - running.begun, 2)
+        if self._paused > running.begun:
+            return  # the machine slept, or somebody stopped the processes: what was late says nothing
         self.done(Trial(running.mutant, "noticed" if by else "survived", by, running.tests, took))
 
 
