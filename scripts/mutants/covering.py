@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,12 @@ class _Recorder:
         self.without: set[str] = set()  # tests that failed or skipped
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         self.measured.switch_context(item.nodeid)
         begun = time.monotonic()
-        done: Any = yield
+        done = yield
         self.seconds[item.nodeid] = time.monotonic() - begun
-        return done  # type: ignore[return-value]
+        return done
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.outcome != "passed":

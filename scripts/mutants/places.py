@@ -252,7 +252,7 @@ def _text(statement: ast.AST) -> str:
 def broken_code(source: str, path: str, mutant: Mutant) -> CodeType:
     """The broken module, compiled as if it was read from this path."""
     module = _broken(mutant.file, source, mutant.node, mutant.way)[1]
-    return compile(module, path, "exec")  # type: ignore[no-any-return]
+    return compile(module, path, "exec")
 
 
 def replacements(source: str, path: str, mutant: Mutant) -> dict[CodeType, CodeType] | None:
@@ -266,9 +266,9 @@ def replacements(source: str, path: str, mutant: Mutant) -> dict[CodeType, CodeT
     found = {}
     by_place: dict[tuple[str, int], list[CodeType]] = {}
     for code in new:
-        by_place.setdefault((code.co_qualname, code.co_firstlineno), []).append(code)  # type: ignore[attr-defined]
+        by_place.setdefault((code.co_qualname, code.co_firstlineno), []).append(code)
     for code in old:
-        others = by_place.get((code.co_qualname, code.co_firstlineno))  # type: ignore[attr-defined]
+        others = by_place.get((code.co_qualname, code.co_firstlineno))
         other = others.pop(0) if others else code
         if other.co_freevars != code.co_freevars:
             return None
