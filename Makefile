@@ -6,6 +6,7 @@
 #   make check  lint and the fast tests, in a minute       make lint   ruff, mypy, import-linter, figures of the map
 #   make test   every test that this machine can run; with PYTEST_ARGS=tests/…, those alone
 #   make nightly the long forms of what `make test` has short: load for a minute each, a busy hub for an hour, a fresh clone
+#   make mutants breaks the code in 400 places, one at a time, and names the breaks that no test notices (an hour)
 #   make bench  speed beside Pebble in the same run       make dist   wheels and sdist in dist/
 #   make matrix every ACME client at three upstream speeds; writes docs/clients.md (half an hour); with
 #               MATRIX_SOURCES=DIR also those that are built from checkouts in DIR
@@ -20,10 +21,11 @@ CERTBOT := .run/certbot/bin/certbot
 PORT   := 8443
 PYTEST_ARGS ?=
 MATRIX_ARGS ?=
+MUTANTS_ARGS ?=
 MATRIX_SOURCES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test nightly lint bench matrix docs dist audit sbom format clean provision can-run
+.PHONY: help run demo check test nightly mutants lint bench matrix docs dist audit sbom format clean provision can-run
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,6 +49,9 @@ test: $(BIN)/.stamp $(if $(PYTEST_ARGS),,$(CERTBOT) provision)
 nightly: $(BIN)/.stamp
 	LOAD_SECONDS=60 $(BIN)/pytest -s tests/load tests/load/fresh_clone.py --ignore tests/load/test_busy_hub.py
 	LOAD_SECONDS=3600 $(BIN)/pytest -s tests/load/test_busy_hub.py
+
+mutants: $(BIN)/.stamp $(if $(MUTANTS_ARGS),,provision)
+	@$(BIN)/python -m scripts.mutants $(MUTANTS_ARGS)
 
 lint: $(BIN)/.stamp
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """Where a record has to stand: zones by SOA, chains of CNAMEs, and where they may not lead."""
 
+from pathlib import Path
+
 import pytest
 
 from acmehub.config import Dns
@@ -7,6 +9,8 @@ from acmehub.dns01 import DnsUnclear, DnsWrong
 from acmehub.dns01.resolver import Address, Resolver, parse_address
 from acmehub.dns01.zones import challenge_name, find_place
 from acmehub.testing.dns_server import DnsServer, FaultKind
+
+RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 @pytest.mark.parametrize(
@@ -107,6 +111,20 @@ async def test_a_deep_name_that_servers_have_an_error_code_for_leads_on_to_its_p
     with dns.fault(kind, **only):
         place = await find_place(resolver, "www.corp.test", ())
     assert (place.name, place.zone) == (DEEP, "corp.test")
+
+
+async def test_silence_about_a_deep_name_does_not_lead_on_to_its_parent(resolver: Resolver, dns: DnsServer) -> None:
+    with dns.fault(FaultKind.DROP, name=DEEP, rdtype="SOA"), pytest.raises(DnsUnclear, match="no answer") as silence:
+        await resolver.zone_of(DEEP)
+    assert not silence.value.answered
+
+
+async def test_without_resolvers_in_the_settings_those_of_the_machine_are_asked() -> None:
+    lines = [line.split() for line in RESOLV_CONF.read_text().splitlines()] if RESOLV_CONF.exists() else []
+    hosts = [words[1] for words in lines if words[:1] == ["nameserver"]]
+    if not hosts:
+        pytest.skip(f"{RESOLV_CONF} names no resolver")
+    assert await Resolver(Dns()).resolvers() == tuple(Address(host, 53) for host in hosts)
 
 
 async def test_a_cname_that_no_resolver_tells_is_learnt_from_the_zones_own_servers(

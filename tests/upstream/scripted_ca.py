@@ -175,6 +175,7 @@ class ScriptedCa(BaseAdapter):
         self.calls: list[str] = []
         self.nonces: list[str] = []  # those of its requests
         self.bodies: dict[str, bytes] = {}
+        self.redirects: dict[str, tuple[int, str]] = {}  # status and Location by path
         self.more: list[tuple[str, str]] = []  # further header lines
         self.refusals: list[Refusal | None] = []
         self.monotonic = 1000.0
@@ -254,6 +255,9 @@ class ScriptedCa(BaseAdapter):
                 raise requests.ConnectionError("connection reset by peer")
             status, members, lines = refusal
             body, headers = json.dumps(members).encode(), HTTPHeaderDict(lines)
+        elif path in self.redirects:
+            status, location = self.redirects[path]
+            body, headers = b"", HTTPHeaderDict({"Location": location})
         else:
             status, body = self._answer(path, request)
             for line in self.more:

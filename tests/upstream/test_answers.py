@@ -18,7 +18,7 @@ from acmehub.models.identifiers import Identifier
 from acmehub.models.text import escape_controls
 from acmehub.ports.authority import UpstreamAuthorization, UpstreamOrder
 from acmehub.ports.settings import read_settings
-from tests.upstream.scripted_ca import CSR, KEY, NAME, PROBLEM, URN, Refusal, ScriptedCa
+from tests.upstream.scripted_ca import CSR, KEY, NAME, PROBLEM, URN, Failed, Refusal, ScriptedCa
 
 ORDER = IssueRequest((Identifier("dns", NAME),))
 
@@ -51,6 +51,15 @@ def test_relative_urls_are_resolved_everywhere(ca: ScriptedCa) -> None:
     order = ca.run("order")
     assert isinstance(order, UpstreamOrder)
     assert order.finalize == "https://ca.test/finalize"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_every_kind_of_redirect_of_a_get_is_followed_and_none_of_a_post(ca: ScriptedCa, status: int) -> None:
+    ca.redirects = {"/dir": (status, "/moved"), "/moved": (status, "/dir/there")}
+    assert ca.outcome("order") == ScriptedCa().outcome("order")
+    ca.redirects = {"/order": (status, "/moved")}
+    assert isinstance(ca.outcome("order"), Failed)
+    assert "/moved" not in ca.calls[-1]
 
 
 FOREIGN = "https://10.0.0.5/admin"
@@ -108,6 +117,15 @@ def test_an_open_order_keeps_the_host_it_has(ca: ScriptedCa) -> None:
     ca.document["order"]["certificate"] = "https://third.test/cert"
     with pytest.raises(UpstreamUnavailable, match=r"third\.test is not the host"):
         ca.steps.order(ca.account, f"{old}/order")
+
+
+@pytest.mark.parametrize("member", ["authorizations", "finalize", "certificate", "error"])
+def test_one_member_of_an_order_is_enough_to_tell_it_from_a_status_alone(ca: ScriptedCa, member: str) -> None:
+    ca.document["order"] = {name: ca.document["order"][name] for name in ("status", member)}
+    assert ca.steps.order(ca.account, f"{ca.base}/order").status == "invalid"
+    del ca.document["order"][member]
+    with pytest.raises(UpstreamUnavailable, match="is not an order: it has only a status"):
+        ca.steps.order(ca.account, f"{ca.base}/order")
 
 
 def test_an_order_with_more_authorizations_than_names_is_not_taken(ca: ScriptedCa) -> None:
