@@ -28,6 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(folder)
         patched.setattr("acmehub.cli.shared.session.set_up_logs", lambda config: None)
+        assert run(["init", "--hub"]) == 0
         assert run(["token", "add", "Firewall", "--names", "*.corp.test"]) == 0
         assert run(["backup", "hub.backup"]) == 0
     return folder

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from acmehub.ports.store import StoreUnavailable
-from acmehub.storage.outages import Outages
+from acmehub.storage.outages import StorageOutages
 from acmehub.testing.fakes import ManualClock
 
 AWAY = StoreUnavailable("the disk is full: make room there")
@@ -17,8 +17,8 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def outages(clock: ManualClock) -> Outages:
-    return Outages(clock.monotonic)
+def outages(clock: ManualClock) -> StorageOutages:
+    return StorageOutages(clock.monotonic)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -26,7 +26,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_one_line_at_the_begin_one_a_minute_one_at_the_end(
-    outages: Outages, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    outages: StorageOutages, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     outages.answered()
     for _ in range(150):
@@ -43,7 +43,7 @@ def test_one_line_at_the_begin_one_a_minute_one_at_the_end(
 
 
 def test_what_was_found_out_late_has_its_length(
-    outages: Outages, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    outages: StorageOutages, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock.advance(100)
     outages.failed(AWAY, clock.monotonic() - 3)
@@ -52,7 +52,7 @@ def test_what_was_found_out_late_has_its_length(
 
 
 def test_a_storage_that_comes_and_goes_has_one_line_a_minute_and_each_told_outage_its_end(
-    outages: Outages, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    outages: StorageOutages, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(120):
         outages.failed(AWAY)

@@ -27,6 +27,8 @@ Examples:
   acmehub audit export --action order.refused | jq .detail
 """
 
+LAST_ENTRY = 2**63 - 1  # what a database can count to
+
 
 @click.group()
 def audit() -> None:
@@ -51,7 +53,7 @@ def filters(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 @audit.command(name="list", epilog=LIST)
 @filters
-@click.option("--before", type=click.IntRange(1), help="Go on behind this entry (its id).")
+@click.option("--before", type=click.IntRange(1, LAST_ENTRY), help="Go on behind this entry (its id).")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
 @hub_verb
 async def list_(session: Session, before: int | None, limit: int, **given: Any) -> Result:
@@ -67,7 +69,7 @@ async def list_(session: Session, before: int | None, limit: int, **given: Any) 
 
 
 @audit.command(epilog="\b\nExample:\n  acmehub audit show 1042")
-@click.argument("entry", metavar="ENTRY", type=click.IntRange(1))
+@click.argument("entry", metavar="ENTRY", type=click.IntRange(1, LAST_ENTRY))
 @hub_verb
 async def show(session: Session, entry: int) -> Result:
     """One entry."""
@@ -96,12 +98,14 @@ async def export(session: Session, file: Path, **given: Any) -> Result:
     if str(file) == "-":
         await _write(entries, sys.stdout)
         return Result(None)
+    if not file.name:
+        raise Failed("FILE is empty: name a file, or - for standard output")
     new = file.with_name(f".{file.name}.{os.getpid()}")
     with ExitStack() as stack:
         try:
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileNotFoundError:
-            raise Failed(f"{file.parent}: no such folder") from None
+        except OSError as error:
+            raise Failed(f"{file}: cannot be written: {error.strerror}") from None
         stack.callback(new.unlink, missing_ok=True)
         with os.fdopen(descriptor, "w", encoding="utf-8") as lines:
             count = await _write(entries, lines)

@@ -13,6 +13,7 @@ from msgspec.structs import asdict, replace
 
 from acmehub import __version__
 from acmehub.cli.shared.exit_status import Exit, Failed
+from acmehub.cli.shared.finding import no_hub
 from acmehub.cli.shared.session import (
     Result,
     Session,
@@ -258,9 +259,11 @@ def copy(
 
 
 async def _copy(config: Config, plugin: str, pairs: Sequence[str], settings_file: Path | None) -> Result:
+    from acmehub.app.bootstrap import require_master_key
     from acmehub.app.hub import build_hub, open_store  # as above
     from acmehub.ports.copying import CopiesRows
     from acmehub.ports.settings import secret_fields
+    from acmehub.ports.store import StoreAbsent
 
     hub = build_hub(config)
     kind = hub.registry.storages[plugin].settings
@@ -269,9 +272,12 @@ async def _copy(config: Config, plugin: str, pairs: Sequence[str], settings_file
     target = open_store(replace(config, storage=Storage(plugin=plugin, settings=settings)), hub.registry, hub.clock)
     in_use = isinstance(hub.store, CopiesRows) and await hub.store.used_elsewhere()
     progress = RowCount()
-    await hub.store.migrate()
-    await hub.store.open(serve=not in_use)  # nobody begins to serve from it meanwhile
     try:
+        await hub.store.open(serve=not in_use)  # nobody begins to serve from it meanwhile
+    except StoreAbsent as absent:
+        raise no_hub(config, str(absent), os.environ, Path.cwd()) from None
+    try:
+        require_master_key(hub.vault, config)
         rows = await hub.admin.moving.copy(target, plugin, Acting.machine(actor()), in_use=in_use, progress=progress)
     finally:
         progress.end()

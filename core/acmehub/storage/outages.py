@@ -12,7 +12,7 @@ EVERY = 60.0  # seconds between two lines of one outage
 _log = logging.getLogger(__name__)
 
 
-class Outages:
+class StorageOutages:
     """The outages of one storage, one after the other. `clock` gives seconds, monotonic.
 
     A storage that comes and goes has one line a minute, too.

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from acmehub.rules.rate_limits import TokensTaken as TokensTaken
     from acmehub.storage.driver import SchemaSession as SchemaSession
     from acmehub.storage.driver import SqlDriver as SqlDriver
-    from acmehub.storage.outages import Outages as Outages
+    from acmehub.storage.outages import StorageOutages as StorageOutages
     from acmehub.storage.sqlite.driver import SqliteDriver as SqliteDriver
     from acmehub.storage.statements import Batch as Batch
     from acmehub.storage.statements import Changed as Changed
@@ -145,7 +145,7 @@ _HOMES = {
         "SchemaSession",
         "SqlDriver",
     ),
-    "acmehub.storage.outages": ("Outages",),
+    "acmehub.storage.outages": ("StorageOutages",),
     "acmehub.storage.sqlite.driver": ("SqliteDriver",),
     "acmehub.storage.statements": (
         "Batch",

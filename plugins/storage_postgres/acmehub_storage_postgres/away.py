@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from acmehub import StoreAway
-from acmehub.storage_api import Outages
+from acmehub.storage_api import StorageOutages
 from acmehub_storage_postgres.connecting import Connector
 from acmehub_storage_postgres.errors import Errors, translated
 from acmehub_storage_postgres.settings import Settings
@@ -28,7 +28,7 @@ class Away:
         self._settings = settings
         self._expire = expire
         self._loop = asyncio.get_running_loop()
-        self._log = Outages(self._loop.time)
+        self._log = StorageOutages(self._loop.time)
         self._answered_at = self._loop.time()
         self._asked_after = ASKED_AFTER
         self._timer: asyncio.TimerHandle | None = None

@@ -125,6 +125,8 @@ class BackupWriter:
 def new_backup(path: Path, *, force: bool) -> Iterator[BackupWriter]:
     """A writer whose file gets its name when the block has ended well, flushed to the disk; before, it is a file
     beside it. Mode 0600 from its first byte on. `Taken` when there is a file, unless `force`; `Refused`."""
+    if not path.name:
+        raise Refused("the backup has no name: name a file")
     if os.path.lexists(path) and not force:
         raise Taken(f"{path}: is there already; --force replaces it")
     beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from acmehub.ports.store import StoreAbsent, StoreError, StoreUnavailable
 from acmehub.storage.driver import SchemaSession, SqlDriver
 from acmehub.storage.hot_statements import HAS_SCHEMA
-from acmehub.storage.outages import Outages
+from acmehub.storage.outages import StorageOutages
 from acmehub.storage.sqlite.files import FileLock, WorkerLocks, connect, is_busy, is_shared, patient, run, translated
 from acmehub.storage.sqlite.writer import Writer
 from acmehub.storage.statements import Dialect, Unit
@@ -44,7 +44,7 @@ class SqliteDriver(SqlDriver):
         self._timer: asyncio.TimerHandle | None = None
         self._writer: Writer | None = None
         self._file = (0, 0)  # device and number of the file that is open
-        self._outages = Outages()
+        self._outages = StorageOutages()
         self._near: sqlite3.Connection | None = None  # for reads on the event loop
         self._far: sqlite3.Connection | None = None  # for reads in the thread
         self._thread: ThreadPoolExecutor | None = None
