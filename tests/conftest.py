@@ -105,7 +105,7 @@ def _build_hubs_quickly() -> None:
     from acmehub.runtime import plugins
     from acmehub.storage import codec
 
-    codec.get_type_hints = functools.cache(codec.get_type_hints)  # type: ignore[attr-defined]
+    codec.get_type_hints = functools.cache(codec.get_type_hints)  # type: ignore[assignment]
     look = functools.lru_cache(8)(lambda _folders, find=plugins.installed_entry_points: find())
     plugins.installed_entry_points = lambda: list(look(_folders_of_plugins()))
 
