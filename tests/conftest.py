@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -105,7 +106,7 @@ def _build_hubs_quickly() -> None:
     from acmehub.runtime import plugins
     from acmehub.storage import codec
 
-    codec.get_type_hints = functools.cache(codec.get_type_hints)  # type: ignore[assignment]
+    vars(codec)["get_type_hints"] = functools.cache(get_type_hints)
     look = functools.lru_cache(8)(lambda _folders, find=plugins.installed_entry_points: find())
     plugins.installed_entry_points = lambda: list(look(_folders_of_plugins()))
 
