@@ -1,7 +1,6 @@
 """Fixtures of the ACME server's tests."""
 
 import asyncio
-import functools
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,18 +8,10 @@ from pathlib import Path
 import pytest
 
 from acmehub.config import Acme
-from acmehub.runtime import plugins
 from acmehub.testing.acme_client import AcmeClient
 from tests.acme.lab import Lab, laboratory
 
 HOLD = 0.05
-_installed = functools.cache(plugins.installed_entry_points)
-
-
-@pytest.fixture(autouse=True)
-def entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The installed plugins, which do not change, are looked up once and not for each hub."""
-    monkeypatch.setattr(plugins, "installed_entry_points", _installed)
 
 
 @pytest.fixture(scope="session")

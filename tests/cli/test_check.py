@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -11,6 +13,7 @@ from msgspec.structs import replace
 from acmehub import OrderRequest, Problem, ProblemType, hookimpl
 from acmehub.admin.operations.check_results import Check
 from acmehub.app.hub import build_hub
+from acmehub.cli.root import run
 from acmehub.config import load_config
 from acmehub.models import Pause
 from acmehub.rules.permissions import Acting
@@ -23,8 +26,8 @@ from tests.servers.pebble import Pebble, PebbleOptions, running_pebble
 TSIG = "c2VjcmV0LXRzaWcta2V5LW9mLXRoaXMtdGVzdA=="
 
 
-@pytest.fixture
-def dns() -> Iterator[DnsServer]:
+@pytest.fixture(scope="module")
+def dns_server() -> Iterator[DnsServer]:
     server = DnsServer(["corp.test", "auth.test"], keys=[tsig_key("hub.", "hmac-sha256", TSIG)])
     server.zones.add("_acme-challenge.alias.corp.test", "CNAME", "alias.auth.test.")
     server.zones.add("corp.test", "CAA", '0 issue "ca.test"')
@@ -32,11 +35,33 @@ def dns() -> Iterator[DnsServer]:
         yield running
 
 
-def configure(terminal: Terminal, dns: DnsServer, *, cname_zones: str = "", secret: str = TSIG) -> None:
-    (terminal.folder / "acmehub.toml").write_text(
+@pytest.fixture(scope="module")
+def configured(dns_server: DnsServer, founded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a hub that was told of `dns_server`, to be copied."""
+    folder = tmp_path_factory.mktemp("configured")
+    shutil.copytree(founded, folder / "data")
+    write_configuration(folder, dns_server)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("acmehub.cli.shared.session.set_up_logs", lambda config: None)
+        assert run(["apply", "resources.toml"]) == 0
+    return folder
+
+
+@pytest.fixture
+def dns(empty_terminal: Terminal, dns_server: DnsServer, configured: Path) -> DnsServer:
+    """The DNS server, for the hub of `terminal`, which has a managed challenge in it; its zones are as they were."""
+    shutil.copytree(configured, empty_terminal.folder, dirs_exist_ok=True)
+    assert not dns_server.zones.txt()
+    dns_server.seen.clear()
+    return dns_server
+
+
+def write_configuration(folder: Path, dns: DnsServer, *, cname_zones: str = "", secret: str = TSIG) -> None:
+    (folder / "acmehub.toml").write_text(
         f'[dns]\nresolvers = ["127.0.0.1:{dns.port}"]\nport = {dns.port}\ntimeout = 2\n'
     )
-    (terminal.folder / "resources.toml").write_text(
+    (folder / "resources.toml").write_text(
         f"""
         [[authority]]
         name = "pebble"
@@ -64,11 +89,9 @@ def configure(terminal: Terminal, dns: DnsServer, *, cname_zones: str = "", secr
         names = "www.corp.test"
         """
     )
-    terminal.ok("apply", "resources.toml")
 
 
 def test_a_name_that_would_work_is_told_with_rule_zone_caa_and_authority(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     said = terminal.ok("check", "www.corp.test", "--principal", "firewall-01")
     for words in (
         "pebble (ca_acme)",
@@ -87,7 +110,6 @@ def test_a_name_that_would_work_is_told_with_rule_zone_caa_and_authority(termina
 
 
 def test_caa_that_cannot_be_asked_is_a_warning(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     with dns.fault(FaultKind.SERVFAIL, rdtype="CAA"):
         said = terminal.ok("check", "www.corp.test")
         found = terminal.json("check", "www.corp.test")
@@ -101,7 +123,6 @@ def test_caa_that_cannot_be_asked_is_a_warning(terminal: Terminal, dns: DnsServe
 
 
 def test_a_zone_and_resolvers_of_its_own_are_set_shown_and_exported(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     (terminal.folder / "acmehub.toml").write_text(f'[dns]\nresolvers = ["127.0.0.1:9"]\nport = {dns.port}\n')
     own = f"127.0.0.1:{dns.port}"
     assert "resolvers" in terminal.ok("challenge", "set", "corp zone", "--zone", "corp.test", "--resolver", own)
@@ -117,7 +138,6 @@ def test_a_zone_and_resolvers_of_its_own_are_set_shown_and_exported(terminal: Te
 
 
 def test_live_writes_sees_and_removes_a_record(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     found = terminal.json("check", "www.corp.test", "corp.test", "--live", status=1)
     assert "https://127.0.0.1:9/dir" in found["authority"]["error"]  # no CA is there
     assert [item["rehearsal"]["seen"] for item in found["names"]] == [True, True]
@@ -127,20 +147,21 @@ def test_live_writes_sees_and_removes_a_record(terminal: Terminal, dns: DnsServe
 
 
 def test_wrong_credentials_are_found_by_live(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns, secret="d3JvbmctdHNpZy1rZXktb2YtdGhpcy10ZXN0LXh4")
+    write_configuration(terminal.folder, dns, secret="d3JvbmctdHNpZy1rZXktb2YtdGhpcy10ZXN0LXh4")
+    terminal.ok("apply", "resources.toml")
     found = terminal.json("check", "www.corp.test", "--live", status=1)
     assert found["names"][0]["rehearsal_error"]
     assert "✗ www.corp.test" in terminal(*("check", "www.corp.test", "--live"))[1]
 
 
 def test_a_cname_into_a_zone_that_is_not_allowed_is_told(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     found = terminal.json("check", "alias.corp.test", status=1)
     assert "auth.test" in found["names"][0]["dns"]["error"]
 
 
 def test_a_cname_into_an_allowed_zone_is_shown(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns, cname_zones='"auth.test"')
+    write_configuration(terminal.folder, dns, cname_zones='"auth.test"')
+    terminal.ok("apply", "resources.toml")
     said = terminal.ok("check", "alias.corp.test")
     assert "_acme-challenge.alias.corp.test → alias.auth.test" in said
 
@@ -148,7 +169,6 @@ def test_a_cname_into_an_allowed_zone_is_shown(terminal: Terminal, dns: DnsServe
 def test_names_outside_the_scope_are_told_with_the_rule_that_would_be_needed(
     terminal: Terminal, dns: DnsServer
 ) -> None:
-    configure(terminal, dns)
     found = terminal.json("check", "www.corp.test", "www.other.test", status=1)
     assert [bool(item["refusal"]) for item in found["names"]] == [False, True]
     assert "*.other.test" in found["names"][1]["refusal"]
@@ -156,13 +176,11 @@ def test_names_outside_the_scope_are_told_with_the_rule_that_would_be_needed(
 
 
 def test_a_principal_without_the_role_is_refused(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     found = terminal.json("check", "www.corp.test", "--principal", "stranger", status=1)
     assert "managed_acme_consumer" in found["names"][0]["refusal"]
 
 
 def test_an_unknown_principal_token_or_pair_is_an_error(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     assert "no principal 'x'" in terminal.refused(3, "check", "a.corp.test", "--principal", "x")
     assert "no token 'x'" in terminal.refused(3, "check", "a.corp.test", "--token", "x")
     said = terminal.refused(2, "check", "a.corp.test", "--token", "Firewall 01", "--principal", "stranger")
@@ -205,7 +223,6 @@ def add_token(terminal: Terminal, title: str, *options: str, principal: str = "f
 
 
 def test_the_tokens_of_a_principal_decide_and_the_one_that_fits_is_named(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     found = terminal.json("check", "api.corp.test", "--principal", "firewall-01", status=1)
     assert "outside the names of this API token (www.corp.test)" in found["names"][0]["refusal"]
     assert [item["fits"] for item in found["tokens"]] == [False]
@@ -227,7 +244,6 @@ def test_the_tokens_of_a_principal_decide_and_the_one_that_fits_is_named(termina
 
 
 def test_without_a_principal_those_that_could_have_the_name_are_told(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     terminal.ok("token", "add", "printers", "--names", "*.corp.test")
     terminal.ok("token", "add", "off", "--names", "*.corp.test", "--disabled")
     found = terminal.json("check", "www.corp.test", "api.corp.test", "corp.test")
@@ -253,7 +269,6 @@ def test_without_a_principal_those_that_could_have_the_name_are_told(terminal: T
 def test_what_is_disabled_or_over_stands_against_the_order(
     terminal: Terminal, dns: DnsServer, change: tuple[str, ...], words: str
 ) -> None:
-    configure(terminal, dns)
     terminal.ok("token", "set", "Firewall 01", "--names", "*.corp.test")
     if change[0] == "authority":  # of a profile: the policy passes disabled ones over
         terminal.ok("profile", "add", "relayed", "--description", "Relayed", "--authority", "pebble")
@@ -268,7 +283,6 @@ def test_what_is_disabled_or_over_stands_against_the_order(
 
 
 def test_a_token_that_binds_no_other_account_is_a_warning(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
 
     async def use() -> None:
         hub = build_hub(load_config(overrides={"data_dir": terminal.folder / "data"}))
@@ -285,14 +299,12 @@ def test_a_token_that_binds_no_other_account_is_a_warning(terminal: Terminal, dn
 
 
 def test_a_principal_without_a_token_cannot_order(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     terminal.ok("principal", "add", "new", "--role", "managed_acme_consumer")
     said = terminal("check", "www.corp.test", "--principal", "new")[1]
     assert "✗  principal 'new' has no token (`acmehub token add TITLE --principal new`)" in said
 
 
 def test_a_profile_that_is_not_open_to_the_principal_is_told(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     for name in ("short", "long"):
         terminal.ok("profile", "add", name, "--description", name)
     terminal.ok("principal", "set", "firewall-01", "--profile", "short")
@@ -302,7 +314,6 @@ def test_a_profile_that_is_not_open_to_the_principal_is_told(terminal: Terminal,
 
 
 def test_several_managed_challenges_are_told_the_best_first(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     settings = ("server=127.0.0.1", f"port={dns.port}", "key_name=hub.", f"key_secret={TSIG}")
     options = [part for item in settings for part in ("--set", item)]
     terminal.ok("challenge", "add", "www alone", "--plugin", "dns_rfc2136", "--match", "www.corp.test", *options)
@@ -328,7 +339,6 @@ def test_a_name_that_no_order_can_have_is_an_error_of_its_own(terminal: Terminal
 
 
 def test_a_paused_authority_stands_against_the_order(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
 
     async def pause() -> None:
         hub = build_hub(load_config(overrides={"data_dir": terminal.folder / "data"}))
@@ -346,7 +356,6 @@ def test_a_paused_authority_stands_against_the_order(terminal: Terminal, dns: Dn
 
 
 def test_a_missing_plugin_stands_against_the_order(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
 
     async def forget(noun: str) -> None:
         hub = build_hub(load_config(overrides={"data_dir": terminal.folder / "data"}))
@@ -379,7 +388,6 @@ class Policy:
 
 
 def test_what_the_policy_objects_to_stands_against_the_order(terminal: Terminal, dns: DnsServer) -> None:
-    configure(terminal, dns)
     config = load_config(terminal.folder / "acmehub.toml", overrides={"data_dir": terminal.folder / "data"})
 
     async def ask(principal: str) -> Check:
@@ -408,7 +416,6 @@ def at(terminal: Terminal, pebble: Pebble, *options: str) -> None:
 def test_live_asks_the_authority_for_the_account_and_orders_nothing(
     terminal: Terminal, dns: DnsServer, pebble: Pebble
 ) -> None:
-    configure(terminal, dns)
     at(terminal, pebble)
 
     async def register() -> str:
@@ -440,7 +447,6 @@ def test_live_asks_the_authority_for_the_account_and_orders_nothing(
 
 
 def test_live_says_what_the_settings_lack(terminal: Terminal, dns: DnsServer, pebble: Pebble) -> None:
-    configure(terminal, dns)
     at(terminal, pebble, "--set", "terms_of_service_agreed=false")
     found = terminal.json("check", "www.corp.test", "--live", status=1)
     assert "set terms_of_service_agreed" in found["authority"]["error"]
@@ -449,7 +455,6 @@ def test_live_says_what_the_settings_lack(terminal: Terminal, dns: DnsServer, pe
 def test_live_with_an_authority_that_signs_by_itself_tries_what_is_asked_for(
     terminal: Terminal, dns: DnsServer
 ) -> None:
-    configure(terminal, dns)
     terminal.ok("authority", "set", "local", "--default")
     found = terminal.json("check", "www.corp.test", "--live")
     assert found["authority"]["live"] == "nothing was tried: it signs by itself"

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 import os
+import shutil
 import stat
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from acmehub.admin.operations.queries import OrderQuery
 from acmehub.app.hub import Hub, build_hub
 from acmehub.cli.order import filters
+from acmehub.cli.root import run
 from acmehub.config import load_config
 from acmehub.models import Actor, AuditEntry, Certificate, Event, EventKind, Order, OrderStatus, Stage
 from acmehub.rules.orders import Change, OrderBundle
@@ -63,12 +65,13 @@ class Found(msgspec.Struct):
 
 
 def with_hub(terminal: Terminal, use: Callable[[Hub], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        hub = build_hub(load_config(overrides={"data_dir": terminal.folder / "data"}))
-        async with hub.running():
-            return await use(hub)
+    return asyncio.run(_with_hub(terminal.folder / "data", use))
 
-    return asyncio.run(run())
+
+async def _with_hub(data: Path, use: Callable[[Hub], Awaitable[Any]]) -> Any:
+    hub = build_hub(load_config(overrides={"data_dir": data}))
+    async with hub.running():
+        return await use(hub)
 
 
 async def _actor(hub: Hub, title: str) -> Actor:
@@ -119,11 +122,23 @@ async def _fill(hub: Hub) -> Found:
     return Found(refused.id, lost.id, waits.id, fine.id, failed.id, covered.id, ends.id, printer.account.id)
 
 
+@pytest.fixture(scope="module")
+def filled(founded: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Found]:
+    """A data directory to be copied, and what is in it."""
+    folder = tmp_path_factory.mktemp("filled")
+    shutil.copytree(founded, folder / "data")
+    (folder / "resources.toml").write_text(RESOURCES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("acmehub.cli.shared.session.set_up_logs", lambda config: None)
+        assert run(["apply", str(folder / "resources.toml"), "--data-dir", str(folder / "data")]) == 0
+    return folder / "data", asyncio.run(_with_hub(folder / "data", _fill))
+
+
 @pytest.fixture
-def found(terminal: Terminal) -> Found:
-    (terminal.folder / "resources.toml").write_text(RESOURCES)
-    terminal.ok("apply", "resources.toml")
-    made: Found = with_hub(terminal, _fill)
+def found(empty_terminal: Terminal, filled: tuple[Path, Found]) -> Found:
+    """What is in the data directory of `terminal`, which has its own copy."""
+    folder, made = filled
+    shutil.copytree(folder, empty_terminal.folder / "data", dirs_exist_ok=True)
     return made
 
 

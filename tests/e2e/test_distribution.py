@@ -26,7 +26,7 @@ def run(*command: str | Path, cwd: Path, status: int = 0, environment: Mapping[s
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={**own, "PIP_NO_COMPILE": "1", **(environment or {})},
+        env={**own, "PIP_NO_COMPILE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", **(environment or {})},
         capture_output=True,
         text=True,
         check=False,
@@ -83,6 +83,7 @@ def test_the_commands_of_the_quickstart_install_and_a_missing_plugin_names_its_o
     for plugin, there in {"dns_rfc2136": True, "ca_letsencrypt": True, "dns_cloudflare": False}.items():
         assert (plugin in listed) is there
 
+    run(acmehub, "init", "--hub", cwd=tmp_path, environment=ready)
     said = run(acmehub, *ASKS, "--set", "api_token=x", cwd=tmp_path, status=2, environment=ready)
     cure = said.strip().partition("is not installed: ")[2]
     run("/bin/sh", "-ec", cure, cwd=tmp_path, environment=ready)

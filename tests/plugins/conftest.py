@@ -28,6 +28,30 @@ def database(postgres: Postgres) -> str:
     return dsn
 
 
+@pytest.fixture(scope="session")
+def _unsteady(journal: Journal) -> Iterator[tuple[Postgres, str]]:
+    with running_postgres(log=journal.new_log("postgres")) as server:
+        journal.keep_secret("PostgreSQL password of a server that is stopped", server.password)
+        template = server.new_database()
+        asyncio.run(store_of(template).migrate())
+        yield server, name_of(template)
+
+
+@pytest.fixture
+def server(_unsteady: tuple[Postgres, str]) -> Postgres:
+    """A server that tests stop, freeze and replace; it runs when a test begins."""
+    found, _ = _unsteady
+    if not found.running:
+        found.start()
+    return found
+
+
+@pytest.fixture
+def dsn(server: Postgres, _unsteady: tuple[Postgres, str]) -> str:
+    """A new database of `server` that has tables and no rows."""
+    return server.new_database(like=_unsteady[1])
+
+
 def store_of(dsn: str, **settings: Any) -> SqlStore:
     return SqlStore(PostgresDriver(Settings(dsn=Secret(dsn), **{"connections": 4, "timeout": 10, **settings})))
 

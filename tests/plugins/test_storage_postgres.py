@@ -17,9 +17,8 @@ from acmehub.testing.store_contract import StoreContract
 from acmehub.testing.store_samples import Seed, an_event, sow
 from acmehub_storage_postgres import PostgresDriver, Settings
 from acmehub_storage_postgres.connecting import Connector
-from tests.journal import Journal
 from tests.plugins.conftest import back, name_of, store_of
-from tests.servers.postgres import Postgres, running_postgres
+from tests.servers.postgres import Postgres
 
 
 @pytest.fixture
@@ -103,31 +102,28 @@ async def test_an_idle_connection_that_was_killed_is_replaced_without_an_error(
     assert await attempts_of(store, bundle) == 1
 
 
-async def test_the_store_outlives_a_restart_of_the_server(journal: Journal) -> None:
-    with running_postgres(log=journal.new_log("postgres")) as server:
-        journal.keep_secret("PostgreSQL password of another server", server.password)
-        store = store_of(server.new_database(), timeout=3, wait=0.5)
-        await store.migrate()
-        await store.open()
-        news: list[str] = []
-        store.subscribe(lambda order_id, _version: news.append(order_id))
-        try:
-            _, bundle = await an_order(store)
-            await asyncio.to_thread(server.stop, signal.SIGQUIT)  # a crash
-            for attempt in (store.orders.apply(bundle.order.id, counted), store.orders.get(bundle.order.id)):
-                with pytest.raises(StoreUnavailable) as caught:
-                    await attempt
-                assert f"127.0.0.1:{server.port}" in str(caught.value)
-                assert server.password not in str(caught.value)
-            await asyncio.to_thread(server.start)
-            news.clear()
-            await back(store)
-            assert (await store.orders.apply(bundle.order.id, counted)).order.attempts == 1
-            async with asyncio.timeout(15):
-                while "" not in news:  # it listens again, and does not know what it has missed
-                    await asyncio.sleep(0.05)
-        finally:
-            await store.close()
+async def test_the_store_outlives_a_restart_of_the_server(server: Postgres, dsn: str) -> None:
+    store = store_of(dsn, timeout=3, wait=0.5)
+    await store.open()
+    news: list[str] = []
+    store.subscribe(lambda order_id, _version: news.append(order_id))
+    try:
+        _, bundle = await an_order(store)
+        await asyncio.to_thread(server.stop, signal.SIGQUIT)  # a crash
+        for attempt in (store.orders.apply(bundle.order.id, counted), store.orders.get(bundle.order.id)):
+            with pytest.raises(StoreUnavailable) as caught:
+                await attempt
+            assert f"127.0.0.1:{server.port}" in str(caught.value)
+            assert server.password not in str(caught.value)
+        await asyncio.to_thread(server.start)
+        news.clear()
+        await back(store)
+        assert (await store.orders.apply(bundle.order.id, counted)).order.attempts == 1
+        async with asyncio.timeout(15):
+            while "" not in news:  # it listens again, and does not know what it has missed
+                await asyncio.sleep(0.05)
+    finally:
+        await store.close()
 
 
 async def test_a_commit_that_fails_changes_nothing_and_the_connection_goes_on(

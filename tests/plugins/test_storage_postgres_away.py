@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,38 +14,14 @@ from msgspec.structs import replace
 from acmehub import Secret, StoreAway, StoreUnavailable
 from acmehub.models import AuditEntry
 from acmehub.rules.orders import Change, OrderBundle
-from acmehub.storage.tables import TABLES
 from acmehub.storage_api import SqlStore
 from acmehub.testing.store_samples import NOW, sow
 from acmehub_storage_postgres import Settings, news
 from acmehub_storage_postgres.connecting import Connector
 from acmehub_storage_postgres.workers import MOST_WAITING_AWAY
-from tests.journal import Journal
 from tests.plugins.conftest import back, name_of, store_of
-from tests.servers.postgres import Postgres, running_postgres
+from tests.servers.postgres import Postgres
 from tests.servers.relay import Relay
-
-
-@pytest.fixture(scope="module")
-def server(journal: Journal) -> Iterator[Postgres]:
-    """A server of this file's own, which its tests stop and freeze."""
-    with running_postgres(log=journal.new_log("postgres")) as server:
-        journal.keep_secret("PostgreSQL password of a server that is away", server.password)
-        yield server
-
-
-@pytest.fixture(scope="module")
-def schema(server: Postgres) -> str:
-    dsn = server.new_database()
-    asyncio.run(store_of(dsn).migrate())
-    return dsn
-
-
-@pytest.fixture
-def dsn(server: Postgres, schema: str) -> str:
-    """A database that has tables and no rows."""
-    server.sql("; ".join(f"DELETE FROM {table._meta.tablename}" for table in reversed(TABLES)), name_of(schema))
-    return schema
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """A failover that loses commits: a version that was seen before comes again with other content."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -17,18 +17,9 @@ from acmehub.runtime.snapshot import Snapshots
 from acmehub.storage_api import SqlStore
 from acmehub.testing.store_samples import sow
 from tests.acme.lab import laboratory
-from tests.journal import Journal
 from tests.plugins.conftest import store_of
-from tests.servers.postgres import Postgres, running_postgres
+from tests.servers.postgres import Postgres
 from tests.servers.relay import Relay
-
-
-@pytest.fixture(scope="module")
-def server(journal: Journal) -> Iterator[Postgres]:
-    """A server that has a replica after `fall_behind`."""
-    with running_postgres(log=journal.new_log("postgres")) as server:
-        journal.keep_secret("PostgreSQL password of a server that fails over", server.password)
-        yield server
 
 
 async def fall_behind(server: Postgres) -> None:
@@ -55,9 +46,7 @@ def attempts(count: int) -> Callable[[OrderBundle], Change]:
     return rule
 
 
-async def test_what_was_read_before_the_failover_is_read_again(server: Postgres) -> None:
-    dsn = server.new_database()
-    await store_of(dsn).migrate()
+async def test_what_was_read_before_the_failover_is_read_again(server: Postgres, dsn: str) -> None:
     async with opened(dsn) as store:
         seed = await sow(store)
     token, account_id, bundle = seed.actor.token, seed.actor.account.id, seed.order()
@@ -91,9 +80,9 @@ async def test_what_was_read_before_the_failover_is_read_again(server: Postgres)
         assert not (await (await snapshots.current()).tokens()).by_id[token.id].enabled
 
 
-async def test_connections_to_the_old_server_are_left_when_a_new_one_reaches_another_server(server: Postgres) -> None:
-    dsn = server.new_database()
-    await store_of(dsn).migrate()
+async def test_connections_to_the_old_server_are_left_when_a_new_one_reaches_another_server(
+    server: Postgres, dsn: str
+) -> None:
     async with opened(dsn) as store:
         seed = await sow(store)
     token, account_id = seed.actor.token, seed.actor.account.id

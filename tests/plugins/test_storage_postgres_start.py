@@ -2,7 +2,7 @@
 
 import http.client
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,17 +10,9 @@ import pytest
 from acmehub.testing.hub_process import HubProcess
 from tests.cli.conftest import Cli
 from tests.journal import Journal
-from tests.servers.postgres import Postgres, running_postgres
+from tests.servers.postgres import Postgres
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server(journal: Journal) -> Iterator[Postgres]:
-    """A server of this file's own, which its tests stop."""
-    with running_postgres(log=journal.new_log("postgres")) as server:
-        journal.keep_secret("PostgreSQL password of a server that is away at the start", server.password)
-        yield server
 
 
 def config(dsn: str) -> str:
@@ -42,7 +34,12 @@ def get(hub: HubProcess, path: str) -> tuple[int, str | None]:
         connection.close()
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
+def lines_of(text: str) -> list[str]:
+    """What was said, without that this machine is too busy to import a plugin quickly."""
+    return [line for line in text.splitlines() if " s to import: " not in line]
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -68,8 +65,6 @@ def test_serve_waits_and_clients_are_told_to_come_back(server: Postgres, tmp_pat
     finally:
         if hub.exit_status is None:
             hub.kill()
-        server.stop()
-        server.start()
 
 
 def test_a_signal_ends_the_wait_at_once(server: Postgres, tmp_path: Path, journal: Journal) -> None:
@@ -89,7 +84,7 @@ def test_a_wrong_password_ends_the_start(server: Postgres, tmp_path: Path, journ
     hub.launch()
     assert hub.ended(30)
     assert hub.exit_status == 5
-    (line,) = hub.log.read_text().splitlines()
+    (line,) = lines_of(hub.log.read_text())
     assert f"127.0.0.1:{server.port}/postgres" in line
 
 
@@ -98,5 +93,5 @@ def test_other_verbs_do_not_wait(server: Postgres, tmp_path: Path) -> None:
     HubProcess(tmp_path, config=config(dsn)).configure()
     done = Cli(tmp_path)("order", "list")
     assert done.returncode == 5
-    (line,) = done.stderr.splitlines()
+    (line,) = lines_of(done.stderr)
     assert "cannot be reached" in line

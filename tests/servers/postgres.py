@@ -136,14 +136,19 @@ class Postgres:
             process.wait()
 
     @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._process is not None
+
+    @property
     def postmaster(self) -> int:
         """The process id of the server itself."""
         return int((self.data / "postmaster.pid").read_text().split()[0])
 
-    def new_database(self) -> str:
-        """An empty database: its DSN."""
+    def new_database(self, like: str = "template1") -> str:
+        """A database with what the one named `like` has, which nobody may use meanwhile; else an empty one: its DSN."""
         name = f"hub_{secrets.token_hex(4)}"
-        self.sql(f'CREATE DATABASE "{name}"')
+        self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{like}"')
         return self.dsn(name)
 
     def dsn(self, database: str) -> str:
