@@ -142,6 +142,7 @@ def test_a_client_renews_after_a_copy_to_postgresql_and_back(
             await device.visit(http, eab)
 
     configure()
+    operator(tmp_path, "init", "--hub")
     asyncio.run(visit(operator.credentials(tmp_path)))
     operator.follow(tmp_path, "copy")
     configure('[storage]\nplugin = "storage_postgres"\nsettings = { dsn = "env:HUB_DSN" }\n')
