@@ -15,6 +15,7 @@ from scripts.certbot import FROM_PYPI, Certbot
 from tests.e2e.clients import CERTBOT_APT, LEGO
 from tests.journal import Journal
 from tests.servers.bind import Bind, Zone
+from tests.servers.programs import need
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -85,12 +86,14 @@ def world(tmp_path_factory: pytest.TempPathFactory, journal: Journal) -> Iterato
 
 def certbot(world: World, folder: Path, executable: Path, port: int | None = None) -> tuple[Certbot, Sequence[str]]:
     """A certbot, and the options that have it listen where the hub looks."""
+    need(executable)
     client = Certbot(folder, world.hub.ca_file, world.hub.directory, world.credentials, executable)
     return client, ("--http-01-address", "127.0.0.1", "--http-01-port", str(port or world.http_port))
 
 
 def lego(world: World, folder: Path, *arguments: str, names: Sequence[str]) -> Path:
     """lego's certificate for `names`."""
+    need(LEGO)
     trust = {"LEGO_CA_CERTIFICATES": str(world.hub.ca_file)}
     account = ("-s", world.hub.directory, "-a", "-m", "ops@example.org", "--eab")
     eab = ("--kid", world.credentials["kid"], "--hmac", world.credentials["hmac_key"])
