@@ -121,8 +121,8 @@ async def test_the_store_outlives_a_restart_of_the_server(journal: Journal) -> N
                     await attempt
                 assert f"127.0.0.1:{server.port}" in str(caught.value)
                 assert server.password not in str(caught.value)
-            await asyncio.to_thread(server.start)
             news.clear()
+            await asyncio.to_thread(server.start)
             await back(store)
             assert (await store.orders.apply(bundle.order.id, counted)).order.attempts == 1
             async with asyncio.timeout(40):
