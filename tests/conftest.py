@@ -4,7 +4,6 @@ import functools
 import gc
 import logging
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import get_type_hints
 
 import pytest
 
+from acmehub.testing import hub_process
 from tests.journal import Journal
 
 TESTS = Path(__file__).resolve().parent
@@ -32,22 +32,7 @@ def journal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Gives a port of 127.0.0.1 that nothing listens on, for TCP and UDP, another one each time."""
-    given: set[int] = set()
-
-    def find() -> int:
-        while True:
-            with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-                tcp.bind(("127.0.0.1", 0))
-                port: int = tcp.getsockname()[1]
-                try:
-                    udp.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-            if port not in given:
-                given.add(port)
-                return port
-
-    return find
+    return hub_process.free_port
 
 
 @pytest.fixture(autouse=True)

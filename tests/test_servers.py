@@ -1,10 +1,13 @@
 """Servers of the tests: found where systems have them; a test skips, and says why, where one is missing."""
 
+import socket
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from acmehub.testing import hub_process
+from acmehub.testing.hub_process import free_port
 from tests.servers import bind, postgres
 from tests.servers.pebble import PebbleOptions, running_pebble
 from tests.servers.programs import program
@@ -62,3 +65,24 @@ def test_a_missing_server_skips_the_test_and_is_named(tmp_path: Path, monkeypatc
     for server, named in servers:
         with pytest.raises(pytest.skip.Exception, match=f"not installed: {named}; `make test` installs"), server:
             pass
+
+
+def test_a_free_port_is_another_one_each_time_and_none_that_an_outgoing_connection_gets() -> None:
+    """A server that is stopped and started again finds its port free, and who tries meanwhile does not get itself."""
+    first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    if first_outgoing < 11_000:
+        pytest.skip("this system gives nearly all ports to outgoing connections")
+    ports = [free_port() for _ in range(20)]
+    assert len(set(ports)) == 20
+    assert max(ports) < first_outgoing
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_free_port_is_free_at_every_address_for_tcp_and_udp(
+    kind: socket.SocketKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, free = free_port("127.0.0.1", "127.0.0.9"), free_port("127.0.0.1", "127.0.0.9")
+    monkeypatch.setattr(hub_process, "_candidates", iter((taken, free)))
+    with socket.socket(type=kind) as other:
+        other.bind(("127.0.0.9", taken))
+        assert free_port("127.0.0.1", "127.0.0.9") == free

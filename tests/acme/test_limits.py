@@ -151,7 +151,9 @@ async def test_a_token_has_limits_for_all_of_its_accounts_together(folder: Path)
         await (await lab.client()).new_order(["c.corp.test"], status=201)
 
 
-async def test_new_orders_of_a_token_wait_for_their_turn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_new_orders_of_a_token_wait_for_their_turn(
+    folder: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("acmehub.runtime.client_limits.limits.TURN_WITHIN", 0.5)
     async with lab_with(folder, token_orders_per_second=10) as lab:
         await another_orders(lab)
@@ -160,8 +162,7 @@ async def test_new_orders_of_a_token_wait_for_their_turn(folder: Path, monkeypat
         replies = await asyncio.gather(*(_order(client, f"{number}.corp.test") for number in range(20)))
         seconds = time.monotonic() - begun
         statuses = [reply.status for reply in replies]
-        assert statuses.count(201) in (15, 16, 17)
-        assert statuses.count(429) == 20 - statuses.count(201)
+        assert (statuses.count(201), statuses.count(429)) == (15, 5)
         assert seconds > 0.4
         is_limited(next(reply for reply in replies if reply.status == 429), "token_orders_per_second")
 
@@ -171,13 +172,13 @@ async def another_orders(lab: Lab) -> None:
     await (await lab.client()).new_order(["neighbour.corp.test"], status=201)
 
 
-async def test_a_token_that_is_alone_does_not_wait_until_another_one_orders(folder: Path) -> None:
+async def test_a_token_that_is_alone_does_not_wait_until_another_one_orders(folder: Path, clock: ManualClock) -> None:
     async with lab_with(folder, token_orders_per_second=1) as lab:
         client = await lab.client()
         begun = time.monotonic()
         for number in range(5):
             await client.new_order([f"{number}.corp.test"], status=201)
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun < 5.0  # each would wait a second longer than the one before
         await another_orders(lab)
         await client.new_order(["5.corp.test"], status=201)
         begun = time.monotonic()
@@ -193,16 +194,16 @@ async def _order(client: AcmeClient, name: str) -> Reply:
     return await client.send(url, await client.sign(url, asked, nonce=nonce))
 
 
-async def test_the_end_of_the_hub_ends_the_wait_for_a_turn(folder: Path) -> None:
+async def test_the_end_of_the_hub_ends_the_wait_for_a_turn(folder: Path, clock: ManualClock) -> None:
     async with lab_with(folder, token_orders_per_second=1) as lab:
         await another_orders(lab)
         client = await lab.client()
         await client.new_order(["a.corp.test"], status=201)
+        begun = time.monotonic()
         for number in range(4):  # each waits a second longer
             asyncio.get_running_loop().call_later(0.05, lab.hub.stopping.set)
-            begun = time.monotonic()
             await client.new_order([f"{number}.corp.test"], status=201)
-            assert time.monotonic() - begun < 0.9
+        assert time.monotonic() - begun < 5.0
 
 
 async def test_new_accounts_of_an_address_and_of_a_token(folder: Path) -> None:
@@ -288,19 +289,19 @@ async def test_a_token_may_have_its_own_limits(folder: Path) -> None:
 async def test_a_burst_is_one_line_of_the_log_and_one_audit_entry_and_its_answers_are_slow(
     folder: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "HOLD_REFUSED", 0.2)
+    monkeypatch.setattr(app, "HOLD_REFUSED", 30.0)
     async with lab_with(folder, new_orders=2) as lab:
         client = await lab.client()
         for name in ("a.corp.test", "b.corp.test"):
             await client.new_order([name], status=201)
         begun = time.monotonic()
         is_limited(await client.new_order(["b.corp.test"], status=429), "new_orders")
-        first = time.monotonic() - begun
+        assert time.monotonic() - begun < 15.0
+        monkeypatch.setattr(app, "HOLD_REFUSED", 0.2)
         begun = time.monotonic()
         for _ in range(3):
             is_limited(await client.new_order(["b.corp.test"], status=429), "new_orders")
         assert time.monotonic() - begun > 0.6
-        assert first < 0.6
         (entry,) = await limited(lab)
         account = client.kid.rpartition("/")[2]
         assert (entry.actor, entry.object, entry.allowed) == (f"account {account}", f"new_orders/{account}", False)

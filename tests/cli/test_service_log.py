@@ -33,15 +33,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ('log = { format = "json", level = "loud" }\n', ("serve",), 2, "level"),
         ('log.format = "json"\nplugins = ["dns_nowhere"]\n', ("serve", "--listen", "127.0.0.1:0"), 3, "dns_nowhere"),
         (JSON, ("serve", "--listen", "192.0.2.1:8443"), 1, "192.0.2.1:8443"),
-        (JSON, ("worker", "--data-dir", "/proc/hub"), 2, "choose another with --data-dir"),
+        (JSON, ("worker", "--data-dir", "/proc/hub"), 6, "no hub in /proc/hub: nothing has been founded there"),
+        (JSON, ("serve", "--listen", "127.0.0.1:0", "--data-dir", "/proc/hub"), 2, "choose another with --data-dir"),
     ],
 )
 def test_what_makes_a_start_impossible_is_a_line_of_json(
-    folder: Path, capsys: pytest.CaptureFixture[str], config: str, arguments: tuple[str, ...], status: int, words: str
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    config: str,
+    arguments: tuple[str, ...],
+    status: int,
+    words: str,
 ) -> None:
     (folder / "acmehub.toml").write_text(config)
     if arguments[-1] == "nowhere.toml":
-        pytest.MonkeyPatch().setenv("ACMEHUB_LOG__FORMAT", "json")
+        monkeypatch.setenv("ACMEHUB_LOG__FORMAT", "json")
     assert run(arguments) == status
     said = capsys.readouterr()
     (line,) = [json.loads(text) for text in said.err.splitlines()]

@@ -16,7 +16,7 @@ PAUSE = 0.2
 class PersistentClient:
     """One account; each exchange goes to the next of `targets` in turn (all serve the same URLs)."""
 
-    def __init__(self, targets: Sequence[Target], credentials: dict[str, str], seconds: float = 90.0) -> None:
+    def __init__(self, targets: Sequence[Target], credentials: dict[str, str], seconds: float = 200.0) -> None:
         self._targets = [replace(target, timeout=20.0) for target in targets]
         self._key = AccountKey("ec256")
         self._eab = (credentials["kid"], credentials["hmac_key"])

@@ -27,7 +27,7 @@ async def test_an_order_goes_on_with_the_restart_and_not_when_its_lease_ends(sta
         await asyncio.to_thread(hub.start)
         started = time.monotonic()
         assert (await order)["status"] == "valid"
-        assert time.monotonic() - started < 10.0
+        assert time.monotonic() - started < 15.0
         stack.assert_no_txt_left()
     finally:
         await asyncio.to_thread(hub.stop)

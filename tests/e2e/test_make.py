@@ -176,7 +176,7 @@ def test_make_looks_at_the_port_before_it_installs_a_client_and_passes_it_on() -
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     steps = done.stdout.splitlines()
     (checks,) = [at for at, step in enumerate(steps) if "scripts.run --port 9443 --check" in step]
-    (installs,) = [at for at, step in enumerate(steps) if "pip install" in step]
+    (installs,) = [at for at, step in enumerate(steps) if "scripts/pip-install" in step]
     assert checks < installs
     assert steps[-1].endswith("scripts.run --port 9443")
 

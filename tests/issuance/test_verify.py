@@ -217,7 +217,7 @@ async def test_servers_that_are_slow_do_not_keep_a_worker_for_long(rig: Rig, mon
     async with http_server() as server:
         server.silent = True
         await rig.answer(order_id, kind=ChallengeType.HTTP_01)
-        worker = looking(rig, server.port, timeout=0.05)
+        worker = looking(rig, server.port, timeout=0.5)
         validate = worker._context.validator.validate
 
         async def slow(authorization: Authorization, thumbprint: str) -> str:

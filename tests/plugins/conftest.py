@@ -62,7 +62,7 @@ def name_of(dsn: str) -> str:
 
 async def back(store: Store) -> None:
     """Wait until a store that nobody is to wait for any more has noticed that its server answers."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         while True:
             try:
                 return await store.ping()

@@ -86,9 +86,11 @@ async def test_connections_killed_in_mid_flight_cost_no_change_and_heal(
     for _ in range(15):
         await asyncio.sleep(0.05)
         await asyncio.to_thread(postgres.end_connections, name_of(database))
+    async with asyncio.timeout(30):
+        while not done:
+            await asyncio.sleep(0.02)
     stop.set()
     await asyncio.gather(*workers)
-    assert done > 0
     assert done <= await attempts_of(store, bundle) <= done + doubtful
     await store.ping()
 
@@ -115,11 +117,11 @@ async def test_the_store_outlives_a_restart_of_the_server(server: Postgres, dsn:
                 await attempt
             assert f"127.0.0.1:{server.port}" in str(caught.value)
             assert server.password not in str(caught.value)
-        await asyncio.to_thread(server.start)
         news.clear()
+        await asyncio.to_thread(server.start)
         await back(store)
         assert (await store.orders.apply(bundle.order.id, counted)).order.attempts == 1
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             while "" not in news:  # it listens again, and does not know what it has missed
                 await asyncio.sleep(0.05)
     finally:
@@ -184,12 +186,12 @@ async def test_another_process_hears_which_orders_changed_and_only_those(
     other.subscribe(lambda order_id, _version: heard.add(order_id))
     await other.open()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while "" not in heard:  # it listens
                 await asyncio.sleep(0.01)
         heard.clear()
         await asyncio.gather(*[store.orders.add(bundle) for bundle in bundles])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(heard) < len(bundles):
                 await asyncio.sleep(0.01)
         assert heard == {bundle.order.id for bundle in bundles}
@@ -198,7 +200,7 @@ async def test_another_process_hears_which_orders_changed_and_only_those(
         store.subscribe(lambda order_id, _version: own.append(order_id))
         await store.orders.apply(bundles[0].order.id, counted)
         await store.close()  # a process that ends tells what it did
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not heard:
                 await asyncio.sleep(0.01)
         assert heard == {bundles[0].order.id}

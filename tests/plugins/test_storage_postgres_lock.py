@@ -56,7 +56,7 @@ async def test_a_migration_that_is_given_up_ends_at_once(postgres: Postgres) -> 
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while postgres.sql(_WAITING) != "0":
                 await asyncio.sleep(0.02)
     finally:
@@ -85,6 +85,6 @@ _WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT gr
 
 
 async def _until_somebody_waits(postgres: Postgres) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while postgres.sql(_WAITING) == "0":
             await asyncio.sleep(0.02)

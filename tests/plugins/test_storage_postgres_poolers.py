@@ -38,7 +38,7 @@ async def test_session_mode_serves_with_settings_and_news(postgres: Postgres, se
     await other.open()
     try:
         bundle = (await sow(store)).order()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while "" not in heard:
                 await asyncio.sleep(0.01)
             await store.orders.add(bundle)

@@ -54,9 +54,12 @@ def test_serve_waits_and_clients_are_told_to_come_back(server: Postgres, tmp_pat
         eventually(lambda: get(hub, "/healthz")[0] == 200)
         assert get(hub, "/readyz")[0] == 503
         assert get(hub, "/acme/renewal-info/AAAA.AAAA") == (503, "10")
+        assert get(hub, "/acme/new-nonce") == (503, "10")  # the storage knows which key nonces have
         server.start()
         hub.wait_until_ready()
         assert get(hub, "/acme/directory")[0] == 200
+        assert get(hub, "/acme/new-nonce")[0] == 204
+        assert "Traceback" not in hub.log.read_text()
         text = hub.log.read_text()
         assert text.count("the storage is away, and the start waits for it") == 1
         assert text.count("the storage answers, after ") == 1

@@ -104,7 +104,8 @@ async def test_a_job_that_becomes_due_is_claimed_then_without_being_woken() -> N
         await until(lambda: loop.limits)
         loop.due = ["1"]
         await asyncio.sleep(0.1)
-        assert not loop.seen
+        early = list(loop.seen)
+        assert not early or datetime.now(UTC) > loop.at
         await until(lambda: loop.seen == ["1"])
 
 

@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ import dns.tsig
 import dns.update
 import dns.zone
 
+from acmehub.testing.hub_process import free_port
 from tests.servers.forwarder import Forwarder
 from tests.servers.programs import need, program
 
@@ -88,8 +88,8 @@ class Bind:
         self.admin = TsigKey("admin.")
         network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
         self.addresses = tuple(f"{network}.{number}" for number in range(1, secondaries + 2))
-        self.port = _free_port(self.addresses)
-        self._ports = {address: _free_port(["127.0.0.1"]) for address in self.addresses}
+        self.port = free_port(*self.addresses)
+        self._ports = {address: free_port() for address in self.addresses}
         self._forwarder = Forwarder({(item, self.port): ("127.0.0.1", self._ports[item]) for item in self.addresses})
         self.log = log or folder / "named.log"
         self._folder = folder
@@ -248,22 +248,3 @@ controls {{ }};
         grants += [f"grant {self.key.name} subdomain {guest}.{zone.name}. TXT;" for guest in zone.guests]
         policy = " ".join(grants)
         return f'zone "{zone.name}" {{ type primary; file "{zone.name}.zone"; update-policy {{ {policy} }}; }};'
-
-
-def _free_port(addresses: Sequence[str]) -> int:
-    """A port that is free at every address, for TCP and UDP."""
-    while True:
-        held: list[socket.socket] = []
-        port = 0
-        try:
-            for address in addresses:
-                for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                    held.append(socket.socket(type=kind))
-                    held[-1].bind((address, port))
-                    port = held[-1].getsockname()[1]
-        except OSError:
-            continue
-        finally:
-            for item in held:
-                item.close()
-        return port

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import trustme
 
+from acmehub.testing.hub_process import free_port
 from tests.servers.programs import need, program
 
 PROGRAM = program("pebble", "TEST_PEBBLE")
@@ -91,7 +92,7 @@ def running_pebble(folder: Path, options: PebbleOptions | None = None, *, log: P
     certificate = authority.issue_cert("127.0.0.1", "localhost")
     certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
     certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-    port, management_port = _free_ports(2)
+    port, management_port = free_port(), free_port()
     (folder / "pebble.json").write_text(json.dumps({"pebble": _configuration(folder, port, management_port, options)}))
     command = [options.program, "-config", str(folder / "pebble.json"), f"-strict={str(options.strict).lower()}"]
     if options.dns_server:
@@ -146,17 +147,6 @@ def _environment(options: PebbleOptions) -> dict[str, str]:
     if options.always_valid:
         environment["PEBBLE_VA_ALWAYS_VALID"] = "1"
     return environment
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
-    finally:
-        for item in sockets:
-            item.close()
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from acmehub.testing.hub_process import free_port
 from tests.servers.postgres import USER, Postgres
 
 PROGRAM = "/usr/sbin/pgbouncer"
@@ -35,9 +36,7 @@ class PgBouncer:
 @contextmanager
 def running_pgbouncer(postgres: Postgres, *, mode: str, folder: Path, pool: int = 20) -> Iterator[PgBouncer]:
     """A pooler that is stopped at the end; `pool` server connections for each database, settings as Debian has them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     home = postgres.folder / f"pgbouncer-{port}"  # pytest's folders are closed to the user that it runs as
     home.mkdir()
     (home / "users.txt").write_text(f'"{postgres.user}" "{postgres.password}"\n')

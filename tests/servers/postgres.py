@@ -13,13 +13,13 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from acmehub.testing.hub_process import free_port
 from tests.servers.programs import need
 
 USER = "postgres"
@@ -107,10 +107,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server and wait until it answers; on the same port as before, if there was one."""
-        if not self.port:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
+        self.port = self.port or free_port()
         options = ["-c", "listen_addresses=127.0.0.1", "-p", str(self.port)]
         with self.log.open("ab") as log:
             command = _as_postgres([str(BIN / "postgres"), "-D", str(self.data), *options])

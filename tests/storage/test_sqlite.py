@@ -261,14 +261,19 @@ async def test_a_lock_that_is_held_for_too_long_is_named_and_harms_nothing_later
 
 async def test_those_who_come_while_a_lock_is_waited_for_get_their_own_time(store: SqlStore, path: Path) -> None:
     seed = await sow(store)
-    with locked(path) as other:
-        early = asyncio.create_task(store.orders.add(seed.order()))
-        await asyncio.sleep(0.2)
-        late = asyncio.create_task(store.orders.add(seed.order()))
-        with pytest.raises(StoreUnavailable):
-            await early
-        other.execute("ROLLBACK")
-        await late
+    patient = store_on(path, busy_timeout=1.5)
+    await patient.open()
+    try:
+        with locked(path) as other:
+            early = asyncio.create_task(patient.orders.add(seed.order()))
+            await asyncio.sleep(0.75)
+            late = asyncio.create_task(patient.orders.add(seed.order()))
+            with pytest.raises(StoreUnavailable):
+                await early
+            other.execute("ROLLBACK")
+            await late
+    finally:
+        await patient.close()
 
 
 async def test_a_process_that_comes_and_goes_leaves_the_write_ahead_log_to_the_one_that_serves(

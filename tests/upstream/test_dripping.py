@@ -4,10 +4,13 @@ import asyncio
 import gc
 import json
 import socket
+import ssl
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,11 +71,6 @@ async def test_an_exchange_with_a_ca_that_drips_ends_at_its_deadline(tmp_path: P
     await asyncio.gather(*map(one, (no_status, no_header, no_body, no_body_until_close, interim_slowly)))
 
 
-# CPython leaves a socket open that is reset between connect and handshake, until the error that tells it is forgotten.
-lets_go_late = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
-
-
-@lets_go_late
 async def test_a_handshake_that_drips_ends(tmp_path: Path) -> None:
     with dripping(no_tls) as port:
         started = time.monotonic()
@@ -87,7 +85,6 @@ async def test_interim_responses_without_an_end_are_cut_off(tmp_path: Path) -> N
         await relay_at(port, tmp_path).register(KEY)
 
 
-@lets_go_late
 async def test_the_hubs_end_ends_an_exchange_at_once(tmp_path: Path) -> None:
     async def one(serve: Serve) -> None:
         with dripping(serve) as port:
@@ -106,6 +103,43 @@ async def test_the_hubs_end_ends_an_exchange_at_once(tmp_path: Path) -> None:
 
     await asyncio.gather(*map(one, (no_status, no_header, no_body, no_body_until_close, interim_slowly, no_tls)))
     gc.collect()
+
+
+async def test_a_connection_that_is_reset_before_the_handshake_leaves_no_open_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected, was_reset = threading.Event(), threading.Event()
+
+    def reset(connection: socket.socket) -> None:
+        connected.wait(10)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        was_reset.set()
+
+    wrap = ssl.SSLContext.wrap_socket
+
+    def wrap_late(*arguments: Any, **options: Any) -> ssl.SSLSocket:
+        connected.set()
+        assert was_reset.wait(10)
+        return wrap(*arguments, **options)
+
+    with dripping(reset) as port:
+        relay = relay_at(port, tmp_path, "https")
+        monkeypatch.setattr(ssl.SSLContext, "wrap_socket", wrap_late)
+        gc.collect()
+        gc.disable()
+        try:
+            before = len(list(Path("/proc/self/fd").iterdir()))
+            for _ in range(10):
+                connected.clear()
+                was_reset.clear()
+                with pytest.raises(UpstreamUnavailable):
+                    await relay.register(KEY)
+            assert len(list(Path("/proc/self/fd").iterdir())) < before + 5
+        finally:
+            gc.enable()
+            gc.collect()
+        await relay.aclose()
 
 
 async def test_an_exchange_that_nobody_waits_for_gives_its_thread_back(tmp_path: Path) -> None:

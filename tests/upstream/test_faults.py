@@ -434,7 +434,7 @@ async def test_a_ca_that_says_nothing_is_unavailable_when_the_timeout_is_over(
     started = datetime.now(UTC)
     with pytest.raises(UpstreamUnavailable, match="no answer in time"):
         await quick.new_order(account, request_for(fresh_name()))
-    assert datetime.now(UTC) - started < timedelta(seconds=2.5)
+    assert datetime.now(UTC) - started < timedelta(seconds=10)
 
 
 @pytest.mark.parametrize(

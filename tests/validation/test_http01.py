@@ -133,11 +133,11 @@ async def test_what_is_no_whole_http_answer_is_told(
 
 async def test_a_server_that_keeps_silent_is_given_up_and_named(make_validator: Make, server: HttpServer) -> None:
     server.silent = True
-    validator = make_validator(http_port=server.port, timeout=0.3)
-    async with asyncio.timeout(2):
+    validator = make_validator(http_port=server.port, timeout=1.0)
+    async with asyncio.timeout(15):
         flaw = await flaw_of(validator, ITEM)
     assert flaw.type is ProblemType.CONNECTION
-    assert f"within 0.3 s (last tried: 127.0.0.1:{server.port})" in flaw.detail
+    assert f"within 1 s (last tried: 127.0.0.1:{server.port})" in flaw.detail
 
 
 async def test_a_port_where_nobody_listens_is_named(make_validator: Make, server: HttpServer) -> None:
@@ -256,7 +256,7 @@ async def test_connections_to_one_server_come_sixteen_at_a_time(
     make_validator: Make, server: HttpServer, dns: DnsServer
 ) -> None:
     server.silent = True
-    validator = make_validator(http_port=server.port, timeout=9.0)
+    validator = make_validator(http_port=server.port, timeout=60.0, asked_timeout=60.0)
     attempts = asyncio.gather(*(flaw_of(validator, ITEM) for _ in range(40)))
     while len(server.seen) < 16 or sum(item.rdtype == "A" for item in dns.seen) < 40:
         await asyncio.sleep(0.02)

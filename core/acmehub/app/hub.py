@@ -37,7 +37,7 @@ from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.copying import CopiesRows
 from acmehub.ports.plugins import Notifier, PluginContext, Registration
 from acmehub.ports.settings import SettingsError, read_settings
-from acmehub.ports.store import Store, StoreAbsent, StoreOutdated
+from acmehub.ports.store import Store, StoreAbsent, StoreAway, StoreOutdated
 from acmehub.rules.orders import Lifetimes
 from acmehub.runtime.announcements import Announcements
 from acmehub.runtime.client_limits.limits import ClientLimits
@@ -73,7 +73,7 @@ class Hub:
         if config.notifier:  # without one nothing listens, and finished orders are not announced
             registry.add("notifications", self.notifications)
         self.stopping = asyncio.Event()
-        self._copy_number = 0
+        self._copy_number: int | None = None
         self.order_events = OrderEvents()
         self.snapshots = Snapshots(store, clock)
         self.plugin_objects = PluginObjects(store, self.snapshots, registry, vault, plugin_context(config, clock))
@@ -170,8 +170,8 @@ class Hub:
         await self._open(serve=serve, worker=worker, migrate=migrate, founds=founds)
         try:
             await self._found_or_require(founds=founds, everything=serve or worker)
-            if self.store.shared and isinstance(self.store, CopiesRows):
-                self._copy_number = await self.store.copy_number()
+            copies = self.store if self.store.shared and isinstance(self.store, CopiesRows) else None
+            self._copy_number = await copies.copy_number() if copies is not None else 0
             if serve or worker:
                 for error_line in await self.load_named_plugins():
                     _log.error("%s", error_line)
@@ -236,7 +236,12 @@ class Hub:
         return errors
 
     def nonce_key(self) -> bytes:
-        """Another one after each import of rows: a nonce that was used at the former hub is good at this one never."""
+        """Another one after each import of rows: a nonce that was used at the former hub is good at this one never.
+
+        Raises `StoreAway` while the start still waits for the storage, which knows of imports.
+        """
+        if self._copy_number is None:
+            raise StoreAway("the storage has not answered since the start")
         return self.vault.derive(f"nonce {self._copy_number}" if self._copy_number else "nonce")
 
     def stop(self) -> None:

@@ -6,6 +6,7 @@ with HubProcess(folder, config="[acme]\\nhold = 5") as hub:
     ...                                   # point a client at credentials["directory"], trusting hub.ca_file
 """
 
+import itertools
 import json
 import os
 import secrets
@@ -18,7 +19,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,12 +32,33 @@ class HubFailed(Exception):
     """The process ended, or a command failed; the message has the end of its output."""
 
 
-def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _ports() -> Iterator[int]:
+    """Ports below those that the system gives to outgoing connections, which may take a port at any time."""
+    setting = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    begin, end = 10_000, int(setting.read_text().split()[0]) if setting.exists() else 32_768
+    while end - begin < 1000:  # this system gives away nearly all of them: ports that it chooses now
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            yield probe.getsockname()[1]
+    for offset in itertools.count(secrets.randbelow(end - begin)):
+        yield begin + offset % (end - begin)
+
+
+_candidates = _ports()
+
+
+def free_port(*addresses: str) -> int:
+    """A port that nothing listens on at these addresses (127.0.0.1 unless given), for TCP and UDP.
+
+    It is another one each time, and stays free for a server that starts later or again: no outgoing connection gets it.
+    """
+    while True:
+        port = next(_candidates)
+        with ExitStack() as probes, suppress(OSError):
+            for address in addresses or ("127.0.0.1",):
+                for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                    probes.enter_context(socket.socket(type=kind)).bind((address, port))
+            return port
 
 
 class HubProcess:

@@ -188,14 +188,19 @@ class RemoteDnsProviderContract(DnsProviderContract):
 
     async def test_a_verb_that_is_cancelled_ends_at_once(self, lab: RemoteLab) -> None:
         async with _listener(answer=None) as port:
-            provider = lab.provider_at("127.0.0.1", port)
-            task = asyncio.create_task(provider.add_txt(lab.zone, f"_acme-challenge.{lab.zone}", A))
-            await asyncio.sleep(min(0.2, lab.seconds / 4))
-            began = time.monotonic()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert time.monotonic() - began < lab.seconds / 2
+            taken = []
+            for _ in range(3):  # a busy machine may take its time once; a provider that waits takes it every time
+                provider = lab.provider_at("127.0.0.1", port)
+                task = asyncio.create_task(provider.add_txt(lab.zone, f"_acme-challenge.{lab.zone}", A))
+                await asyncio.sleep(min(0.2, lab.seconds / 4))
+                began = time.monotonic()
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                taken.append(time.monotonic() - began)
+                if taken[-1] < lab.seconds / 2:
+                    return
+            pytest.fail(f"a cancelled verb ends after {taken} s")
 
 
 @asynccontextmanager

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException, HTTPResponse, parse_headers
+from ssl import SSLSocket
+from traceback import walk_tb
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -214,6 +216,20 @@ class _Watched(HTTPConnection):
 
 class _WatchedTls(_Watched, HTTPSConnection):
     """The same with TLS."""
+
+    def connect(self) -> None:
+        """Connect, and leave no socket open when that fails.
+
+        CPython 3.11 does: `SSLSocket._create` lets the error of a connection that was reset before the
+        handshake pass without closing the socket, which then lives as long as the error's traceback.
+        """
+        try:
+            super().connect()
+        except OSError as error:
+            for frame, _line in walk_tb(error.__traceback__):
+                if isinstance(left_open := frame.f_locals.get("self"), SSLSocket):
+                    left_open.close()
+            raise
 
 
 class _Pool(HTTPConnectionPool):

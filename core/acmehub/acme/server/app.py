@@ -14,7 +14,7 @@ from acmehub.acme.server.rendering import problem_response
 from acmehub.acme.server.responses import AcmeResponse
 from acmehub.acme.server.routing import Misspelt, NotAllowed, Request, Route, Router
 from acmehub.models.problems import Problem, ProblemType
-from acmehub.ports.store import StoreUnavailable
+from acmehub.ports.store import StoreAway, StoreUnavailable
 from acmehub.runtime.client_limits.limits import LimitReached
 
 _log = logging.getLogger(__name__)
@@ -55,11 +55,18 @@ class AcmeServer:
             return
         except Exception as error:  # noqa: BLE001 - the outermost handler: every failure is a problem document
             response = problem_response(unexpected(error))
+        nonce = ""
+        if method == "POST" or response.status >= 400 or (route is not None and route.gives_nonce):
+            try:
+                nonce = self._context.nonces.issue()
+            except StoreAway as error:  # the start waits for the storage, and says so with an answer without a nonce
+                if response.status < 400:
+                    response = problem_response(unexpected(error))
         headers = response.headers()
         if method == "POST" or response.status >= 400 or route is None or route.links_index:
             headers.append((b"link", self._index))
-        if method == "POST" or response.status >= 400 or (route is not None and route.gives_nonce):
-            headers.append((b"replay-nonce", self._context.nonces.issue().encode()))
+        if nonce:
+            headers.append((b"replay-nonce", nonce.encode()))
         await _send(send, response, headers, bodiless=method == "HEAD")
 
     async def _name_url(self, problem: Misspelt) -> None:
