@@ -3,9 +3,12 @@
 docs/reliability.md 2.5.
 """
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 
-from acmehub.models import AuthorizationMode, OrderStatus, Stage
+from acmehub.models import AuthorizationMode, Order, OrderStatus, Stage
 from tests.issuance.rig import Crash, RaisingCrashPoints, Rig
 
 
@@ -91,8 +94,24 @@ async def test_two_orders_that_both_wait_for_their_client_are_both_fulfilled(rig
     await rig.assert_valid(first, second)
 
 
-async def test_an_upstream_order_that_another_order_works_on_is_not_shared(rig: Rig) -> None:
-    """The CA gives the same order for what are two locks: the account was replaced by one with the same orders."""
+@pytest.mark.parametrize("together", [False, True])
+async def test_an_upstream_order_that_another_order_works_on_is_not_shared(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    """The CA gives the same order for what are two locks: the account was replaced by one with the same orders.
+
+    `together`: both look for a holder before either of them has written that it is one.
+    """
+    look, first_two = rig.store.orders.lock_holders, 2 * [asyncio.Barrier(2)]
+
+    async def looking(order_id: str, *, lock_key: str = "", upstream_url: str = "") -> Sequence[Order]:
+        holders = await look(order_id, lock_key=lock_key, upstream_url=upstream_url)
+        if upstream_url and first_two:
+            await first_two.pop().wait()
+        return holders
+
+    if together:
+        monkeypatch.setattr(rig.store.orders, "lock_holders", looking)
     rig.relay.reuse_orders = True
     rig.relay.processing_looks = 5
     first = await rig.open(finalize=True)

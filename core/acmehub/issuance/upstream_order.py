@@ -74,7 +74,13 @@ async def order_upstream(job: Job, relay: RelayAuthority, pauses: Sequence[Pause
             return authorized(before, upstream, now, issuance_timeout, event, ready, approved=approved)
         return Change(order=orders.with_stage(order, Stage.AUTHORIZING), events=(event,))
 
-    await job.commit(rule)
+    try:
+        await job.commit(rule)
+    except Conflict as conflict:
+        if conflict.field != "upstream_url":
+            raise
+        await _wait(job, "another order works on the upstream order that the CA returned")
+        return
     job.remember(upstream)
 
 
@@ -110,10 +116,9 @@ def _why_not_replaces(certificate: Certificate | None, job: Job, account: Upstre
 
 async def _take_lock(job: Job, key: str) -> None:
     def rule(current: OrderBundle) -> Change:
-        order = replace(current.order, lock_key=key, attempts=0)
-        if current.order.lock_key is not None:  # another account than before: it cannot read the old account's orders
-            order = replace(order, upstream_url=None, upstream_finalize=None, upstream_certificate=None)
-        return Change(order=order)
+        # an upstream order that there is was under another lock: another account cannot read the old account's orders
+        fresh = replace(current.order, upstream_url=None, upstream_finalize=None, upstream_certificate=None)
+        return Change(order=replace(fresh, lock_key=key, attempts=0))
 
     try:
         await job.commit(rule)
@@ -180,8 +185,8 @@ async def _continue_with(job: Job, key: str, holder: Order, taken: Order) -> Non
 
     try:
         await job.commit(rule)
-    except Conflict as conflict:  # a third order was first; the upstream order is left to expire
-        if conflict.field != "lock_key":
+    except Conflict as conflict:  # a third order was first; the upstream order is its, or left to expire
+        if conflict.field not in ("lock_key", "upstream_url"):
             raise
         await _wait(job, "a third order")
 

@@ -57,10 +57,10 @@ class Order(Model, frozen=True, kw_only=True):
 
     `mode`: the authorization mode that was chosen for it. `name_set`: `identifiers.name_set` of its identifiers.
     `lock_key`: the single-flight lock that it holds (unique while not None): one upstream order at a time per upstream
-    account, names and profile. `client_profile`: the `Profile` that the client named; `profile`: the one requested
-    from the authority. `replaces`: the ARI identifier (RFC 9773) of the certificate that it renews, which the hub has
-    issued. With `preauthorization`, the order only carries the authorization that newAuthz made (RFC 8555 section
-    7.4.1), and no client sees it as an order.
+    account, names and profile, and no two holders with one upstream order. `client_profile`: the `Profile` that the
+    client named; `profile`: the one requested from the authority. `replaces`: the ARI identifier (RFC 9773) of the
+    certificate that it renews, which the hub has issued. With `preauthorization`, the order only carries the
+    authorization that newAuthz made (RFC 8555 section 7.4.1), and no client sees it as an order.
 
     The job is due at `run_at` (None: nothing to do) and belongs to `lease_owner` until `lease_until`. `fence` grows
     with each claim and stands in the WHERE of each write. Retries end at `deadline`; `attempts` counts the failures of

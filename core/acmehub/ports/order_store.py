@@ -38,8 +38,9 @@ class Orders(Protocol):
 
         `rule` is pure and may raise (nothing is written, the exception comes through); it may run more than once and
         in another thread. With `fence`, `Fenced` unless it is the row's. `Conflict("lock_key")` when another order has
-        the lock that the change takes. A certificate of an order that `replaces` another one makes that one's
-        `replaced_by` this order, unless it has one. Giving the lock up makes the orders that wait for it (same
+        the lock that the change takes, `Conflict("upstream_url")` when another one that has a lock has the upstream
+        order. A certificate of an order that `replaces` another one makes that one's `replaced_by` this order, unless
+        it has one. Giving the lock up makes the orders that wait for it (same
         `name_set` and authority, stage `ordering`, a `run_at`) due at once. A change whose order equals the stored one
         and that has nothing else writes nothing. `Missing` when there is no such order.
         """
@@ -72,7 +73,7 @@ class Orders(Protocol):
         ...
 
     async def lock_holders(self, order_id: str, *, lock_key: str = "", upstream_url: str = "") -> Sequence[Order]:
-        """Orders other than `order_id`, neither done nor failed, that have this lock or this upstream order."""
+        """Unfinished orders other than `order_id` that have this lock, or this upstream order and a lock."""
         ...
 
     async def open_of(self, account_id: str, name_set: str) -> Sequence[OrderBundle]:

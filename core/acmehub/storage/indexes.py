@@ -26,12 +26,13 @@ class Index(NamedTuple):
 
 
 INDEXES = (
-    # one name, one resource; one key, one account; one lock holder
+    # one name, one resource; one key, one account; one lock holder; one holder of a lock for one upstream order
     Index("principal_name_unique", tables.Principal, "name"),
     Index("managed_challenge_name_unique", tables.ManagedChallenge, "name"),
     Index("authority_name_unique", tables.Authority, "name"),
     Index("account_thumbprint_unique", tables.Account, "thumbprint"),
     Index("orders_lock_key_unique", tables.Order, "lock_key", "lock_key IS NOT NULL"),
+    Index("orders_upstream_url_unique", tables.Order, "upstream_url", "lock_key IS NOT NULL"),
     Index("profile_name_unique", tables.Profile, "name"),
     Index("campaign_name_unique", tables.Campaign, "name"),
     # foreign keys and look-ups
@@ -61,7 +62,6 @@ INDEXES = (
     Index("orders_due", tables.Order, "run_at", "run_at IS NOT NULL AND lease_until IS NULL"),
     Index("orders_leased", tables.Order, "lease_until, run_at", "lease_until IS NOT NULL"),
     Index("orders_waiting", tables.Order, "name_set, authority_id", "stage = 'ordering'"),
-    Index("orders_upstream", tables.Order, "upstream_url", "upstream_url IS NOT NULL"),
     Index("orders_lapsing", tables.Order, "expires", "status IN ('pending', 'ready')"),
     Index("certificate_leased", tables.Certificate, "lease_owner", "lease_owner IS NOT NULL"),
     Index("certificate_window", tables.Certificate, "window_until", "window_until IS NOT NULL"),

@@ -205,6 +205,21 @@ class OrdersContract:
         await store.orders.apply(holder.id, _to(lock_key=None))
         await store.orders.apply(loser.order.id, _to(lock_key="ca names"))
 
+    async def test_an_upstream_order_has_one_holder_of_a_lock(self, store: Store) -> None:
+        seed = await sow(store)
+        one, two = seed.order(), seed.order()
+        for key, item in (("f", one), ("g", two)):
+            await store.orders.add(item)
+            await store.orders.apply(item.order.id, _to(lock_key=key))
+        results = await asyncio.gather(
+            *[store.orders.apply(item.order.id, _to(upstream_url="u")) for item in (one, two)], return_exceptions=True
+        )
+        assert [item.field for item in results if isinstance(item, Conflict)] == ["upstream_url"]
+        holder = next(result for result in results if isinstance(result, OrderBundle)).order
+        loser = two if holder.id == one.order.id else one
+        await store.orders.apply(holder.id, _to(lock_key=None, stage=Stage.DONE))
+        await store.orders.apply(loser.order.id, _to(upstream_url="u"))
+
     async def test_giving_a_lock_up_makes_those_that_wait_due_at_once(self, store: Store) -> None:
         seed = await sow(store)
         holder = seed.order("a.corp.test")
@@ -240,7 +255,7 @@ class OrdersContract:
             await store.orders.add(bundle)
         await store.orders.apply(me.order.id, _to(upstream_url="u"))
         await store.orders.apply(flying.order.id, _to(lock_key="f"))
-        await store.orders.apply(same.order.id, _to(upstream_url="u"))
+        await store.orders.apply(same.order.id, _to(lock_key="g", upstream_url="u"))
         await store.orders.apply(done.order.id, _to(upstream_url="u", stage=Stage.DONE))
 
         async def ids(**wanted: str) -> set[str]:
