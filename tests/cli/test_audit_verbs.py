@@ -75,7 +75,7 @@ def test_an_export_is_json_lines_oldest_first_for_its_owner_alone(
     lines = busy.ok("audit", "export", "--action", "principal.add", "--json").splitlines()
     assert [json.loads(line)["action"] for line in lines] == ["principal.add"] * 4
     assert busy.json("audit", "export", str(file)) == {"file": str(file), "entries": 6}
-    assert "no such folder" in busy.refused(1, "audit", "export", str(busy.folder / "nowhere" / "x"))
+    assert "No such file or directory" in busy.refused(1, "audit", "export", str(busy.folder / "nowhere" / "x"))
 
 
 def test_an_export_that_fails_leaves_what_was_there(busy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

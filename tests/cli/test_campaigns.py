@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.app.hub import build_hub
-from acmehub.cli.shared.session import when
+from acmehub.cli.shared.times import MOMENT, PAST
 from acmehub.config import load_config
 from acmehub.rules.orders import Change
 from acmehub.testing.store_samples import a_certificate, sow
@@ -88,7 +88,7 @@ def test_a_certificate_is_shown_with_what_its_client_is_told(stocked: Terminal) 
 
 
 def test_mistakes_are_told_with_what_would_be_right(stocked: Terminal) -> None:
-    assert "+3d" in stocked.refused(2, "certificate", "renew-by", "friday")
+    assert "is not like 30d" in stocked.refused(2, "certificate", "renew-by", "friday")
     assert "renew_by" in stocked.refused(2, "certificate", "renew-by", "2026-01-01")
     assert "names" in stocked.refused(2, "certificate", "renew-by", "+3d", "--names", "*.*.test")
     assert "no authority" in stocked.refused(3, "certificate", "renew-by", "+3d", "--authority", "nowhere")
@@ -118,12 +118,24 @@ def test_disabling_an_authority_tells_how_its_certificates_would_be_renewed(stoc
     ],
 )
 def test_dates_are_utc_unless_they_say_otherwise(text: str, meant: str) -> None:
-    assert when(text).isoformat() == meant
+    for kind in (MOMENT, PAST):
+        assert kind.convert(text, None, None).isoformat() == meant
 
 
-def test_a_time_can_be_told_from_now() -> None:
-    for text, away in (("+90s", 90), ("+5m", 300), ("+12h", 43_200), ("+3d", 259_200)):
-        assert abs((when(text) - datetime.now(UTC)).total_seconds() - away) < 5
-    for nonsense in ("+3", "3d", "+3w", "", "tomorrow"):
-        with pytest.raises(click.BadParameter):
-            when(nonsense)
+@pytest.mark.parametrize(
+    ("text", "away"), [("90s", 90), ("5m", 300), ("12h", 43_200), ("3d", 259_200), ("2w", 1_209_600)]
+)
+def test_a_time_can_be_told_from_now(text: str, away: int) -> None:
+    for kind, given, expected in (
+        (MOMENT, text, away),
+        (PAST, text, -away),
+        (PAST, f"+{text}", away),
+        (MOMENT, f"-{text}", -away),
+    ):
+        assert abs((kind.convert(given, None, None) - datetime.now(UTC)).total_seconds() - expected) < 5
+
+
+@pytest.mark.parametrize("nonsense", ["+3", "3x", "+-3d", "-", "", "tomorrow", "999999w"])
+def test_what_is_no_time_is_refused(nonsense: str) -> None:
+    with pytest.raises(click.BadParameter):
+        MOMENT.convert(nonsense, None, None)

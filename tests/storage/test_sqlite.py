@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -146,6 +146,7 @@ asyncio.run(main())
 
 DYING = """
 import asyncio, os, signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from msgspec.structs import replace
 from acmehub.rules.orders import Change, Lease
@@ -164,6 +165,8 @@ async def main():
     await store.orders.apply(bundle.order.id, lambda stored: Change(
         order=stored.order, records=(record,), certificate=certificate, schedule_removal=True))
     await store.txt_records.claim(Lease("dead", at(30)), at(0), 1)
+    now = datetime.now(UTC)
+    await store.zone_leases.take("challenge", "zone", Lease("dead", now + timedelta(seconds=75)), now)
     await store.orders.add(seed.order("second.corp.test", created=at(-1)))
     print(bundle.order.id, record.id, certificate.id, flush=True)
     await asyncio.sleep(60)
@@ -193,6 +196,10 @@ async def test_what_a_killed_process_had_claimed_is_due_when_the_next_one_starts
         assert [record.id for record in removals] == [record_id]
         (certificate,) = await next_one.certificates.window_due(datetime.now(UTC), 9)
         assert (certificate.id, certificate.lease_owner) == (certificate_id, None)
+        now = datetime.now(UTC)
+        zone = ("challenge", "zone", Lease("next", now + timedelta(seconds=75)))
+        assert await next_one.zone_leases.take(*zone, now) is None  # what the dead one sent may still arrive
+        assert await next_one.zone_leases.take(*zone, now + timedelta(seconds=6)) == 2
         assert await alive.orders.renew(other.order.id, other.order.fence, at(60))
     finally:
         await next_one.close()

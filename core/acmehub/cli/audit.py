@@ -11,13 +11,14 @@ from typing import IO, Any
 import click
 
 from acmehub.cli.shared.exit_status import Failed
-from acmehub.cli.shared.session import Result, Session, fields, hub_verb, table, when
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb, table
+from acmehub.cli.shared.times import PAST
 from acmehub.models import AuditFilter, AuditRecord
 from acmehub.models.text import json_line
 
 LIST = """\b
 Examples:
-  acmehub audit list --refused --since -24h
+  acmehub audit list --refused --since 24h
   acmehub audit list --object "token Firewall 01"
   acmehub audit list --action token --actor cli:alice
 """
@@ -39,10 +40,8 @@ def filters(verb: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which entries are meant, as `filter`."""
     for option in (
         click.option("--refused", is_flag=True, help="Only what was refused, or failed."),
-        click.option("--until", type=when, metavar="TIME", help="Only entries before then."),
-        click.option(
-            "--since", type=when, metavar="TIME", help="Only entries from then on: 2026-11-27, 2026-11-27T18:00Z, -24h."
-        ),
+        click.option("--until", type=PAST, help="Only entries before then."),
+        click.option("--since", type=PAST, help="Only entries from then on: 12h ago, 30d, 2027-01-31, …"),
         click.option("--object", default="", help="Only entries whose object contains this text."),
         click.option("--action", default="", help="Only this action (order.cancel), or all of a noun (order)."),
         click.option("--actor", default="", help="Only entries whose actor contains this text."),

@@ -6,7 +6,7 @@ import click
 
 from acmehub.admin.resources.campaigns import CampaignPlan, CampaignView, NewCampaign
 from acmehub.cli.shared.resource_options import add_options, new_of, other_fields
-from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table, when
+from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 
 RENEW_BY = """\b
 Examples:
@@ -17,7 +17,7 @@ Examples:
 
 
 @click.command(name="renew-by", epilog=RENEW_BY)
-@add_options(NewCampaign, moment=when)
+@add_options(NewCampaign)
 @click.option("--dry-run", is_flag=True, help="Only say which certificates it would be.")
 @hub_verb
 async def renew_by(session: Session, dry_run: bool, **options: Any) -> Result:

@@ -206,6 +206,7 @@ LEASE_OWNERS = Sql(
     "SELECT lease_owner FROM orders WHERE lease_until IS NOT NULL"
     " UNION SELECT lease_owner FROM txt_record WHERE state = 'remove' AND lease_owner IS NOT NULL"
     " UNION SELECT lease_owner FROM certificate WHERE lease_owner IS NOT NULL"
+    " UNION SELECT lease_owner FROM zone_lease WHERE lease_until > $1"
 )
 
 # each start of a worker, for each owner that is dead: a sum in SET, as in each change of a row
@@ -224,6 +225,9 @@ END_REMOVAL_LEASES = Sql(
 END_WINDOW_LEASES = Sql(
     "UPDATE certificate SET lease_owner = NULL, window_until = $1, version = version + 1 WHERE lease_owner = $2"
 )
+
+# as `END_ORDER_LEASES`
+END_ZONE_LEASES = Sql("UPDATE zone_lease SET lease_until = $1 WHERE lease_owner = $2 AND lease_until > $1")
 
 # each round of the worker: Piccolo has no UNION; the first half reads the head of an index
 NEXT_DUE_ORDER = Sql(

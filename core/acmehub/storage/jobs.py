@@ -1,6 +1,6 @@
 """Orders as jobs: claiming what is due, renewing leases, knowing when something is due next."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from acmehub.models import Authorization, Order
 from acmehub.rules.orders import Lease, OrderBundle
@@ -11,6 +11,7 @@ from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.statements import Batch, Dialect, Unit
 
 _GROUP = 16
+IN_FLIGHT = timedelta(seconds=5)  # what a process sent to a DNS provider before it died may still arrive
 BEFORE_ALL = datetime.fromtimestamp(0, UTC)
 
 
@@ -58,7 +59,7 @@ class JobRows:
 
 
 class Leases:
-    """The leases of all kinds of jobs: orders, removals of TXT records, questions for renewal windows."""
+    """The leases of all kinds: orders, removals of TXT records, questions for renewal windows, writing into zones."""
 
     def __init__(self, driver: SqlDriver) -> None:
         self._driver = driver
@@ -68,11 +69,13 @@ class Leases:
 
         No other process claims during this transaction: one that claimed before it has its lock since before the claim.
         """
-        at = time_value(self._driver.dialect, now)
-        for (owner,) in (yield hot_statements.LEASE_OWNERS()):
+        at, soon = (time_value(self._driver.dialect, moment) for moment in (now, now + IN_FLIGHT))
+        for (owner,) in (yield hot_statements.LEASE_OWNERS(at)):
             if self._driver.is_dead(owner):
-                ends = (hot_statements.END_ORDER_LEASES, hot_statements.END_REMOVAL_LEASES)
-                yield Batch((*(end(owner) for end in ends), hot_statements.END_WINDOW_LEASES(at, owner)))
+                ends = [end(owner) for end in (hot_statements.END_ORDER_LEASES, hot_statements.END_REMOVAL_LEASES)]
+                ends.append(hot_statements.END_WINDOW_LEASES(at, owner))
+                ends.append(hot_statements.END_ZONE_LEASES(soon, owner))
+                yield Batch(tuple(ends))
 
 
 def as_text(groups: frozenset[str]) -> str:

@@ -90,11 +90,10 @@ def _all(decorators: list[Decorator]) -> Decorator:
     return decorate
 
 
-def add_options(new: type[msgspec.Struct], *, moment: Any = MOMENT) -> Decorator:
-    """The argument and the options that make a `new`; the first field is the argument, `enabled` is `--disabled`, and
-    `moment` the type of times."""
+def add_options(new: type[msgspec.Struct]) -> Decorator:
+    """The argument and the options that make a `new`; the first field is the argument, `enabled` is `--disabled`."""
     first, *rest = _fields(new)
-    decorators = [first.argument(moment)]
+    decorators = [first.argument(MOMENT)]
     for field in rest:
         if field.name == "enabled":
             decorators.append(click.option("--disabled", is_flag=True, help=field.description))
@@ -102,11 +101,11 @@ def add_options(new: type[msgspec.Struct], *, moment: Any = MOMENT) -> Decorator
             decorators.append(click.option(field.option, field.name, is_flag=True, help=field.description))
         elif isinstance(field.default, enum.Enum):
             default = field.default.value
-            decorators.append(field.click(moment, default=default, show_default=True, help=field.description))
+            decorators.append(field.click(MOMENT, default=default, show_default=True, help=field.description))
         elif field.required:
-            decorators.append(field.click(moment, required=True, help=field.description))
+            decorators.append(field.click(MOMENT, required=True, help=field.description))
         else:
-            decorators.append(field.click(moment, help=field.description))
+            decorators.append(field.click(MOMENT, help=field.description))
     return _all(decorators)
 
 

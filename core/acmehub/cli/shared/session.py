@@ -7,7 +7,7 @@ import pwd
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from acmehub.app.hub import Hub
 
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_FROM_NOW = re.compile(r"([+-]\d{1,6})([smhd])")
 # POSIX user names, and those of a domain (`alice@corp.test`, `CORP\\alice`)
 _USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}\$?", re.ASCII)
 
@@ -165,18 +163,6 @@ def actor() -> str:
         return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
     except KeyError:  # no passwd entry for this uid, as in many containers
         return f"cli:uid {os.getuid()}"
-
-
-def when(text: str) -> datetime:
-    """A date, a date and time, or `+3d`, `-12h` from now, as UTC, which is also meant where no zone is named."""
-    from_now = _FROM_NOW.fullmatch(text)
-    if from_now:
-        return datetime.now(UTC) + timedelta(**{_UNITS[from_now[2]]: int(from_now[1])})
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not like 2026-11-27, 2026-11-27T18:00Z, +3d or -12h") from None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def moment(at: datetime) -> str:

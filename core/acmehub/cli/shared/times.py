@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-_DURATION = re.compile(r"(\d{1,5})([smhdw])")
+_DURATION = re.compile(r"(\d{1,6})([smhdw])")
+_FROM_NOW = re.compile(r"([+-]?)(\d{1,6}[smhdw])")
+_SIGNS = {"+": 1, "-": -1}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -31,7 +33,10 @@ class Duration(click.ParamType[timedelta]):
 
 
 class Moment(click.ParamType[datetime]):
-    """A time: a duration from now (`sign` 1) or before now (-1), a date (its begin, UTC), or RFC 3339."""
+    """A time: a duration from now or before now, a date (its begin, UTC), or RFC 3339; UTC where no zone is named.
+
+    `sign` is for a duration without one: 1 is from now (`+3d`), -1 before now (`-12h`).
+    """
 
     name = "WHEN"
 
@@ -41,14 +46,15 @@ class Moment(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        found = duration_of(value)
-        if found is not None:
-            return datetime.now(UTC).replace(microsecond=0) + self._sign * found
+        from_now = _FROM_NOW.fullmatch(value)
         try:
+            if from_now is not None:
+                away = (duration_of(from_now[2]) or timedelta()) * _SIGNS.get(from_now[1], self._sign)
+                return datetime.now(UTC).replace(microsecond=0) + away
             at = datetime.fromisoformat(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is not like 30d, 2027-01-31 or 2027-01-31T12:00:00Z", param, ctx)
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 DURATION = Duration()
