@@ -58,16 +58,20 @@ class Cli:
 class Terminal:
     """The same command in this process, which is quicker, for what needs no process of its own."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
         self.folder = folder
         self._capsys = capsys
+        self._caplog = caplog
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        """Status, standard output, standard error."""
+        """Status, standard output, standard error; of `serve` and `worker`, which say all in their log, its errors."""
         self._capsys.readouterr()
+        self._caplog.clear()
         status = run(arguments)
-        said = self._capsys.readouterr()
-        return status, said.out, said.err
+        said, err = self._capsys.readouterr(), ""
+        if arguments[0] in ("serve", "worker"):
+            err = "".join(f"acmehub: {item.message}\n" for item in self._caplog.records if item.levelname == "ERROR")
+        return status, said.out, said.err + err
 
     def ok(self, *arguments: str) -> str:
         """Standard output of a command that must succeed."""
@@ -99,12 +103,17 @@ def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def empty_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def empty_terminal(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Terminal:
     """The command in an empty folder, in this process; its logs go to pytest."""
     monkeypatch.chdir(tmp_path)
     for module in ("shared.session", "serve"):
         monkeypatch.setattr(f"acmehub.cli.{module}.set_up_logs", lambda config: None)
-    return Terminal(tmp_path, capsys)
+    return Terminal(tmp_path, capsys, caplog)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_a_backup_under_another_key_is_refused(hub: Terminal) -> None:
 def test_a_used_folder_is_refused(hub: Terminal) -> None:
     before = files_of(hub.folder / "data")
     assert "it has rows already" in one_line(hub.refused(4, "restore", "hub.backup"))
-    hub.ok("token", "list", "--data-dir", "other")
+    hub.ok("init", "--hub", "--data-dir", "other")
     others = files_of(hub.folder / "other")
     assert "is of another hub" in one_line(hub.refused(4, "restore", "hub.backup", "--data-dir", "other"))
     assert files_of(hub.folder / "data") == before

@@ -89,9 +89,9 @@ def test_a_plugin_is_shown_with_its_settings(terminal: Terminal, install: Instal
     assert first["settings"][0]["description"] == "where it is\x1b[2J"
 
 
-def test_a_plugin_is_shown_to_people_line_by_line(terminal: Terminal, install: Install) -> None:
+def test_a_plugin_is_shown_to_people_line_by_line(empty_terminal: Terminal, install: Install) -> None:
     install("dns_x", SOURCE)
-    text = terminal.ok("plugin", "show", "dns_x.second")
+    text = empty_terminal.ok("plugin", "show", "dns_x.second")
     assert "hunter2" not in text
     assert "\x1b" not in text
     lines = [" ".join(line.split()) for line in text.splitlines()]
@@ -102,7 +102,7 @@ def test_a_plugin_is_shown_to_people_line_by_line(terminal: Terminal, install: I
     assert "strict true or false false" in lines
     assert lines[-2:] == ["DNS provider dns_x.second", "no settings"]
     assert not any(line.endswith(" ") for line in text.splitlines())
-    assert {path.name for path in terminal.folder.iterdir()} == {"site"}  # no hub was founded
+    assert {path.name for path in empty_terminal.folder.iterdir()} == {"site"}  # no hub was founded
 
 
 def test_a_plugin_that_does_not_load_is_shown_with_the_reason(terminal: Terminal, install: Install) -> None:
