@@ -14,6 +14,7 @@ from tests.cli.test_commands import LEAVES
 from tests.cli.test_no_hub import arguments_of
 
 SERVERS = {"serve", "worker"}
+FREE_FOLDERS = ("missing.toml", "folder", "")
 TEXTS = ("", "line\nbreak \x1b[31m ü")
 NUMBERS = ("0", "-1", "9" * 30, "nan", "x")
 TIMES = ("yesterday", "9999-12-31", "99999d", "-1d")
@@ -123,6 +124,8 @@ def _instead(command: click.Command, parameter: click.Parameter, value: str) -> 
 def test_every_wrong_value_is_one_line(name: str, command: click.Command, bad_files: Terminal) -> None:
     tried = 0
     for call in calls(name, command):
+        if name == "serve" and call[-2] == "--data-dir" and call[-1] in FREE_FOLDERS:
+            continue  # there it founds a hub, and serves
         there = () if "--data-dir" in call else ("--data-dir", "latin1.toml")  # else it would serve
         status, out, err = bad_files(*call, *(there if name in SERVERS else ()))
         tried += 1
