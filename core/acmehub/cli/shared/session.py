@@ -51,10 +51,19 @@ class Session(msgspec.Struct, frozen=True):
         return Sources(os.environ, Path.cwd())
 
 
+class Folder(click.Path):
+    """A folder that has a name: an empty variable of a script is not the folder that the script is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty: name a folder ('.' for this one)", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which configuration is meant."""
     for option in (
-        click.option("--data-dir", type=click.Path(path_type=Path), help="Keys, certificates and SQLite are here."),
+        click.option("--data-dir", type=Folder(path_type=Path), help="Keys, certificates and SQLite are here."),
         click.option(
             "--config",
             "config_file",
