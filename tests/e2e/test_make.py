@@ -172,7 +172,16 @@ def test_a_number_that_is_no_port_is_named(tmp_path: Path) -> None:
 
 
 def test_make_looks_at_the_port_before_it_installs_a_client_and_passes_it_on() -> None:
-    command = ["make", "-n", "run", "PORT=9443", "CERTBOT=.run/not-there/certbot", "-o", ".venv/bin/.stamp"]
+    command = [
+        "make",
+        "--no-print-directory",
+        "-n",
+        "run",
+        "PORT=9443",
+        "CERTBOT=.run/not-there/certbot",
+        "-o",
+        ".venv/bin/.stamp",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     steps = done.stdout.splitlines()
     (checks,) = [at for at, step in enumerate(steps) if "scripts.run --port 9443 --check" in step]
