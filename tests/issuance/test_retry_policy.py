@@ -299,7 +299,8 @@ TABLE: list[tuple[str, Exception, Facts, Decision]] = [
         DeadlinePassed(),
         facts(Stage.ORDERING, 9, K.CA_UNAVAILABLE),
         Fail(
-            problem(ProblemType.SERVER_INTERNAL, "given up at stage ordering: CA unavailable: words of CA_UNAVAILABLE")
+            problem(ProblemType.SERVER_INTERNAL, "given up at stage ordering: CA unavailable: words of CA_UNAVAILABLE"),
+            trouble=K.CA_UNAVAILABLE,
         ),
     ),
     (
@@ -310,7 +311,8 @@ TABLE: list[tuple[str, Exception, Facts, Decision]] = [
             problem(
                 ProblemType.DNS,
                 "given up at stage ordering: DNS provider refused: words of DNS_PROVIDER_REFUSED",
-            )
+            ),
+            trouble=K.DNS_PROVIDER_REFUSED,
         ),
     ),
     (
@@ -320,6 +322,7 @@ TABLE: list[tuple[str, Exception, Facts, Decision]] = [
         Fail(
             problem(ProblemType.SERVER_INTERNAL, "given up at stage issuing: CA unavailable: 503"),
             Note(K.CA_UNAVAILABLE, "503"),
+            K.CA_UNAVAILABLE,
         ),
     ),
     # DNS
