@@ -9,11 +9,11 @@ import pytest
 
 from acmehub.app.bootstrap import open_vault, prepare_data_dir
 from acmehub.app.hub import Hub, open_store
-from acmehub.config import load_config
+from acmehub.config import ConfigError, load_config
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.hookspecs import hookimpl
 from acmehub.ports.plugins import AccountCreated, OrderFinished, PluginContext, Register
-from acmehub.ports.settings import PluginSettings, Secret, SettingsError
+from acmehub.ports.settings import PluginSettings, Secret
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.plugins import PluginMissing, build_registry
 
@@ -117,7 +117,11 @@ async def test_without_a_notifier_nobody_listens_to_the_news(tmp_path: Path) -> 
     ("notifiers", "error", "words"),
     [
         ('[[notifier]]\nplugin = "notify_nobody"\n', PluginMissing, "notify_nobody"),
-        ('[[notifier]]\nplugin = "notify_chat"\n', SettingsError, r"\[\[notifier\]\] settings of notify_chat: .*url"),
+        (
+            '[[notifier]]\nplugin = "notify_chat"\n',
+            ConfigError,
+            r"\$\.notifier\[0\]\.settings: .*`url` \(plugin notify_chat\)",
+        ),
     ],
 )
 def test_a_notifier_that_cannot_be_made_stops_the_start(
