@@ -4,7 +4,6 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
-from piccolo.columns.combination import WhereRaw
 
 from acmehub.models import AuditEntry, AuditFilter, AuditRecord, Event, EventKind
 from acmehub.ports.spending import UsedNonces
@@ -145,14 +144,10 @@ class SqlRecords(Records):
         table = tables.Audit
         query = table.select(table.id, *self._audit.codec.columns_of_table)
         for column, text in ((table.actor, filter.actor), (table.object, filter.object)):
-            if text:  # LIKE has wildcards, and knows no capitals on SQLite
-                name = column._meta.name
-                query = query.where(WhereRaw(f"replace({name}, {{}}, '') <> {name}", storable(text)))
+            if text:
+                query = query.where(hot_statements.contains(column, storable(text)))
         if filter.action:
-            begin = f"{filter.action}."
-            query = query.where(
-                WhereRaw("(action = {} OR substr(action, 1, {}) = {})", filter.action, len(begin), begin)
-            )
+            query = query.where(hot_statements.is_or_begins(table.action, filter.action, "."))
         if filter.since is not None:
             query = query.where(table.at >= time_value(self._driver.dialect, filter.since))
         if filter.until is not None:
