@@ -18,7 +18,7 @@ from piccolo.table import Table
 
 from acmehub import models
 from acmehub.ports.lists import OrderFilter
-from acmehub.ports.store import StoreOutdated
+from acmehub.ports.store import StoreOutdated, StoreUnavailable
 from acmehub.storage import schema_steps, tables
 from acmehub.storage.codec import Codec
 from acmehub.storage.indexes import INDEXES, Index
@@ -255,6 +255,19 @@ def test_six_processes_migrate_at_once(path: Path) -> None:
     steps = sorted(map(int, race(6, imports, f"asyncio.run(SqlStore({driver}).migrate())")))
     assert steps[:5] == [0] * 5
     assert steps[5] > 0
+
+
+async def test_the_lock_of_a_migration_that_does_not_end_is_waited_for_and_then_named(path: Path) -> None:
+    first, second = SqliteDriver(path), SqliteDriver(path, busy_timeout=0.3)
+    async with first.schema():
+        with pytest.raises(
+            StoreUnavailable, match=r"another process has migrated .* for more than 0.3 s: .*migrate\.lock"
+        ):
+            await SqlStore(second).migrate()
+        waiting = asyncio.create_task(SqlStore(SqliteDriver(path)).migrate())
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+    assert await waiting > 0
 
 
 def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

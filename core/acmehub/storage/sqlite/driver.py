@@ -58,9 +58,14 @@ class SqliteDriver(SqlDriver):
     @asynccontextmanager
     async def schema(self) -> AsyncIterator["SqliteSchema"]:
         """The lock is a file beside the database."""
-        lock = FileLock(self._path.with_name(self._path.name + ".migrate.lock"))
+        file = self._path.with_name(self._path.name + ".migrate.lock")
+        lock = FileLock(file)
         try:
-            lock.acquire(wait=True)
+            if not await lock.acquired_within(self._busy_timeout):
+                raise StoreUnavailable(
+                    f"the database {self._path}: another process has migrated it, or copied rows into it, for more than"
+                    f" {self._busy_timeout:g} s: wait for it and try again (`fuser {file}` names it)"
+                )
             connection = connect(self._path, create=True)
         except (OSError, sqlite3.Error) as error:
             lock.release()

@@ -1,5 +1,6 @@
 """SQLite's file: connections, locks beside it, and what its errors mean."""
 
+import asyncio
 import fcntl
 import glob
 import hashlib
@@ -25,6 +26,7 @@ _HINTS = {
 }
 _CACHE_KIB = 65536
 _CHECKPOINT_PAGES = 4000
+_LOOK_SECONDS = 0.1  # flock has no time limit
 
 
 def connect(path: Path, *, read_only: bool = False, create: bool = False) -> sqlite3.Connection:
@@ -196,6 +198,16 @@ class FileLock:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
+        return True
+
+    async def acquired_within(self, seconds: float) -> bool:
+        """Take the lock as soon as it is free; False when it was not for that long."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self.acquire(wait=False):  # noqa: ASYNC110  another process tells no event
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            return False
         return True
 
     def stands_for(self, path: Path) -> bool:
