@@ -174,7 +174,6 @@ def test_the_lock_file_is_up_to_date() -> None:
     assert done.returncode == 0, f"uv.lock does not fit the pyproject files, run `uv lock`: {done.stderr}"
 
 
-@pytest.mark.timeout(300)
 def test_release_wheels_carry_versions_and_no_file_url(tmp_path: Path) -> None:
     subprocess.run(
         [BIN / "uv", "build", "--quiet", "--all-packages", "--out-dir", tmp_path],

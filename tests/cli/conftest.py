@@ -31,7 +31,7 @@ class Cli:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
             user=user or None,
         )
 

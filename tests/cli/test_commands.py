@@ -121,7 +121,9 @@ def test_an_error_of_the_system_names_the_file() -> None:
 
 def test_a_reader_that_goes_away_is_no_traceback(cli: Cli) -> None:
     script = f"{COMMAND} --help | true"
-    done = subprocess.run(["sh", "-c", script], cwd=cli.folder, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=cli.folder, capture_output=True, text=True, check=False, timeout=300
+    )
     assert "Traceback" not in done.stderr
 
 

@@ -116,7 +116,7 @@ raise RuntimeError("two\\nlines")
 def test_warnings_and_crashes_are_lines_of_json(folder: Path) -> None:
     command = [sys.executable, "-W", "always", "-c", CRASHES]
     environ = {"ACMEHUB_LOG__FORMAT": "json", "PATH": ""}
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=300)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert done.returncode == 1
     assert [(line["logger"], line["level"]) for line in lines] == [

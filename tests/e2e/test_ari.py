@@ -23,7 +23,7 @@ from acmehub.testing.upstream_faults import changed
 from scripts.certbot import FROM_PYPI, Certbot
 from tests.e2e.stack import Stack, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 IMPATIENT = "[acme]\nrenewal_info_seconds = 1\n"  # clients keep to Retry-After, and a test has no six hours
 WINDOW = {"start": "2031-01-01T00:00:00Z", "end": "2031-01-02T00:00:00Z"}
 

@@ -17,7 +17,7 @@ from scripts.certbot import Certbot
 from tests.journal import Journal
 from tests.servers.programs import need, program
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 ACME_TINY = program("acme-tiny")
 
 RESOURCES = """

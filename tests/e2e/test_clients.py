@@ -10,7 +10,7 @@ from acmehub.testing.hub_process import HubProcess
 from tests.e2e.clients import Caddy, Client, Lego, certbot_from_debian, certbot_from_pypi
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 MakeClient = Callable[[str], Client]
 
 

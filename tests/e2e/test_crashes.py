@@ -12,7 +12,7 @@ from tests.e2e.persistent_client import PersistentClient
 from tests.e2e.stack import Stack
 from tests.e2e.targets import target_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 ORDERS = 20
 CONFIG = "[worker]\nlease = 3\n[acme]\nhold = 2\n"
 SLOW_SECONDS = (

@@ -13,7 +13,7 @@ import pytest
 
 from tests.test_docs import fences
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("core", "plugins", "pyproject.toml", "hatch_build.py", "uv.lock", "README.md", "LICENSE", "CHANGELOG.md")
 INSTALLED = "/opt/acmehub"

@@ -17,7 +17,7 @@ from tests.e2e.stack import Stack
 from tests.journal import Journal
 from tests.servers.pebble import PebbleOptions, running_pebble
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 SLOW = 20  # seconds until the records count as seen, then up to SLEEP in the CA
 SLEEP = 3

@@ -28,7 +28,7 @@ from tests.e2e.holding_client import Held, HoldingClient
 from tests.journal import Journal
 from tests.servers.postgres import Postgres
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 MANY = 2000
 WARM = 50

@@ -13,7 +13,7 @@ from acmehub.testing.acme_keys import AccountKey, ExternalAccount, make_csr
 from acmehub.testing.hub_process import HubProcess
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 
 async def test_a_certificate_ordered_under_one_key_is_revoked_at_the_ca_under_another(

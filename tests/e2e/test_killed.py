@@ -11,7 +11,7 @@ from tests.e2e.persistent_client import PersistentClient
 from tests.e2e.stack import Stack
 from tests.e2e.targets import target_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.e2e
 
 
 async def test_an_order_goes_on_with_the_restart_and_not_when_its_lease_ends(stack: Stack) -> None:

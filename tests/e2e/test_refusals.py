@@ -6,7 +6,7 @@ from acmehub.testing.hub_process import HubProcess
 from scripts.certbot import Certbot
 from tests.e2e.stack import BLOCKED, Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.e2e
 
 
 def refused(stack: Stack, hub: HubProcess, credentials: dict[str, str], *names: str) -> str:

@@ -12,7 +12,7 @@ from tests.e2e.persistent_client import PersistentClient
 from tests.e2e.stack import Stack
 from tests.e2e.targets import target_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.e2e
 ORDERS = 200
 CLIENTS = 8
 KILLED_AFTER = 70

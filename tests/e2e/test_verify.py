@@ -17,7 +17,7 @@ from tests.journal import Journal
 from tests.servers.bind import Bind, Zone
 from tests.servers.programs import need
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 RESOURCES = """
 [[principal]]

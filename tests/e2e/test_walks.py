@@ -29,7 +29,7 @@ from scripts.certbot import Certbot
 from tests.e2e.stack import Stack, eventually
 from tests.test_docs import fences
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 TOKEN = "Firewall 01"
 ZONE = "corp.test"
 LOOP = 2  # orders for the same names a day

@@ -12,7 +12,7 @@ from tests.matrix.contract import Speed
 from tests.matrix.registry import FROM_DEBIAN_AND_PYPI, clients
 from tests.matrix.world import running_world
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.e2e
 
 CLIENTS = clients(FROM_DEBIAN_AND_PYPI)
 LEFT_OUT = ("http webroot", "dns hook")  # which most clients do as they do their first way, as far as a hub can see

@@ -130,7 +130,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python.parent
 
 
-@pytest.mark.timeout(300)
 def test_the_installed_plugin_is_listed(installed: Path, tmp_path: Path) -> None:
     listing = (installed / "acmehub", "plugin", "list", "--json")
     done = subprocess.run(listing, cwd=tmp_path, check=True, capture_output=True, text=True)
@@ -160,7 +159,6 @@ def hub(
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(300)
 def test_the_installed_plugin_answers_a_real_order(hub: tuple[HubProcess, DnsServer], tmp_path: Path) -> None:
     process, dns = hub
     client = certbot_from_debian(tmp_path / "device", process.ca_file, process.directory, process.eab("device"))
