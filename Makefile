@@ -8,6 +8,7 @@
 #   make nightly the long forms of what `make test` has short: load for a minute each, a busy hub for an hour, a fresh clone
 #   make mutants breaks the code in 400 places, one at a time, and names the breaks that no test notices (an hour)
 #   make bench  speed beside Pebble in the same run       make dist   wheels and sdist in dist/
+#   make bench-proxied  what an order costs that a CA signs; BENCH_ARGS='--base TREE --kills 20' also compares and kills
 #   make matrix every ACME client at three upstream speeds; writes docs/clients.md (half an hour); with
 #               MATRIX_SOURCES=DIR also those that are built from checkouts in DIR
 #   make docs   check the documentation's links and run its commands
@@ -25,7 +26,7 @@ MUTANTS_ARGS ?=
 MATRIX_SOURCES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test nightly mutants lint bench matrix docs dist audit sbom format clean provision can-run
+.PHONY: help run demo check test nightly mutants lint bench bench-proxied matrix docs dist audit sbom format clean provision can-run
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -62,6 +63,9 @@ lint: $(BIN)/.stamp
 
 bench: $(BIN)/.stamp provision
 	@$(BIN)/python -m bench.compare $(BENCH_ARGS)
+
+bench-proxied: $(BIN)/.stamp provision
+	@$(BIN)/python -m bench.proxied $(BENCH_ARGS)
 
 matrix: $(BIN)/.stamp $(CERTBOT) provision
 	@MATRIX_SOURCES='$(abspath $(MATRIX_SOURCES))' $(BIN)/python -m tests.matrix $(MATRIX_ARGS)

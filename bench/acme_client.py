@@ -212,6 +212,11 @@ class Client:
         )
         return connection
 
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.abort()
+
     async def timed(self, step: str, work: Awaitable[T]) -> T:
         """Await `work` and record its duration."""
         start = time.perf_counter()

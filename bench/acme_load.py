@@ -23,6 +23,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import closing
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -256,9 +257,14 @@ def make_target(options: argparse.Namespace) -> Target:
     )
     settings = {name: getattr(options, name) for name in names}
     bare = Target(address=(str(host), int(port)), urls={}, tls=tls, **settings)
-    key = AccountKey("ec256")
-    answer = asyncio.run(Client(bare, Stats(), {}, key).http("GET", options.directory))
-    return Target(address=bare.address, urls=answer.json(), tls=tls, **settings)
+    urls = asyncio.run(_directory(Client(bare, Stats(), {}, AccountKey("ec256")), options.directory))
+    return Target(address=bare.address, urls=urls, tls=tls, **settings)
+
+
+async def _directory(client: Client, url: str) -> Any:
+    """The document."""
+    with closing(client):
+        return (await client.http("GET", url)).json()
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -10,29 +10,23 @@ are counted; those of an hour are higher here, as a long run would meet the defa
 """
 
 import argparse
-import asyncio
 import json
 import os
 import platform
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import trustme
-
-from acmehub.testing.hub_process import HubProcess, free_port
+from acmehub.testing.hub_process import HubProcess
 from bench import acme_load
+from bench.pebble import LABEL, Server, running_pebble
 from bench.prefill import prefill
 
 ROOT = Path(__file__).resolve().parent.parent
-PEBBLE_MODULE = "github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1"
-PEBBLE = "Pebble"
 MOST_STARTS = 6
 CPU_GATE = 1.2
 RATE_GATE = 0.9
@@ -59,15 +53,6 @@ authorization = "preapproved"
 """
 
 
-class Server(NamedTuple):
-    """A server under load."""
-
-    label: str
-    directory: str
-    pid: int
-    arguments: tuple[str, ...] = ()
-
-
 class PebbleHangs(Exception):
     """Raised when Pebble no longer answers."""
 
@@ -85,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="acmehub-bench-") as name, ExitStack() as running:
         folder = Path(name)
         process = running.enter_context(_hub(folder / "hub"))
-        hub = _as_server(process)
+        hub = as_server(process)
         rounds = [(_measure(hub, options), _measure_pebble(folder, options)) for _ in range(options.rounds)]
         found: dict[str, Any] = {
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+            "machine": machine(),
             "hub": _report([first for first, _ in rounds]),
             "pebble": _report([second for _, second in rounds]),
             "hub_requests": rounds[-1][0]["steps"],
@@ -102,6 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.json.write_text(json.dumps(found, indent=1))
     print(f"written to {options.json}")
     return 0 if all(gate["met"] for gate in found["gates"]) else 1
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def gates(hub: Figures, pebble: Figures) -> list[dict[str, Any]]:
@@ -134,7 +124,7 @@ def _measure(server: Server, options: argparse.Namespace) -> dict[str, Any]:
     )
     found = acme_load.measure(parsed)
     acme_load.show(found)
-    if "transport:TimeoutError" in found["errors"] and server.label == PEBBLE:
+    if "transport:TimeoutError" in found["errors"] and server.label == LABEL:
         raise PebbleHangs
     if found["failed"] or found["setup_errors"] or not found["done"]:
         raise SystemExit(f"{server.label}: {found['errors']} {found['setup_errors']} {found['error_details']}")
@@ -144,11 +134,11 @@ def _measure(server: Server, options: argparse.Namespace) -> dict[str, Any]:
 def _measure_pebble(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """A round on a new Pebble; it sometimes deadlocks under concurrency, and the round is then repeated."""
     for start in range(1, MOST_STARTS + 1):
-        with tempfile.TemporaryDirectory(dir=folder) as name, _pebble(Path(name)) as pebble:
+        with tempfile.TemporaryDirectory(dir=folder) as name, running_pebble(Path(name)) as pebble:
             try:
-                return _measure(pebble, options)
+                return _measure(pebble.server, options)
             except PebbleHangs:
-                print(f"Pebble hangs (start {start} of at most {MOST_STARTS}); begun anew")
+                print(f"Pebble hangs (start {start} of at most {MOST_STARTS}); started again")
     raise SystemExit(f"Pebble hung in each of {MOST_STARTS} starts: there is nothing to compare with")
 
 
@@ -157,7 +147,7 @@ def _measure_stored(process: HubProcess, options: argparse.Namespace, fresh: Fig
     seconds = prefill(process.folder / "data" / "acmehub.db", options.stored)
     print(f"{options.stored} orders put into the database in {seconds:.0f} s")
     process.start()
-    rounds = [_measure(_as_server(process), options) for _ in range(options.rounds)]
+    rounds = [_measure(as_server(process), options) for _ in range(options.rounds)]
     full = _median(rounds)
     cpu, rate = full.cpu_ms / fresh.cpu_ms, full.per_s / fresh.per_s
     limit = 1 / GROWTH_GATE
@@ -209,64 +199,11 @@ def _hub(folder: Path) -> HubProcess:
     return hub
 
 
-def _as_server(hub: HubProcess) -> Server:
+def as_server(hub: HubProcess) -> Server:
+    """The hub as the load sees it, with the credentials of the token `load`."""
     credentials = hub.eab("load")
     eab = ("--eab-kid", credentials["kid"], "--eab-hmac", credentials["hmac_key"])
     return Server("acmehub", hub.directory.replace("localhost", "127.0.0.1"), hub.pid, eab)
-
-
-@contextmanager
-def _pebble(folder: Path) -> Iterator[Server]:
-    authority = trustme.CA()
-    leaf = authority.issue_cert("127.0.0.1")
-    leaf.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-    leaf.private_key_pem.write_to_path(str(folder / "key.pem"))
-    port = free_port()
-    config = {
-        "listenAddress": f"127.0.0.1:{port}",
-        "managementListenAddress": f"127.0.0.1:{free_port()}",
-        "certificate": str(folder / "cert.pem"),
-        "privateKey": str(folder / "key.pem"),
-        "httpPort": 5002,
-        "tlsPort": 5001,
-    }
-    (folder / "pebble.json").write_text(json.dumps({"pebble": config}))
-    calm = {"GOMAXPROCS": "1", "PEBBLE_VA_ALWAYS_VALID": "1", "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
-    with (folder / "pebble.log").open("wb") as log:
-        command = [_pebble_executable(), "-config", str(folder / "pebble.json")]
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **calm})
-        try:
-            asyncio.run(_listening(port))
-            yield Server("Pebble", f"https://127.0.0.1:{port}/dir", process.pid)
-        finally:
-            process.kill()  # a Pebble that hangs reacts to nothing else
-            process.wait()
-
-
-def _pebble_executable() -> str:
-    built = ROOT / ".run" / "bin" / "pebble"
-    if not built.exists() and shutil.which("go"):
-        print(f"go install {PEBBLE_MODULE}")
-        environment = {**os.environ, "GOBIN": str(built.parent)}
-        subprocess.run(["go", "install", PEBBLE_MODULE], env=environment, check=True)
-    if built.exists():
-        return str(built)
-    packaged = shutil.which("pebble")
-    if packaged is None:
-        raise SystemExit("make bench needs Pebble: install go, or apt-get install pebble")
-    return packaged
-
-
-async def _listening(port: int) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""CPU and memory of processes, read from /proc."""
+"""CPU and memory of processes, read from /proc; waiting for a server that was started."""
 
 import os
+import socket
+import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -43,3 +46,17 @@ def busy_seconds() -> float:
     values = [int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
     user, nice, system, _idle, _iowait, irq, softirq, steal = values[:8]
     return (user + nice + system + irq + softirq + steal) / _TICK
+
+
+def wait_for_port(port: int, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until `process` listens on this port of 127.0.0.1, 20 seconds at most."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{process.args!r} does not listen on port {port}") from None
+            time.sleep(0.05)
+        else:
+            return

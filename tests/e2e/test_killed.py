@@ -7,7 +7,7 @@ import time
 import pytest
 
 from acmehub.runtime.crash_points import CrashPoint
-from tests.e2e.persistent_client import PersistentClient
+from bench.persistent_client import PersistentClient
 from tests.e2e.stack import Stack
 from tests.e2e.targets import target_of
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.e2e.persistent_client import PersistentClient
+from bench.persistent_client import PersistentClient
 from tests.e2e.stack import Stack
 from tests.e2e.targets import target_of
 

@@ -287,7 +287,11 @@ def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.M
     assert asyncio.run(SqlStore(SqliteDriver(path)).migrate()) > 0
 
 
-def test_a_migration_that_would_orphan_rows_is_refused(store: SqlStore, path: Path) -> None:
+def test_a_migration_that_would_orphan_rows_is_refused(
+    store: SqlStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = {**known_steps(), "2999-01-01T00:00:01": "m2999_01_01_01_later"}
+    monkeypatch.setattr(schema_steps, "known_steps", lambda: steps)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO certificate_name (certificate_id, name) VALUES ('none', 'a')")
         connection.commit()

@@ -4,12 +4,15 @@ mounted at `/acme`.
 docs/adr/0005-acme-in-litestar.md
 """
 
+import sys
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router, asgi
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import ASGIRouteHandler
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from acmehub.acme.resources import ROUTES
@@ -33,13 +36,23 @@ def create_app(hub: HubParts) -> Litestar:
     own = [_mounted(AcmeServer(build_context(hub), ROUTES)), *health_routes(hub)]
     if all(item.path != front_page.PATH for item in of_plugins.routes):
         own.append(front_page.front_page(hub.config))
-    return Litestar(
+    return _Application(
         route_handlers=[*own, of_plugins],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=MAX_BODY,
         exception_handlers={Exception: _problem},
     )
+
+
+class _Application(Litestar):
+    """Litestar, which imports Pydantic only where a plugin of the hub has done so for its routes."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        if "pydantic" in sys.modules:
+            return Litestar._get_default_plugins(plugins)
+        return [*plugins, MsgspecDIPlugin()]
 
 
 def _mounted(server: AcmeServer) -> ASGIRouteHandler:

@@ -1,5 +1,6 @@
 """The command `acmehub` itself: finds its verbs when they are asked for, plugins' among them."""
 
+import gc
 import importlib
 import os
 import sys
@@ -35,6 +36,9 @@ VERBS = {
 }
 SERVICES = frozenset({"serve", "worker"})
 """Verbs that run for long: what they say on standard error is a log."""
+
+RARE_COLLECTIONS = (20_000, 50, 50)
+"""Thresholds of the garbage collector for a service: imports make no cycles, requests few."""
 
 
 class Root(click.Group):
@@ -101,6 +105,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     tell: Callable[..., None] = _say
     if arguments and arguments[0] in SERVICES:
+        gc.set_threshold(*RARE_COLLECTIONS)
         from acmehub.cli.serve import begin_log
 
         tell = begin_log(arguments)

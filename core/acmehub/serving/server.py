@@ -61,13 +61,6 @@ def _allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _spare_collections() -> None:
-    """Freeze start-up objects and raise GC thresholds: requests create few cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 50)
-
-
 def run_worker(config: Config, *, migrate: bool, crash_points: CrashPoints, announce: Callable[[], None]) -> None:
     """Fulfil orders until SIGTERM or SIGINT; raises as `run_serve`."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -92,7 +85,7 @@ async def _serve(
             note_url(config.data_dir, hub.config.public_url)
             async with asyncio.TaskGroup() as group:
                 stopper = group.create_task(server.end_with(hub.stopping))
-                _spare_collections()
+                gc.freeze()  # what the start has made stays, and no collection looks at it again
                 keeper = group.create_task(keep_fresh(certificate, reload)) if certificate is not None else None
                 await server.serve(sockets=[listening])
                 stopper.cancel()

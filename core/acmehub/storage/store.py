@@ -15,6 +15,8 @@ from acmehub.ports.store import (
     Resources,
     Revisions,
     Store,
+    StoreAbsent,
+    StoreOutdated,
 )
 from acmehub.ports.zone_leases import ZoneLeases
 from acmehub.storage import tables
@@ -65,9 +67,14 @@ class SqlStore(Store, CopiesRows):
         return self._driver.shared
 
     async def migrate(self) -> int:
-        from acmehub.storage.migrating import migrate  # Piccolo's runner is only paid for here
+        try:
+            await self.open()
+        except (StoreAbsent, StoreOutdated):
+            from acmehub.storage.migrating import migrate  # Piccolo's runner is a third of a start: only where needed
 
-        return await migrate(self._driver)
+            return await migrate(self._driver)
+        await self.close()
+        return 0
 
     async def used_elsewhere(self) -> bool:
         return await self._driver.used_elsewhere()

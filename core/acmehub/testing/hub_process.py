@@ -64,7 +64,8 @@ def free_port(*addresses: str) -> int:
 class HubProcess:
     """`acmehub serve`, or another long-running `command` (`worker`), with `acmehub.toml` in `folder`.
 
-    `config`: TOML for the end of that file; `environment`: additional variables. The output goes to `log`.
+    `config`: TOML for the end of that file; `environment`: additional variables. The output goes to `log`. `program`:
+    the `acmehub` of another installation than this Python's.
     """
 
     def __init__(
@@ -77,10 +78,12 @@ class HubProcess:
         port: int | None = None,
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
+        program: Path | None = None,
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.log = log or folder / "hub.log"
+        self._program = str(program) if program is not None else _executable()
         self._config = config
         self._command = (command, *arguments)
         self._environment = dict(environment or {})
@@ -136,7 +139,7 @@ class HubProcess:
         self._instance = secrets.token_hex(16)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [_executable(), *self._command],
+                [self._program, *self._command],
                 env=self._env({"ACMEHUB_INSTANCE": self._instance, **environment}),
                 cwd=self.folder,
                 stdout=log,
@@ -187,7 +190,7 @@ class HubProcess:
     def run(self, *arguments: str, **environment: str) -> str:
         """Run an `acmehub` command with this hub's configuration; returns its standard output. Raises `HubFailed`."""
         done = subprocess.run(
-            [_executable(), *arguments],
+            [self._program, *arguments],
             env=self._env(environment),
             cwd=self.folder,
             capture_output=True,

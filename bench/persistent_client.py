@@ -4,10 +4,11 @@ import asyncio
 import itertools
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
-from bench.acme_client import AccountKey, Client, Stats, Target, Work, make_key, make_work
+from bench.acme_client import AccountKey, Client, Stats, Target, Work, check_chain, make_key, make_work
 from bench.http import LoadError
 
 PAUSE = 0.2
@@ -26,7 +27,8 @@ class PersistentClient:
     async def register(self) -> None:
         """Register the account."""
         client = self._connections()[0]
-        await client.account()
+        with closing(client):
+            await client.account()
         self._kid = client.kid
 
     def _connections(self) -> list[Client]:
@@ -39,7 +41,11 @@ class PersistentClient:
     async def certificate(self, *names: str) -> dict[str, Any]:
         """Order a certificate; the final order object, with the chain in `pem` when it is valid."""
         work = make_work([("dns", name) for name in names], make_key("ec256"), with_cn=False)
-        turn = itertools.cycle(self._connections())
+        with ExitStack() as stack:
+            return await self._ordered(work, [stack.enter_context(closing(item)) for item in self._connections()])
+
+    async def _ordered(self, work: Work, clients: Sequence[Client]) -> dict[str, Any]:
+        turn = itertools.cycle(clients)
         deadline = time.monotonic() + self._seconds
         url = ""
         order: dict[str, Any] = {"status": "not placed"}
@@ -58,7 +64,7 @@ class PersistentClient:
             if order["status"] in ("valid", "invalid"):
                 return {**order, "url": url}
             await asyncio.sleep(PAUSE)
-        raise TimeoutError(f"{names}: {order}")
+        raise TimeoutError(f"{work.identifiers}: {order}")
 
     async def _advance(self, client: Client, url: str, work: Work) -> dict[str, Any]:
         order: dict[str, Any] = (await client.post("order", url)).json()
@@ -66,5 +72,7 @@ class PersistentClient:
             order = (await client.post("finalize", order["finalize"], {"csr": work.csr})).json()
         if order["status"] == "valid":
             answer = await client.post("certificate", order["certificate"])
+            if not check_chain(answer.body, work)["leaf_key_ok"]:
+                raise LoadError("certificate", "it is not of the request's key")
             return {**order, "pem": answer.body.decode()}
         return order
