@@ -45,6 +45,11 @@ class Sql:
         return sql
 
     @classmethod
+    def of_postgres(cls, text: str, /, **parts: str) -> "Sql":
+        """A text that SQLite has no use for; written as the others."""
+        return cls.of(sqlite="", postgres=cls(text, **parts).postgres)
+
+    @classmethod
     def ready(cls, text: str) -> "Sql":
         """A text that is in its dialect's own words already."""
         sql = cls.__new__(cls)

@@ -192,7 +192,8 @@ class Workers:
                 elif session is not None:
                     await cut(session)
                     session = None
-                    again = (not failure.committing or (job.doubt is not None and job.doubt.failure is failure)) and not isinstance(error, TimeoutError)
+                    may_be_sent = not failure.committing or (job.doubt is not None and job.doubt.failure is failure)
+                    again = may_be_sent and not isinstance(error, TimeoutError)
                     again = again and (kept or is_passing(error))  # else it is what a new connection says, too
                 if again and tries < _TRIES:
                     continue
@@ -245,7 +246,6 @@ class Workers:
         if unit.changed:
             self._published(unit.changed)
         return value
-
 
     async def _run_guarded(self, job: QueuedUnit, unit: Running, session: DatabaseConnection) -> Any:
         """Run a statement that may be sent again when its connection is lost: of the two one at most does something.
