@@ -17,6 +17,7 @@ from acmehub.storage.store import SqlStore
 
 WHOLE = {  # what is meant to give all there is, or its newest or oldest by the table's own key
     "SUM_REVISIONS",
+    "USE_NONCE_BY",  # with that sum
     "READ_REVISIONS",  # one row for each kind of resource
     "HAS_SCHEMA",  # the tables, by name
     "STEPS_TAKEN",  # one row for each migration

@@ -13,6 +13,8 @@ import pytest
 from acmehub.acme.server import nonces
 from acmehub.acme.server.nonces import LIFETIME, LocalNonces, SharedNonces
 from acmehub.app.asgi import create_app
+from acmehub.models import Actor
+from acmehub.ports.spending import NonceUse
 from acmehub.testing.acme_client import AcmeClient
 from tests.acme.lab import Lab
 
@@ -38,6 +40,9 @@ class Used:
 
     async def use(self, nonce: str, expires: datetime) -> bool:
         return self.nonces.setdefault(nonce, expires) is expires
+
+    async def use_by(self, actor: Actor, nonce: str, expires: datetime) -> NonceUse | None:  # noqa: ARG002
+        return NonceUse(await self.use(nonce, expires))
 
     async def is_used(self, nonce: str) -> bool:
         return nonce in self.nonces

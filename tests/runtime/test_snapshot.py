@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, PrincipalType, Profile, Role, Token
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.plugins import PluginContext
-from acmehub.ports.store import Revisions, Store
+from acmehub.ports.revisions import Revisions
+from acmehub.ports.store import Store
 from acmehub.runtime.plugins import build_registry
 from acmehub.runtime.snapshot import Snapshot, Snapshots
 from acmehub.testing.fakes import ManualClock

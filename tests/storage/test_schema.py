@@ -161,7 +161,7 @@ def test_no_statement_scans_a_table(store: SqlStore, database: sqlite3.Connectio
     database.execute("PRAGMA foreign_keys = ON")
     checked = 0
     for name, sql in statements(store):
-        if name not in WHOLE:
+        if name not in WHOLE and sql.sqlite:
             plan = plan_of(database, sql.sqlite)
             scans = [step for step in plan if step.startswith("SCAN") and not _is_short(step)]
             assert not scans, f"{name}: {sql.sqlite}: {plan}"

@@ -4,14 +4,32 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
+
+from acmehub.models import Actor
+from acmehub.ports.revisions import Revisions
 from acmehub.rules.rate_limits import Charge, TokensLacking, TokensTaken
 
 
+class NonceUse(msgspec.Struct, frozen=True):
+    """Whether a nonce was not used before, and is now; and the revisions at that moment, None where they have changed
+    since this process read them."""
+
+    is_first: bool
+    revisions: Revisions | None = None
+
+
 class UsedNonces(Protocol):
-    """Nonces that were used, for storages that several `serve` processes share."""
+    """Nonces that were used, for storages that several `serve` processes share. A crash of the storage's server may
+    forget those of the last second (docs/adr/0004-nonces.md)."""
 
     async def use(self, nonce: str, expires: datetime) -> bool:
         """Note that `nonce` is used; False when it was before."""
+        ...
+
+    async def use_by(self, actor: Actor, nonce: str, expires: datetime) -> NonceUse | None:
+        """Note that `nonce` is used, if `actor` is what is stored of its account, token and principal. None where that
+        has changed, and from a storage that has no such question: the nonce is not used up then."""
         ...
 
     async def is_used(self, nonce: str) -> bool:

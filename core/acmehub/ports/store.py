@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-import msgspec
-
 from acmehub.models import (
     Account,
     Actor,
@@ -28,6 +26,7 @@ from acmehub.models import (
 )
 from acmehub.ports.lists import ALL_CERTIFICATES, CertificateFilter
 from acmehub.ports.order_store import Orders, TxtRecords
+from acmehub.ports.revisions import Revisions
 from acmehub.ports.spending import RateLimits, UsedNonces
 from acmehub.ports.zone_leases import ZoneLeases
 
@@ -71,23 +70,6 @@ class StoreAway(StoreUnavailable):
     """The database does not answer, and may answer later without anything being changed at the hub."""
 
 
-class Revisions(msgspec.Struct, frozen=True, kw_only=True):
-    """How often each kind of resources was changed, by any process; a change moves it in its own transaction.
-
-    `generation` moves when what was read before may not be stored any more: of two revisions that differ in it, none of
-    the others can be compared.
-    """
-
-    generation: int = 0
-
-    principals: int = 0
-    tokens: int = 0
-    managed_challenges: int = 0
-    authorities: int = 0
-    profiles: int = 0
-    campaigns: int = 0
-
-
 class Resources(Protocol[R]):
     """What operators manage: principals, tokens, managed challenges, authorities, profiles, campaigns."""
 
@@ -127,6 +109,10 @@ class Accounts(Protocol):
 
     async def actor(self, account_id: str) -> Actor | None:
         """The account with its token and principal, in one read: asked for on every request."""
+        ...
+
+    def cached_actor(self, account_id: str) -> Actor | None:
+        """The actor as it was read last, which may have changed since; None where nothing is known. Reads nothing."""
         ...
 
     async def by_thumbprint(self, thumbprint: str) -> Account | None:

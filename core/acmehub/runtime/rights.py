@@ -41,9 +41,10 @@ class Rights:
         index = await self._index(actor, claim, snapshot)
         self._grant(actor, claim, index, require_names(actor, claim, index, profiles, self._clock.now()))
 
-    async def require_order(self, actor: Actor, order: Order) -> None:
-        """Raise `RightTaken` unless the actor may have the order's names and profile, as stored now."""
-        snapshot = await self._snapshots.current()
+    async def require_order(self, actor: Actor, order: Order, snapshot: Snapshot | None = None) -> None:
+        """Raise `RightTaken` unless the actor may have the order's names and profile, as stored now; `snapshot` is the
+        configuration now, where the caller has it."""
+        snapshot = snapshot or await self._snapshots.current()
         await self._still(actor, await self._claim_of(order, snapshot), snapshot)
 
     async def require_authorizations(self, actor: Actor, held: Sequence[tuple[Order, Identifier]]) -> None:
@@ -53,9 +54,11 @@ class Rights:
             claim = await self._claim_of(order, snapshot)
             await self._still(actor, replace(claim, identifiers=(identifier,)), snapshot)
 
-    async def require_certificate(self, actor: Actor, certificate: Certificate) -> None:
+    async def require_certificate(
+        self, actor: Actor, certificate: Certificate, snapshot: Snapshot | None = None
+    ) -> None:
         """The same for the names of a certificate and the profile that it was ordered with."""
-        snapshot = await self._snapshots.current()
+        snapshot = snapshot or await self._snapshots.current()
         identifiers = tuple(Identifier("ip" if is_address(name) else "dns", name) for name in certificate.names)
         needs_challenge = await self._needs_challenge(
             certificate.authority_id, snapshot, otherwise=bool(certificate.account_url)

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.plugins import Candidate
-from acmehub.ports.store import Revisions, Store
+from acmehub.ports.revisions import Revisions
+from acmehub.ports.store import Store
 from acmehub.rules.scopes import MatchIndex
 
 R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaign)
@@ -156,6 +157,11 @@ class Snapshots:
         if self._latest is None or read_at >= self._read_at:  # else a later read has come first
             self._latest, self._read_at = snapshot, read_at
         return snapshot
+
+    def known(self, revisions: Revisions) -> Snapshot | None:
+        """The snapshot of these revisions, which are the stored ones now; None where the latest is of others."""
+        latest = self._latest
+        return latest if latest is not None and latest.revisions is revisions else None
 
     def name_of(self, id: str) -> str:
         """The name of an authority or a managed challenge that was read already; the id of any other."""

@@ -68,6 +68,10 @@ class SqlAccounts(Accounts):
         self._actors.put(account_id, (generation, account.version, token.version, principal.version), actor)
         return actor
 
+    def cached_actor(self, account_id: str) -> Actor | None:
+        cached = self._actors.kept(account_id)
+        return cached[1] if cached is not None and cached[0][0] == self._driver.generation else None
+
     async def by_thumbprint(self, thumbprint: str) -> Account | None:
         return await self._driver.point_read(self._find, thumbprint)
 

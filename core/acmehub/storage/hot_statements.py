@@ -352,9 +352,28 @@ SUM_REVISIONS = Sql("SELECT sum(value) FROM revision")
 # and if so, of which kind
 READ_REVISIONS = Sql("SELECT name, value FROM revision")
 
-# each signed request, where several processes share the storage
-USE_NONCE = Sql(
-    "INSERT INTO used_nonce (nonce, expires) VALUES ($1, $2) ON CONFLICT (nonce) DO NOTHING RETURNING nonce"
+# PostgreSQL: nobody waits for the commit of such a statement, and a crash of the server may forget it
+_NOT_DURABLE = "set_config('synchronous_commit', 'off', true)"
+_USE_NONCE = "INSERT INTO used_nonce (nonce, expires) {values} ON CONFLICT (nonce) DO NOTHING RETURNING nonce"
+
+# each signed request whose actor is read first, where several processes share the storage; not durable
+USE_NONCE = Sql.of(
+    sqlite=_USE_NONCE.format(values="VALUES (?1, ?2)"),
+    postgres=Sql.of_postgres(
+        "WITH used AS ({use}) SELECT nonce, {not_durable} FROM used",
+        use=_USE_NONCE.format(values="VALUES ($1, $2)"),
+        not_durable=_NOT_DURABLE,
+    ).postgres,
+)
+
+# each other signed request, in one round trip; not durable. Values: account, nonce, its end, and the versions of the
+# three rows of the actor
+USE_NONCE_BY = Sql.of_postgres(
+    "WITH actor AS (SELECT a.version = $4 AND t.version = $5 AND p.version = $6 AS is_same {joined}), used AS ({use})"
+    " SELECT is_same, EXISTS (SELECT 1 FROM used), (SELECT sum(value) FROM revision)::bigint, {not_durable} FROM actor",
+    joined=_ACTOR,
+    use=_USE_NONCE.format(values="SELECT $2, $3 FROM actor WHERE is_same"),
+    not_durable=_NOT_DURABLE,
 )
 
 # --------------------------------------------------------------------------------------------------------- limits

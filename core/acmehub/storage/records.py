@@ -1,19 +1,20 @@
 """What is only ever appended: timelines, the audit; and nonces that were used."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 import msgspec
 
-from acmehub.models import AuditEntry, AuditFilter, AuditRecord, Event, EventKind
-from acmehub.ports.spending import UsedNonces
+from acmehub.models import Actor, AuditEntry, AuditFilter, AuditRecord, Event, EventKind
+from acmehub.ports.revisions import Revisions
+from acmehub.ports.spending import NonceUse, UsedNonces
 from acmehub.ports.store import Records
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, storable, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import AT_ONCE, NEXT_EVENTS, latest_events
 from acmehub.storage.piccolo_engine import Parameter, built, prepared
-from acmehub.storage.statements import Batch, Statement, Unit
+from acmehub.storage.statements import Batch, Dialect, Statement, Unit
 
 
 class EventRows:
@@ -164,10 +165,11 @@ class SqlRecords(Records):
 
 
 class SqlUsedNonces(UsedNonces):
-    """Used nonces."""
+    """Used nonces. `known` gives the revisions whose sum this is, where they are known."""
 
-    def __init__(self, driver: SqlDriver) -> None:
+    def __init__(self, driver: SqlDriver, known: Callable[[int | None], Revisions | None]) -> None:
         self._driver = driver
+        self._known = known
         table = tables.UsedNonce
         self._one = prepared(table.select(table.nonce).where(table.nonce == Parameter(1)), driver.dialect)
         self._expired = prepared(table.delete().where(table.expires <= Parameter(1)), driver.dialect)
@@ -180,6 +182,20 @@ class SqlUsedNonces(UsedNonces):
             (hot_statements.USE_NONCE(nonce, time_value(self._driver.dialect, expires)),), autocommit=True
         )
         return bool(rows)
+
+    async def use_by(self, actor: Actor, nonce: str, expires: datetime) -> NonceUse | None:
+        if self._driver.dialect is Dialect.SQLITE:
+            return None
+        return await self._driver.write(self._use_by, self._driver.generation, actor, nonce, expires)
+
+    def _use_by(self, generation: int, actor: Actor, nonce: str, expires: datetime) -> Unit[NonceUse | None]:
+        if generation != self._driver.generation:
+            return None
+        account_id, versions = actor.account.id, (actor.account.version, actor.token.version, actor.principal.version)
+        rows = yield Batch((hot_statements.USE_NONCE_BY(account_id, nonce, expires, *versions),), autocommit=True)
+        if not rows or not rows[0][0]:
+            return None
+        return NonceUse(is_first=rows[0][1], revisions=self._known(rows[0][2]))
 
     async def is_used(self, nonce: str) -> bool:
         return await self._driver.point_read(self._find, nonce)

@@ -7,7 +7,8 @@ from msgspec import structs
 from piccolo.table import Table
 
 from acmehub.models import AuditEntry, Model
-from acmehub.ports.store import Conflict, R, Resources, Revisions
+from acmehub.ports.revisions import Revisions
+from acmehub.ports.store import Conflict, R, Resources
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import BUMP, READ_REVISIONS, SUM_REVISIONS
@@ -106,17 +107,23 @@ class RevisionRows:
 
     def read(self) -> Unit[Revisions]:
         """The revisions; a database in this process is asked for their sum first, which takes half the time."""
-        generation, total = self._driver.generation, None
+        generation = self._driver.generation
         if self._driver.dialect is Dialect.SQLITE:
             ((total,),) = yield SUM_REVISIONS()
-            if total is not None and (generation, total) == self._known[0]:
-                return self._known[1]
+            if (known := self.known(total)) is not None:
+                return known
         rows = yield READ_REVISIONS()
+        total = sum(value for _, value in rows)
+        if (known := self.known(total)) is not None:
+            return known
         found = {_KINDS[name]: value for name, value in rows if name in _KINDS}
         revisions = Revisions(generation=generation, **found)
-        if total is not None and total == sum(value for _, value in rows):
-            self._known = (generation, total), revisions
+        self._known = (generation, total), revisions
         return revisions
+
+    def known(self, total: int | None) -> Revisions | None:
+        """The revisions that were read last, if their sum is `total` now: each of them only grows."""
+        return self._known[1] if (self._driver.generation, total) == self._known[0] else None
 
 
 COPY = "copied"

@@ -45,6 +45,11 @@ class Sql:
         return sql
 
     @classmethod
+    def of_postgres(cls, text: str, /, **parts: str) -> "Sql":
+        """A text that SQLite has no use for; written as the others."""
+        return cls.of(sqlite="", postgres=cls(text, **parts).postgres)
+
+    @classmethod
     def ready(cls, text: str) -> "Sql":
         """A text that is in its dialect's own words already."""
         sql = cls.__new__(cls)
@@ -67,16 +72,23 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
     values: Sequence[Any]
     many: bool = False
 
+    def singly(self) -> "tuple[Statement, ...]":
+        """The statement as one for each of its rows of values."""
+        return tuple(Statement(self.sql, values) for values in self.values) if self.many else (self,)
+
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
     """Statements of which none needs what another one does; gives the rows of the last.
 
     An engine behind a network may send them as one. With `autocommit` they are all that the unit does, so that they
-    may be a transaction by themselves.
+    may be a transaction by themselves. With `guarded`, too, the first one is a guard, an UPDATE that gives rows back:
+    where it gives none, nothing is done. The batch gives its rows. The others are INSERT … VALUES, or UPDATE … WHERE,
+    and none has `many`.
     """
 
     statements: tuple[Statement, ...]
     autocommit: bool = False
+    guarded: bool = False
 
 
 class Changed(msgspec.Struct, frozen=True):

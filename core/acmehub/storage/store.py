@@ -7,13 +7,13 @@ from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Pr
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.copying import CopiesRows, StoreSnapshot, TablePage
 from acmehub.ports.order_store import Orders, TxtRecords
+from acmehub.ports.revisions import Revisions
 from acmehub.ports.spending import RateLimits, UsedNonces
 from acmehub.ports.store import (
     Accounts,
     Certificates,
     Records,
     Resources,
-    Revisions,
     Store,
     StoreAbsent,
     StoreOutdated,
@@ -57,10 +57,10 @@ class SqlStore(Store, CopiesRows):
         self.txt_records: TxtRecords = SqlTxtRecords(driver)
         self.certificates: Certificates = SqlCertificates(driver, certificates, audit)
         self.records: Records = SqlRecords(driver, events, audit)
-        self.nonces: UsedNonces = SqlUsedNonces(driver)
+        self._revisions = RevisionRows(driver)
+        self.nonces: UsedNonces = SqlUsedNonces(driver, self._revisions.known)
         self.rate_limits: RateLimits = SqlRateLimits(driver)
         self.zone_leases: ZoneLeases = SqlZoneLeases(driver)
-        self._revisions = RevisionRows(driver)
 
     @property
     def shared(self) -> bool:

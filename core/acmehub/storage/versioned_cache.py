@@ -29,6 +29,10 @@ class VersionedCache(Generic[V, T]):
         entry = self._entries.get(id)
         return entry[1] if entry is not None and entry[0] == version else None
 
+    def kept(self, id: str) -> tuple[V, T] | None:
+        """The object that is cached, whatever is stored now, with its version."""
+        return self._entries.get(id)
+
     def put(self, id: str, version: V, item: T) -> None:
         """Cache a committed object."""
         self._entries.pop(id, None)

@@ -44,13 +44,14 @@ if TYPE_CHECKING:
     from acmehub.ports.lists import OrderFilter as OrderFilter
     from acmehub.ports.order_store import Orders as Orders
     from acmehub.ports.order_store import TxtRecords as TxtRecords
+    from acmehub.ports.revisions import Revisions as Revisions
+    from acmehub.ports.spending import NonceUse as NonceUse
     from acmehub.ports.spending import RateLimits as RateLimits
     from acmehub.ports.spending import UsedNonces as UsedNonces
     from acmehub.ports.store import Accounts as Accounts
     from acmehub.ports.store import Certificates as Certificates
     from acmehub.ports.store import Records as Records
     from acmehub.ports.store import Resources as Resources
-    from acmehub.ports.store import Revisions as Revisions
     from acmehub.ports.zone_leases import ZoneLeases as ZoneLeases
     from acmehub.rules.orders import Change as Change
     from acmehub.rules.orders import Lease as Lease
@@ -118,7 +119,9 @@ _HOMES = {
     ),
     "acmehub.ports.lists": ("CertificateFilter", "OrderFilter"),
     "acmehub.ports.order_store": ("Orders", "TxtRecords"),
+    "acmehub.ports.revisions": ("Revisions",),
     "acmehub.ports.spending": (
+        "NonceUse",
         "RateLimits",
         "UsedNonces",
     ),
@@ -127,7 +130,6 @@ _HOMES = {
         "Certificates",
         "Records",
         "Resources",
-        "Revisions",
     ),
     "acmehub.ports.zone_leases": ("ZoneLeases",),
     "acmehub.rules.orders": (

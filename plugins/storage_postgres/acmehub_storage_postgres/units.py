@@ -14,6 +14,7 @@ from acmehub_storage_postgres.errors import Errors
 log = logging.getLogger(__name__)
 
 _PLACEHOLDER = re.compile(r"\$(\d+)")
+_INSERT = re.compile(r"(INSERT INTO \w+ \([^()]*\)) VALUES \(([$\d, ]*)\)")
 
 
 class Failure(Exception):
@@ -29,25 +30,38 @@ class Joined:
     """Statements that may go together, as one with data-modifying WITH parts; texts are kept, so they stay prepared."""
 
     def __init__(self) -> None:
-        self._texts: dict[tuple[str, ...], str] = {}
+        self._texts: dict[tuple[bool | str, ...], str] = {}
 
-    def text(self, statements: Sequence[Statement]) -> str:
-        """One text for all of them, whose values are theirs one after the other."""
-        key = tuple([statement.sql.postgres for statement in statements])
+    def text(self, statements: Sequence[Statement], *, guarded: bool = False) -> str:
+        """One text for all of them, whose values are theirs one after the other; `guarded` is as in `Batch`."""
+        key = (guarded, *[statement.sql.postgres for statement in statements])
         text = self._texts.get(key)
         if text is None:
-            text = self._texts[key] = self._join(statements)
+            text = self._texts[key] = self._join(statements, guarded=guarded)
         return text
 
-    def _join(self, statements: Sequence[Statement]) -> str:
+    def _join(self, statements: Sequence[Statement], *, guarded: bool) -> str:
         parts, before = [], 0
         for statement in statements:
             parts.append(_shifted(statement.sql.postgres, before))
             before += len(statement.values)
         if len(parts) == 1:
             return parts[0]
+        if guarded:
+            others = "".join(f", part{number} AS ({_after_guard(part)})" for number, part in enumerate(parts[1:]))
+            return f"WITH guard AS ({parts[0]}){others} SELECT * FROM guard"  # noqa: S608  the hub's own statements
         named = ", ".join(f"part{number} AS ({part})" for number, part in enumerate(parts[:-1]))
         return f"WITH {named} {parts[-1]}"
+
+
+def _after_guard(text: str) -> str:
+    """A statement that does nothing where the guard gave no row."""
+    insert = _INSERT.fullmatch(text)
+    if insert is not None:
+        return f"{insert[1]} SELECT {insert[2]} FROM guard"  # noqa: S608  as above
+    if not text.startswith("UPDATE ") or " WHERE " not in text or " RETURNING " in text:
+        raise ValueError(f"no statement to follow a guard: {text}")
+    return f"{text} AND EXISTS (SELECT 1 FROM guard)"  # noqa: S608  as above
 
 
 def _shifted(text: str, by: int) -> str:
@@ -61,6 +75,7 @@ class Running:
         self._unit = unit
         self._joined = joined
         self.changed: dict[str, int] = {}
+        self.guard_held = False
         self._value: Any = None
         self._step: Step | None = self._next(None)
         while self._step is not None and not isinstance(self._step, Statement | Batch):
@@ -75,6 +90,11 @@ class Running:
         if not isinstance(step, Statement | Batch):
             self.changed.update(step.orders)
         return step
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether it is one statement that, run twice, changes something once."""
+        return isinstance(self._step, Batch) and self._step.guarded
 
     @property
     def is_autocommit(self) -> bool:
@@ -99,6 +119,10 @@ class Running:
             rows = await _fetch(step, connection)
         elif isinstance(step, Batch):
             group: list[Statement] = []
+            if step.guarded:
+                rows = await self._fetch_batch(list(step.statements), connection, guarded=True)
+                self.guard_held = bool(rows)
+                return rows
             for statement in step.statements:
                 if statement.many:
                     await self._fetch_batch(group, connection)
@@ -110,11 +134,13 @@ class Running:
                 rows = await self._fetch_batch(group, connection)
         return rows
 
-    async def _fetch_batch(self, group: list[Statement], connection: "asyncpg.Connection[Any]") -> list[Any]:
+    async def _fetch_batch(
+        self, group: list[Statement], connection: "asyncpg.Connection[Any]", *, guarded: bool = False
+    ) -> list[Any]:
         if not group:
             return []
         values = [value for statement in group for value in statement.values]
-        rows: list[Any] = await connection.fetch(self._joined.text(group), *values)
+        rows: list[Any] = await connection.fetch(self._joined.text(group, guarded=guarded), *values)
         return rows
 
 

@@ -32,6 +32,14 @@ _TRIES = 5
 Published = Callable[[dict[str, int]], None]
 
 
+class Doubt(msgspec.Struct, frozen=True):
+    """A guarded statement that was sent, and whose connection, to the database `origin`, was lost by `failure`."""
+
+    unit: Running
+    failure: Failure
+    origin: tuple[Any, ...]
+
+
 class QueuedUnit(msgspec.Struct):
     """A unit of work to be made and run, in a transaction when it writes; `at` is when it came (loop time)."""
 
@@ -40,6 +48,7 @@ class QueuedUnit(msgspec.Struct):
     future: "asyncio.Future[Any]"
     writes: bool
     at: float
+    doubt: Doubt | None = None
 
 
 class Workers:
@@ -183,7 +192,8 @@ class Workers:
                 elif session is not None:
                     await cut(session)
                     session = None
-                    again = not failure.committing and not isinstance(error, TimeoutError)
+                    may_be_sent = not failure.committing or (job.doubt is not None and job.doubt.failure is failure)
+                    again = may_be_sent and not isinstance(error, TimeoutError)
                     again = again and (kept or is_passing(error))  # else it is what a new connection says, too
                 if again and tries < _TRIES:
                     continue
@@ -218,10 +228,12 @@ class Workers:
         return known
 
     async def _run(self, job: QueuedUnit, session: DatabaseConnection) -> Any:
-        unit = Running(job.verb(*job.args), self._joined)
+        unit = Running(job.verb(*job.args), self._joined) if job.doubt is None else job.doubt.unit
         if not job.writes:
             return await unit.to_end(session)
-        if unit.is_autocommit:
+        if unit.is_guarded:
+            value = await self._run_guarded(job, unit, session)
+        elif unit.is_autocommit:
             value = await unit.to_end(session, committing=True)
         else:
             await execute(session, "BEGIN")
@@ -233,6 +245,24 @@ class Workers:
             await execute(session, "COMMIT", committing=True)
         if unit.changed:
             self._published(unit.changed)
+        return value
+
+    async def _run_guarded(self, job: QueuedUnit, unit: Running, session: DatabaseConnection) -> Any:
+        """Run a statement that may be sent again when its connection is lost: of the two one at most does something.
+
+        Where the second one does, the first never will; where it finds the guard gone, the first may have.
+        """
+        doubt = job.doubt
+        if doubt is not None and doubt.origin != session.origin:  # the guard may stand for other content there
+            raise Failure(doubt.failure.error, committing=True)
+        try:
+            value = await unit.to_end(session, committing=True)
+        except Failure as failure:
+            if is_lost(failure.error):
+                job.doubt = Doubt(unit, failure, session.origin)
+            raise
+        if doubt is not None and not unit.guard_held:
+            raise Failure(doubt.failure.error, committing=True)
         return value
 
 

@@ -37,12 +37,16 @@ _log = logging.getLogger(__name__)
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Who asks for what. With `preauthorization` the order carries an authorization and is hidden from its client."""
+    """Who asks for what. With `preauthorization` the order carries an authorization and is hidden from its client.
+
+    `snapshot` is the configuration, where the request has looked at it already.
+    """
 
     actor: Actor
     new_order: NewOrder
     user_agent: str = ""
     preauthorization: bool = False
+    snapshot: Snapshot | None = None
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -110,7 +114,7 @@ class NewOrders:
     async def resolve(self, asked: Asked) -> Resolved:
         """Find profile, authority and authorization mode."""
         actor, new_order = asked.actor, asked.new_order
-        snapshot = await self._snapshots.current()
+        snapshot = asked.snapshot or await self._snapshots.current()
         request = OrderRequest(actor.principal, actor.token, new_order.identifiers, new_order.profile)
         profile = await choose_profile(snapshot, request)
         selection = await choose_authority(self._registry, snapshot, request, profile)

@@ -35,7 +35,7 @@ from acmehub.rules.rights import RightTaken, end_open_order
 from acmehub.runtime.announcements import Announcements, apply_end
 from acmehub.runtime.client_limits.limits import ClientLimits
 from acmehub.runtime.rights import Rights
-from acmehub.runtime.snapshot import Snapshots
+from acmehub.runtime.snapshot import Snapshot, Snapshots
 
 
 class OrderDispatcher(Protocol):
@@ -78,14 +78,21 @@ class OrderService:
         self._announce = announce
 
     async def open(
-        self, actor: Actor, asked: NewOrder, user_agent: str = "", *, preauthorization: bool = False
+        self,
+        actor: Actor,
+        asked: NewOrder,
+        user_agent: str = "",
+        *,
+        preauthorization: bool = False,
+        snapshot: Snapshot | None = None,
     ) -> OrderBundle:
         """A new order, or an open one that serves as well; every refusal is a Problem (RFC 8555 section 7.4).
 
         `user_agent` tells what suits the client where its token leaves the mode to the hub. With `preauthorization` the
-        order is hidden, and only there for its authorization (section 7.4.1).
+        order is hidden, and only there for its authorization (section 7.4.1). `snapshot` is the configuration now,
+        where the caller has it; so in the other verbs.
         """
-        bundle = await self._new_orders.open(Asked(actor, asked, user_agent, preauthorization))
+        bundle = await self._new_orders.open(Asked(actor, asked, user_agent, preauthorization, snapshot))
         return await self._approved(actor, bundle)
 
     async def advertised_profiles(self, principal: Principal | None = None) -> dict[str, str]:
@@ -113,15 +120,15 @@ class OrderService:
             raise not_found()
         return item
 
-    async def certificate(self, actor: Actor, certificate_id: str) -> Certificate:
+    async def certificate(self, actor: Actor, certificate_id: str, snapshot: Snapshot | None = None) -> Certificate:
         """A certificate of the actor's, if the actor may have its names and profile now; else `unauthorized`."""
         item = await self._store.certificates.get(certificate_id)
         if item is None or item.account_id != actor.account.id:
             raise not_found()
-        await self._rights.require_certificate(actor, item)
+        await self._rights.require_certificate(actor, item, snapshot)
         return item
 
-    async def finalize(self, actor: Actor, order_id: str, csr: bytes) -> OrderBundle:
+    async def finalize(self, actor: Actor, order_id: str, csr: bytes, snapshot: Snapshot | None = None) -> OrderBundle:
         """Take the client's CSR (DER); the same one again changes nothing (docs/client-rules.md rules 4, 5).
 
         If the order only waited for its CSR, this process claims the order in the same write and goes on at once. A
@@ -129,10 +136,10 @@ class OrderService:
         not have the names any more: the order is invalid then, unless it was finalized before.
         """
         before = (await self.client_order(actor, order_id)).order
-        await self._require_names(actor, before)
+        await self._require_names(actor, before, snapshot)
         checked = check_csr(csr, before.identifiers, actor.account.jwk, actor.account.former_keys)
         if before.csr is None and before.client_profile is not None:
-            profiles = await (await self._snapshots.current()).profiles()
+            profiles = await (snapshot or await self._snapshots.current()).profiles()
             check_key(profiles.enabled.get(before.client_profile), checked.public_key)
         now = self._clock.now()
         earlier = await self._order_reuse.certificate_for(before, csr, now)
@@ -147,9 +154,9 @@ class OrderService:
     async def _reuse_certificate(self, before: Order, csr: bytes, earlier: Certificate, now: datetime) -> OrderBundle:
         return await self._end(before.id, lambda stored: reuse_certificate(stored, csr, earlier, now))
 
-    async def _require_names(self, actor: Actor, order: Order) -> None:
+    async def _require_names(self, actor: Actor, order: Order, snapshot: Snapshot | None) -> None:
         try:
-            await self._rights.require_order(actor, order)
+            await self._rights.require_order(actor, order, snapshot)
         except RightTaken as reason:
             refusal, now = reason, self._clock.now()
             await self._end(order.id, lambda stored: end_open_order(stored, refusal, now))

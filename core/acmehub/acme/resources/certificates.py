@@ -25,7 +25,7 @@ async def alternate(signed: Signed) -> AcmeResponse:
 async def _own(signed: Signed) -> Certificate:
     signed.nothing()
     hub = signed.request.context.hub
-    item = await hub.orders.certificate(signed.actor, signed.request.parts["certificate_id"])
+    item = await hub.orders.certificate(signed.actor, signed.request.parts["certificate_id"], signed.snapshot)
     await hub.learning.downloaded(item)
     return item
 

@@ -32,7 +32,9 @@ async def new_order(signed: Signed) -> AcmeResponse:
     """201; waits until the upstream has validated, where that helps the client (docs/client-rules.md rules 1, 30 and
     section 4.4)."""
     context, actor = signed.request.context, signed.actor
-    bundle = await context.hub.orders.open(actor, signed.object(_NEW_ORDER), signed.user_agent)
+    bundle = await context.hub.orders.open(
+        actor, signed.object(_NEW_ORDER), signed.user_agent, snapshot=signed.snapshot
+    )
     context.hub.crash_points.hit(CrashPoint.AFTER_NEW_ORDER_STORED)
     if waits_for_upstream(bundle.order, actor.token.authorization):
         bundle = await context.long_polls.until(
@@ -74,7 +76,7 @@ async def finalize(signed: Signed) -> AcmeResponse:
         raise Problem(ProblemType.BAD_CSR, "the CSR is not base64url of DER, without padding") from error
     bundle = await context.long_polls.until(
         _is_clients_turn,
-        await context.hub.orders.finalize(signed.actor, order_id, csr),
+        await context.hub.orders.finalize(signed.actor, order_id, csr, signed.snapshot),
         _reading(signed, order_id),
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,

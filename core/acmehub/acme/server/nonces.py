@@ -16,8 +16,9 @@ from typing import Protocol
 
 import msgspec
 
+from acmehub.models import Actor
 from acmehub.ports.clock import Clock
-from acmehub.ports.spending import UsedNonces
+from acmehub.ports.spending import NonceUse, UsedNonces
 
 LIFETIME = 3600.0
 """Seconds for which a nonce is good at least: longer than any long poll (docs/client-rules.md rule 12)."""
@@ -30,6 +31,7 @@ _TURN = LIFETIME / 4
 _MOST_CHUNKS = 4096
 _SKEW = 300.0  # seconds by which the clocks of two processes may differ
 _PRUNE_EVERY = 600.0
+_KEPT = timedelta(seconds=LIFETIME + 2 * _SKEW)
 
 
 class Nonces(Protocol):
@@ -45,6 +47,11 @@ class Nonces(Protocol):
 
     async def spend(self, nonce: str) -> bool:
         """Use a nonce up; False when this hub did not issue it, it is too old, or it was used before."""
+        ...
+
+    async def spend_by(self, actor: Actor, nonce: str) -> NonceUse | None:
+        """As `spend`, for a request of an actor that was read before; None where the actor has to be read again, and
+        the nonce is not used up."""
         ...
 
 
@@ -89,6 +96,10 @@ class LocalNonces:
         used, index, mask = place
         used[index] |= mask
         return True
+
+    async def spend_by(self, actor: Actor, nonce: str) -> NonceUse | None:  # noqa: ARG002
+        """None: where one process serves, reading the actor costs next to nothing."""
+        return None
 
     def _place(self, nonce: str) -> tuple[bytearray, int, int] | None:
         """The bit of a nonce that may be used: bytes, index, mask."""
@@ -143,7 +154,15 @@ class SharedNonces:
         if issued is None:
             return False
         await self._prune(now)
-        return await self._used.use(nonce, issued + timedelta(seconds=LIFETIME + 2 * _SKEW))
+        return await self._used.use(nonce, issued + _KEPT)
+
+    async def spend_by(self, actor: Actor, nonce: str) -> NonceUse | None:
+        now = self._clock.now()
+        issued = self._issued(nonce, now)
+        if issued is None:
+            return NonceUse(is_first=False)
+        await self._prune(now)
+        return await self._used.use_by(actor, nonce, issued + _KEPT)
 
     def _issued(self, nonce: str, now: datetime) -> datetime | None:
         """When a nonce of this hub was issued, if it is not too old."""

@@ -22,6 +22,7 @@ from acmehub.models.text import escape_controls
 from acmehub.rules.authorization_modes import ClientTimeout
 from acmehub.rules.eab import require_active
 from acmehub.rules.jws import MAX_BODY, Jws, load_key, parse, thumbprint, verify
+from acmehub.runtime.snapshot import Snapshot
 
 _MEDIA_TYPE = "application/jose+json"
 
@@ -68,9 +69,11 @@ class _Signed(msgspec.Struct, kw_only=True):
 
 
 class Signed(_Signed, kw_only=True):
-    """A request signed by an account; `actor` is that account, which may use the hub now."""
+    """A request signed by an account; `actor` is that account, which may use the hub now. `snapshot` is the
+    configuration where that was looked at together with the nonce."""
 
     actor: Actor
+    snapshot: Snapshot | None = None
 
 
 NamesOf = Callable[[Signed], tuple[str, ...]]
@@ -202,6 +205,8 @@ async def _of_account(request: Request, jws: Jws) -> Signed:
     if jws.kid is None:
         raise Problem(ProblemType.MALFORMED, "this resource takes requests signed by an account: use 'kid', not 'jwk'")
     account_id = context.urls.account_id(jws.kid)
+    if account_id and (signed := await _of_cached_account(request, jws, account_id)) is not None:
+        return signed
     actor = await context.hub.store.accounts.actor(account_id) if account_id else None
     if actor is None:
         raise await _stranger(
@@ -220,9 +225,35 @@ async def _of_account(request: Request, jws: Jws) -> Signed:
         raise await _stranger(request, refusal) from None
     if not await context.nonces.spend(jws.nonce):
         raise _bad_nonce()
+    return _signed(request, jws, actor)
+
+
+async def _of_cached_account(request: Request, jws: Jws, account_id: str) -> Signed | None:
+    """The request of an account that was read before: whether that has changed is asked together with the nonce, in one
+    question. None where it has, or where what is known of it refuses the request: it is read then, and judged by
+    that."""
+    context = request.context
+    actor = context.hub.store.accounts.cached_actor(account_id) if context.hub.store.shared else None
+    if actor is None:
+        return None
+    try:
+        verify(jws, context.keys.of(actor.account))
+        require_active(actor, context.hub.clock.now())
+    except Problem:
+        return None
+    use = await context.nonces.spend_by(actor, jws.nonce)
+    if use is None:
+        return None
+    if not use.is_first:
+        raise _bad_nonce()
+    snapshots = context.hub.snapshots
+    return _signed(request, jws, actor, None if use.revisions is None else snapshots.known(use.revisions))
+
+
+def _signed(request: Request, jws: Jws, actor: Actor, snapshot: Snapshot | None = None) -> Signed:
     if ACCESS in request.scope:
         request.scope[ACCESS]["account"] = actor.account.id  # type: ignore[literal-required]
-    return Signed(request=request, payload=jws.payload, actor=actor)
+    return Signed(request=request, payload=jws.payload, actor=actor, snapshot=snapshot)
 
 
 async def _of_key(request: Request, jws: Jws) -> KeySigned:

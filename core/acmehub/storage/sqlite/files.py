@@ -101,8 +101,12 @@ def run(connection: sqlite3.Connection, unit: Unit[T], changed: list[tuple[str, 
             if type(step) is Statement:
                 rows = _execute(connection, step)
             elif type(step) is Batch:
-                for statement in step.statements:
-                    rows = _execute(connection, statement)
+                for number, statement in enumerate(step.statements):
+                    found = _execute(connection, statement)
+                    if number == 0 or not step.guarded:
+                        rows = found
+                    if step.guarded and not rows:
+                        break
             elif type(step) is Changed:
                 changed.extend(step.orders)
             step = unit.send(rows)
