@@ -247,7 +247,7 @@ async def test_a_failure_that_comes_after_another_process_took_the_row_over_chan
         assert await txt_cleanup.work_off() == 1
     (row,) = await rig.store.txt_records.list()
     assert (row.lease_owner, row.attempts, row.last_error) == ("other", 0, "")
-    assert caplog.messages == []
+    assert caplog.messages == ["managed challenge cannot be used"]
     rig.clock.advance(31.0)
     assert await txt_cleanup.work_off() == 1
     await rig.assert_clean()
