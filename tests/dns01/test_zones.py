@@ -10,6 +10,7 @@ from acmehub.dns01.resolver import Address, Resolver, parse_address
 from acmehub.dns01.zones import challenge_name, find_place
 from acmehub.testing.dns_server import DnsServer, FaultKind
 
+DEEP = "_acme-challenge.www.corp.test"
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 
@@ -77,6 +78,30 @@ async def test_a_wildcard_cname_is_not_meant_for_challenges(resolver: Resolver, 
     assert (await find_place(resolver, "corp.test", ())).name == "_acme-challenge.corp.test"
 
 
+async def test_a_name_and_each_cname_on_its_way_cost_one_question(resolver: Resolver, dns: DnsServer) -> None:
+    await find_place(resolver, "www.corp.test", ())
+    assert [(item.name, item.rdtype) for item in dns.seen] == [(DEEP, "SOA")]
+    dns.zones.add(DEEP, "CNAME", "a.corp.test.")  # what was learnt is not kept
+    dns.zones.add("a.corp.test", "CNAME", "www.far.test.")
+    del dns.seen[:]
+    assert (await find_place(resolver, "www.corp.test", ("far.test",))).chain == (DEEP, "a.corp.test", "www.far.test")
+    assert [(item.name, item.rdtype) for item in dns.seen] == [
+        (DEEP, "SOA"),
+        ("a.corp.test", "SOA"),
+        ("www.far.test", "SOA"),
+    ]
+
+
+@pytest.mark.parametrize("kind", [FaultKind.EMPTY, FaultKind.SERVFAIL, FaultKind.REFUSED, FaultKind.NOTIMP])
+async def test_a_cname_is_found_though_the_question_for_the_zone_tells_nothing(
+    resolver: Resolver, dns: DnsServer, kind: FaultKind
+) -> None:
+    dns.zones.add(DEEP, "CNAME", "www.far.test.")
+    with dns.fault(kind, name=DEEP, rdtype="SOA"):
+        place = await find_place(resolver, "www.corp.test", ("far.test",))
+    assert (place.name, place.zone) == ("www.far.test", "far.test")
+
+
 async def test_a_loop_of_cnames_is_refused(resolver: Resolver, dns: DnsServer) -> None:
     dns.zones.add("_acme-challenge.www.corp.test", "CNAME", "x.far.test.")
     dns.zones.add("x.far.test", "CNAME", "_acme-challenge.www.corp.test.")
@@ -97,9 +122,6 @@ async def test_a_server_that_fails_is_no_answer(resolver: Resolver, dns: DnsServ
         await find_place(resolver, "corp.test", ())
     with dns.fault(FaultKind.DROP), pytest.raises(DnsUnclear, match=r"no answer within 0\.4 s"):
         await find_place(resolver, "corp.test", ())
-
-
-DEEP = "_acme-challenge.www.corp.test"
 
 
 @pytest.mark.parametrize("kind", [FaultKind.SERVFAIL, FaultKind.REFUSED, FaultKind.NOTIMP])

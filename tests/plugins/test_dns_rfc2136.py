@@ -22,6 +22,7 @@ from acmehub import DnsProviderRefused, DnsProviderUnavailable, PluginContext, S
 from acmehub.ports.settings import public_settings, secret_fields
 from acmehub.testing.dns_server import DnsServer, FaultKind, tsig_key
 from acmehub.testing.provider_contract import A, RemoteDnsProviderContract
+from acmehub_dns_rfc2136 import connections
 from acmehub_dns_rfc2136.provider import Rfc2136Provider
 from acmehub_dns_rfc2136.settings import Rfc2136Settings
 from tests.journal import Journal
@@ -30,6 +31,23 @@ from tests.servers.bind import Bind, TsigKey, Zone
 SECRET = base64.b64encode(b"the hub's own key, 32 bytes long").decode()
 WRONG = base64.b64encode(b"another key that nobody knows ...").decode()
 NAME = "_acme-challenge.corp.test"
+
+
+MADE: list[Rfc2136Provider] = []
+
+
+def kept(provider: Rfc2136Provider) -> Rfc2136Provider:
+    """A provider that is closed after the test."""
+    MADE.append(provider)
+    return provider
+
+
+@pytest.fixture(autouse=True)
+async def closed() -> AsyncIterator[None]:
+    """Close the providers that a test has made."""
+    yield
+    while MADE:
+        await MADE.pop().aclose()
 
 
 class Rfc2136Lab:
@@ -46,7 +64,7 @@ class Rfc2136Lab:
         self._add = add
 
     def provider(self, **settings: str | float) -> Rfc2136Provider:
-        return self.factory(**settings)()
+        return kept(self.factory(**settings)())
 
     def factory(self, **settings: str | float) -> Callable[[], Rfc2136Provider]:
         raw = {"key_name": "hub.", "key_secret": SECRET, **self._server, **settings}
@@ -113,7 +131,7 @@ def _lab(server: DnsServer) -> Rfc2136Lab:
 
 def _at(bind: Bind, **settings: str | float) -> Rfc2136Provider:
     raw = {"server": bind.primary, "port": bind.port, "key_name": "hub.", "key_secret": SECRET, **settings}
-    return Rfc2136Provider(read_settings(raw, Rfc2136Settings))
+    return kept(Rfc2136Provider(read_settings(raw, Rfc2136Settings)))
 
 
 async def test_a_key_that_bind_does_not_know_is_named(bind: Bind) -> None:
@@ -203,9 +221,9 @@ async def test_an_answer_to_another_question_is_not_believed() -> None:
             await _provider(port).add_txt("corp.test", NAME, A)
 
 
-def _provider(port: int) -> Rfc2136Provider:
-    raw = {"server": "127.0.0.1", "port": port, "key_name": "hub.", "key_secret": SECRET, "timeout": 5}
-    return Rfc2136Provider(read_settings(raw, Rfc2136Settings))
+def _provider(port: int, timeout: float = 5.0) -> Rfc2136Provider:
+    raw = {"server": "127.0.0.1", "port": port, "key_name": "hub.", "key_secret": SECRET, "timeout": timeout}
+    return kept(Rfc2136Provider(read_settings(raw, Rfc2136Settings)))
 
 
 def _unsigned(query: dns.message.Message, rcode: dns.rcode.Rcode) -> bytes:
@@ -232,6 +250,158 @@ async def _answering(answer: Callable[[dns.message.Message], bytes]) -> AsyncIte
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
         yield listener.sockets[0].getsockname()[1]
+
+
+# --------------------------------------------------------------------------------------- connections are kept
+
+
+class Counting:
+    """A server that confirms every update; `ended` counts the connections that clients have closed.
+
+    Each connection is closed when `before` is asked about its next message and says so: `before(connection, message)`,
+    both counted from 1. An answer waits for `go`.
+    """
+
+    def __init__(self, before: Callable[[int, int], bool] = lambda _connection, _message: False) -> None:
+        self.connections = 0
+        self.messages = 0
+        self.ended = 0
+        self.go = asyncio.Event()
+        self.go.set()
+        self.port = 0
+        self._before = before
+        self._key = tsig_key("hub.", "hmac-sha256", SECRET)
+        self._changed = asyncio.Condition()
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        """Wait until something that is counted has happened."""
+        async with asyncio.timeout(5.0), self._changed:
+            await self._changed.wait_for(happened)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["Counting"]:
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as listener:
+            self.port = listener.sockets[0].getsockname()[1]
+            yield self
+
+    async def _count(self, **by: int) -> None:
+        async with self._changed:
+            for name, number in by.items():
+                setattr(self, name, getattr(self, name) + number)
+            self._changed.notify_all()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._count(connections=1)
+        connection, message = self.connections, 0
+        try:
+            while length := await reader.read(2):
+                wire = await reader.readexactly(int.from_bytes(length))
+                message += 1
+                await self._count(messages=1)
+                await self.go.wait()
+                if self._before(connection, message):
+                    return
+                answer = _signed(dns.message.from_wire(wire, keyring=self._key), self._key)
+                writer.write(len(answer).to_bytes(2) + answer)
+            await self._count(ended=1)
+        finally:
+            writer.close()
+
+
+async def test_updates_that_follow_each_other_share_a_connection() -> None:
+    async with Counting().serving() as counting:
+        provider = _provider(counting.port)
+        for _ in range(3):
+            await provider.add_txt("corp.test", NAME, A)
+            await provider.remove_txt("corp.test", NAME, A)
+        assert (counting.connections, counting.messages) == (1, 6)
+        await provider.aclose()
+        await counting.until(lambda: counting.ended == 1)
+
+
+async def test_a_kept_connection_that_the_server_closes_is_replaced_by_a_new_one() -> None:
+    async with Counting(lambda _connection, message: message == 2).serving() as counting:
+        provider = _provider(counting.port)
+        for _ in range(3):
+            await provider.add_txt("corp.test", NAME, A)
+        assert (counting.connections, counting.messages) == (3, 5)
+
+
+async def test_a_new_connection_that_the_server_closes_is_not_replaced() -> None:
+    async with Counting(lambda connection, message: (connection, message) != (1, 1)).serving() as counting:
+        provider = _provider(counting.port)
+        await provider.add_txt("corp.test", NAME, A)
+        with pytest.raises(DnsProviderUnavailable, match="cannot be reached"):
+            await provider.add_txt("corp.test", NAME, A)
+        assert (counting.connections, counting.messages) == (2, 3)
+        with pytest.raises(DnsProviderUnavailable, match="cannot be reached"):
+            await provider.add_txt("corp.test", NAME, A)
+        assert counting.connections == 3
+
+
+async def test_eight_connections_are_kept_and_no_more() -> None:
+    async with Counting().serving() as counting:
+        provider = _provider(counting.port)
+        counting.go.clear()
+        updates = [asyncio.create_task(provider.add_txt("corp.test", NAME, A)) for _ in range(11)]
+        await counting.until(lambda: counting.messages == 11)
+        counting.go.set()
+        await asyncio.gather(*updates)
+        await counting.until(lambda: counting.ended == 3)
+        await asyncio.gather(*(provider.add_txt("corp.test", NAME, A) for _ in range(8)))
+        assert (counting.connections, counting.ended) == (11, 3)
+
+
+async def test_a_connection_that_nothing_uses_for_a_while_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.05)
+    async with Counting().serving() as counting:
+        provider = _provider(counting.port)
+        await provider.add_txt("corp.test", NAME, A)
+        await counting.until(lambda: counting.ended == 1)
+        await provider.add_txt("corp.test", NAME, A)
+        assert counting.connections == 2
+
+
+async def test_a_connection_whose_update_is_cancelled_is_not_used_again() -> None:
+    async with Counting().serving() as counting:
+        provider = _provider(counting.port)
+        await provider.add_txt("corp.test", NAME, A)
+        counting.go.clear()
+        update = asyncio.create_task(provider.add_txt("corp.test", NAME, A))
+        await counting.until(lambda: counting.messages == 2)
+        update.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await update
+        counting.go.set()
+        await provider.add_txt("corp.test", NAME, A)
+        assert (counting.connections, counting.messages) == (2, 3)
+        await counting.until(lambda: counting.ended == 1)
+
+
+async def test_after_one_silence_no_kept_connection_is_trusted() -> None:
+    async with Counting().serving() as counting:
+        provider = _provider(counting.port, timeout=0.3)
+        counting.go.clear()
+        updates = [asyncio.create_task(provider.add_txt("corp.test", NAME, A)) for _ in range(2)]
+        await counting.until(lambda: counting.messages == 2)
+        counting.go.set()
+        await asyncio.gather(*updates)
+        counting.go.clear()
+        with pytest.raises(DnsProviderUnavailable, match=r"no answer.*within 0\.3 seconds"):
+            await provider.add_txt("corp.test", NAME, A)
+        counting.go.set()
+        await counting.until(lambda: counting.ended == 2)
+
+
+async def test_updates_go_on_after_bind_was_restarted(bind: Bind) -> None:
+    provider = _at(bind)
+    await provider.add_txt("corp.test", NAME, A)
+    await asyncio.to_thread(bind.stop, bind.primary)
+    with pytest.raises(DnsProviderUnavailable):
+        await provider.remove_txt("corp.test", NAME, A)
+    await asyncio.to_thread(bind.start, bind.primary)
+    await provider.remove_txt("corp.test", NAME, A)
+    assert await asyncio.to_thread(bind.txt) == {}
 
 
 # ------------------------------------------------------------------------------------------------- settings
@@ -273,9 +443,10 @@ async def test_the_secret_is_never_shown(server: DnsServer, caplog: pytest.LogCa
     caplog.set_level(logging.DEBUG)
     raw = {"server": "127.0.0.1", "port": server.port, "key_name": "hub.", "key_secret": SECRET}
     settings = read_settings(raw, Rfc2136Settings)
-    provider = Rfc2136Provider(settings)
+    provider = kept(Rfc2136Provider(settings))
     await provider.add_txt("corp.test", NAME, A)
     shown = [repr(provider), repr(settings), str(public_settings(settings)), repr(vars(provider)), *caplog.messages]
+    shown += [repr(settings.tsig()), str(settings.tsig())]
     assert not [text for text in shown if SECRET in text]
 
 
@@ -309,5 +480,5 @@ async def test_the_plugin_registers_a_provider_made_from_the_settings_of_the_exa
     raw = {"server": "127.0.0.1", "port": server.port, "key_name": "hub.", "key_secret": SECRET}
     settings = read_settings(raw | {"key_algorithm": "hmac-sha256"}, kind)
     context = PluginContext(user_agent="acmehub/test", data_dir=tmp_path, clock=SystemClock())
-    await factory(settings, context).add_txt("corp.test", NAME, A)
+    await kept(factory(settings, context)).add_txt("corp.test", NAME, A)
     assert server.zones.txt() == {NAME: [A]}

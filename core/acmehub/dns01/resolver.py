@@ -118,6 +118,24 @@ class Resolver:
             unclear = DnsUnclear(f"{address} is not authoritative for {name}")
         raise unclear
 
+    async def glance(self, name: str, own: Collection[str] = ()) -> tuple[str | None, str]:
+        """What one question, for the SOA record of `name`, tells: where a CNAME there points, or, if there is none, the
+        zone of `name`. Without both more has to be asked. `own` is as in `zone_of`.
+        """
+        await self._read_suffixes()
+        if not _may_be_zone(name, own):
+            return None, ""
+        try:
+            response = await self._resolve(name, dns.rdatatype.SOA)
+        except DnsUnclear as error:
+            if not error.answered:
+                raise
+            return None, ""
+        target = _cname(response, name)
+        if target is not None:
+            return target, ""
+        return None, next((apex for apex in _zones_above(response, _name(name)) if _may_be_zone(apex, own)), "")
+
     async def zone_of(self, name: str, own: Collection[str] = ()) -> str:
         """The zone that `name` lies in, by the SOA nearest above it; `DnsWrong` when there is none.
 
@@ -142,11 +160,10 @@ class Resolver:
                 continue
             if any(rrset.name == candidate for rrset in _of(response.answer, dns.rdatatype.CNAME)):
                 continue  # what follows is about the target
-            for rrset in _of([*response.answer, *response.authority], dns.rdatatype.SOA):
-                if candidate.is_subdomain(rrset.name) and rrset.name != dns.name.root:
-                    if _may_be_zone(_text(rrset.name), own):
-                        return _text(rrset.name)
-                    only = f", only that of {_text(rrset.name)}"
+            for apex in _zones_above(response, candidate):
+                if _may_be_zone(apex, own):
+                    return apex
+                only = f", only that of {apex}"
         if unclear is not None:
             raise unclear
         raise DnsWrong(
@@ -349,6 +366,13 @@ def _text(name: dns.name.Name) -> str:
 
 def _of(section: Iterable[dns.rrset.RRset], kind: dns.rdatatype.RdataType) -> Iterator[dns.rrset.RRset]:
     return (rrset for rrset in section if rrset.rdtype == kind)
+
+
+def _zones_above(response: dns.message.Message, name: dns.name.Name) -> Iterator[str]:
+    """The zones at or above `name` whose SOA record an answer has."""
+    for rrset in _of([*response.answer, *response.authority], dns.rdatatype.SOA):
+        if name.is_subdomain(rrset.name) and rrset.name != dns.name.root:
+            yield _text(rrset.name)
 
 
 def _cname(response: dns.message.Message, name: str) -> str | None:

@@ -56,12 +56,22 @@ async def find_place(
     Names at and below `zone` lie in that zone, without a search. `own`: zones that the search may find although they
     are single labels or public suffixes. A CNAME that resolvers answer with an error code is asked of the zone's own
     servers, unless `direct` is false: then there is none.
+
+    One question tells a name's zone and that it has no CNAME, or its CNAME; only where it does not, more are asked.
     """
+    known: dict[str, str] = {}
+
+    def is_set(name: str) -> bool:
+        return bool(zone) and (name == zone or name.endswith(f".{zone}"))
 
     async def zone_of(name: str) -> str:
-        return zone if zone and (name == zone or name.endswith(f".{zone}")) else await resolver.zone_of(name, own)
+        return zone if is_set(name) else known.get(name) or await resolver.zone_of(name, own)
 
     async def target_of(name: str) -> str | None:
+        if not is_set(name):
+            target, known[name] = await resolver.glance(name, own)
+            if target or known[name]:
+                return target
         try:
             return await resolver.cname(name)
         except DnsUnclear as error:

@@ -1,7 +1,7 @@
 """The provider: one signed update per verb, and messages for the rcodes of servers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import dns.exception
 import dns.message
@@ -15,6 +15,7 @@ import dns.tsig
 import dns.update
 
 from acmehub import DnsProviderError, DnsProviderRefused, DnsProviderUnavailable
+from acmehub_dns_rfc2136.connections import Connections
 from acmehub_dns_rfc2136.settings import Rfc2136Settings
 
 TRY_AGAIN = (dns.rcode.SERVFAIL,)
@@ -22,27 +23,45 @@ CLOCKS = "BADTIME: the clocks of the hub and of the server differ by more than t
 
 
 class Rfc2136Provider:
-    """A `DnsProvider` for the zones of one primary server."""
+    """A `DnsProvider` for the zones of one primary server; `aclose` ends its connections."""
 
     def __init__(self, settings: Rfc2136Settings) -> None:
         self._settings = settings
         self._server = f"{settings.server}:{settings.port}"
+        self._key = settings.tsig()
+        self._connections = Connections(settings.server, settings.port)
 
     async def add_txt(self, zone: str, name: str, value: str) -> None:
         """Add a record; if it exists, nothing changes (RFC 2136 section 3.4.2.2)."""
-        await self._send(zone, lambda update: update.add(_absolute(name), self._settings.ttl, _txt(value)))
+        update = self._update(zone)
+        update.add(_absolute(name), self._settings.ttl, _txt(value))
+        await self._send(zone, update)
+
+    async def add_txts(self, zone: str, records: Sequence[tuple[str, str]]) -> None:
+        """Add records, all or none of them (RFC 2136 section 3.4.2)."""
+        update = self._update(zone)
+        for name, value in records:
+            update.add(_absolute(name), self._settings.ttl, _txt(value))
+        await self._send(zone, update, together=True)
 
     async def remove_txt(self, zone: str, name: str, value: str) -> None:
         """Delete one record by value (RFC 2136 section 2.5.4)."""
-        await self._send(zone, lambda update: update.delete(_absolute(name), _txt(value)))
+        update = self._update(zone)
+        update.delete(_absolute(name), _txt(value))
+        await self._send(zone, update)
 
-    async def _send(self, zone: str, change: Callable[[dns.update.UpdateMessage], None]) -> None:
-        # The key is made for each update and not kept: the repr of dnspython's keys shows the secret.
-        update = dns.update.UpdateMessage(_absolute(zone), keyring=self._settings.tsig())
-        change(update)
+    async def aclose(self) -> None:
+        """Close the connections that are kept."""
+        await self._connections.aclose()
+
+    def _update(self, zone: str) -> dns.update.UpdateMessage:
+        return dns.update.UpdateMessage(_absolute(zone), keyring=self._key)
+
+    async def _send(self, zone: str, update: dns.update.UpdateMessage, *, together: bool = False) -> None:
         try:
             async with asyncio.timeout(self._settings.timeout):
-                response = await self._exchange(update)
+                wire = await self._connections.exchange(update.to_wire())
+            response = self._verified(update, wire)
         except TimeoutError as error:
             seconds = f"{self._settings.timeout:g}"
             raise self._unavailable(f"no answer to the update of {zone} within {seconds} seconds") from error
@@ -53,31 +72,31 @@ class Rfc2136Provider:
         except dns.exception.DNSException as error:
             message = str(error) or type(error).__name__
             raise self._unavailable(f"sent no verified response to the update of {zone}: {message}") from error
-        self._judge(zone, response.rcode())
+        self._judge(zone, response.rcode(), together=together)
 
-    async def _exchange(self, update: dns.update.UpdateMessage) -> dns.message.Message:
-        """Send the update; returns the response once its signature is verified. Only a refusal may be unsigned."""
-        reader, writer = await asyncio.open_connection(self._settings.server, self._settings.port)
+    def _verified(self, update: dns.update.UpdateMessage, wire: bytes) -> dns.message.Message:
+        """The response, its signature verified. Only a refusal may be unsigned."""
         try:
-            writer.write(update.to_wire(prepend_length=True))
-            length = int.from_bytes(await reader.readexactly(2))
-            wire = await reader.readexactly(length)
-        finally:
-            writer.close()
-        unsigned = dns.message.from_wire(wire, keyring=lambda _message, _name: False)
-        if unsigned.tsig is None and update.is_response(unsigned) and unsigned.rcode() != dns.rcode.NOERROR:
-            return unsigned
-        response = dns.message.from_wire(wire, keyring=update.keyring, request_mac=update.mac or b"")
+            response = dns.message.from_wire(wire, keyring=self._key, request_mac=update.mac or b"")
+        except dns.exception.FormError:
+            response = dns.message.from_wire(wire, keyring=lambda _message, _name: False)
+            if response.tsig is not None or response.rcode() == dns.rcode.NOERROR:
+                raise
         if not update.is_response(response):
             raise dns.query.BadResponse
         return response
 
-    def _judge(self, zone: str, rcode: dns.rcode.Rcode) -> None:
-        """Raise for every rcode but NOERROR, with a message that says what to do."""
+    def _judge(self, zone: str, rcode: dns.rcode.Rcode, *, together: bool) -> None:
+        """Raise for every rcode but NOERROR, with a message that says what to do.
+
+        SERVFAIL for records that were sent `together` counts as a refusal, after which each is sent by itself: one of
+        them may be the reason.
+        """
         if rcode == dns.rcode.NOERROR:
             return
         if rcode in TRY_AGAIN:
-            raise self._unavailable(f"SERVFAIL for the update of {zone}: the server has a problem; see its log")
+            message = f"SERVFAIL for the update of {zone}: the server has a problem; see its log"
+            raise self._refused(message) if together else self._unavailable(message)
         key = self._settings.key_name
         messages = {
             dns.rcode.REFUSED: f"REFUSED: the server does not let the key {key!r} change this name in {zone}; "

@@ -14,6 +14,11 @@ from acmehub import PluginSettings, Secret
 Algorithm = Literal["hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"]
 
 
+class _HiddenKey(dns.tsig.Key):
+    def __repr__(self) -> str:
+        return f"<TSIG key {self.name} {self.algorithm}>"
+
+
 class Rfc2136Settings(PluginSettings, frozen=True, kw_only=True):
     """The primary of the zones, and the key that may change them."""
 
@@ -45,6 +50,6 @@ class Rfc2136Settings(PluginSettings, frozen=True, kw_only=True):
         return self
 
     def tsig(self) -> dns.tsig.Key:
-        """The key for dnspython."""
+        """The key for dnspython, which does not show its secret."""
         secret = "".join(self.key_secret.reveal().split())
-        return dns.tsig.Key(dns.name.from_text(self.key_name.lower()), secret, f"{self.key_algorithm}.")
+        return _HiddenKey(dns.name.from_text(self.key_name.lower()), secret, f"{self.key_algorithm}.")
