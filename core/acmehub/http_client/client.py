@@ -14,7 +14,7 @@ from acmehub.http_client.messages import HttpError, HttpResponse, HttpTimeout
 from acmehub.rules.urls import UrlOrigin, origin
 
 if TYPE_CHECKING:
-    from acmehub.http_client.session import Session
+    from acmehub.http_client.session import AiohttpSession
 
 LARGEST_BODY = 1 << 20
 
@@ -53,7 +53,7 @@ class HttpClient:
         self._refusal = refusal
         self._places = asyncio.Semaphore(connections)
         self._preparing = asyncio.Lock()
-        self._session: Session | None = None
+        self._session: AiohttpSession | None = None
         self._tls: ssl.SSLContext | None = None
         self._proxies: dict[str, str] = {}
         self._running: set[asyncio.Timeout] = set()
@@ -126,7 +126,7 @@ class HttpClient:
         self._check_open()
         return await session.exchange(method, url, headers, body, proxy=proxy, tls=tls, largest=self._largest_body)
 
-    def _proxy(self, session: "Session", place: UrlOrigin) -> str:
+    def _proxy(self, session: "AiohttpSession", place: UrlOrigin) -> str:
         """The proxy for a place, computed once."""
         key = f"{place.scheme}://{place.place}"
         proxy = self._proxies.get(key)
@@ -134,13 +134,13 @@ class HttpClient:
             proxy = self._proxies[key] = session.proxy(place) if self._refusal is None else ""
         return proxy
 
-    async def _connected(self) -> "Session":
+    async def _connected(self) -> "AiohttpSession":
         """The session; aiohttp is imported in a thread, which takes some tenths of a second."""
         async with self._preparing:
             if self._session is None:
                 module = await asyncio.to_thread(importlib.import_module, "acmehub.http_client.session")
                 self._check_open()
-                session: Session = module.Session(self._user_agent, self._silence, self._refusal)
+                session: AiohttpSession = module.AiohttpSession(self._user_agent, self._silence, self._refusal)
                 self._session = session
                 weakref.finalize(self, session.abandon).atexit = False
             return self._session

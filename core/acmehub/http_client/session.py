@@ -52,7 +52,7 @@ class _Response(aiohttp.ClientResponse):
             del protocol.read
 
 
-class Session:
+class AiohttpSession:
     """An aiohttp session without cookies, compression, redirects and .netrc; for the event loop that runs."""
 
     def __init__(self, user_agent: str, silence: float, refusal: Callable[[str], str | None] | None) -> None:
@@ -142,14 +142,20 @@ class Session:
 
 
 async def _read(response: aiohttp.ClientResponse, largest: int) -> bytes:
+    if (response.content_length or 0) > largest and not response.content.at_eof():
+        raise _too_big(largest)
     parts: list[bytes] = []
     size = 0
     while part := await response.content.readany():
         parts.append(part)
         size += len(part)
         if size > largest:
-            raise HttpError(f"answers with more than {largest} octets")
+            raise _too_big(largest)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_big(largest: int) -> HttpError:
+    return HttpError(f"answers with more than {largest} octets")
 
 
 def _close_at_once(session: aiohttp.ClientSession) -> None:

@@ -39,7 +39,7 @@ class UpstreamAccountKey:
     """The loaded key of an upstream account; its repr does not show it."""
 
     def __init__(self, pem: bytes) -> None:
-        self._algorithm, self._jwk, self._signature, self._is_slow = _load(pem)
+        self._algorithm, self._jwk, self._signer, self._is_slow = _load(pem)
         self._public = self._jwk.public_key().to_json()
 
     def __repr__(self) -> str:
@@ -50,9 +50,12 @@ class UpstreamAccountKey:
         who = {"kid": kid} if kid is not None else {"jwk": self._public}
         protected = base64url(msgspec.json.encode({"alg": self._algorithm, "nonce": nonce, "url": url, **who}))
         encoded = base64url(payload)
-        signed = f"{protected}.{encoded}".encode()
-        signature = await asyncio.to_thread(self._signature, signed) if self._is_slow else self._signature(signed)
+        signature = await self.signature(f"{protected}.{encoded}".encode())
         return msgspec.json.encode({"protected": protected, "payload": encoded, "signature": base64url(signature)})
+
+    async def signature(self, octets: bytes) -> bytes:
+        """The signature (RFC 7518 sections 3.3, 3.4) of what a JWS signs; a thread makes one that takes long."""
+        return await asyncio.to_thread(self._signer, octets) if self._is_slow else self._signer(octets)
 
     def binding(self, kid: str, hmac_key: str, new_account_url: str) -> dict[str, object]:
         """The External Account Binding of this key (section 7.3.4); `hmac_key` in base64url."""
