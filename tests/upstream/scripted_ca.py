@@ -198,6 +198,7 @@ class ScriptedCa:
         self.account = UpstreamAccount(f"{self.base}/account", KEY)
         self.calls: list[str] = []
         self.nonces: list[str] = []  # those of its requests
+        self.ends: list[float | None] = []
         self.bodies: dict[str, bytes] = {}
         self.redirects: dict[str, tuple[int, str]] = {}  # status and Location by path
         self.more: list[tuple[str, str]] = []  # further header lines
@@ -267,6 +268,7 @@ class ScriptedCa:
         """Answer a request."""
         path = urlsplit(url).path  # on whatever host
         self.calls.append(url.removeprefix(self.base))
+        self.ends.append(end)
         lines = [(name, value) for name, value in self.header.items() if isinstance(value, str)]
         if method == "POST":
             self.nonces.append(_protected(body)["nonce"])
