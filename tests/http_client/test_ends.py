@@ -116,12 +116,13 @@ async def test_closing_while_the_first_request_prepares_ends_it(make_client: Mak
 
 
 async def test_a_cancelled_exchange_hangs_up_and_gives_its_place_back(make_client: MakeClient) -> None:
-    hung_up = asyncio.Event()
+    asked, hung_up = asyncio.Event(), asyncio.Event()
 
     async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await read_request(reader)
         assert request is not None
         if "slow" in request.line:
+            asked.set()
             await reader.read()
             hung_up.set()
         else:
@@ -129,8 +130,11 @@ async def test_a_cancelled_exchange_hangs_up_and_gives_its_place_back(make_clien
 
     client = make_client(connections=1)
     async with serving(waits) as port:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(client.send("POST", f"http://127.0.0.1:{port}/slow", body=b""), 0.2)
+        task = asyncio.create_task(client.send("POST", f"http://127.0.0.1:{port}/slow", body=b""))
+        await asyncio.wait_for(asked.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         await asyncio.wait_for(hung_up.wait(), 10)
         assert (await client.send("POST", f"http://127.0.0.1:{port}/", body=b"")).body == b"quick"
 

@@ -145,6 +145,23 @@ async def test_a_kept_connection_that_the_server_has_closed_meanwhile_is_not_use
             closed.clear()
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_an_error_does_not_show_the_url_wherever_the_connection_is_lost(
+    make_client: MakeClient, authority: Authority, scheme: str
+) -> None:
+    async def takes_little(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+
+    client = make_client(ca_file=str(authority.file))
+    async with serving(takes_little, authority.server_tls if scheme == "https" else None) as port:
+        url = f"{scheme}://127.0.0.1:{port}/secret-path?key=secret"
+        for size in (0, 1_000_000):
+            with pytest.raises(HttpError) as caught:
+                await client.send("POST", url, body=b"x" * size)
+            assert "secret" not in caught.value.detail
+            assert caught.value.detail.startswith(("the connection was ", "Connection reset", "Broken pipe"))
+
+
 # ---------------------------------------------------------------------------------------------------- the size
 
 

@@ -65,6 +65,16 @@ async def test_a_proxy_of_another_kind_is_refused_without_its_password(
     assert "secret" not in caught.value.detail
 
 
+@pytest.mark.parametrize("url", ["http://user:secret@proxy.test:port", "http://user:secret@[proxy", "http://:secret@"])
+async def test_a_proxy_whose_url_is_not_valid_is_named_without_its_password(
+    client: HttpClient, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    with pytest.raises(HttpError, match="proxy") as caught:
+        await client.send("GET", "https://ca.test/")
+    assert "secret" not in caught.value.detail
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_https_goes_through_a_tunnel_of_the_proxy_which_is_kept(
     make_client: MakeClient, authority: Authority, scheme: str, monkeypatch: pytest.MonkeyPatch

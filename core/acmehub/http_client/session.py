@@ -169,21 +169,28 @@ def _close_at_once(session: aiohttp.ClientSession) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Why an exchange failed, without the wrapping of the library and without the URL."""
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy refuses the connection: HTTP {error.status} {error.message}"
-    if isinstance(error, aiohttp.ClientResponseError):
-        return f"the response is not HTTP ({error.message.strip().partition(chr(10))[0].rstrip(':')})"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return str(error.certificate_error)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        to = "the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else "it"
-        return f"no connection to {to}: {_words(error.os_error)}"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the connection was closed before the response"
-    if isinstance(error, OSError):
-        return _words(error)
-    return str(error) or type(error).__name__
+    """Why an exchange failed. Texts of aiohttp that may have the URL in them, and so a secret, are not used."""
+    match error:
+        case aiohttp.InvalidURL():  # the request's own URL is a plain one
+            return "the URL of the proxy in the environment is not valid"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy refuses the connection: HTTP {error.status} {error.message}"
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            return f"the response is not HTTP ({error.message.strip().partition(chr(10))[0].rstrip(':')})"
+        case aiohttp.ClientConnectorCertificateError():
+            return str(error.certificate_error)
+        case aiohttp.ClientConnectorError():
+            to = "the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else "it"
+            return f"no connection to {to}: {_words(error.os_error)}"
+        case aiohttp.ClientPayloadError():
+            return str(error)
+        case aiohttp.ServerDisconnectedError():
+            return "the connection was closed before the response"
+        case OSError() if error.errno:
+            return _words(error)
+        case aiohttp.ClientError() | OSError():
+            return "the connection was lost"
+    return f"it cannot be sent ({type(error).__name__})"
 
 
 def _words(error: OSError) -> str:
