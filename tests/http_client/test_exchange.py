@@ -24,6 +24,7 @@ async def test_a_response_has_every_line_in_order_and_its_url_as_it_was_given(cl
     assert found.headers == (("content-length", "4"), ("link", "<a>"), ("x-name", "\xe9"), ("link", "<b>"))
     assert found.lines("LINK") == ["<a>", "<b>"]
     assert (found.header("Link"), found.header("Retry-After")) == ("<b>", "")
+    assert repr(found) == "HttpResponse(418)", "URL, headers and body may have secrets"
     assert server.lines == ["GET /a%7eb/%C3%a9?x=%2F&y HTTP/1.1"]
     assert server.requests[0].headers == {
         "host": f"127.0.0.1:{port}",

@@ -16,12 +16,15 @@ class HttpTimeout(HttpError):
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
-    """A response, read to its end. `headers` has every line in order, names in lower case."""
+    """A response, read to its end. `headers` has every line in order, names in lower case. Its repr is the status."""
 
     url: str
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.status})"
 
     def lines(self, name: str) -> list[str]:
         """The values of all lines of a header, in order."""
