@@ -132,6 +132,25 @@ def test_a_plugin_imports_only_public_names(folder: Path) -> None:
     assert wrong == []
 
 
+def test_http_requests_go_through_the_public_client() -> None:
+    """The core's rooms are import-linter's (`make lint`); this is about plugins and examples."""
+    clients = {"aiohttp", "httpx", "requests", "urllib3"}
+    found = [
+        (name_of(path), alias)
+        for path in modules(PLUGINS, *EXAMPLES)
+        for node in ast.walk(ast.parse(path.read_text()))
+        for alias in (
+            [item.name for item in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+        if alias.split(".")[0] in clients
+    ]
+    assert found == []
+
+
 def test_every_public_name_can_be_imported() -> None:
     modules = (acmehub, acmehub.storage_api)
     assert [name for module in modules for name in module.__all__ if not hasattr(module, name)] == []

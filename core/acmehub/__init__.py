@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from acmehub.http_client.client import HttpClient as HttpClient
+    from acmehub.http_client.messages import HttpError as HttpError
+    from acmehub.http_client.messages import HttpResponse as HttpResponse
+    from acmehub.http_client.messages import HttpTimeout as HttpTimeout
     from acmehub.models.identifiers import Identifier as Identifier
     from acmehub.models.principals import Principal as Principal
     from acmehub.models.principals import PrincipalType as PrincipalType
@@ -83,6 +87,8 @@ if TYPE_CHECKING:
     from acmehub.upstream.settings import RelaySettings as RelaySettings
 
 _HOMES = {
+    "acmehub.http_client.client": ("HttpClient",),
+    "acmehub.http_client.messages": ("HttpError", "HttpResponse", "HttpTimeout"),
     "acmehub.ports.hookspecs": ("hookimpl",),
     "acmehub.models.identifiers": ("Identifier",),
     "acmehub.ports.authority": (

@@ -1,17 +1,18 @@
 """A DNS provider for a REST API that can read and replace all TXT values of a name, and nothing else."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import quote
 
-import httpx
 import msgspec
 from msgspec import Meta
 
 from acmehub import (
     DnsProviderRefused,
     DnsProviderUnavailable,
+    HttpClient,
+    HttpError,
+    HttpResponse,
     PluginContext,
     PluginSettings,
     Register,
@@ -46,7 +47,7 @@ class RestProvider:
     def __init__(self, settings: Settings, context: PluginContext) -> None:
         self._settings = settings
         self._now = context.clock.now
-        self._client = httpx.AsyncClient(timeout=settings.timeout, headers={"User-Agent": context.user_agent})
+        self._client = HttpClient(user_agent=context.user_agent, timeout=settings.timeout)
 
     async def add_txt(self, zone: str, name: str, value: str) -> None:
         await self._change(zone, name, lambda values: values | {value})
@@ -68,22 +69,21 @@ class RestProvider:
         headers = {"Authorization": f"Bearer {self._settings.token.reveal()}"}
         content = msgspec.json.encode(body) if body else None
         try:
-            async with asyncio.timeout(self._settings.timeout):  # httpx counts connecting, sending and each read anew
-                answer = await self._client.request(method, url, headers=headers, content=content)
-        except (httpx.TransportError, TimeoutError) as error:
-            raise self._unavailable(f"no answer: {error!s:.200} ({type(error).__name__})") from error
+            answer = await self._client.send(method, url, headers=headers, body=content)
+        except HttpError as error:
+            raise self._unavailable(f"no answer: {error.detail}") from error
         return self._read(answer, zone)
 
-    def _read(self, answer: httpx.Response, zone: str) -> RecordSet:
-        status, server = answer.status_code, self._settings.url
+    def _read(self, answer: HttpResponse, zone: str) -> RecordSet:
+        status, server = answer.status, self._settings.url
         if status in (401, 403):
             raise DnsProviderRefused(f"{server}: the token may not change zone {zone} ({status})", server=server)
         if status == 404:
             raise DnsProviderRefused(f"{server}: it has no zone {zone}", server=server)
         if status != 200:
-            raise self._unavailable(f"status {status}", answer.headers.get("Retry-After", ""))
+            raise self._unavailable(f"status {status}", answer.header("Retry-After"))
         try:
-            return msgspec.json.decode(answer.content, type=RecordSet)
+            return msgspec.json.decode(answer.body, type=RecordSet)
         except msgspec.DecodeError as error:
             raise self._unavailable(f"no record set: {error}") from error
 

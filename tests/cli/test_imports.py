@@ -15,9 +15,9 @@ import click
 from acmehub.cli.root import VERBS, root
 from tests.cli.conftest import Cli
 
-VERSION_WITHOUT = ("litestar", "piccolo", "acme", "josepy", "dns", "cryptography", "stevedore")
-HELP_WITHOUT = ("litestar", "piccolo", "acme", "josepy", "dns")
-READING_WITHOUT = ("litestar", "uvicorn")
+VERSION_WITHOUT = ("litestar", "piccolo", "acme", "josepy", "dns", "cryptography", "stevedore", "aiohttp")
+HELP_WITHOUT = ("litestar", "piccolo", "acme", "josepy", "dns", "aiohttp")
+READING_WITHOUT = ("litestar", "uvicorn", "aiohttp")
 READING = ("list", "show", "export", "check")
 SCRIPT = """
 import contextlib, io, json, sys
@@ -92,6 +92,13 @@ def test_help_of_every_verb_imports_no_server_storage_or_upstream(tmp_path: Path
     assert {status for _, status, _ in found} == {0}
     assert len(found) > 50
     assert brought(found, HELP_WITHOUT) == {}
+
+
+def test_the_http_client_is_loaded_by_the_first_request_and_not_before() -> None:
+    parts = "acmehub.app.hub, acmehub.serving.server, acmehub.plugins.ca_acme, acmehub.upstream.authority"
+    script = f"import sys, acmehub_dns_cloudflare, acmehub_ca_zerossl, {parts}; print('aiohttp' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "False\n"
 
 
 def test_verbs_that_only_read_import_no_http_server(cli: Cli) -> None:

@@ -199,6 +199,7 @@ async def context(bind: Bind, pebble: Pebble, tmp_path: Path) -> AsyncIterator[W
         task.cancel()
         await asyncio.wait([task])
         assert not await store.txt_records.list()
+        await made.plugin_objects.close()
         await store.close()
     assert not [name for name in bind.txt() if name.startswith(("_acme-challenge", "alias"))]
 

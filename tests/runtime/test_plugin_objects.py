@@ -1,6 +1,7 @@
 """Plugin objects from stored rows: kept while the row's version holds, completed once, with one account each."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,7 @@ class Ca:
         self.accounts: dict[bytes, str] = {}
         self.deactivated: set[bytes] = set()
         self.keys_made = 0
+        self.key_makers: set[threading.Thread] = set()
         self.registrations: list[bytes] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -63,6 +65,7 @@ class Relay:
 
     def new_account_key(self) -> bytes:
         self.ca.keys_made += 1
+        self.ca.key_makers.add(threading.current_thread())
         return f"key {self.ca.keys_made}".encode()
 
     async def register(self, key: bytes) -> UpstreamAccount:
@@ -306,6 +309,11 @@ async def test_an_account_is_registered_once_and_then_read(lab: Lab) -> None:
     second = await lab.process().account(row.id)
     assert (first.url, first.key) == (second.url, second.key)
     assert len(lab.ca.registrations) == 1
+
+
+async def test_an_account_key_is_not_made_on_the_event_loop(lab: Lab) -> None:
+    await lab.process().account((await lab.authority()).id)
+    assert len(lab.ca.key_makers - {threading.current_thread()}) == 1
 
 
 async def test_two_processes_that_register_at_once_share_one_account(lab: Lab) -> None:

@@ -18,6 +18,7 @@ def _drip(connection: socket.socket, octets: bytes, pause: float = 0.05) -> None
 def no_status(connection: socket.socket) -> None:
     """A status line that never ends."""
     connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 ")
     while True:
         _drip(connection, b"H")
 
@@ -70,8 +71,9 @@ def no_tls(connection: socket.socket) -> None:
 
 @contextmanager
 def dripping(serve: Serve) -> Iterator[int]:
-    """The port of a server that does as `serve` says with each connection, in a thread of its own."""
+    """The port of a server that does as `serve` says with each connection, in a thread of its own: `threads_of`."""
     with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
 
         def accept() -> None:
             while True:
@@ -79,7 +81,7 @@ def dripping(serve: Serve) -> Iterator[int]:
                     connection, _address = server.accept()
                 except OSError:
                     return
-                threading.Thread(target=work, args=(connection,), daemon=True).start()
+                threading.Thread(target=work, args=(connection,), name=_name(port), daemon=True).start()
 
         def work(connection: socket.socket) -> None:
             with connection:
@@ -89,5 +91,14 @@ def dripping(serve: Serve) -> Iterator[int]:
                     return  # the relay has hung up
 
         threading.Thread(target=accept, daemon=True).start()
-        yield server.getsockname()[1]
+        yield port
         server.shutdown(socket.SHUT_RDWR)
+
+
+def threads_of(port: int) -> list[threading.Thread]:
+    """The threads that serve the connections to a port; each ends when the other side has hung up."""
+    return [thread for thread in threading.enumerate() if thread.name == _name(port)]
+
+
+def _name(port: int) -> str:
+    return f"dripping on {port}"

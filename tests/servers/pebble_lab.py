@@ -1,15 +1,12 @@
 """A Pebble that validates dns-01 against a test DNS server: the environment for the contract of `RelayAuthority`."""
 
-import asyncio
 import json
-import ssl
-import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from acmehub import AcmeRelay, PluginContext, RelayAuthority, RelaySettings, UpstreamAccount
+from acmehub import AcmeRelay, Closes, HttpClient, PluginContext, RelayAuthority, RelaySettings, UpstreamAccount
 from acmehub.ports.clock import SystemClock
 from acmehub.testing.dns_server import DnsServer
 from acmehub.upstream.exchange import Exchanger
@@ -33,24 +30,23 @@ def settings_for(pebble: Pebble, **more: object) -> RelaySettings:
     return RelaySettings(**given)  # type: ignore[arg-type]
 
 
-def post_as(pebble: Pebble, account: UpstreamAccount, url: str, payload: dict[str, object]) -> bytes:
+async def post_as(pebble: Pebble, account: UpstreamAccount, url: str, payload: dict[str, object]) -> bytes:
     """A signed POST with any payload."""
-    trusted = ssl.create_default_context(cafile=pebble.ca_file)
-    with urllib.request.urlopen(pebble.directory, context=trusted) as answer:
-        new_nonce = json.loads(answer.read())["newNonce"]
-    exchanger = Exchanger(
-        pebble.directory,
-        user_agent=USER_AGENT,
-        ca_file=str(pebble.ca_file),
-        timeout=10,
-        connections=1,
-        hosts=Hosts(settings_for(pebble)),
-        nonces=UpstreamNonces(SystemClock().monotonic),
-        now=lambda: datetime.now(UTC),
-    )
-    body = json.dumps(payload).encode()
-    done = exchanger.post(url, body, UpstreamAccountKey(account.key), kid=account.url, new_nonce=new_nonce)
-    exchanger.close()
+    client = HttpClient(user_agent=USER_AGENT, ca_file=str(pebble.ca_file), timeout=20)
+    try:
+        directory = json.loads((await client.send("GET", pebble.directory)).body)
+        exchanger = Exchanger(
+            pebble.directory,
+            client,
+            seconds=20,
+            hosts=Hosts(settings_for(pebble)),
+            nonces=UpstreamNonces(SystemClock().monotonic),
+            now=lambda: datetime.now(UTC),
+        )
+        body, key = json.dumps(payload).encode(), UpstreamAccountKey(account.key)
+        done = await exchanger.post(url, body, key, kid=account.url, new_nonce=directory["newNonce"])
+    finally:
+        await client.aclose()
     return done.body
 
 
@@ -66,18 +62,29 @@ class PebbleLab:
         self._server = server
         self._make = make
         self._dead_port = dead_port
+        self._made: list[RelayAuthority] = []
 
     def authority(self) -> RelayAuthority:
-        return self._make(self.pebble.directory)
+        return self._closed_later(self._make(self.pebble.directory))
 
     def authority_without_server(self) -> RelayAuthority:
-        return self._make(f"https://127.0.0.1:{self._dead_port}/dir")
+        return self._closed_later(self._make(f"https://127.0.0.1:{self._dead_port}/dir"))
+
+    def _closed_later(self, authority: RelayAuthority) -> RelayAuthority:
+        self._made.append(authority)
+        return authority
+
+    async def aclose(self) -> None:
+        """Close the authorities."""
+        for authority in self._made:
+            assert isinstance(authority, Closes)
+            await authority.aclose()
 
     async def publish(self, name: str, value: str) -> None:
         self._server.zones.add(name, "TXT", value)
 
     async def deactivate(self, account: UpstreamAccount) -> None:
-        await asyncio.to_thread(post_as, self.pebble, account, account.url, {"status": "deactivated"})
+        await post_as(self.pebble, account, account.url, {"status": "deactivated"})
 
 
 @asynccontextmanager
@@ -91,4 +98,6 @@ async def pebble_lab(
         return AcmeRelay(settings, context(pebble.ca_file.parent))
 
     async with DnsServer([ZONE], port=dns_port) as server:
-        yield PebbleLab(pebble, server, make or relay, dead_port)
+        lab = PebbleLab(pebble, server, make or relay, dead_port)
+        yield lab
+        await lab.aclose()

@@ -60,7 +60,7 @@ def test_an_exception_is_told_with_its_traceback(formatter: logging.Formatter) -
 
 def test_libraries_that_log_what_they_send_are_quiet_at_every_level(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logs(Log(level="debug", format="json"))
-    for name in ("acme.client", "urllib3.connectionpool", "httpx", "httpcore.http11", "josepy", "uvicorn.error"):
+    for name in ("acme.client", "aiohttp.client", "httpx", "httpcore.http11", "josepy", "urllib3", "uvicorn.error"):
         logging.getLogger(name).info("POST /acme {'signature': 'secret'}")
     logging.getLogger("acmehub.upstream").debug("asked")
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]

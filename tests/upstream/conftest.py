@@ -1,6 +1,6 @@
 """A Pebble that validates every challenge, a fault proxy before it, and an `AcmeRelay` that connects to the proxy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,21 @@ from tests.servers.pebble_lab import context, settings_for
 MakeRelay = Callable[..., AcmeRelay]
 PLAIN: dict[str, object] = {"renewalInfo": None, "meta": {"termsOfService": "https://ca.test/terms"}}
 """Members of a directory without renewal information and profiles; newer Pebbles have both."""
+
+_made: list[AcmeRelay] = []
+
+
+def closed_later(relay: AcmeRelay) -> AcmeRelay:
+    """The relay, which is closed at the end of the test."""
+    _made.append(relay)
+    return relay
+
+
+@pytest.fixture(autouse=True)
+async def _closing() -> AsyncIterator[None]:
+    yield
+    while _made:
+        await _made.pop().aclose()
 
 
 @pytest.fixture(scope="package")
@@ -33,7 +48,7 @@ def make_relay(pebble: Pebble, proxy: FaultProxy, tmp_path: Path) -> MakeRelay:
 
     def make(**settings: object) -> AcmeRelay:
         given = {"directory": f"{proxy.url}/dir", "ca_file": str(proxy.ca_file), "timeout": 10, **settings}
-        return AcmeRelay(settings_for(pebble, **given), context(tmp_path))
+        return closed_later(AcmeRelay(settings_for(pebble, **given), context(tmp_path)))
 
     return make
 

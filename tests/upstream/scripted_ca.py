@@ -2,19 +2,22 @@
 
 import base64
 import copy
-import io
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-import requests
-from requests import PreparedRequest, Response
-from requests.adapters import BaseAdapter
-from urllib3 import HTTPHeaderDict, HTTPResponse
 
-from acmehub import IssueRequest, RelaySettings, SystemClock, UpstreamAccount, UpstreamError
+from acmehub import (
+    HttpError,
+    HttpResponse,
+    IssueRequest,
+    RelaySettings,
+    SystemClock,
+    UpstreamAccount,
+    UpstreamError,
+)
 from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import ProblemDocument
 from acmehub.testing.fake_ca import FakeCa, make_csr
@@ -25,6 +28,7 @@ from acmehub.upstream.keys import new_account_key
 from acmehub.upstream.nonces import UpstreamNonces
 from acmehub.upstream.steps import Steps
 
+T = TypeVar("T")
 Path_ = tuple[str | int, ...]
 Refusal = tuple[int, dict[str, Any], dict[str, str]]  # status, members, header lines
 REMOVED = object()
@@ -161,19 +165,40 @@ class Failed(msgspec.Struct, frozen=True):
     problem: ProblemDocument | None
 
 
-class ScriptedCa(BaseAdapter):
-    """The CA in the place of the connections to it. `document` and `header` are what the next `outcome` reads."""
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("it waits")
+
+
+class AtOnce:
+    """`Steps` as plain functions."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
+        return lambda *arguments: at_once(getattr(self._steps, verb)(*arguments))
+
+
+class ScriptedCa:
+    """The CA in the place of the HTTP client. `document` and `header` are what the next `outcome` reads."""
 
     base = "https://ca.test"
+    closed = False
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__()
         self._settings = settings
         self.clock = SystemClock()
         self.chain = FakeCa(self.clock.now()).chains(CSR, [NAME], self.clock.now())[0]
         self.account = UpstreamAccount(f"{self.base}/account", KEY)
         self.calls: list[str] = []
         self.nonces: list[str] = []  # those of its requests
+        self.ends: list[float | None] = []
         self.bodies: dict[str, bytes] = {}
         self.redirects: dict[str, tuple[int, str]] = {}  # status and Location by path
         self.more: list[tuple[str, str]] = []  # further header lines
@@ -187,25 +212,15 @@ class ScriptedCa(BaseAdapter):
         self.document: dict[str, Any] = documents(self.base)
         self.header: dict[str, Any] = self.document.pop("headers")
 
-    def new_steps(self) -> Steps:
+    def new_steps(self) -> AtOnce:
         """The verbs for this CA, with nothing read yet."""
         given = {"directory": f"{self.base}/dir", "terms_of_service_agreed": True, **self._settings}
         settings = RelaySettings(**given)
         hosts = Hosts(settings)
         self.kept = UpstreamNonces(lambda: self.monotonic)
-        exchanger = Exchanger(
-            settings.directory,
-            user_agent="test",
-            ca_file="",
-            timeout=5.0,
-            connections=1,
-            hosts=hosts,
-            nonces=self.kept,
-            now=self.clock.now,
-            adapter=self,
-        )
+        exchanger = Exchanger(settings.directory, self, seconds=5.0, hosts=hosts, nonces=self.kept, now=self.clock.now)
         directories = DirectoryCache(settings.directory, exchanger.get, hosts, self.clock.monotonic)
-        return Steps(settings, exchanger, directories, hosts)
+        return AtOnce(Steps(settings, exchanger, directories, hosts))
 
     def outcome(self, verb: str) -> object:
         """What a verb makes of the documents: its result, or the error's type with its problem."""
@@ -241,42 +256,43 @@ class ScriptedCa(BaseAdapter):
                 return self.new_steps().new_order(account, order), steps.certificate(account, f"{self.base}/cert")
         raise AssertionError(verb)
 
-    def send(self, request: PreparedRequest, *_args: Any, **_options: Any) -> Response:
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        end: float | None = None,
+    ) -> HttpResponse:
         """Answer a request."""
-        assert request.url is not None
-        path = urlsplit(request.url).path  # on whatever host
-        self.calls.append(request.url.removeprefix(self.base))
-        headers = HTTPHeaderDict({name: value for name, value in self.header.items() if isinstance(value, str)})
-        if request.method == "POST":
-            self.nonces.append(_protected(request.body)["nonce"])
-        if request.method == "POST" and self.refusals:
+        path = urlsplit(url).path  # on whatever host
+        self.calls.append(url.removeprefix(self.base))
+        self.ends.append(end)
+        lines = [(name, value) for name, value in self.header.items() if isinstance(value, str)]
+        if method == "POST":
+            self.nonces.append(_protected(body)["nonce"])
+        if method == "POST" and self.refusals:
             refusal = self.refusals.pop(0)
             if refusal is None:
-                raise requests.ConnectionError("connection reset by peer")
-            status, members, lines = refusal
-            body, headers = json.dumps(members).encode(), HTTPHeaderDict(lines)
+                raise HttpError("the connection was closed before the response")
+            status, members, given = refusal
+            answer, lines = json.dumps(members).encode(), list(given.items())
         elif path in self.redirects:
             status, location = self.redirects[path]
-            body, headers = b"", HTTPHeaderDict({"Location": location})
+            answer, lines = b"", [("Location", location)]
         else:
-            status, body = self._answer(path, request)
-            for line in self.more:
-                headers.add(*line)
-        response = Response()
-        response.status_code = status
-        response.raw = HTTPResponse(io.BytesIO(body), headers, status, preload_content=False, decode_content=False)
-        return response
+            status, answer = self._answer(path, body)
+            lines += self.more
+        return HttpResponse(url, status, tuple((name.lower(), value) for name, value in lines), answer)
 
-    def close(self) -> None:
-        """There is nothing to close."""
-
-    def _answer(self, path: str, request: PreparedRequest) -> tuple[int, bytes]:
+    def _answer(self, path: str, body: bytes | None) -> tuple[int, bytes]:
         if path in self.bodies:
             return 200, self.bodies[path]
         if path == "/cert":
             return 200, self.chain.encode()
         name = _NAMES.get(path.split("/")[1], "")
-        if path == "/refused-challenge" and _jws(request.body)["payload"]:
+        if path == "/refused-challenge" and _jws(body)["payload"]:
             return 400, json.dumps({"type": f"{URN}malformed", "detail": "answered"}).encode()
         if not name:
             return 200, b""

@@ -34,7 +34,7 @@ from acmehub.upstream.keys import UpstreamAccountKey, new_account_key
 from acmehub.upstream.settings import hmac_key
 from tests.servers.pebble import Pebble, PebbleOptions, running_pebble
 from tests.servers.pebble_lab import USER_AGENT, context, settings_for
-from tests.upstream.conftest import PLAIN, MakeRelay
+from tests.upstream.conftest import PLAIN, MakeRelay, closed_later
 from tests.upstream.orders import fresh_name, patiently, valid_order
 
 EAB_KEYS = {"kid-1": secrets.token_urlsafe(32), "kid-2": secrets.token_urlsafe(48)}
@@ -50,7 +50,7 @@ def eab_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebble]:
 
 
 def relay_at(pebble: Pebble, **settings: object) -> AcmeRelay:
-    return AcmeRelay(settings_for(pebble, **settings), context(pebble.ca_file.parent))
+    return closed_later(AcmeRelay(settings_for(pebble, **settings), context(pebble.ca_file.parent)))
 
 
 # ------------------------------------------------------------------------------------------------ the account

@@ -62,6 +62,14 @@ def test_every_kind_of_redirect_of_a_get_is_followed_and_none_of_a_post(ca: Scri
     assert "/moved" not in ca.calls[-1]
 
 
+def test_redirects_do_not_prolong_the_deadline(ca: ScriptedCa) -> None:
+    ca.redirects = {"/dir": (302, "/moved"), "/moved": (302, "/dir/there")}
+    ca.outcome("order")
+    assert ca.calls == ["/dir", "/moved", "/dir/there", "/nonce", "/order"]
+    assert ca.ends[0] is not None
+    assert ca.ends == [ca.ends[0]] * 3 + [None, None]
+
+
 FOREIGN = "https://10.0.0.5/admin"
 PLACES = [
     ("directory", "newNonce"),

@@ -26,15 +26,18 @@ from tests.servers.dripping import (
     no_header,
     no_status,
     no_tls,
+    threads_of,
 )
 from tests.servers.pebble_lab import context
+from tests.upstream.conftest import closed_later
 from tests.upstream.scripted_ca import documents
 
 KEY = new_account_key("ec256")
 
 
 def relay_at(port: int, folder: Path, scheme: str = "http", timeout: float = 1) -> AcmeRelay:
-    return AcmeRelay(RelaySettings(directory=f"{scheme}://127.0.0.1:{port}/dir", timeout=timeout), context(folder))
+    settings = RelaySettings(directory=f"{scheme}://127.0.0.1:{port}/dir", timeout=timeout)
+    return closed_later(AcmeRelay(settings, context(folder)))
 
 
 def requests_of(connection: socket.socket) -> Iterator[tuple[str, str]]:
@@ -47,13 +50,8 @@ def requests_of(connection: socket.socket) -> Iterator[tuple[str, str]]:
             yield method, path
 
 
-def threads_of(port: int) -> list[threading.Thread]:
-    """The threads of the relay to this port."""
-    return [thread for thread in threading.enumerate() if f":{port}/" in thread.name]
-
-
 def end_soon(threads: list[threading.Thread]) -> bool:
-    """Whether these threads (at least one) end long before their exchanges would."""
+    """Whether these threads of a server (at least one) end long before their exchanges would: the hub hangs up."""
     end = time.monotonic() + 20
     for thread in threads:
         thread.join(max(end - time.monotonic(), 0))
@@ -97,7 +95,7 @@ async def test_the_hubs_end_ends_an_exchange_at_once(tmp_path: Path) -> None:
             with pytest.raises(UpstreamUnavailable):
                 await task
             assert time.monotonic() - started < 20, serve.__name__
-            assert end_soon(threads), serve.__name__
+            assert await asyncio.to_thread(end_soon, threads), serve.__name__
             with pytest.raises(UpstreamUnavailable, match="the hub stops"):
                 await relay.register(KEY)
 
@@ -116,16 +114,16 @@ async def test_a_connection_that_is_reset_before_the_handshake_leaves_no_open_fi
         connection.close()
         was_reset.set()
 
-    wrap = ssl.SSLContext.wrap_socket
+    wrap = ssl.SSLContext.wrap_bio
 
-    def wrap_late(*arguments: Any, **options: Any) -> ssl.SSLSocket:
+    def wrap_late(*arguments: Any, **options: Any) -> ssl.SSLObject:
         connected.set()
         assert was_reset.wait(10)
         return wrap(*arguments, **options)
 
     with dripping(reset) as port:
         relay = relay_at(port, tmp_path, "https")
-        monkeypatch.setattr(ssl.SSLContext, "wrap_socket", wrap_late)
+        monkeypatch.setattr(ssl.SSLContext, "wrap_bio", wrap_late)
         gc.collect()
         gc.disable()
         try:
@@ -142,14 +140,14 @@ async def test_a_connection_that_is_reset_before_the_handshake_leaves_no_open_fi
         await relay.aclose()
 
 
-async def test_an_exchange_that_nobody_waits_for_gives_its_thread_back(tmp_path: Path) -> None:
+async def test_an_exchange_that_nobody_waits_for_is_given_up(tmp_path: Path) -> None:
     with dripping(no_body) as port:
         relay = relay_at(port, tmp_path, timeout=60)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(relay.register(KEY), 0.3)
         threads = threads_of(port)
+        assert await asyncio.to_thread(end_soon, threads)
         await relay.aclose()
-        assert end_soon(threads)
 
 
 @pytest.mark.parametrize("status", ["100 Continue", "103 Early Hints"])

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from urllib3 import HTTPHeaderDict
 
 from acmehub import AcmeRelay, RelaySettings, UpstreamError, UpstreamUnavailable
 from acmehub.upstream.documents import read_authorization, read_chain, read_order
@@ -19,6 +18,7 @@ from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import UpstreamAccountKey, new_account_key
 from acmehub.upstream.responses import UpstreamResponse
 from tests.servers.pebble_lab import context
+from tests.upstream.conftest import closed_later
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -47,7 +47,7 @@ async def serving(serve: Serve) -> AsyncIterator[str]:
 
 
 def relay_at(directory: str, tmp_path: Path) -> AcmeRelay:
-    return AcmeRelay(RelaySettings(directory=directory, timeout=1), context(tmp_path))
+    return closed_later(AcmeRelay(RelaySettings(directory=directory, timeout=1), context(tmp_path)))
 
 
 async def test_octets_that_come_one_by_one_do_not_hold_the_relay_for_ever(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ JSON = st.recursive(
 
 @given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=200), st.integers(300, 599))
 def test_no_document_makes_a_reader_fail_otherwise_than_as_unavailable(body: bytes, status: int) -> None:
-    answer = UpstreamResponse("https://ca.test/x", 200, HTTPHeaderDict(), body)
+    answer = UpstreamResponse("https://ca.test/x", 200, (), body)
     hosts = Hosts(RelaySettings(directory="https://ca.test"))
     for read in (
         lambda: read_order(answer, "https://ca.test/x", hosts, "https://ca.test"),
@@ -134,5 +134,5 @@ def test_no_document_makes_a_reader_fail_otherwise_than_as_unavailable(body: byt
             read()
         except UpstreamUnavailable:
             continue
-    refusal = UpstreamResponse("https://ca.test/x", status, HTTPHeaderDict(), body)
+    refusal = UpstreamResponse("https://ca.test/x", status, (), body)
     assert isinstance(failure(refusal, "https://ca.test"), UpstreamError)

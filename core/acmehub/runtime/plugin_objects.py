@@ -228,7 +228,8 @@ class PluginObjects:
         return await self._build(row)
 
     async def _store_new_key(self, authority: RelayAuthority, row: Authority, *, instead_of: bytes) -> Authority:
-        key = self._vault.seal(AUTHORITY_ACCOUNT_KEY, row.id, authority.new_account_key())
+        made = await asyncio.to_thread(authority.new_account_key)  # an RSA key takes some tenths of a second
+        key = self._vault.seal(AUTHORITY_ACCOUNT_KEY, row.id, made)
         return await self._change(
             row,
             lambda now: (

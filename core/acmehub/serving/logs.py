@@ -25,6 +25,7 @@ from acmehub.runtime.lru import Lru
 
 _TALKATIVE = (
     "acme",
+    "aiohttp",
     "asyncio",
     "hpack",
     "httpcore",

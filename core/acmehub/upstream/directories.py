@@ -1,7 +1,7 @@
 """The CA's directory (RFC 8555 section 7.1.1), read at its first use, after an hour, and when a resource has moved."""
 
-import threading
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -34,37 +34,37 @@ class UpstreamDirectory(msgspec.Struct, frozen=True):
 
 
 class DirectoryCache:
-    """Caches the directory for an hour; while one thread reads it, the others wait."""
+    """Caches the directory for an hour; while one task reads it, the others wait."""
 
     def __init__(
-        self, url: str, read: Callable[[str], UpstreamResponse], hosts: Hosts, monotonic: Callable[[], float]
+        self, url: str, read: Callable[[str], Awaitable[UpstreamResponse]], hosts: Hosts, monotonic: Callable[[], float]
     ) -> None:
         self._url = url
         self._read = read
         self._hosts = hosts
         self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._lock = asyncio.Lock()
         self._kept: tuple[UpstreamDirectory, float] | None = None
 
-    def current(self) -> UpstreamDirectory:
+    async def current(self) -> UpstreamDirectory:
         """The directory. Raises an `UpstreamError`."""
-        with self._lock:
+        if self._kept is not None and self._monotonic() < self._kept[1]:
+            return self._kept[0]
+        async with self._lock:
             if self._kept is None or self._monotonic() >= self._kept[1]:
                 self._kept = None
-                self._kept = (self._parse(self._read(self._url)), self._monotonic() + LIFETIME)
+                self._kept = (self._parse(await self._read(self._url)), self._monotonic() + LIFETIME)
             return self._kept[0]
 
-    def again(self) -> UpstreamDirectory:
+    async def again(self) -> UpstreamDirectory:
         """The directory as the CA has it now. Raises an `UpstreamError`."""
-        with self._lock:
-            self._kept = None
-        return self.current()
+        self._kept = None
+        return await self.current()
 
     def forget(self, directory: UpstreamDirectory) -> None:
         """Drop `directory` from the cache, unless another one has replaced it."""
-        with self._lock:
-            if self._kept is not None and self._kept[0] is directory:
-                self._kept = None
+        if self._kept is not None and self._kept[0] is directory:
+            self._kept = None
 
     def _parse(self, answer: UpstreamResponse) -> UpstreamDirectory:
         members = decode(answer.body)

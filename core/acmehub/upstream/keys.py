@@ -1,14 +1,26 @@
 """Keys of the hub's accounts at CAs, and the signatures made with them."""
 
-from acme import challenges, jws, messages
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+import asyncio
+import base64
+from collections.abc import Callable
+
+import msgspec
+from acme import challenges, messages
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from josepy.errors import DeserializationError
 from josepy.json_util import decode_b64jose
-from josepy.jwa import ES256, ES384, ES512, RS256, JWASignature
 from josepy.jwk import JWK, JWKEC, JWKRSA
 
 from acmehub.upstream.settings import KeyType
+
+_QUICK_RSA = 2048  # bits; a signature with 4096 holds the event loop for milliseconds
+_CURVES: dict[str, tuple[str, hashes.HashAlgorithm]] = {
+    "secp256r1": ("ES256", hashes.SHA256()),
+    "secp384r1": ("ES384", hashes.SHA384()),
+    "secp521r1": ("ES512", hashes.SHA512()),
+}
 
 
 def new_account_key(kind: KeyType) -> bytes:
@@ -27,17 +39,23 @@ class UpstreamAccountKey:
     """The loaded key of an upstream account; its repr does not show it."""
 
     def __init__(self, pem: bytes) -> None:
-        self._jwk, self._algorithm = _load(pem)
+        self._algorithm, self._jwk, self._signer, self._is_slow = _load(pem)
+        self._public = self._jwk.public_key().to_json()
 
     def __repr__(self) -> str:
         return "UpstreamAccountKey(…)"
 
-    def sign(self, payload: bytes, *, url: str, nonce: str, kid: str | None) -> bytes:
-        """A flattened JWS (RFC 8555 section 6.2); without `kid`, it contains the public key."""
-        signed = jws.JWS.sign(
-            payload, key=self._jwk, alg=self._algorithm, nonce=decode_b64jose(nonce), url=url, kid=kid
-        )
-        return str(signed.json_dumps()).encode()
+    async def sign(self, payload: bytes, *, url: str, nonce: str, kid: str | None) -> bytes:
+        """A flattened JWS (RFC 7515 section 7.2.2, RFC 8555 section 6.2); without `kid`, it has the public key."""
+        who = {"kid": kid} if kid is not None else {"jwk": self._public}
+        protected = base64url(msgspec.json.encode({"alg": self._algorithm, "nonce": nonce, "url": url, **who}))
+        encoded = base64url(payload)
+        signature = await self.signature(f"{protected}.{encoded}".encode())
+        return msgspec.json.encode({"protected": protected, "payload": encoded, "signature": base64url(signature)})
+
+    async def signature(self, octets: bytes) -> bytes:
+        """The signature (RFC 7518 sections 3.3, 3.4) of what a JWS signs; a thread makes one that takes long."""
+        return await asyncio.to_thread(self._signer, octets) if self._is_slow else self._signer(octets)
 
     def binding(self, kid: str, hmac_key: str, new_account_url: str) -> dict[str, object]:
         """The External Account Binding of this key (section 7.3.4); `hmac_key` in base64url."""
@@ -53,11 +71,28 @@ class UpstreamAccountKey:
         return challenge.validation(self._jwk)
 
 
-def _load(pem: bytes) -> tuple[JWK, JWASignature]:
+def base64url(octets: bytes) -> str:
+    """Base64url without padding (RFC 7515 section 2)."""
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+
+def _load(pem: bytes) -> tuple[str, JWK, Callable[[bytes], bytes], bool]:
+    """A key's algorithm (RFC 7518 section 3.1), the key as JWK, what signs with it, and whether that takes long."""
     key = serialization.load_pem_private_key(pem, password=None)
     if isinstance(key, rsa.RSAPrivateKey):
-        return JWKRSA(key=key), RS256
+        return (
+            "RS256",
+            JWKRSA(key=key),
+            lambda signed: key.sign(signed, padding.PKCS1v15(), hashes.SHA256()),
+            (key.key_size > _QUICK_RSA),
+        )
     if isinstance(key, ec.EllipticCurvePrivateKey):
-        algorithms = {"secp256r1": ES256, "secp384r1": ES384, "secp521r1": ES512}
-        return JWKEC(key=key), algorithms[key.curve.name]
+        name, digest = _CURVES[key.curve.name]
+        size = (key.curve.key_size + 7) // 8
+
+        def ecdsa(signed: bytes) -> bytes:
+            r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(digest)))
+            return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+
+        return name, JWKEC(key=key), ecdsa, False
     raise TypeError(f"an account key must be RSA or elliptic curve, not {type(key).__name__}")

@@ -8,7 +8,7 @@ _MOST = 64
 
 
 class UpstreamNonces:
-    """Keeps nonces for `LIFETIME` seconds, and gives the newest first; several threads use it at once."""
+    """Keeps nonces for `LIFETIME` seconds, and gives the newest first."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -20,10 +20,9 @@ class UpstreamNonces:
 
     def take(self) -> str:
         """The newest nonce; empty when none is left."""
-        try:
-            nonce, came = self._kept.pop()
-        except IndexError:
+        if not self._kept:
             return ""
+        nonce, came = self._kept.pop()
         if self._monotonic() - came < LIFETIME:
             return nonce
         self.forget()  # the others are older

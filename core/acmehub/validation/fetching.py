@@ -11,7 +11,7 @@ HEAD_BYTES = 16_384
 CHUNK = 4096
 
 
-class HttpResponse(msgspec.Struct, frozen=True):
+class FetchedResponse(msgspec.Struct, frozen=True):
     """An HTTP response; `location` as received, `at` the address of the server, `listed` what `Egress.listed` says."""
 
     status: int
@@ -21,7 +21,7 @@ class HttpResponse(msgspec.Struct, frozen=True):
     listed: bool
 
 
-async def fetch(connection: Connection, host: str, target: str, user_agent: str, limit: int) -> HttpResponse:
+async def fetch(connection: Connection, host: str, target: str, user_agent: str, limit: int) -> FetchedResponse:
     """GET `target` from `host` (the Host header), with at most `limit` bytes of body. Raises `ValidationFailed`."""
     head = (
         f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
@@ -51,12 +51,12 @@ async def fetch(connection: Connection, host: str, target: str, user_agent: str,
         raise ValidationFailed(ProblemType.CONNECTION, message) from error
     if not reading.headed or (not reading.done and reading.sized):
         raise ValidationFailed(ProblemType.CONNECTION, f"{connection.at}: the connection ended before the answer did")
-    return HttpResponse(
+    return FetchedResponse(
         parser.get_status_code(), reading.location, bytes(reading.body), connection.at, connection.listed
     )
 
 
-def described(response: HttpResponse) -> str:
+def described(response: FetchedResponse) -> str:
     """A response, for a message."""
     return f"status {response.status}, {received(response.body) if response.body else 'an empty body'}"
 

@@ -11,7 +11,7 @@ from acmehub.models.problems import ProblemType
 from acmehub.rules.names import syntax_flaw
 from acmehub.validation.egress import Egress
 from acmehub.validation.errors import ValidationFailed
-from acmehub.validation.fetching import HttpResponse, described, fetch
+from acmehub.validation.fetching import FetchedResponse, described, fetch
 
 PATH = "/.well-known/acme-challenge/"
 PORTS = {"http": 80, "https": 443}
@@ -48,7 +48,7 @@ class Http01:
         _check(response, token, key_authorization, elsewhere=redirects > 0)
         return f"{url} at {response.at}"
 
-    async def _get(self, url: str, trail: list[str], *, shown: bool = True) -> HttpResponse:
+    async def _get(self, url: str, trail: list[str], *, shown: bool = True) -> FetchedResponse:
         """The response to a GET; `shown`: whether messages may have the URL."""
         parts, host, port = self._checked(url, shown=shown)
         tls = self._tls if parts.scheme == "https" else None
@@ -77,7 +77,7 @@ class Http01:
         return parts, host, port
 
 
-def _redirected(url: str, response: HttpResponse) -> str:
+def _redirected(url: str, response: FetchedResponse) -> str:
     if not _TARGET.fullmatch(response.location):
         raise ValidationFailed(
             ProblemType.CONNECTION, f"{response.at}: a redirect (status {response.status}) without a good Location"
@@ -93,7 +93,7 @@ def _not_followed(to: str, why: str) -> ValidationFailed:
     return ValidationFailed(ProblemType.CONNECTION, f"a redirect{to} is not followed: {why}")
 
 
-def _check(response: HttpResponse, token: str, key_authorization: str, *, elsewhere: bool) -> None:
+def _check(response: FetchedResponse, token: str, key_authorization: str, *, elsewhere: bool) -> None:
     """Check that the body is the key authorization, apart from white space at its end.
 
     The message quotes the body only from a server in a network that the operator has listed, and not if redirects led

@@ -1,16 +1,15 @@
 """EAB credentials from ZeroSSL's API (https://zerossl.com/documentation/acme/generate-eab-credentials/)."""
 
-import asyncio
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
-import httpx
 import msgspec
 
 from acmehub import (
+    HttpClient,
+    HttpError,
+    HttpResponse,
     Problem,
     ProblemType,
     UpstreamError,
@@ -40,45 +39,37 @@ class Credentials(msgspec.Struct, frozen=True):
 async def fetch_credentials(settings: ZeroSslSettings, user_agent: str) -> Credentials:
     """Fetch new credentials by API key, or by e-mail if there is none. Raises an `UpstreamError`."""
     api_key = settings.api_key.reveal()
-    request: dict[str, Any]
     if api_key:
-        url, request = f"{settings.api_url}/acme/eab-credentials", {"params": {"access_key": api_key}}
+        url, query, form = f"{settings.api_url}/acme/eab-credentials", {"access_key": api_key}, {}
     else:
-        url, request = f"{settings.api_url}/acme/eab-credentials-email", {"data": {"email": settings.email}}
-    client = httpx.AsyncClient(timeout=settings.timeout, headers={"User-Agent": user_agent})
+        url, query, form = f"{settings.api_url}/acme/eab-credentials-email", {}, {"email": settings.email}
+    client = HttpClient(
+        user_agent=user_agent, timeout=2 * settings.timeout, silence=settings.timeout, largest_body=_LARGEST_BODY
+    )
     try:
-        with _kept_from_logs(api_key):
-            async with asyncio.timeout(2 * settings.timeout), client, client.stream("POST", url, **request) as response:
-                body = await _read(response, url)
-    except TimeoutError:
-        raise UpstreamUnavailable(
-            f"{url}: took more than {2 * settings.timeout:g} s to answer", server=settings.api_url
-        ) from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        # without the error and its message if they contain the URL, which contains the API key
-        message = str(error) if not api_key or api_key not in str(error) else ""
-        raise UpstreamUnavailable(f"{url}: {message or type(error).__name__}", server=settings.api_url) from None
-    return _credentials(response, body, url, settings.api_url)
+        response = await client.send(
+            "POST",
+            f"{url}?{urlencode(query)}" if query else url,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            body=urlencode(form).encode(),
+        )
+    except HttpError as error:
+        # without the error itself: its cause may have the URL, in which ZeroSSL wants the API key
+        raise UpstreamUnavailable(f"{url}: {error.detail}", server=settings.api_url) from None
+    finally:
+        await client.aclose()
+    return _credentials(response, url, settings.api_url)
 
 
-async def _read(response: httpx.Response, url: str) -> bytes:
-    body = b""
-    async for part in response.aiter_bytes():
-        body += part
-        if len(body) > _LARGEST_BODY:
-            raise UpstreamUnavailable(f"{url} answers with more than {_LARGEST_BODY} octets")
-    return body
-
-
-def _credentials(response: httpx.Response, body: bytes, url: str, server: str) -> Credentials:
+def _credentials(response: HttpResponse, url: str, server: str) -> Credentials:
     try:
-        found = msgspec.json.decode(body)
+        found = msgspec.json.decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = None
     answer = found if isinstance(found, dict) else {}
-    if response.status_code == 429:
+    if response.status == 429:
         raise UpstreamRateLimited(f"{url}: too many requests", server=server, retry_after=_retry_after(response))
-    if response.status_code >= 500:
+    if response.status >= 500:
         raise _unavailable(url, response, server)
     kid, hmac_key = _text(answer, "eab_kid"), _text(answer, "eab_hmac_key")
     if answer.get("success") and kid and hmac_key:
@@ -98,27 +89,10 @@ def _text(members: dict[str, Any], name: str) -> str:
     return escape_controls(value.strip()[:_LONGEST_TEXT]) if isinstance(value, str) else ""
 
 
-def _unavailable(url: str, response: httpx.Response, server: str) -> UpstreamError:
-    return UpstreamUnavailable(
-        f"{url}: HTTP {response.status_code} with something else than credentials", server=server
-    )
+def _unavailable(url: str, response: HttpResponse, server: str) -> UpstreamError:
+    return UpstreamUnavailable(f"{url}: HTTP {response.status} with something else than credentials", server=server)
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    seconds = parse_retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
+def _retry_after(response: HttpResponse) -> float | None:
+    seconds = parse_retry_after(response.header("Retry-After"), datetime.now(UTC))
     return None if seconds is None else min(seconds, 3600.0)
-
-
-@contextmanager
-def _kept_from_logs(secret: str) -> Iterator[None]:
-    """Drop httpx's log lines in this context: they contain the URL, and ZeroSSL requires the API key in the URL."""
-
-    def harmless(record: logging.LogRecord) -> bool:
-        return not secret or secret not in record.getMessage()
-
-    logger = logging.getLogger("httpx")
-    logger.addFilter(harmless)
-    try:
-        yield
-    finally:
-        logger.removeFilter(harmless)

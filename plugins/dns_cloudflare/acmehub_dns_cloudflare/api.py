@@ -3,20 +3,19 @@
 Facts: developers.cloudflare.com/api (envelope, `result_info`), …/fundamentals/api/reference/limits (429, Retry-After).
 """
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-import httpx
 import msgspec
 
-from acmehub import DnsProviderRefused, DnsProviderUnavailable
+from acmehub import DnsProviderRefused, DnsProviderUnavailable, HttpClient, HttpError, HttpTimeout
 from acmehub_dns_cloudflare.settings import CloudflareSettings
 
 MOST_PAGES = 1000
+TOO_MANY_REQUESTS = 429
 INVALID_HEADERS = 6003
 HINT = "; check api_token and that it has Zone:DNS:Edit and Zone:Zone:Read for this zone"
 Result = TypeVar("Result")
@@ -65,11 +64,9 @@ class Api:
     def __init__(self, settings: CloudflareSettings, *, user_agent: str) -> None:
         self._timeout = settings.timeout
         self._server = urlsplit(settings.base_url).hostname or settings.base_url
-        self._client = httpx.AsyncClient(
-            base_url=settings.base_url.rstrip("/") + "/",
-            headers={"Authorization": f"Bearer {settings.api_token.reveal()}", "User-Agent": user_agent},
-            timeout=settings.timeout,
-        )
+        self._base_url = settings.base_url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {settings.api_token.reveal()}", "Content-Type": "application/json"}
+        self._client = HttpClient(user_agent=user_agent, timeout=settings.timeout)
 
     async def aclose(self) -> None:
         """Close the kept connections."""
@@ -100,27 +97,28 @@ class Api:
         query: Mapping[str, str | int] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> Envelope:
+        url = f"{self._base_url}/{path}" + (f"?{urlencode(query)}" if query else "")
+        content = msgspec.json.encode(body) if body is not None else None
         try:
-            async with asyncio.timeout(self._timeout):
-                answer = await self._client.request(method, path, params=query, json=body)
-        except (TimeoutError, httpx.TimeoutException) as error:
+            answer = await self._client.send(method, url, headers=self._headers, body=content)
+        except HttpTimeout as error:
             raise self._unavailable(f"no answer within {self._timeout:g} seconds") from error
-        except httpx.HTTPError as error:
-            raise self._unavailable(f"cannot be reached: {str(error) or type(error).__name__}") from error
+        except HttpError as error:
+            raise self._unavailable(f"cannot be reached: {error.detail}") from error
         try:
-            envelope = msgspec.json.decode(answer.content, type=Envelope)
+            envelope = msgspec.json.decode(answer.body, type=Envelope)
         except (msgspec.DecodeError, UnicodeDecodeError):
             envelope = None
         message = "; ".join(map(str, envelope.errors)) if envelope else ""
-        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            raise self._unavailable(message or "too many requests", _retry_after(answer.headers))
-        if answer.is_server_error or envelope is None:
-            raise self._unavailable(f"HTTP {answer.status_code}: {message or 'not a response of the API'}")
+        if answer.status == TOO_MANY_REQUESTS:
+            raise self._unavailable(message or "too many requests", _retry_after(answer.header("Retry-After")))
+        if answer.status >= 500 or envelope is None:
+            raise self._unavailable(f"HTTP {answer.status}: {message or 'not a response of the API'}")
         if not envelope.success:
             codes = frozenset(error.code for error in envelope.errors)
-            hint = HINT if answer.status_code in (401, 403) or INVALID_HEADERS in codes else ""
-            detail = f"{self._server}: HTTP {answer.status_code}: {message or 'no reason given'}{hint}"
-            raise Refusal(detail, server=self._server, status=answer.status_code, codes=codes)
+            hint = HINT if answer.status in (401, 403) or INVALID_HEADERS in codes else ""
+            detail = f"{self._server}: HTTP {answer.status}: {message or 'no reason given'}{hint}"
+            raise Refusal(detail, server=self._server, status=answer.status, codes=codes)
         return envelope
 
     def _result(self, envelope: Envelope, kind: type[Result]) -> Result:
@@ -133,9 +131,8 @@ class Api:
         return DnsProviderUnavailable(f"{self._server}: {detail}", server=self._server, retry_after=retry_after)
 
 
-def _retry_after(headers: httpx.Headers) -> float | None:
+def _retry_after(text: str) -> float | None:
     """Retry-After in seconds from now (RFC 9110 section 10.2.3)."""
-    text = headers.get("Retry-After", "")
     if text.isdecimal():
         return float(text)
     try:
