@@ -28,6 +28,8 @@ from acmehub.storage.versioned_cache import VersionedCache
 
 Rule = Callable[[OrderBundle], Change]
 
+_OF_PRESENT = ("state", "run_at")
+
 
 class SqlOrders(Orders):
     """Orders with their authorizations."""
@@ -124,6 +126,10 @@ class SqlOrders(Orders):
 
     def _write(self, before: OrderBundle, change: Change) -> Unit[OrderBundle]:
         order, new = before.order, change.order
+        for record in change.present:
+            values = self._record.values(_OF_PRESENT, record)
+            if not (yield self._record.update(_OF_PRESENT)(*values, record.id, record.version)):
+                raise Conflict("txt_record", f"TXT record {record.id} has changed or is gone")
         if (new.id, new.version) != (order.id, order.version):
             raise Conflict("version", f"order {order.id}: the change is for another version of it")
         steps, authorizations = self._changes(before.authorizations, change.authorizations)
@@ -215,7 +221,7 @@ class SqlOrders(Orders):
         return await self._driver.point_read(self._lists.previous, account_id, name_set)
 
     async def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Order | None:
-        return await self._driver.read(self._lists.same_csr, account_id, csr, since)
+        return await self._driver.point_read(self._lists.same_csr, account_id, csr, since)
 
     async def valid_authorizations(
         self, account_id: str, names: Sequence[str], since: datetime, limit: int = 4
