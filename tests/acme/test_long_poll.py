@@ -320,7 +320,7 @@ async def test_a_change_in_the_same_commit_as_the_own_write_is_answered_at_once(
     state = await polls.until(
         lambda bundle: bundle.order.status is OrderStatus.VALID,
         await finalize(),
-        lambda: patient.stored(placed.location),
+        lambda _version: patient.stored(placed.location),
         seconds=hold,
         receive=silence,
     )

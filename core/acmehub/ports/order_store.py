@@ -24,8 +24,9 @@ class Orders(Protocol):
         takes."""
         ...
 
-    async def get(self, order_id: str) -> OrderBundle | None:
-        """An order with its authorizations."""
+    async def get(self, order_id: str, *, version: int = 0) -> OrderBundle | None:
+        """An order with its authorizations, as stored now; with `version`, as it was stored since then at least, if
+        this process knows that."""
         ...
 
     async def authorization(self, authorization_id: str) -> Authorization | None:

@@ -77,9 +77,12 @@ class SqlOrders(Orders):
             steps.append(self._events.insert(events))
         yield Batch(tuple(steps), autocommit=True)
 
-    async def get(self, order_id: str) -> OrderBundle | None:
+    async def get(self, order_id: str, *, version: int = 0) -> OrderBundle | None:
         """One statement, so that order and authorizations are of one moment."""
         generation = self._driver.generation
+        known = self._cache.get_since(order_id, (generation, version)) if version else None
+        if known is not None and known[0][0] == generation:
+            return known[1]
         bundle = await self._driver.point_read(self._read, order_id)
         return self._put(bundle, generation) if bundle is not None else None
 

@@ -80,16 +80,16 @@ class OrderService:
         """Names and descriptions of the profiles for a directory: of all, or of those open to a principal."""
         return advertised((await (await self._snapshots.current()).profiles()).enabled, principal)
 
-    async def order(self, actor: Actor, order_id: str) -> OrderBundle:
-        """An order of the actor's."""
-        bundle = await self._store.orders.get(order_id)
+    async def order(self, actor: Actor, order_id: str, version: int = 0) -> OrderBundle:
+        """An order of the actor's; `version` is as in `Orders.get`."""
+        bundle = await self._store.orders.get(order_id, version=version)
         if bundle is None or bundle.order.account_id != actor.account.id:
             raise not_found()
         return bundle
 
-    async def client_order(self, actor: Actor, order_id: str) -> OrderBundle:
+    async def client_order(self, actor: Actor, order_id: str, version: int = 0) -> OrderBundle:
         """An order of the actor's, unless it is the hidden one of a pre-authorization."""
-        bundle = await self.order(actor, order_id)
+        bundle = await self.order(actor, order_id, version)
         if bundle.order.preauthorization:
             raise not_found()
         return bundle
