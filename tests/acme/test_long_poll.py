@@ -12,7 +12,7 @@ from acmehub.acme.server import long_poll
 from acmehub.acme.server.long_poll import LongPolls
 from acmehub.config import Acme
 from acmehub.models import AuthorizationMode, OrderStatus
-from acmehub.rules import orders
+from acmehub.rules.finalizing import finalize as finalize_rule
 from acmehub.rules.orders import OrderBundle
 from acmehub.runtime.order_events import Subscription
 from acmehub.testing.acme_client import AcmeClient, Reply
@@ -311,7 +311,7 @@ async def test_a_change_in_the_same_commit_as_the_own_write_is_answered_at_once(
 
     async def finalize() -> OrderBundle:
         """The own write, and one of another task in the same commit."""
-        own = asyncio.create_task(store.apply(order_id, lambda stored: orders.finalize(stored, csr, patient.now)))
+        own = asyncio.create_task(store.apply(order_id, lambda stored: finalize_rule(stored, csr, patient.now)))
         others.append(asyncio.create_task(patient.upstream_issues(placed.location)))
         return await own
 
@@ -320,7 +320,7 @@ async def test_a_change_in_the_same_commit_as_the_own_write_is_answered_at_once(
     state = await polls.until(
         lambda bundle: bundle.order.status is OrderStatus.VALID,
         await finalize(),
-        lambda: patient.stored(placed.location),
+        lambda _version: patient.stored(placed.location),
         seconds=hold,
         receive=silence,
     )

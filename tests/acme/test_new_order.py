@@ -79,6 +79,7 @@ async def test_only_the_last_step_writes(lab: Lab, calls: Counter[str]) -> None:
         hub.learning,
         hub.rights,
         hub.client_limits,
+        hub.dispatcher,
     )
     asked = Asked(actor, NewOrder(identifiers=(Identifier("dns", "a.corp.test"),)), "another-device/1")
     calls.clear()

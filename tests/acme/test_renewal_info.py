@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from acmehub.models import Campaign, Certificate, Stage, new_id
 from acmehub.rules import orders
+from acmehub.rules.finalizing import finalize
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.renewal import cert_id, cert_id_in
 from acmehub.testing.acme_client import AcmeClient
@@ -40,7 +41,7 @@ async def issue(lab: Lab, client: AcmeClient, *names: str, serial: int = 0x87654
     )
 
     def rule(current: OrderBundle) -> Change:
-        order = orders.finalize(current, b"csr", lab.now).order
+        order = finalize(current, b"csr", lab.now).order
         return orders.issued(replace(order, stage=Stage.DOWNLOADING), certificate, lab.now)
 
     await lab.hub.store.orders.apply(bundle.order.id, rule)

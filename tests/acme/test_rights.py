@@ -277,13 +277,13 @@ class Taking:
     def now(self) -> None:
         self.world.run(self.take())
 
-    def when(self, thing: object, verb: str, *, passage: int = 1) -> None:
-        """While `verb` is called for the `passage`th time from now on, before it does anything."""
+    def when(self, thing: object, verb: str) -> None:
+        """While `verb` is called for the first time from now on, before it does anything."""
         does = getattr(thing, verb)
-        calls = itertools.count(1)
+        calls = itertools.count()
 
         async def call(*args: Any, **named: Any) -> Any:
-            if next(calls) == passage:
+            if next(calls) == 0:
                 await self.take()
             return await does(*args, **named)
 
@@ -419,7 +419,7 @@ def test_planning_of_txt_records(taking: Taking) -> None:
 def test_txt_record(taking: Taking) -> None:
     tenant = taking.tenant()
     order_id = tenant.order(*tenant.names)
-    taking.when(taking.world.hub.store.txt_records, "of_order")
+    taking.when(taking.world.hub.solver, "plan")
     tenant.work()
     assert any(verb == "add_txt" for verb, *_ in taking.world.provider.calls) is taking.allowed
     taking.check_order(order_id)
@@ -438,7 +438,7 @@ def test_propagation(taking: Taking) -> None:
 def test_response_to_the_upstream_challenge(taking: Taking) -> None:
     tenant = taking.tenant()
     order_id = tenant.order()
-    taking.when(taking.world.relay, "authorization", passage=2)
+    taking.when(taking.world.hub.solver, "propagated")
     tenant.work()
     assert ("answer" in taking.world.relay.calls) is taking.allowed
     taking.check_order(order_id)
@@ -471,7 +471,7 @@ def test_upstream_finalize_after_a_step_that_failed_before_it(taking: Taking) ->
     tenant.finalize(order_id)
     taking.world.relay.fail("order", UpstreamUnavailable("no answer"))
     taking.world.run(taking.world.work())
-    assert tenant.stored(order_id).order.stage is Stage.FINALIZING
+    assert tenant.stored(order_id).order.stage is Stage.AUTHORIZED
     taking.now()
     tenant.work()
     assert ("finalize" in taking.world.relay.calls) is taking.allowed
@@ -572,7 +572,7 @@ def test_a_record_that_was_planned_for_a_disabled_challenge_is_not_written_by_it
     other = replace(other, sealed_settings=sealed)
     world.run(world.hub.store.managed_challenges.add(other))
     order_id = tenant.order()
-    taking.when(world.hub.store.txt_records, "of_order")
+    taking.when(world.hub.solver, "plan")
     rows = taking.results(world.hub.solver, "plan")
     tenant.work()
     tenant.finalize(order_id)

@@ -12,7 +12,8 @@ from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.config import Acme
 from acmehub.models import AuthorizationMode, Campaign, Certificate, Order, OrderStatus, Stage
 from acmehub.ports.plugins import OrderFinished
-from acmehub.rules.orders import Change, finalize
+from acmehub.rules.finalizing import finalize
+from acmehub.rules.orders import Change
 from acmehub.testing.acme_client import AcmeClient, Reply
 from acmehub.testing.acme_keys import make_csr
 from tests.acme.lab import CHAIN, Lab, laboratory

@@ -161,12 +161,14 @@ async def test_without_a_worker_no_order_is_claimed_at_finalize(tmp_path: Path) 
     before = hub.orders
     async with hub.running(serve=True, worker=False):
         order = (await sow(hub.store)).order().order
-        assert hub.dispatcher.lease(order) is None
+        with hub.dispatcher.handing_over(order) as handover:
+            assert handover is None
     async with hub.running(serve=True, worker=True):
-        lease = hub.dispatcher.lease(order)
-        assert lease is not None
-        assert lease.owner == hub.worker.lease().owner
-    assert hub.dispatcher.lease(order) is None
+        with hub.dispatcher.handing_over(order) as handover:
+            assert handover is not None
+            assert handover.lease.owner == hub.worker.owner
+    with hub.dispatcher.handing_over(order) as handover:
+        assert handover is None
     assert hub.orders is before
 
 

@@ -35,6 +35,7 @@ from acmehub.ports.plugins import OrderFinished, PluginContext, Register
 from acmehub.ports.settings import PluginSettings
 from acmehub.ports.store import Store
 from acmehub.rules import orders
+from acmehub.rules.finalizing import finalize
 from acmehub.rules.orders import OrderBundle, open_order
 from acmehub.runtime.crash_points import CrashPoint, CrashPoints
 from acmehub.runtime.plugin_objects import MANAGED_CHALLENGE_SETTINGS, PluginObjects
@@ -253,11 +254,16 @@ class Rig:
             await self.finalize(bundle.order.id)
         return bundle.order.id
 
-    async def finalize(self, order_id: str, lease: orders.Lease | None = None) -> OrderBundle:
+    async def finalize(self, order_id: str, worker: IssuanceWorker | None = None) -> OrderBundle:
+        """The client's finalize; with `worker`, at the process of that worker, which claims the order for it."""
         bundle = await self.bundle(order_id)
         csr = self.csrs.setdefault(order_id, make_csr([item.value for item in bundle.order.identifiers]))
         now = self.clock.now()
-        return await self.store.orders.apply(order_id, lambda current: orders.finalize(current, csr, now, lease))
+        handover = None if worker is None else worker.take(bundle.order)
+        after = await self.store.orders.apply(order_id, lambda current: finalize(current, csr, now, handover))
+        if worker is not None:
+            worker.release(bundle.order)
+        return after
 
     async def answer(self, order_id: str, position: int = 0, kind: ChallengeType = ChallengeType.DNS_01) -> OrderBundle:
         target = (await self.bundle(order_id)).authorizations[position]

@@ -21,7 +21,7 @@ async def test_a_finalize_that_comes_during_an_exchange_is_not_lost(
     async def meanwhile(*args: object) -> object:
         result = await original(*args)
         if (await rig.order(order_id)).csr is None:
-            await rig.finalize(order_id, rig.main.lease())
+            await rig.finalize(order_id, rig.main)
         return result
 
     monkeypatch.setattr(rig.relay, verb, meanwhile)

@@ -140,7 +140,7 @@ async def assert_silent(rig: Rig, worker: IssuanceWorker, order_id: str, *, expe
 async def test_a_finalize_is_claimed_at_once_only_where_a_place_is_left(rig: Rig) -> None:
     worker: IssuanceWorker = rig.worker(concurrency=2)
     order = await rig.order(await rig.open())
-    assert worker.has_place(order)
+    assert worker.orders.has_place(groups_of(order))
     for number in range(2):
         worker.orders.places.take(f"{number}", groups_of(order))
-    assert not worker.has_place(order)
+    assert not worker.orders.has_place(groups_of(order))

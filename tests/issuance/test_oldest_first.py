@@ -59,6 +59,6 @@ async def test_a_new_order_is_not_started_before_older_ones_that_were_passed_ove
     assert await worker.work_off() == 0, "its principal has its share"
     worker.orders.places.leave("0")
     newest = await rig.order(await rig.open("new.corp.test"))
-    assert not worker.has_place(newest), "the place is for the order that was passed over"
+    assert not worker.orders.has_place(groups_of(newest)), "the place is for the order that was passed over"
     assert await worker.work_off() == 2
-    assert worker.has_place(newest)
+    assert worker.orders.has_place(groups_of(newest))

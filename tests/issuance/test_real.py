@@ -32,6 +32,7 @@ from acmehub.ports.clock import SystemClock
 from acmehub.ports.plugins import PluginContext
 from acmehub.ports.store import Store
 from acmehub.rules import orders
+from acmehub.rules.finalizing import finalize
 from acmehub.runtime.crash_points import CrashPoints
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import build_registry
@@ -158,7 +159,7 @@ class WorkerContext:
         )
         await self.store.orders.add(bundle)
         now, csr = self.clock.now(), make_csr(names)
-        await self.store.orders.apply(bundle.order.id, lambda current: orders.finalize(current, csr, now))
+        await self.store.orders.apply(bundle.order.id, lambda current: finalize(current, csr, now))
         return bundle.order.id
 
     async def ended(self, order_id: str, seconds: float = 60.0) -> orders.OrderBundle:

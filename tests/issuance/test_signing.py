@@ -18,7 +18,7 @@ async def test_an_order_is_finished_by_the_process_that_took_its_csr_without_ano
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order_id = await rig.open(signing=True)
-    bundle = await rig.finalize(order_id, rig.main.lease())
+    bundle = await rig.finalize(order_id, rig.main)
 
     async def no_claim(*_args: object) -> None:
         raise AssertionError
@@ -51,7 +51,7 @@ async def test_an_order_without_a_csr_is_not_touched(rig: Rig) -> None:
 
 async def test_adopting_twice_signs_once(rig: Rig) -> None:
     order_id = await rig.open(signing=True)
-    bundle = await rig.finalize(order_id, rig.main.lease())
+    bundle = await rig.finalize(order_id, rig.main)
     rig.main.adopt(bundle)
     rig.main.adopt(bundle)
     await rig.main.orders.wait_until_idle()
@@ -62,7 +62,7 @@ async def test_adopting_twice_signs_once(rig: Rig) -> None:
 async def test_an_order_that_another_process_owns_is_not_adopted(rig: Rig) -> None:
     order_id = await rig.open(signing=True)
     other = rig.worker(owner="other")
-    bundle = await rig.finalize(order_id, other.lease())
+    bundle = await rig.finalize(order_id, other)
     rig.main.adopt(bundle)
     await rig.main.orders.wait_until_idle()
     assert (await rig.order(order_id)).status is OrderStatus.PROCESSING
@@ -120,8 +120,9 @@ async def test_a_wrong_certificate_of_the_signer_is_refused_as_well(rig: Rig) ->
 
 async def test_many_are_adopted_at_once(rig: Rig) -> None:
     ids = [await rig.open(f"n{number}.corp.test", signing=True) for number in range(40)]
-    bundles = await asyncio.gather(*(rig.finalize(order_id, rig.main.lease()) for order_id in ids))
+    worker = rig.worker(concurrency=64)
+    bundles = await asyncio.gather(*(rig.finalize(order_id, worker) for order_id in ids))
     for bundle in bundles:
-        rig.main.adopt(bundle)
-    await rig.main.orders.wait_until_idle()
+        worker.adopt(bundle)
+    await worker.orders.wait_until_idle()
     await rig.assert_valid(*ids)

@@ -20,6 +20,7 @@ from acmehub.models import (
 )
 from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import Problem, ProblemDocument, ProblemType
+from acmehub.rules.finalizing import Handover, finalize
 from acmehub.rules.orders import (
     AUTHORIZATION_MOVES,
     ORDER_MOVES,
@@ -36,7 +37,6 @@ from acmehub.rules.orders import (
     deactivate,
     expired,
     failed,
-    finalize,
     issued,
     open_order,
     verified,
@@ -374,7 +374,7 @@ def test_in_verify_with_a_signing_authority_ready_waits_for_the_csr() -> None:
 
 def test_finalize_takes_the_csr_while_the_upstream_still_validates() -> None:
     bundle = opened(PREAPPROVED)
-    change = finalize(bundle, b"csr", LATER, Lease("me", LATER))
+    change = finalize(bundle, b"csr", LATER, Handover(Lease("me", LATER)))
     assert (change.order.status, change.order.csr) == (OrderStatus.PROCESSING, b"csr")
     assert (change.order.run_at, change.order.lease_owner) == (NOW, None)  # the worker that has the lease continues
     assert [event.kind for event in change.events] == ["finalize requested"]
@@ -391,7 +391,7 @@ def test_finalize_wakes_an_order_that_only_waited_for_it() -> None:
 def test_finalize_claims_what_nobody_works_on(lease_until: datetime | None, claimed: bool) -> None:
     bundle = at(opened(PREAPPROVED), Stage.AUTHORIZED, lease_owner="other", lease_until=lease_until, fence=6)
     mine = Lease("me", LATER + timedelta(30))
-    order = finalize(bundle, b"csr", LATER, mine).order
+    order = finalize(bundle, b"csr", LATER, Handover(mine)).order
     assert (order.lease_owner, order.fence) == (("me", 7) if claimed else ("other", 6))
     assert order.lease_until == (mine.until if claimed else lease_until)
 
@@ -524,7 +524,7 @@ def acts(bundle: OrderBundle) -> Iterator[Rule]:
         if bundle.order.mode is VERIFY and item.answered:
             yield lambda b, one=item: verified(b, one.id, LATER)  # type: ignore[misc]
         yield lambda b, one=item: seen_upstream(b, one)  # type: ignore[misc]
-    yield lambda b: finalize(b, b"csr", LATER, Lease("me", LATER))
+    yield lambda b: finalize(b, b"csr", LATER, Handover(Lease("me", LATER)))
     yield lambda b: finalize(b, b"other", LATER)
     yield lambda b: approve(b, LATER)
     yield lambda b: failed(b, REASON, LATER)

@@ -19,7 +19,8 @@ from acmehub.models import (
 )
 from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import Problem, ProblemType
-from acmehub.rules.orders import OrderBundle, finalize, open_order
+from acmehub.rules.finalizing import finalize
+from acmehub.rules.orders import OrderBundle, open_order
 from acmehub.rules.rights import Claim, end_open_order, require_names, taken
 from acmehub.rules.scopes import MatchIndex, Scope
 from tests.rules.samples import NOW, actor, managed_challenge

@@ -54,12 +54,12 @@ def test_the_other_sides_retry_after_lengthens_a_pause_up_to_an_hour() -> None:
 
 
 def test_polls_grow_to_five_seconds_unless_the_other_side_says_when() -> None:
-    assert poll_in(1) == 0.25
-    assert poll_in(2) == pytest.approx(0.4)
-    assert poll_in(1000) == 5.0
-    assert poll_in(1, 30.0) == 30.0
-    assert poll_in(9, 0.0) == 0.25
-    assert poll_in(1, 86_400.0) == 3600.0
+    assert poll_in(1, first=0.04) == 0.04
+    assert poll_in(2, first=0.04) == pytest.approx(0.08)
+    assert poll_in(1000, first=0.04) == 5.0
+    assert poll_in(1, 30.0, first=0.04) == 30.0
+    assert poll_in(9, 0.0, first=0.04) == 0.25
+    assert poll_in(1, 86_400.0, first=0.04) == 3600.0
 
 
 def test_jitter_is_never_early_and_at_most_a_fifth_late() -> None:

@@ -140,6 +140,7 @@ class Hub:
             self.learning,
             self.rights,
             self.client_limits,
+            self.dispatcher,
         )
         return OrderService(
             self.store,

@@ -32,6 +32,7 @@ from acmehub.rules.scopes import MatchIndex, Scope
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.lru import Lru
 from acmehub.runtime.plugin_objects import PluginObjects, ProviderObject
+from acmehub.runtime.rights import FRESH
 from acmehub.runtime.snapshot import Snapshots
 
 PROVIDER_SECONDS = 60.0  # a provider that hangs longer is unavailable
@@ -157,8 +158,12 @@ class Solver:
         self._own_resolvers.put(challenge.resolvers, found)
         return found
 
+    async def _provider_object(self, managed_challenge_id: str) -> ProviderObject:
+        """The provider by what was read at most `FRESH` seconds ago."""
+        return await self._plugin_objects.provider(managed_challenge_id, await self._snapshots.recent(FRESH))
+
     async def _sight(self, managed_challenge_id: str, zone: str, name: str, values: Sequence[str]) -> Sight:
-        instance = await self._plugin_objects.provider(managed_challenge_id)
+        instance = await self._provider_object(managed_challenge_id)
         settings = instance.row.propagation
         try:
             view = await self._view(instance, zone, name, values)
@@ -182,7 +187,7 @@ class Solver:
     @asynccontextmanager
     async def _provider(self, record: TxtRecord) -> AsyncIterator[DnsProvider]:
         """The provider of a record, for one verb: one at a time per name; per zone if it rewrites record sets."""
-        instance = await self._plugin_objects.provider(record.managed_challenge_id)
+        instance = await self._provider_object(record.managed_challenge_id)
         async with self._turn(instance, record):
             try:
                 async with asyncio.timeout(PROVIDER_SECONDS):

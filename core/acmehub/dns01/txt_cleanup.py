@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from acmehub.dns01.solver import Solver
-from acmehub.models import Event, EventKind, TxtRecord, TxtState
+from acmehub.models import Event, EventKind, TxtRecord
 from acmehub.ports.clock import Clock
 from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.store import Conflict, Store, StoreUnavailable
@@ -36,11 +36,15 @@ GRACE = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Removal(msgspec.Struct, frozen=True):
-    """A row that this process has claimed; `shared` when another order still needs the same record."""
+class Removal(msgspec.Struct):
+    """A row that this process has claimed; `shared` when another order still needs the same record.
+
+    `again` is when it can be claimed again; None when it is gone.
+    """
 
     row: TxtRecord
     shared: bool
+    again: datetime | None
 
 
 class TxtCleanup(Loop[Removal]):
@@ -85,8 +89,12 @@ class TxtCleanup(Loop[Removal]):
         rows = await self._store.txt_records.claim(lease, now, limit, self.places.full())
         if not rows:
             return ()
-        needed = {_place(row) for row in await self._store.txt_records.list() if row.state is not TxtState.REMOVE}
-        return [Removal(row, _place(row) in needed) for row in rows]
+        needed = await self._store.txt_records.needed(rows)
+        return [Removal(row, row.id in needed, row.lease_until) for row in rows]
+
+    def due_again(self, job: Removal) -> datetime | None:
+        """When a removal that failed is tried again."""
+        return job.again
 
     async def next_due(self) -> datetime | None:
         """When the next removal is due."""
@@ -105,8 +113,7 @@ class TxtCleanup(Loop[Removal]):
         """Remove the record from DNS, then forget the row; a failure reschedules it."""
         row = job.row
         if job.shared:  # the CA gave another order the same challenge: the record stays for that order's row
-            await self._store.txt_records.remove(row)
-            self._tell_removed(row)
+            await self._forget(job)
             return
         started = self._clock.monotonic()
         try:
@@ -115,24 +122,25 @@ class TxtCleanup(Loop[Removal]):
                     with self._outages.of_managed_challenge(row.managed_challenge_id):
                         await self._solver.remove(row)
         except (DnsProviderError, *PLUGIN_UNUSABLE) as error:
-            await self._reschedule(row, error)
+            await self._reschedule(job, error)
             return
-        await self._store.txt_records.remove(row)
-        self._tell_removed(row)
-        await self._store.records.note(
-            [_event(row, self._clock.now(), EventKind.TXT_REMOVED, row.name, self._clock.monotonic() - started)]
-        )
+        seconds = self._clock.monotonic() - started
+        await self._forget(job, _event(row, self._clock.now(), EventKind.TXT_REMOVED, row.name, seconds))
 
-    def _tell_removed(self, row: TxtRecord) -> None:
-        """The end of what was told of a record that could not be removed."""
+    async def _forget(self, job: Removal, *events: Event) -> None:
+        """The row goes; so does what was told of a record that could not be removed."""
+        row = job.row
+        await self._store.txt_records.remove(row, events)
+        job.again = None
         if row.attempts >= LOUD_AFTER:
             _log.warning("TXT record removed after all", extra={**_named(row), "attempts": row.attempts + 1})
 
     async def handle_unexpected(self, job: Removal, error: Exception) -> None:
         """A defect of a provider: the removal is tried again later, like any that fails."""
-        await self._reschedule(job.row, error)
+        await self._reschedule(job, error)
 
-    async def _reschedule(self, row: TxtRecord, error: Exception) -> None:
+    async def _reschedule(self, job: Removal, error: Exception) -> None:
+        row = job.row
         attempts = row.attempts + 1
         asked = error.retry_after if isinstance(error, DnsProviderError) else None
         pause = jittered(back_off(attempts, asked, first=FIRST_PAUSE, longest=LONGEST_PAUSE), self._rng)
@@ -148,7 +156,9 @@ class TxtCleanup(Loop[Removal]):
         try:
             await self._store.txt_records.replace(later)
         except Conflict:
+            job.again = None
             return  # another process has claimed the row meanwhile
+        job.again = later.run_at
         if attempts % LOUD_AFTER == 0:
             message = f"{row.name}: {later.last_error}"
             if attempts == LOUD_AFTER:
@@ -160,10 +170,6 @@ class TxtCleanup(Loop[Removal]):
 
 def _named(row: TxtRecord) -> dict[str, object]:
     return {"order": row.order_id, "record": row.name, "zone": row.zone}
-
-
-def _place(row: TxtRecord) -> tuple[str, str, str]:
-    return row.zone, row.name, row.value
 
 
 def _event(row: TxtRecord, at: datetime, kind: EventKind, detail: str, seconds: float | None = None) -> Event:

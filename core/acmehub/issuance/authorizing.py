@@ -8,7 +8,7 @@ from acmehub.dns01 import DnsUnclear, Wanted
 from acmehub.issuance.job import Job, changed
 from acmehub.issuance.retry_policy import MOST_FAILED_VALIDATIONS, UpstreamOrderUnusable
 from acmehub.issuance.validated import authorized, is_approved
-from acmehub.models import Authorization, EventKind, Order, Stage, TxtRecord
+from acmehub.models import Authorization, AuthorizationMode, EventKind, Order, Stage, TxtRecord
 from acmehub.models.identifiers import base_name, canonical
 from acmehub.models.problems import Problem, ProblemDocument, ProblemType, Subproblem, gathered
 from acmehub.ports.authority import (
@@ -16,7 +16,9 @@ from acmehub.ports.authority import (
     UpstreamAccount,
     UpstreamAuthorization,
     UpstreamOrder,
+    UpstreamRefused,
     UpstreamUnavailable,
+    poll_first,
 )
 from acmehub.rules import orders
 from acmehub.rules.downloading import to_downloading
@@ -26,6 +28,7 @@ from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.crash_points import CrashPoint
 
 READS_AT_ONCE = 4
+LOOK_CLOSELY_EVERY = 4  # polls: else the upstream order says enough, which turns invalid with an authorization
 UNDECIDED = frozenset({"pending", "processing"})
 FINALIZED = frozenset({"processing", "valid"})
 # Problems with which a CA says that it could not look, not what it has seen.
@@ -107,6 +110,8 @@ async def _read_pending(job: Job, relay: RelayAuthority, account: UpstreamAccoun
         )
 
     await job.commit(rule)
+    job.records = tuple(records)
+    job.authorizations = {item.url: item for item in seen}
 
 
 def _match(
@@ -166,25 +171,40 @@ def with_seen(
 async def respond(job: Job, relay: RelayAuthority) -> None:
     """Stage `responding`: respond to one challenge, if it is still pending; the next one is a step of its own."""
     account = await job.account(relay.server)
-    waiting = [item for item in job.bundle.authorizations if _to_respond(item)]
-    if not waiting:
+    target = next_challenge(job)
+    if target is None:
         now = job.now
         await job.commit(
             lambda current: Change(order=replace(orders.with_stage(current.order, Stage.VALIDATING), run_at=now))
         )
         return
-    target = waiting[0]
-    assert target.upstream_url is not None
-    upstream = await job.exchange(relay.authorization(account, target.upstream_url), relay.server)
-    event = job.event(EventKind.CHALLENGE_WAS_ANSWERED, f"{target.identifier.value}: {upstream.dns01_status}")
-    if upstream.status == "pending" and upstream.dns01_status == "pending" and upstream.dns01_url is not None:
+    url = target.upstream_url
+    assert url is not None
+    seen = job.authorizations.pop(url, None)
+    is_fresh = seen is None
+    if seen is None:
+        seen = await job.exchange(relay.authorization(account, url), relay.server)
+    responded = False
+    if _is_open(seen):
         await job.require_rights()
         job.context.crash_points.hit(CrashPoint.BEFORE_CHALLENGE_RESPONSE)
-        await job.exchange(relay.answer(account, upstream.dns01_url), relay.server)
-        job.context.crash_points.hit(CrashPoint.AFTER_CHALLENGE_RESPONSE)
+        try:
+            await job.exchange(relay.answer(account, seen.dns01_url or ""), relay.server)
+        except UpstreamRefused:
+            if is_fresh:
+                raise
+            seen = await job.exchange(relay.authorization(account, url), relay.server)
+            if _is_open(seen):
+                raise
+        else:
+            responded = True
+            job.context.crash_points.hit(CrashPoint.AFTER_CHALLENGE_RESPONSE)
+    if responded:
         event = job.event(EventKind.CHALLENGE_RESPONDED, target.identifier.value)
-
-    run_at = job.after(poll_in(1))
+    else:  # an earlier order has responded
+        event = job.event(EventKind.CHALLENGE_WAS_ANSWERED, f"{target.identifier.value}: {seen.dns01_status}")
+    upstream = seen
+    run_at = job.after(poll_in(1, first=poll_first(relay)))
 
     def rule(current: OrderBundle) -> Change:
         authorizations = tuple(
@@ -192,11 +212,23 @@ async def respond(job: Job, relay: RelayAuthority) -> None:
             for item in with_seen(current.authorizations, {target.id: upstream})
         )
         order = current.order
+        if order.stage is Stage.PROPAGATING:
+            order = orders.with_stage(order, Stage.RESPONDING)
         if not any(map(_to_respond, authorizations)):
             order = replace(orders.with_stage(order, Stage.VALIDATING), run_at=run_at)
         return Change(order=order, authorizations=changed(current.authorizations, authorizations), events=(event,))
 
     await job.commit(rule)
+
+
+def next_challenge(job: Job) -> Authorization | None:
+    """The authorization whose challenge is to be responded to next."""
+    return next(filter(_to_respond, job.bundle.authorizations), None)
+
+
+def _is_open(upstream: UpstreamAuthorization) -> bool:
+    """Whether the CA waits for a response."""
+    return upstream.status == "pending" and upstream.dns01_status == "pending" and upstream.dns01_url is not None
 
 
 def _to_respond(item: Authorization) -> bool:
@@ -216,25 +248,38 @@ async def watch_validation(job: Job, relay: RelayAuthority) -> None:
         await fail_upstream(job, relay, account, upstream)
         return
     await job.require_rights()
-    undecided = [
-        item for item in job.bundle.authorizations if item.upstream_url is not None and item.upstream_status != "valid"
-    ]
-    read = await job.exchange(
-        gather_limited(lambda item: relay.authorization(account, item.upstream_url or ""), undecided, READS_AT_ONCE),
-        relay.server,
-    )
+    polls = job.count_poll("validation")
+    undecided: Sequence[Authorization] = ()
+    if job.order.mode is AuthorizationMode.ACCEPT or polls % LOOK_CLOSELY_EVERY == 0:
+        undecided = [
+            item
+            for item in job.bundle.authorizations
+            if item.upstream_url is not None and item.upstream_status != "valid"
+        ]
+    read: Sequence[UpstreamAuthorization] = ()
+    if undecided:
+        read = await job.exchange(
+            gather_limited(
+                lambda item: relay.authorization(account, item.upstream_url or ""), undecided, READS_AT_ONCE
+            ),
+            relay.server,
+        )
     if any(item.status not in UNDECIDED | {"valid"} for item in read):
         await fail_upstream(job, relay, account, upstream, read)
         return
-    await _keep_watching(job, upstream, {item.id: theirs for item, theirs in zip(undecided, read, strict=True)})
+    seen = {item.id: theirs for item, theirs in zip(undecided, read, strict=True)}
+    await _keep_watching(job, seen, poll_in(polls + 1, _asked(upstream, read), first=poll_first(relay)))
 
 
-async def _keep_watching(job: Job, upstream: UpstreamOrder, seen: Mapping[str, UpstreamAuthorization]) -> None:
-    asked = [item.retry_after for item in seen.values() if item.retry_after is not None]
-    if upstream.retry_after is not None:
-        asked.append(upstream.retry_after)
+def _asked(upstream: UpstreamOrder, read: Sequence[UpstreamAuthorization]) -> float | None:
+    """The longest pause that the CA asks for, in seconds."""
+    asked = [upstream.retry_after, *(item.retry_after for item in read)]
+    return max((seconds for seconds in asked if seconds is not None), default=None)
+
+
+async def _keep_watching(job: Job, seen: Mapping[str, UpstreamAuthorization], pause: float) -> None:
     now = job.now
-    run_at = job.after(poll_in(job.count_poll("validation"), max(asked, default=None)))
+    run_at = job.after(pause)
     done = [item for item in seen.values() if item.status == "valid"]
     events = (job.event(EventKind.AUTHORIZATIONS_VALID, _statuses(done)),) if done else ()
 

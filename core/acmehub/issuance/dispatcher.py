@@ -1,9 +1,13 @@
 """Hands orders over to the worker of this process, where there is one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from acmehub.issuance.worker import IssuanceWorker
 from acmehub.models import Order
 from acmehub.rules.csr import CheckedCsr
-from acmehub.rules.orders import Lease, OrderBundle
+from acmehub.rules.finalizing import Handover
+from acmehub.rules.orders import OrderBundle
 
 
 class Dispatcher:
@@ -20,13 +24,22 @@ class Dispatcher:
         """From now on no order is claimed."""
         self._worker = None
 
-    def lease(self, order: Order) -> Lease | None:
-        """A lease for an order that is claimed in the write that makes it due; None while off, or without a place."""
+    @contextmanager
+    def handing_over(self, order: Order) -> Iterator[Handover | None]:
+        """What claims an order in the write that makes it due; None while off, or without a place.
+
+        Inside, the place is kept for it until `adopt`.
+        """
         worker = self._worker
-        return worker.lease() if worker is not None and worker.has_place(order) else None
+        handover = worker.take(order) if worker is not None else None
+        try:
+            yield handover
+        finally:
+            if worker is not None and handover is not None:
+                worker.release(order)
 
     def adopt(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
-        """Go on with an order that was claimed with such a lease; `csr` is its CSR, which has just been checked.
+        """Go on with an order that was claimed so; `csr` is its CSR, which has just been checked.
 
         An order that is claimed just before the dispatcher goes off waits until its lease is over.
         """

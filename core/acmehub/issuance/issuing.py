@@ -13,7 +13,6 @@ from acmehub.issuance.job import Job
 from acmehub.issuance.renewal_windows import watched
 from acmehub.issuance.retry_policy import DeadlinePassed, UpstreamOrderUnusable, WrongCertificate
 from acmehub.issuance.upstream_order import restart_upstream_order
-from acmehub.issuance.validated import to_finalizing
 from acmehub.models import Certificate, EventKind, Order, OrderStatus, Stage
 from acmehub.ports.authority import (
     IssuedChain,
@@ -23,10 +22,12 @@ from acmehub.ports.authority import (
     UpstreamOrder,
     UpstreamUnavailable,
     allows_leaf_only,
+    poll_first,
 )
 from acmehub.rules import orders
 from acmehub.rules.chains import ChainMismatch, Leaf, check_leaf, serial_of
 from acmehub.rules.downloading import to_downloading
+from acmehub.rules.finalizing import to_finalizing
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.backoff import poll_in
 from acmehub.runtime.concurrency import gather_limited
@@ -42,8 +43,8 @@ _OF_UPSTREAM_ORDER = (EventKind.UPSTREAM_ORDER_CREATED, EventKind.UPSTREAM_ORDER
 _log = logging.getLogger(__name__)
 
 
-async def begin_finalizing(job: Job) -> None:
-    """Stage `authorized`: go on when the client has sent its CSR."""
+async def begin_finalizing(job: Job, relay: RelayAuthority) -> None:
+    """Stage `authorized`: go on when the client has sent its CSR, and the CA still takes one."""
     if job.order.csr is None:  # the client has not finalized yet: nothing to do
         await job.commit(lambda current: Change(order=replace(current.order, run_at=None)))
     elif job.order.upstream_url is None:
@@ -51,8 +52,16 @@ async def begin_finalizing(job: Job) -> None:
             job, EventKind.UPSTREAM_ORDER_RESTARTED, "another order for the same names took the upstream order over"
         )
     else:
+        account = await job.account(relay.server)
+        upstream = await job.upstream_order(relay, account, job.order.upstream_url)
+        if upstream.status == "invalid":
+            await fail_upstream(job, relay, account, upstream)
+            return
+        if upstream.status == "pending":  # the CA wants control proven again
+            raise UpstreamOrderUnusable(EventKind.UPSTREAM_ORDER_PENDING_AGAIN, upstream.url)
         now, issuance_timeout = job.now, job.context.issuance_timeout
         await job.commit(lambda current: Change(order=to_finalizing(current.order, now, issuance_timeout)))
+        job.remember(upstream)
 
 
 async def finalize(job: Job, relay: RelayAuthority) -> None:
@@ -97,7 +106,21 @@ async def watch_issuance(job: Job, relay: RelayAuthority) -> None:
     account = await job.account(relay.server)
     assert job.order.upstream_url is not None
     upstream = await job.exchange(relay.order(account, job.order.upstream_url), relay.server)
+    if upstream.status == "valid" and upstream.certificate:
+        await _fetch_at_once(job, relay, account, upstream.certificate)
+        return
     await _move_on(job, relay, account, upstream, sent=False)
+
+
+async def _fetch_at_once(job: Job, relay: RelayAuthority, account: UpstreamAccount, url: str) -> None:
+    """The certificate exists: one write says so and has it; when it cannot be fetched, one says at least so."""
+    job.noted.append(job.event(EventKind.UPSTREAM_ORDER_READ, "order is valid"))
+    try:
+        await _fetch(job, relay, account, url)
+    except (UpstreamError, WrongCertificate):
+        now = job.now
+        await job.commit(lambda current: Change(order=to_downloading(current.order, url, now)))
+        raise
 
 
 async def _move_on(
@@ -108,7 +131,7 @@ async def _move_on(
     now = job.now
     if job.late and upstream.status in UNFINISHED:
         raise DeadlinePassed
-    finalizing = job.order.stage is Stage.FINALIZING
+    finalizing, first = job.order.stage is Stage.FINALIZING, poll_first(relay)
     polls = job.count_poll(
         "issuance"
     )  # counted through both stages, so that a CA that stays `ready` is polled ever less often
@@ -120,7 +143,7 @@ async def _move_on(
 
             await job.commit(rule)
         case "processing" | "ready" if sent or (finalizing and upstream.status == "processing"):
-            run_at = job.after(poll_in(polls, upstream.retry_after))
+            run_at = job.after(poll_in(polls, upstream.retry_after, first=first))
 
             def rule(current: OrderBundle) -> Change:
                 order = orders.with_stage(current.order, Stage.ISSUING)
@@ -128,9 +151,9 @@ async def _move_on(
 
             await job.commit(rule)
         case "processing":
-            await job.reschedule(poll_in(polls, upstream.retry_after), attempts=0)
+            await job.reschedule(poll_in(polls, upstream.retry_after, first=first), attempts=0)
         case "ready":  # the finalize was lost, or is not seen yet: the same CSR once more
-            run_at = job.after(poll_in(polls, upstream.retry_after))
+            run_at = job.after(poll_in(polls, upstream.retry_after, first=first))
 
             def rule(current: OrderBundle) -> Change:
                 order = orders.with_stage(current.order, Stage.FINALIZING)
@@ -148,12 +171,16 @@ async def _move_on(
 
 async def download(job: Job, relay: RelayAuthority) -> None:
     """Stage `downloading`: fetch the chains, check the leaf, choose a chain, and turn the order valid."""
-    context, order = job.context, job.order
     account = await job.account(relay.server)
-    url = order.upstream_certificate
-    if not url:
+    url = job.order.upstream_certificate
+    if url:
+        await _fetch(job, relay, account, url)
+    else:
         await _find_certificate(job, relay, account)
-        return
+
+
+async def _fetch(job: Job, relay: RelayAuthority, account: UpstreamAccount, url: str) -> None:
+    context, order = job.context, job.order
     context.crash_points.hit(CrashPoint.BEFORE_CHAIN_DOWNLOAD)
     issued = await job.exchange(relay.certificate(account, url), relay.server)
     others, missing = await _alternates(relay, account, issued.alternates[:MOST_ALTERNATES])
@@ -186,7 +213,10 @@ async def download(job: Job, relay: RelayAuthority) -> None:
     now = job.now
 
     def rule(current: OrderBundle) -> Change:
-        change = orders.issued(current.order, certificate, now)
+        order = current.order
+        if order.stage is Stage.ISSUING:
+            order = to_downloading(order, url, now)
+        change = orders.issued(order, certificate, now)
         return replace(change, events=(event, *change.events))
 
     await job.commit(rule)

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from acmehub.dns01 import DnsUnclear, Solver, TxtCleanup
 from acmehub.issuance.known_limits import KnownLimits
-from acmehub.models import Authorization, Event, EventKind, Order, OrderStatus, Stage
+from acmehub.issuance.ready_orders import ReadyOrders
+from acmehub.models import Authorization, Event, EventKind, Order, OrderStatus, Stage, TxtRecord
 from acmehub.models.problems import ProblemDocument
 from acmehub.ports.authority import (
     CertificateAuthority,
@@ -20,15 +21,16 @@ from acmehub.ports.authority import (
     SigningAuthority,
     UpstreamAccount,
     UpstreamAccountRefused,
+    UpstreamAuthorization,
     UpstreamError,
     UpstreamOrder,
     UpstreamUnavailable,
 )
-from acmehub.ports.store import Fenced, Store, StoreUnavailable
+from acmehub.ports.store import Fenced, Missing, Store, StoreUnavailable
 from acmehub.rules import orders
 from acmehub.rules.chains import Issuers
 from acmehub.rules.csr import CheckedCsr
-from acmehub.rules.orders import Change, Lease, OrderBundle
+from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, OrderBundle
 from acmehub.rules.scopes import Scope
 from acmehub.runtime.announcements import Announcements
 from acmehub.runtime.backoff import PollCounts, SteadyClock, back_off, jittered
@@ -40,6 +42,8 @@ from acmehub.runtime.snapshot import Snapshot
 from acmehub.validation import Validator
 
 EXCHANGE_SECONDS = 120.0  # then an exchange counts as failed
+LONGEST_NAP = 1.0  # seconds that an order pauses without being given back
+MOST_ASLEEP = 1024  # orders that pause so at once
 WRITE_TRIES = 6  # attempts to write a result, so that the exchange behind it is not repeated
 FINISHED = frozenset({OrderStatus.VALID, OrderStatus.INVALID})
 
@@ -48,7 +52,8 @@ Rule = Callable[[OrderBundle], Change]
 
 
 class WorkerContext(msgspec.Struct, kw_only=True):
-    """What every step needs. With `stopping`, each order is given back after its present step."""
+    """What every step needs. With `stopping`, each order is given back after its present step; with `naps`, one that is
+    due soon is kept until then, `asleep` of them at present."""
 
     store: Store
     plugin_objects: PluginObjects
@@ -68,19 +73,30 @@ class WorkerContext(msgspec.Struct, kw_only=True):
     lease: timedelta
     issuance_timeout: timedelta
     remember: timedelta
+    ready: ReadyOrders
     stopping: bool = False
-    signing: dict[type, bool] = {}
+    naps: bool = False
+    asleep: int = 0
+    kinds: dict[type, tuple[bool, bool]] = {}
 
     def new_lease(self) -> Lease:
         """A lease of this process from now on."""
         return Lease(self.owner, self.clock.now() + self.lease)
 
     def signs(self, authority: CertificateAuthority) -> TypeGuard[SigningAuthority]:
-        """Whether an authority signs by itself; asked once per type, as the answer takes a while."""
+        """Whether an authority signs by itself."""
+        return self._kind(authority)[0]
+
+    def relays(self, authority: CertificateAuthority) -> TypeGuard[RelayAuthority]:
+        """Whether an authority is a CA elsewhere."""
+        return self._kind(authority)[1]
+
+    def _kind(self, authority: CertificateAuthority) -> tuple[bool, bool]:
+        """Asked once per type, as the answer takes a while."""
         kind = type(authority)
-        if kind not in self.signing:
-            self.signing[kind] = isinstance(authority, SigningAuthority)
-        return self.signing[kind]
+        if kind not in self.kinds:
+            self.kinds[kind] = isinstance(authority, SigningAuthority), isinstance(authority, RelayAuthority)
+        return self.kinds[kind]
 
 
 class Job:
@@ -88,10 +104,21 @@ class Job:
     this process has just checked it; `sent_replaces` says whether its last newOrder had `replaces`, `sent_csr` whether
     its last step sent the CSR, `csr_unsent` that this job has brought the order to stage `finalizing` and not sent its
     CSR; `answered` whether its authority answered the last exchange, None before the first, `began` when the last one
-    began. `snapshot` is that of the present step, `trouble` what has ended the order.
+    began. `snapshot` is that of the present step, `trouble` what has ended the order, `changed` is set when another one
+    may have changed it. With `adopted`, this process has claimed the order in another write than the claim of its loop.
+
+    `records` (its TXT rows) and `authorizations` (the CA's, by URL) are as this claim has read or written them; None,
+    or absent: not yet.
     """
 
-    def __init__(self, context: WorkerContext, bundle: OrderBundle, checked: CheckedCsr | None = None) -> None:
+    def __init__(
+        self,
+        context: WorkerContext,
+        bundle: OrderBundle,
+        checked: CheckedCsr | None = None,
+        *,
+        adopted: bool = False,
+    ) -> None:
         self.context = context
         self.bundle = bundle
         self._checked = checked
@@ -106,11 +133,17 @@ class Job:
         self.noted: list[Event] = []
         self.sent_replaces = False
         self.sent_csr = False
-        self.csr_unsent = False
+        self.csr_unsent = adopted and bundle.order.stage is Stage.FINALIZING
         self.snapshot: Snapshot | None = None
-        self._configured = checked is not None  # by what was read lately: this process has just finalized the order
+        self.changed = asyncio.Event()
+        self._heard = 0
+        self.records: tuple[TxtRecord, ...] | None = None
+        self.authorizations: dict[str, UpstreamAuthorization] = {}
+        self.is_written = False
+        self._configured = adopted  # by what was read lately, for the request that has claimed it
         self._removal_scheduled = False
-        self._seen: UpstreamOrder | None = None
+        self._account: UpstreamAccount | None = None
+        self._seen = context.ready.take(bundle.order) if self.csr_unsent else None
 
     @property
     def order(self) -> Order:
@@ -155,6 +188,7 @@ class Job:
         snapshots = self.context.plugin_objects.snapshots
         self.snapshot = await (snapshots.recent(FRESH) if self._configured else snapshots.current())
         self._configured = True
+        self._account = None
 
     async def exchange(self, work: Awaitable[T], server: str) -> T:
         """Await one exchange with the authority, and note whether it answered."""
@@ -190,6 +224,25 @@ class Job:
         finally:
             self.seconds = self.context.clock.monotonic() - started
 
+    async def read(self) -> None:
+        """Read the order again: another write may have changed it."""
+        found = await self.context.store.orders.get(self.order.id)
+        if found is None:
+            raise Missing(f"order {self.order.id} is gone")
+        self.records = None
+        self._keep(found)
+
+    def hear(self, version: int) -> None:
+        """The order was committed with this version, by this job or by another writer."""
+        self._heard = max(self._heard, version)
+        if version > self.order.version:
+            self.changed.set()
+
+    def _keep(self, bundle: OrderBundle) -> None:
+        self.bundle = bundle
+        if self._heard <= bundle.order.version:
+            self.changed.clear()
+
     async def upstream_order(self, relay: RelayAuthority, account: UpstreamAccount, url: str) -> UpstreamOrder:
         """The upstream order: as the step before has read it (`remember`), else read now."""
         seen, self._seen = self._seen, None
@@ -198,15 +251,24 @@ class Job:
         return await self.exchange(relay.order(account, url), relay.server)
 
     def remember(self, upstream: UpstreamOrder) -> None:
-        """Keep the upstream order for the next step: only this claim works on it, so it need not be read again."""
+        """Keep the upstream order for the next step: only this claim works on it, so it need not be read again.
+
+        Where the client has to finalize first, it is kept for the claim that comes with the CSR.
+        """
         self._seen = upstream
+        if self.order.stage is Stage.AUTHORIZED and self.order.csr is None:
+            self.context.ready.note(self.order, upstream)
 
     def count_poll(self, phase: str) -> int:
         """Count a poll of this order in `phase`; its number, from 1."""
         return self.context.polls.next(self.order.id, phase)
 
     async def account(self, server: str) -> UpstreamAccount:
-        """The hub's account at the order's authority, registered (an exchange) on first use."""
+        """The hub's account at the order's authority, registered (an exchange) on first use; the same all through a
+        step."""
+        if self._account is not None:
+            self.server = server
+            return self._account
         self.account_url = ""
         account = self.context.plugin_objects.account(self.order.authority_id, self.snapshot)
         try:
@@ -215,6 +277,7 @@ class Job:
             self.answered = False
             raise
         self.account_url = known.url
+        self._account = known
         return known
 
     async def require_rights(self) -> Scope:
@@ -229,19 +292,19 @@ class Job:
     async def commit(self, rule: Rule) -> None:
         """End the step: write what `rule` makes of the order as it is stored now.
 
-        Nothing is written when the order is at another stage meanwhile (the client deactivated an authorization, or
-        this very write was made and its confirmation lost). When the order can go on at once, its lease is renewed,
-        else released, in the same write. Events in `noted` are written with it. `StoreUnavailable` is retried while
-        the lease holds.
+        Nothing is written, and `is_written` is false, when the order is at another stage meanwhile (the client
+        deactivated an authorization, or this very write was made and its confirmation lost). When the order goes on at
+        once or after a nap, its lease is renewed, else released, in the same write. Events in `noted` are written with
+        it. `StoreUnavailable` is retried while the lease holds.
         """
         before = self.bundle
-        self._removal_scheduled = False
-        self.bundle = await self._write(before.order.stage, rule)
+        self._removal_scheduled = self.is_written = False
+        self._keep(await self._write(before.order.stage, rule))
         self.renewed = self.context.clock.monotonic()
         after = self.bundle.order
         if after.stage is Stage.FINALIZING and before.order.stage not in (Stage.FINALIZING, Stage.ISSUING):
             self.csr_unsent = True
-        if self._removal_scheduled:
+        if self._removal_scheduled and before.order.stage not in UPSTREAM_VALIDATED:  # else they are removed already
             self.context.txt_cleanup.wake()
         if after.status in FINISHED and before.order.status not in FINISHED:
             await self.context.announce(after, self.trouble)
@@ -253,7 +316,8 @@ class Job:
         def guarded(current: OrderBundle) -> Change:
             if current.order.lease_owner not in (None, self.context.owner):  # a database that lost the claim gave the
                 raise Fenced(f"order {self.order.id}: {current.order.lease_owner} has it")  # same fence once more
-            if current.order.stage is not stage:
+            self.is_written = current.order.stage is stage
+            if not self.is_written:
                 return Change(order=current.order)
             change = rule(current)
             self._removal_scheduled = change.schedule_removal
@@ -269,20 +333,30 @@ class Job:
         raise AssertionError  # pragma: no cover
 
     def _with_lease(self, order: Order, now: datetime) -> Order:
-        """The order with its lease renewed, or released when it cannot go on now."""
-        if order.run_at is not None and order.run_at <= now and not self.context.stopping:
+        """The order with its lease renewed, or released when it cannot go on now or soon."""
+        if order.run_at is not None and order.run_at <= self._kept_until(now) and not self.context.stopping:
             return replace(order, lease_owner=self.context.owner, lease_until=now + self.context.lease)
         return replace(order, lease_owner=None, lease_until=None)
 
+    def _kept_until(self, now: datetime) -> datetime:
+        """Until when an order may become due that is not given back."""
+        naps = self.context.naps and self.context.asleep < MOST_ASLEEP
+        return now + timedelta(seconds=LONGEST_NAP) if naps else now
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the order is due."""
+        return (self.order.run_at - self.now).total_seconds() if self.order.run_at is not None else 0.0
+
     @property
     def goes_on(self) -> bool:
-        """Whether this process still holds the order and has something to do for it now."""
+        """Whether this process still holds the order and has something to do for it now, or after a nap."""
         order = self.order
         return (
             order.lease_owner == self.context.owner
             and order.fence == self.fence
             and order.run_at is not None
-            and order.run_at <= self.now
+            and order.run_at <= self.now + timedelta(seconds=LONGEST_NAP)
         )
 
     async def fail(self, problem: ProblemDocument, *events: Event) -> None:

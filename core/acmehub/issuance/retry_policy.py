@@ -131,6 +131,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def only_reads(self) -> bool:
         """Whether a certificate may exist and the step asked for it only: a refusal of that is none of the order."""
+        if self.stage is Stage.AUTHORIZED:  # with the client's CSR, and nothing sent yet
+            return bool(self.certificate)
         if self.stage is Stage.FINALIZING:
             return not self.sent_csr
         return self.stage in (Stage.ISSUING, Stage.DOWNLOADING)

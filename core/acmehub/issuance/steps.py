@@ -8,11 +8,12 @@ from acmehub.issuance.job import Job
 from acmehub.issuance.publishing import publish, watch_propagation
 from acmehub.issuance.retry_policy import DeadlinePassed
 from acmehub.issuance.signing import sign
-from acmehub.issuance.upstream_order import lock_key, order_upstream, restart_upstream_order
+from acmehub.issuance.upstream_order import order_upstream, restart_upstream_order
 from acmehub.issuance.verifying import to_verify, verify, wait_for_responses
 from acmehub.models import AuthorizationMode, EventKind, OrderStatus, Pause, Stage
 from acmehub.ports.authority import RelayAuthority
 from acmehub.ports.settings import SettingsError
+from acmehub.rules.single_flight import lock_key
 from acmehub.runtime.outages import AUTHORITY
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 
@@ -23,7 +24,7 @@ LAST_LOOK = frozenset({Stage.FINALIZING, Stage.ISSUING, Stage.DOWNLOADING})
 
 
 async def take_step(job: Job) -> None:
-    """One step: at most one outside effect, then one write. Raises what `retry_policy.EXPECTED` lists."""
+    """One step: reads, at most one outside effect, then one write. Raises what `retry_policy.EXPECTED` lists."""
     order = job.order
     job.server, job.seconds = "", None
     if job.late and order.stage is not Stage.AUTHORIZED and order.stage not in LAST_LOOK:
@@ -41,7 +42,7 @@ async def take_step(job: Job) -> None:
     authority = instance.object
     if job.context.signs(authority):
         await sign(job, authority, instance.row.name)
-    elif isinstance(authority, RelayAuthority):
+    elif job.context.relays(authority):
         await _relay_step(job, authority, instance.row.pauses)
     else:
         raise SettingsError(f"plugin {instance.row.plugin!r} returned an object that is no authority")
@@ -51,7 +52,7 @@ async def _relay_step(job: Job, relay: RelayAuthority, pauses: Sequence[Pause]) 
     order = job.order
     if order.stage not in ANY_ACCOUNT and order.lock_key is not None:
         account = await job.account(relay.server)
-        if lock_key(relay, account, order) != order.lock_key:
+        if lock_key(relay.server, account.url, order) != order.lock_key:
             await restart_upstream_order(job, EventKind.UPSTREAM_ACCOUNT_CHANGED, account.url)
             return
     match job.order.stage:
@@ -62,13 +63,13 @@ async def _relay_step(job: Job, relay: RelayAuthority, pauses: Sequence[Pause]) 
         case Stage.PUBLISHING:
             await publish(job)
         case Stage.PROPAGATING:
-            await watch_propagation(job)
+            await watch_propagation(job, relay)
         case Stage.RESPONDING:
             await respond(job, relay)
         case Stage.VALIDATING:
             await watch_validation(job, relay)
         case Stage.AUTHORIZED:
-            await begin_finalizing(job)
+            await begin_finalizing(job, relay)
         case Stage.FINALIZING:
             await finalize(job, relay)
         case Stage.ISSUING:

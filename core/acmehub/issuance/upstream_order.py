@@ -1,6 +1,5 @@
 """Stage `ordering`: take the single-flight lock of account, names and profile, then send the upstream newOrder."""
 
-import hashlib
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -14,15 +13,10 @@ from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.pauses import pause_of
 from acmehub.rules.renewal import identifier, serial_or_none
+from acmehub.rules.single_flight import lock_key
 from acmehub.runtime.crash_points import CrashPoint
 
 WAIT_SECONDS = 2.0  # the storage makes waiters due when the lock is released, not when its holder waits for a CSR
-
-
-def lock_key(relay: RelayAuthority, account: UpstreamAccount, order: Order) -> str:
-    """The key of the single-flight lock: upstream account, names and profile."""
-    parts = (relay.server, account.url, order.name_set, order.profile or "")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 async def order_upstream(job: Job, relay: RelayAuthority, pauses: Sequence[Pause]) -> None:
@@ -34,7 +28,7 @@ async def order_upstream(job: Job, relay: RelayAuthority, pauses: Sequence[Pause
     account = await job.account(relay.server)
     if order.upstream_url is None:
         await job.require_rights()
-    key = lock_key(relay, account, order)
+    key = lock_key(relay.server, account.url, order)
     if order.lock_key != key:
         await _take_lock(job, key)
         return

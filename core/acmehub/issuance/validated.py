@@ -9,6 +9,7 @@ from acmehub.models import AuthorizationMode, Event, Order, Stage
 from acmehub.ports.authority import UpstreamOrder
 from acmehub.ports.store import Store
 from acmehub.rules import orders
+from acmehub.rules.finalizing import to_finalizing
 from acmehub.rules.orders import Change, OrderBundle
 
 
@@ -56,10 +57,3 @@ def approve(bundle: OrderBundle, now: datetime) -> tuple[OrderBundle, tuple[Even
     new = {item.id: item for item in change.authorizations}
     authorizations = tuple(new.get(item.id, item) for item in bundle.authorizations)
     return OrderBundle(change.order, authorizations), change.events
-
-
-def to_finalizing(order: Order, now: datetime, issuance_timeout: timedelta) -> Order:
-    """Stage `finalizing`; the issuance timeout starts again, because the client may have taken its time."""
-    return replace(
-        orders.with_stage(order, Stage.FINALIZING), run_at=now, deadline=max(order.deadline, now + issuance_timeout)
-    )

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from acmehub.issuance.idle_orders import IdleOrders
 from acmehub.issuance.job import Job, WorkerContext
 from acmehub.issuance.known_limits import KnownLimits
 from acmehub.issuance.pruning import Pruner
+from acmehub.issuance.ready_orders import ReadyOrders
 from acmehub.issuance.renewal_windows import WindowWatch
 from acmehub.issuance.retry_policy import EXPECTED
 from acmehub.issuance.steps import take_step
@@ -26,7 +28,8 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.store import Fenced, Missing, Store, StoreUnavailable
 from acmehub.rules.chains import Issuers
 from acmehub.rules.csr import CheckedCsr
-from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, OrderBundle
+from acmehub.rules.finalizing import Handover
+from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, OrderBundle
 from acmehub.runtime.announcements import Announcements
 from acmehub.runtime.backoff import PollCounts, SteadyClock
 from acmehub.runtime.crash_points import CrashPoint, CrashPoints
@@ -76,8 +79,15 @@ class OrderLoop(Loop[Job]):
         """The order's id."""
         return job.order.id
 
+    def due_again(self, job: Job) -> datetime | None:
+        """As the order was last written; at once when another write has come since."""
+        if job.changed.is_set():
+            return self._clock.now()
+        return job.order.run_at if job.order.lease_owner is None else job.order.lease_until
+
     async def work(self, job: Job) -> None:
-        """Take steps until there is nothing to do now or another process has taken the order over."""
+        """Take steps, with naps between them, until there is nothing to do soon or another process has taken the order
+        over."""
         try:
             while True:
                 if job.order.csr is not None and job.order.stage not in UPSTREAM_VALIDATED:
@@ -89,10 +99,33 @@ class OrderLoop(Loop[Job]):
                         await handle(job, error)
                 if job.answered is not None:
                     self.places.answers(job.order.authority_id, job.answered)
-                if not job.goes_on:
+                if not job.goes_on or (job.pause > 0 and not await self._nap(job)):
                     return
         except Fenced:
             _log.info("order %s: another process has taken it over", job.order.id)
+
+    async def _nap(self, job: Job) -> bool:
+        """Pause until the order is due, with its lease and without a place; whether it goes on here.
+
+        What changes the order meanwhile ends the nap. An order whose process stops is given back at once.
+        """
+        context, key = self._context, job.order.id
+        self.places.leave(key)
+        context.asleep += 1
+        try:
+            while context.naps and job.goes_on and job.pause > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(job.pause):
+                        await job.changed.wait()
+                if job.changed.is_set() and context.naps:
+                    await job.read()
+            if context.naps and job.goes_on:
+                await self.places.come_back(key, self.groups(job))
+        finally:
+            context.asleep -= 1
+        if not context.naps:
+            await self.give_back(job)
+        return context.naps and job.goes_on
 
     async def handle_unexpected(self, job: Job, error: Exception) -> None:
         """A defect of the hub or of a plugin: tried again with growing pauses, in the end a failure with a reason."""
@@ -103,14 +136,21 @@ class OrderLoop(Loop[Job]):
         except (Fenced, Missing) as second:
             _log.warning("order %s: its lease is left to run out: %s", job.order.id, second)
 
-    def order_changed(self, order_id: str, _version: int) -> None:
-        """A commit changed an order (empty: unknown which); the end of a running job wakes the loop anyway."""
-        if self.find(order_id) is None:
-            self.wake()
+    def order_changed(self, order_id: str, version: int) -> None:
+        """A commit changed an order (empty: unknown which). Of one that is in work here, its own writes are no news."""
+        job = self.find(order_id)
+        if job is None:
+            if not self.is_reserved(order_id):
+                self.wake()
+        else:
+            job.hear(version)
 
     async def drain(self) -> None:
-        """Let the steps that run end; each order is given back after its step."""
-        self._context.stopping = True
+        """Let the steps that run end; each order is given back after its step, or in its nap."""
+        self._context.stopping, self._context.naps = True, False
+        for job in self.running():
+            job.changed.set()
+        self.places.let_in()
         await super().drain()
 
     async def give_back(self, job: Job) -> None:
@@ -191,6 +231,7 @@ class IssuanceWorker:
             lease=lease,
             issuance_timeout=timedelta(hours=worker.issuance_timeout_hours),
             remember=timedelta(days=verify.remember_days),
+            ready=ReadyOrders(steady, timedelta(hours=worker.issuance_timeout_hours)),
         )
         keep = timedelta(days=worker.keep_days) if worker.keep_days > 0 else None
         self.orders = OrderLoop(self._context, worker.concurrency)
@@ -198,29 +239,32 @@ class IssuanceWorker:
         self.idle_orders = IdleOrders(store, rights, steady, rng, announce)
         self.windows = WindowWatch(store, plugin_objects, steady, rng, outages, owner)
 
-    def has_place(self, order: Order) -> bool:
-        """Whether an order may be claimed now in another write than the claim of the loop: before no older one."""
-        return self.orders.has_place(groups_of(order))
+    def take(self, order: Order) -> Handover | None:
+        """Keep a place for an order that is claimed in another write than that of the loop, and then given to `adopt`
+        and in any case to `release`; None where an older one waits for the place."""
+        if not self.orders.reserve(order.id, groups_of(order)):
+            return None
+        return Handover(self._context.new_lease(), self._context.ready.ready(order))
 
-    def lease(self) -> Lease:
-        """A lease of this process from now on, for an order that is claimed in another write and given to `adopt`."""
-        return self._context.new_lease()
+    def release(self, order: Order) -> None:
+        """Free the place of an order that was not adopted after all."""
+        self.orders.free(order.id)
 
     def adopt(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
-        """Go on at once with an order that was written with `lease()`; with any other, claim what is due.
+        """Go on at once with an order that was claimed so; with any other, claim what is due.
 
         `csr` is the order's CSR where the caller has just checked it.
         """
         order = bundle.order
         running = self.orders.find(order.id)  # may be a job that has given the order back and is about to end
         if order.lease_owner == self._context.owner and (running is None or running.fence != order.fence):
-            self.orders.start(Job(self._context, bundle, csr))
+            self.orders.start(Job(self._context, bundle, csr, adopted=True))
         else:
             self.orders.wake()
 
     async def run(self) -> None:
         """Work until cancelled; then running steps may end, leases are given back, and TXT records are removed."""
-        self._context.stopping = False
+        self._context.stopping, self._context.naps = False, True
         end_subscription = self._context.store.subscribe(self.orders.order_changed)
         try:
             async with asyncio.TaskGroup() as group:

@@ -249,6 +249,16 @@ class AllowsLeafOnly(Protocol):
 
 
 @runtime_checkable
+class PollsFirst(Protocol):
+    """A relay authority that says how soon its CA may be asked what came of a request."""
+
+    @property
+    def poll_first(self) -> float:
+        """Seconds until the first look; the pauses that follow double. What the CA itself asks for goes first."""
+        ...
+
+
+@runtime_checkable
 class GrantsLifetimes(Protocol):
     """An authority that grants the `not_after` of an order."""
 
@@ -259,6 +269,7 @@ class GrantsLifetimes(Protocol):
 
 
 CertificateAuthority = RelayAuthority | SigningAuthority
+POLL_FIRST = 0.04
 
 
 def lifetime_flaw(days: int, authority: object) -> str | None:
@@ -278,3 +289,8 @@ def allows_leaf_only(authority: CertificateAuthority) -> bool:
 def issues_for_addresses(authority: CertificateAuthority) -> bool:
     """Whether an authority issues for addresses."""
     return isinstance(authority, IssuesForAddresses) and authority.issues_for_addresses
+
+
+def poll_first(authority: CertificateAuthority) -> float:
+    """Seconds until the first look at what came of a request, where the CA asks for no pause."""
+    return authority.poll_first if isinstance(authority, PollsFirst) else POLL_FIRST

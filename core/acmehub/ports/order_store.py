@@ -20,11 +20,13 @@ class Orders(Protocol):
     """Orders with their authorizations; each order row is also the job of fulfilling it."""
 
     async def add(self, bundle: OrderBundle, events: Sequence[Event] = ()) -> None:
-        """Store a new order with its authorizations."""
+        """Store a new order with its authorizations; `Conflict("lock_key")` when another order has the lock that it
+        takes."""
         ...
 
-    async def get(self, order_id: str) -> OrderBundle | None:
-        """An order with its authorizations."""
+    async def get(self, order_id: str, *, version: int = 0) -> OrderBundle | None:
+        """An order with its authorizations, as stored now; with `version`, as it was stored since then at least, if
+        this process knows that."""
         ...
 
     async def authorization(self, authorization_id: str) -> Authorization | None:
@@ -38,7 +40,8 @@ class Orders(Protocol):
 
         `rule` is pure and may raise (nothing is written, the exception comes through); it may run more than once and
         in another thread. With `fence`, `Fenced` unless it is the row's. `Conflict("lock_key")` when another order has
-        the lock that the change takes, `Conflict("upstream_url")` when another one that has a lock has the upstream
+        the lock that the change takes, `Conflict("txt_record")` when a row of `present` has changed,
+        `Conflict("upstream_url")` when another one that has a lock has the upstream
         order. A certificate of an order that `replaces` another one makes that one's `replaced_by` this order, unless
         it has one. Giving the lock up makes the orders that wait for it (same
         `name_set` and authority, stage `ordering`, a `run_at`) due at once. A change whose order equals the stored one
@@ -85,8 +88,7 @@ class Orders(Protocol):
         ...
 
     async def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Order | None:
-        """The account's newest valid order since then that was finalized with these very bytes, if it is among its
-        latest 100."""
+        """The account's newest valid order since then that was finalized with these very bytes."""
         ...
 
     async def valid_authorizations(
@@ -135,8 +137,13 @@ class TxtRecords(Protocol):
         """Version-guarded write, as `Resources.replace`."""
         ...
 
-    async def remove(self, record: TxtRecord) -> None:
-        """The record is gone from DNS: forget the row (fine when it is forgotten already)."""
+    async def remove(self, record: TxtRecord, events: Sequence[Event] = ()) -> None:
+        """The record is gone from DNS: forget the row (fine when it is forgotten already), and append to timelines."""
+        ...
+
+    async def needed(self, records: Sequence[TxtRecord]) -> frozenset[str]:
+        """The ids of those of these rows whose record (zone, name, value) another row needs, which is not to be
+        removed."""
         ...
 
     async def claim(

@@ -25,6 +25,7 @@ from acmehub.models import (
     Wish,
 )
 from acmehub.rules import orders
+from acmehub.rules.finalizing import finalize
 from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, OrderBundle
 
 ENOUGH_TIME = timedelta(hours=1)
@@ -103,11 +104,11 @@ def reuse_certificate(bundle: OrderBundle, csr: bytes, certificate: Certificate,
     """The order turns valid with `certificate`, which was issued for this CSR (DER), at no cost upstream.
 
     The worker that has the order is fenced off; its single-flight lock and its records are given up, and another order
-    may take its upstream order. An order that is not ready goes the way of every CSR (`orders.finalize`).
+    may take its upstream order. An order that is not ready goes the way of every CSR (`finalizing.finalize`).
     """
     order = bundle.order
     if order.status is not OrderStatus.READY or order.expires <= now:
-        return orders.finalize(bundle, csr, now)
+        return finalize(bundle, csr, now)
     valid = orders.with_status(orders.with_status(order, OrderStatus.PROCESSING), OrderStatus.VALID)
     done = replace(
         orders.with_stage(valid, Stage.DONE),

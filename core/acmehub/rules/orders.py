@@ -105,7 +105,8 @@ class OrderBundle(msgspec.Struct, frozen=True):
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What a rule wants written in one transaction.
 
-    `authorizations` are those that changed, `records` new TXT records, `certificate` the issued one;
+    `authorizations` are those that changed, `records` new TXT records, `present` those that stand in DNS now, as
+    they are to be stored; `certificate` is the issued one;
     `schedule_removal` turns every TXT record of the order to `remove`, its `run_at` as it is; `audit` are entries
     for the audit.
     """
@@ -113,6 +114,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     order: Order
     authorizations: tuple[Authorization, ...] = ()
     records: tuple[TxtRecord, ...] = ()
+    present: tuple[TxtRecord, ...] = ()
     certificate: Certificate | None = None
     events: tuple[Event, ...] = ()
     schedule_removal: bool = False
@@ -284,37 +286,6 @@ def verified(bundle: OrderBundle, authorization_id: str, now: datetime, remember
     after = with_client_status(OrderBundle(bundle.order, _swap(bundle.authorizations, proven)), now)
     event = Event(order_id=bundle.order.id, at=now, kind=EventKind.VALIDATED, detail=target.identifier.value)
     return Change(order=after.order, authorizations=_changed(bundle, after), events=(event,))
-
-
-def finalize(bundle: OrderBundle, csr: bytes, now: datetime, lease: Lease | None = None) -> Change:
-    """The client's CSR (DER, already checked) is taken; the same CSR again changes nothing.
-
-    docs/client-rules.md rules 4, 5.
-
-    With `lease`, an order that only waited for its CSR is claimed in the same write, so that the process that answers
-    can go on without another one. Raises `orderNotReady` (RFC 8555 section 7.4).
-    """
-    order = bundle.order
-    if order.status in (OrderStatus.PROCESSING, OrderStatus.VALID) and order.csr == csr:
-        return Change(order=order)
-    if order.status is not OrderStatus.READY or order.expires <= now:
-        raise Problem(ProblemType.ORDER_NOT_READY, _why_not_ready(order, now))
-    order = replace(with_status(order, OrderStatus.PROCESSING), csr=csr)
-    if order.stage is Stage.AUTHORIZED:
-        order = replace(order, run_at=now)
-        if lease is not None and (order.lease_until is None or order.lease_until <= now):
-            order = replace(order, lease_owner=lease.owner, lease_until=lease.until, fence=order.fence + 1)
-    return Change(order=order, events=(Event(order_id=order.id, at=now, kind=EventKind.FINALIZE_REQUESTED),))
-
-
-def _why_not_ready(order: Order, now: datetime) -> str:
-    if order.status is OrderStatus.INVALID and order.error is not None:
-        return f"the order is invalid: {order.error.detail}"
-    if order.expires <= now:
-        return "the order has expired"
-    if order.status is OrderStatus.PENDING:
-        return "the order's authorizations are not all valid yet"
-    return f"the order is {order.status.value} and was finalized with another CSR"
 
 
 def issued(order: Order, certificate: Certificate, now: datetime) -> Change:

@@ -8,7 +8,7 @@ from acmehub.ports.clock import Clock
 KEPT_COUNTS = 8192
 LONGEST_RETRY_AFTER = 3600.0  # seconds of a Retry-After that are followed (docs/reliability.md 2.12)
 LONGEST_BACK_OFF = 300.0
-SHORTEST_POLL = 0.25
+SHORTEST_POLL = 0.25  # seconds, where the other side asks for less
 _UNSEEN = 0.5  # seconds after which a clock that was put back may not show by an earlier time than the last
 
 
@@ -73,8 +73,8 @@ def poll_in(
     polls: int,
     retry_after: float | None = None,
     *,
-    first: float = SHORTEST_POLL,
-    factor: float = 1.6,
+    first: float,
+    factor: float = 2.0,
     longest: float = 5.0,
 ) -> float:
     """Seconds until the poll after number `polls` (from 1): as the other side asked, else growing."""

@@ -32,8 +32,9 @@ class Loop(ABC, Generic[T]):
     """One kind of job, worked on by at most `places` at once. `name` stands in log messages.
 
     With `shared`, places are shared out among the `groups` of jobs (`runtime.places`).
-    The loop claims again when it is woken, when a job ends, when `next_due` has come, and after `idle` seconds at the
-    latest; it waits until at least `refill` places are free. On cancellation running jobs have `grace` seconds to end.
+    The loop claims again when it is woken, when a job that has ended is due again, when a place is free for one that
+    was left, when `next_due` has come, and after `idle` seconds at the latest; it waits until at least `refill` places
+    are free. On cancellation running jobs have `grace` seconds to end.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Loop(ABC, Generic[T]):
         self._clock = clock
         self._rng = rng
         self._running: dict[str, tuple[T, asyncio.Task[None]]] = {}
+        self._reserved: set[str] = set()
         self._woken = asyncio.Event()
-        self.places = Places(places, self.wake, shared=shared)
+        self._alarm: asyncio.TimerHandle | None = None
+        self.places = Places(places, self._place_is_free, shared=shared)
         self.passed_over: datetime | None = None  # when the last claim found nothing more but jobs of full groups
         self._full_then: frozenset[str] = frozenset()  # the groups that the last claim passed over
         self._more = False  # whether the last claim may have left due jobs of other groups
@@ -83,6 +86,10 @@ class Loop(ABC, Generic[T]):
         """What a job belongs to."""
         return NO_GROUPS
 
+    def due_again(self, job: T) -> datetime | None:  # noqa: ARG002  for subclasses
+        """When a claim may find a job that has just ended; None when it will not become due by itself."""
+        return self._clock.now()
+
     async def next_due(self) -> datetime | None:
         """When a claim will find something, after `passed_over`; None when nothing is known to become due."""
         return None
@@ -104,8 +111,28 @@ class Loop(ABC, Generic[T]):
         passed_over = not self._full_then.isdisjoint((*groups.shares, groups.crowd))
         return not self._more and not passed_over and self.places.open_to(groups)
 
+    def reserve(self, key: str, groups: Groups) -> bool:
+        """Take a place for a job that is about to be claimed elsewhere, and then started; False without a place."""
+        if not self.has_place(groups):
+            return False
+        if key not in self._running:
+            self._reserved.add(key)
+            self.places.take(key, groups)
+        return True
+
+    def is_reserved(self, key: str) -> bool:
+        """Whether the job has such a place."""
+        return key in self._reserved
+
+    def free(self, key: str) -> None:
+        """Give the place of a job back that was not started after all."""
+        if key in self._reserved:
+            self._reserved.discard(key)
+            self.places.leave(key)
+
     def start(self, job: T) -> None:
         """Work on a job that is claimed already, at once and beside the others."""
+        self._reserved.discard(self.key(job))
         self._run(job, self._attempt(job), self._ended)
 
     def running(self) -> list[T]:
@@ -204,6 +231,7 @@ class Loop(ABC, Generic[T]):
         failures = 0
         while True:
             self._woken.clear()
+            self._set_alarm(None)
             self._raise_fatal()
             claimed_at = self._clock.monotonic()
             try:
@@ -242,6 +270,30 @@ class Loop(ABC, Generic[T]):
         except TimeoutError:
             pass  # the next job is due
 
+    def _place_is_free(self) -> None:
+        """Claim, unless the last claim has left nothing for want of a place."""
+        if self._more or self._full_then or not self._not_claiming.is_set():
+            self.wake()
+
+    def _wake_at(self, at: datetime) -> None:
+        """Claim then at the latest; the next round asks the storage what is due."""
+        seconds = (at - self._clock.now()).total_seconds()
+        if seconds <= 0:
+            self.wake()
+        elif seconds < self.idle:
+            when = asyncio.get_running_loop().time() + seconds
+            if self._alarm is None or when < self._alarm.when():
+                self._set_alarm(when)
+
+    def _set_alarm(self, when: float | None) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None if when is None else asyncio.get_running_loop().call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self.wake()
+
     # ----------------------------------------------------------------------------------------------------- working
 
     def _run(self, job: T, work: Coroutine[Any, Any, None], ended: Callable[[T, asyncio.Task[None]], None]) -> None:
@@ -264,6 +316,9 @@ class Loop(ABC, Generic[T]):
             self._run(job, self._handle_unexpected(job, error), self._handled)
         elif error is not None:
             self._fatal = error
+            self.wake()
+        elif (again := self.due_again(job)) is not None:
+            self._wake_at(again)
 
     async def _handle_unexpected(self, job: T, error: Exception) -> None:
         try:
@@ -275,14 +330,15 @@ class Loop(ABC, Generic[T]):
         error = self._release(job, task)
         if error is not None:
             _log.error("%s: %s failed twice", self.name, self.key(job), exc_info=error)
+        if (again := self.due_again(job)) is not None:
+            self._wake_at(again)
 
     def _release(self, job: T, task: asyncio.Task[None]) -> BaseException | None:
-        """Free the place of a job that ended, and wake the loop; the error it ended with."""
+        """Free the place of a job that ended; the error it ended with."""
         kept = self._running.get(self.key(job))
         if kept is not None and kept[1] is task:
             del self._running[self.key(job)]
             self.places.leave(self.key(job))
-        self._woken.set()  # the job may be due again
         return None if task.cancelled() else task.exception()
 
     def _raise_fatal(self) -> None:

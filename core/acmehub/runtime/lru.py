@@ -28,6 +28,10 @@ class Lru(Generic[K, V]):
         if len(self._items) > self._size:
             self._items.popitem(last=False)
 
+    def pop(self, key: K) -> None:
+        """Forget a key, if it is there."""
+        self._items.pop(key, None)
+
     def __contains__(self, key: K) -> bool:
         return key in self._items
 

@@ -14,9 +14,13 @@ _MOST_VERSIONS = 4096  # they bridge the moment from a read to the subscription
 
 
 class Subscription:
-    """The versions of one order, for one reader; `version` is the newest that is known."""
+    """The versions of one order, for one reader; `version` is the newest that is known.
+
+    `heard` is the version that ended the last `wait`; 0: none, or its reader must read.
+    """
 
     def __init__(self, version: int) -> None:
+        self.heard = 0
         self._version = version
         self._seen = version
         self._must_read = False
@@ -32,6 +36,7 @@ class Subscription:
     async def wait(self, seen: int, seconds: float) -> bool:
         """Whether a version newer than `seen` came within `seconds`, or the reader must read to know."""
         self._seen = seen
+        self.heard = 0
         if not self._is_news():
             self._event.clear()
             try:
@@ -39,6 +44,8 @@ class Subscription:
                     await self._event.wait()
             except TimeoutError:
                 return False
+        if not self._must_read:
+            self.heard = self._version
         self._must_read = False
         self._version = 0  # what is read now counts: a version that was lost with its database is never seen
         return True

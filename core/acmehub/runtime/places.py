@@ -6,6 +6,7 @@ free: alone it gets most of them, and a group that comes later finds some free. 
 """
 
 import asyncio
+import bisect
 import itertools
 import math
 from collections import Counter
@@ -46,6 +47,7 @@ class Places:
         self._since: dict[str, float] = {}  # jobs within `waiting`, longest first
         self._timer: asyncio.TimerHandle | None = None  # one for all of them
         self._silent: set[str] = set()
+        self._returning: list[tuple[str, Groups, asyncio.Future[None]]] = []  # oldest first
 
     @property
     def free(self) -> int:
@@ -61,7 +63,31 @@ class Places:
         """A job has ended."""
         if self._groups.pop(key, None) is not None:
             self._waiting.discard(key)
-            self._freed()
+            self._hand_out()
+
+    async def come_back(self, key: str, groups: Groups) -> None:
+        """A job that had left goes on: it takes a place as soon as its groups may have one, before any claim.
+
+        Of those that wait for it, the smallest key is first: an id begins with the time.
+        """
+        if self.open_to(groups):
+            self.take(key, groups)
+            return
+        entry = (key, groups, asyncio.get_running_loop().create_future())
+        bisect.insort(self._returning, entry, key=lambda item: item[0])
+        try:
+            await entry[2]
+        finally:
+            if entry in self._returning:
+                self._returning.remove(entry)
+
+    def let_in(self) -> None:
+        """Nobody waits for a place any longer: jobs that come back end soon."""
+        for key, groups, future in self._returning:
+            self.take(key, groups)
+            if not future.done():
+                future.set_result(None)
+        self._returning.clear()
 
     def waiting(self, key: str) -> "_Waiting":
         """A context: what the job does in it may last, and after `PLACE_SECONDS` it holds no place until the end."""
@@ -81,10 +107,11 @@ class Places:
 
     def answers(self, group: str, yes: bool) -> None:
         """Whether what the group's jobs wait for answered: if not, it gets few places until it does."""
-        if yes:
-            self._silent.discard(group)
-        else:
+        if not yes:
             self._silent.add(group)
+        elif group in self._silent:
+            self._silent.discard(group)
+            self._hand_out()
 
     def full(self) -> frozenset[str]:
         """The groups and crowds of which no further job may begin."""
@@ -143,7 +170,20 @@ class Places:
         if self._since:
             self._timer = loop.call_at(next(iter(self._since.values())) + PLACE_SECONDS, self._give_back)
         if long:
-            self._freed()
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Places are free: those that come back are first."""
+        for entry in tuple(self._returning):
+            key, groups, future = entry
+            if self.free <= 0:
+                return
+            if self.open_to(groups):
+                self._returning.remove(entry)
+                if not future.done():  # its job was cancelled meanwhile
+                    self.take(key, groups)
+                    future.set_result(None)
+        self._freed()
 
 
 class _Waiting:

@@ -86,9 +86,9 @@ class PluginObjects:
         async with self._locks[authority_id]:
             return await self._build(await self._authority_row(authority_id))
 
-    async def provider(self, managed_challenge_id: str) -> ProviderObject:
-        """The DNS provider of a managed challenge as it is stored now."""
-        snapshot = await self.snapshots.current()
+    async def provider(self, managed_challenge_id: str, snapshot: Snapshot | None = None) -> ProviderObject:
+        """The DNS provider of a managed challenge as it is stored now, or in `snapshot`."""
+        snapshot = snapshot or await self.snapshots.current()
         row = (await snapshot.managed_challenges()).by_id.get(managed_challenge_id)
         if row is None:
             raise Missing(f"there is no managed challenge {managed_challenge_id}")

@@ -35,6 +35,16 @@ def actor(account: str, token: str, principal: str) -> Sql:
 LOCK_ORDER = Sql("SELECT version FROM orders WHERE id = $1 {lock}")
 
 
+def same_csr(columns: str) -> Sql:
+    """Each finalize: Piccolo builds no index's expression. Values: account, CSR, and since when."""
+    return Sql(
+        "SELECT {columns} FROM orders WHERE account_id = $1 AND csr = $2 AND {end} AND status = 'valid'"
+        " AND created >= $3 ORDER BY created DESC, id DESC LIMIT 1",
+        columns=columns,
+        end="substr(csr, (length(csr) - 31)) = substr($2, (length($2) - 31))",
+    )
+
+
 def bundle(order: str, authorization: str) -> Sql:
     """An order that is not cached: Piccolo does not join against a foreign key; columns with aliases `o`, `a`."""
     return Sql(
@@ -303,6 +313,13 @@ def claim_removals(columns: str) -> Sql:
         due=_DUE,
     )
 
+
+REMOVALS = 32
+# each round of the TXT cleanup that found something: an IN list
+NEEDED_RECORDS = Sql(
+    "SELECT zone, name, value FROM txt_record WHERE value IN ({values}) AND state <> 'remove'",
+    values=", ".join(f"${number}" for number in range(1, REMOVALS + 1)),
+)
 
 # each round of the TXT cleanup: the order of `claim_removals`
 NEXT_DUE_REMOVAL = Sql(

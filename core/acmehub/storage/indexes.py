@@ -46,6 +46,8 @@ INDEXES = (
     Index("orders_status", tables.Order, "status, created, id"),
     # open orders of an account for the same names, among all that it ever had
     Index("orders_open", tables.Order, "account_id, name_set", "status IN ('pending', 'ready')"),
+    # the very same CSR, by the end of its signature
+    Index("orders_csr", tables.Order, "account_id, substr(csr, (length(csr) - 31))", "csr IS NOT NULL"),
     # foreign keys
     Index("orders_token", tables.Order, "token_id, created, id"),
     Index("orders_principal", tables.Order, "principal_id, created, id"),
@@ -78,6 +80,7 @@ INDEXES = (
     Index("txt_record_order", tables.TxtRecord, "order_id"),
     Index("txt_record_authorization", tables.TxtRecord, "authorization_id"),
     Index("txt_record_managed_challenge", tables.TxtRecord, "managed_challenge_id"),
+    Index("txt_record_value", tables.TxtRecord, "value"),
     Index("txt_record_due", tables.TxtRecord, "run_at", "state = 'remove'"),
     Index("certificate_order", tables.Certificate, "order_id"),
     Index("certificate_account", tables.Certificate, "account_id"),

@@ -12,12 +12,11 @@ from acmehub.models.identifiers import base_name, identifier_of, is_wildcard
 from acmehub.ports.lists import CertificateFilter, OrderFilter
 from acmehub.storage import tables
 from acmehub.storage.codec import Codec, time_value
-from acmehub.storage.hot_statements import lasting_authorizations, page_of_orders
-from acmehub.storage.piccolo_engine import Parameter, prepared, scalar, speaking
+from acmehub.storage.hot_statements import lasting_authorizations, page_of_orders, same_csr
+from acmehub.storage.piccolo_engine import Parameter, prepared, scalar
 from acmehub.storage.statements import Dialect, Unit
 
 _LATEST = 32
-_LATELY = 100
 _OPEN = (OrderStatus.PENDING, OrderStatus.READY, OrderStatus.PROCESSING)
 
 
@@ -51,11 +50,7 @@ class OrderLists:
         latest = table.select(table.id, table.name_set, table.preauthorization).where(table.account_id == Parameter(1))
         self._latest = prepared(latest.order_by(table.created, table.id, ascending=False).limit(_LATEST), dialect)
         self._one = prepared(order.select().where(table.id == Parameter(1)), dialect)
-        with speaking(dialect):
-            lately = table.select(table.id).where(table.account_id == Parameter(1), table.created >= Parameter(2))
-            lately = lately.order_by(table.created, table.id, ascending=False).limit(_LATELY)
-            same_csr = order.select().where(table.id.is_in(lately), table.status == "valid", table.csr == Parameter(3))
-        self._same_csr = prepared(same_csr.order_by(table.created, table.id, ascending=False).limit(1), dialect)
+        self._same_csr = same_csr(order.columns)
         self._held = lasting_authorizations(authorization.prefixed("held"))
 
     def lock_holders(self, order_id: str, lock_key: str, upstream_url: str) -> Unit[tuple[Order, ...]]:
@@ -98,7 +93,7 @@ class OrderLists:
 
     def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Unit[Order | None]:
         """`Orders.same_csr`."""
-        rows = yield self._same_csr(account_id, time_value(self._dialect, since), csr)
+        rows = yield self._same_csr(account_id, csr, time_value(self._dialect, since))
         return self._order.read(rows[0]) if rows else None
 
     def held(

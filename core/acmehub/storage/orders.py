@@ -32,6 +32,7 @@ _MOST_AT_ONCE = 16
 _AT_ONCE = {"order", "authorizations", "certificate", "events", "audit", "schedule_removal"}
 _SELDOM = tuple(name for name in Change.__struct_fields__ if name not in _AT_ONCE)
 """The parts of a change that one guarded statement does not write."""
+_OF_PRESENT = ("state", "run_at")
 
 
 class SqlOrders(Orders):
@@ -80,9 +81,12 @@ class SqlOrders(Orders):
             steps.append(self._events.insert(events))
         yield Batch(tuple(steps), autocommit=True)
 
-    async def get(self, order_id: str) -> OrderBundle | None:
+    async def get(self, order_id: str, *, version: int = 0) -> OrderBundle | None:
         """One statement, so that order and authorizations are of one moment."""
         generation = self._driver.generation
+        known = self._cache.get_since(order_id, (generation, version)) if version else None
+        if known is not None and known[0][0] == generation:
+            return known[1]
         bundle = await self._driver.point_read(self._read, order_id)
         return self._put(bundle, generation) if bundle is not None else None
 
@@ -186,6 +190,10 @@ class SqlOrders(Orders):
 
     def _write(self, before: OrderBundle, change: Change) -> Unit[OrderBundle]:
         order, new = before.order, change.order
+        for record in change.present:
+            values = self._record.values(_OF_PRESENT, record)
+            if not (yield self._record.update(_OF_PRESENT)(*values, record.id, record.version)):
+                raise Conflict("txt_record", f"TXT record {record.id} has changed or is gone")
         if (new.id, new.version) != (order.id, order.version):
             raise Conflict("version", f"order {order.id}: the change is for another version of it")
         steps, authorizations = self._changes(before.authorizations, change.authorizations)
@@ -277,7 +285,7 @@ class SqlOrders(Orders):
         return await self._driver.point_read(self._lists.previous, account_id, name_set)
 
     async def same_csr(self, account_id: str, csr: bytes, since: datetime) -> Order | None:
-        return await self._driver.read(self._lists.same_csr, account_id, csr, since)
+        return await self._driver.point_read(self._lists.same_csr, account_id, csr, since)
 
     async def valid_authorizations(
         self, account_id: str, names: Sequence[str], since: datetime, limit: int = 4

@@ -54,7 +54,7 @@ class SqlStore(Store, CopiesRows):
         self.campaigns: Resources[Campaign] = SqlResources(driver, audit, Campaign, tables.Campaign)
         self.accounts: Accounts = SqlAccounts(driver, audit)
         self.orders: Orders = SqlOrders(driver, clock, events, certificates, audit)
-        self.txt_records: TxtRecords = SqlTxtRecords(driver)
+        self.txt_records: TxtRecords = SqlTxtRecords(driver, events)
         self.certificates: Certificates = SqlCertificates(driver, certificates, audit)
         self.records: Records = SqlRecords(driver, events, audit)
         self._revisions = RevisionRows(driver)

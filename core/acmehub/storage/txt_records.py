@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from acmehub.models import TxtRecord
+from acmehub.models import Event, TxtRecord
 from acmehub.ports.order_store import TxtRecords
 from acmehub.ports.zone_leases import ZoneLeases
 from acmehub.rules.orders import Lease
@@ -12,6 +12,7 @@ from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.jobs import BEFORE_ALL, as_text
 from acmehub.storage.piccolo_engine import Parameter, prepared
+from acmehub.storage.records import EventRows
 from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Batch, Sql, Unit
 
@@ -19,8 +20,9 @@ from acmehub.storage.statements import Batch, Sql, Unit
 class SqlTxtRecords(TxtRecords):
     """TXT records as rows and as jobs."""
 
-    def __init__(self, driver: SqlDriver) -> None:
+    def __init__(self, driver: SqlDriver, events: EventRows) -> None:
         self._driver = driver
+        self._events = events
         self._codec = codec = Codec(TxtRecord, tables.TxtRecord, driver.dialect)
         self._fields = tuple(name for name in codec.fields if name not in ("id", "version"))
         table, dialect = tables.TxtRecord, driver.dialect
@@ -43,11 +45,24 @@ class SqlTxtRecords(TxtRecords):
     async def replace(self, record: TxtRecord) -> TxtRecord:
         return await self._driver.write(replace_row, self._codec, self._fields, record)
 
-    async def remove(self, record: TxtRecord) -> None:
-        await self._driver.write(self._remove, record.id)
+    async def remove(self, record: TxtRecord, events: Sequence[Event] = ()) -> None:
+        await self._driver.write(self._remove, record.id, events)
 
-    def _remove(self, record_id: str) -> Unit[None]:
-        yield Batch((self._delete(record_id),), autocommit=True)
+    def _remove(self, record_id: str, events: Sequence[Event]) -> Unit[None]:
+        lines = (self._events.insert(events),) if events else ()
+        yield Batch((self._delete(record_id), *lines), autocommit=True)
+
+    async def needed(self, records: Sequence[TxtRecord]) -> frozenset[str]:
+        return await self._driver.point_read(self._needed, records)
+
+    def _needed(self, records: Sequence[TxtRecord]) -> Unit[frozenset[str]]:
+        found: set[tuple[str, str, str]] = set()
+        most = hot_statements.REMOVALS
+        for start in range(0, len(records), most):
+            values = [item.value for item in records[start : start + most]]
+            padded = values + values[-1:] * (most - len(values))
+            found.update((row[0], row[1], row[2]) for row in (yield hot_statements.NEEDED_RECORDS(*padded)))
+        return frozenset(item.id for item in records if (item.zone, item.name, item.value) in found)
 
     async def claim(
         self, lease: Lease, now: datetime, limit: int, full: frozenset[str] = frozenset()

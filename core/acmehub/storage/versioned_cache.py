@@ -7,7 +7,7 @@ the same reason the driver's generation is a part of each key, as it was before 
 
 from typing import Generic, TypeVar
 
-V = TypeVar("V")
+V = TypeVar("V", bound=tuple[int, ...])
 T = TypeVar("T")
 
 
@@ -32,6 +32,11 @@ class VersionedCache(Generic[V, T]):
     def kept(self, id: str) -> tuple[V, T] | None:
         """The object that is cached, whatever is stored now, with its version."""
         return self._entries.get(id)
+
+    def get_since(self, id: str, version: V) -> tuple[V, T] | None:
+        """The object with the version that it is cached with, if that is not an earlier one."""
+        entry = self._entries.get(id)
+        return entry if entry is not None and entry[0] >= version else None
 
     def put(self, id: str, version: V, item: T) -> None:
         """Cache a committed object."""

@@ -10,6 +10,7 @@ import msgspec
 from acmehub.models.identifiers import Identifier, base_name, is_wildcard, name_set
 from acmehub.models.problems import ProblemDocument
 from acmehub.ports.authority import (
+    POLL_FIRST,
     IssuedChain,
     IssueRequest,
     UpstreamAccount,
@@ -60,8 +61,8 @@ class FakeRelay:
     `sees(name, value)`: whether the CA's validation finds a TXT value (default: always). `validation_looks` and
     `processing_looks`: how many reads it takes until there is a result. `reuse_orders`: newOrder returns an open order
     of the same account and names. `reuse_authorizations`: names that were validated before are valid. `refused`: names
-    that fail validation, with their problems. `allows_leaf_only`: whether a chain may be the leaf alone. `calls`: the
-    verbs that were called.
+    that fail validation, with their problems. `allows_leaf_only`: whether a chain may be the leaf alone. `poll_first`:
+    seconds until the first look. `calls`: the verbs that were called.
     """
 
     def __init__(self, clock: Clock, sees: Callable[[str, str], bool] = lambda _name, _value: True) -> None:
@@ -75,6 +76,7 @@ class FakeRelay:
         self.alternates = False
         self.preferred = 0
         self.allows_leaf_only = False
+        self.poll_first = POLL_FIRST
         self.refused: dict[str, ProblemDocument] = {}
         self.substitute: Callable[[str], str] = lambda chain: chain
         self.accounts: dict[bytes, str] = {}

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from acmehub.models import AuthorizationMode, Certificate, EventKind, OrderStatus, Stage, TxtState
+from acmehub.models import AuthorizationMode, Certificate, EventKind, OrderStatus, Stage
 from acmehub.ports.lists import CertificateFilter
-from acmehub.ports.store import Conflict, Fenced, Store
+from acmehub.ports.store import Fenced, Store
 from acmehub.rules.orders import Change, Lease, OrderBundle
-from acmehub.testing.store_samples import Seed, a_certificate, an_event, at, sow, unchanged
+from acmehub.testing.store_samples import a_certificate, an_event, at, sow, unchanged
+from acmehub.testing.store_txt_contract import TxtContract
 
 MakeStore = Callable[[], Store]
 
@@ -38,8 +39,8 @@ def _over(certificate: Certificate | None = None) -> Callable[[OrderBundle], Cha
     )
 
 
-class JobsContract:
-    """An order as a job; TXT records as jobs; subscriptions."""
+class JobsContract(TxtContract):
+    """An order as a job; TXT records; subscriptions."""
 
     async def test_due_orders_are_claimed_oldest_first_with_their_authorizations(self, store: Store) -> None:
         seed = await sow(store)
@@ -202,57 +203,6 @@ class JobsContract:
         async with asyncio.timeout(5):
             await heard.wait()
         end()
-
-    async def _with_record(self, store: Store, seed: Seed) -> OrderBundle:
-        bundle = seed.order()
-        await store.orders.add(bundle)
-        return await store.orders.apply(
-            bundle.order.id, lambda stored: Change(order=stored.order, records=(seed.record(bundle),))
-        )
-
-    async def test_a_txt_record_is_replaced_by_version_and_forgotten(self, store: Store) -> None:
-        seed = await sow(store)
-        bundle = await self._with_record(store, seed)
-        (record,) = await store.txt_records.of_order(bundle.order.id)
-        present = await store.txt_records.replace(
-            replace(record, state=TxtState.PRESENT, attempts=2, last_error="timeout", run_at=at(7))
-        )
-        assert await store.txt_records.list() == (present,)
-        assert present.version == 2
-        with pytest.raises(Conflict):
-            await store.txt_records.replace(record)
-        await store.txt_records.remove(present)
-        await store.txt_records.remove(present)
-        assert await store.txt_records.list() == ()
-
-    async def test_a_managed_challenge_with_records_is_not_removed(self, store: Store) -> None:
-        seed = await sow(store)
-        bundle = await self._with_record(store, seed)
-        with pytest.raises(Conflict):
-            await store.managed_challenges.remove(seed.managed_challenge)
-        for record in await store.txt_records.of_order(bundle.order.id):
-            await store.txt_records.remove(record)
-        await store.managed_challenges.remove(seed.managed_challenge)
-
-    async def test_removals_are_claimed_when_due_and_again_when_their_lease_is_over(self, store: Store) -> None:
-        seed = await sow(store)
-        bundle = await self._with_record(store, seed)
-        assert await store.txt_records.claim(Lease("me", at(30)), at(9), 9) == ()
-        assert await store.txt_records.next_due() is None
-        (record,) = await store.txt_records.of_order(bundle.order.id)
-        await store.txt_records.replace(replace(record, run_at=at(10)))
-        await store.orders.apply(bundle.order.id, lambda stored: Change(order=stored.order, schedule_removal=True))
-        assert await store.txt_records.next_due() == at(10)
-        assert await store.txt_records.claim(Lease("me", at(30)), at(9), 9) == ()
-        (claimed,) = await store.txt_records.claim(Lease("me", at(30)), at(10), 9)
-        assert (claimed.lease_owner, claimed.lease_until, claimed.state) == ("me", at(30), TxtState.REMOVE)
-        assert await store.txt_records.next_due() == at(30)
-        assert await store.txt_records.claim(Lease("you", at(60)), at(20), 9) == ()
-        (again,) = await store.txt_records.claim(Lease("you", at(60)), at(30), 9)
-        with pytest.raises(Conflict):
-            await store.txt_records.replace(claimed)
-        await store.txt_records.replace(replace(again, lease_owner=None, lease_until=None, run_at=at(99)))
-        assert await store.txt_records.next_due() == at(99)
 
     async def test_subscribers_hear_of_changes_by_this_and_by_another_process(
         self, store: Store, make_store: MakeStore

@@ -205,6 +205,29 @@ class OrdersContract:
         await store.orders.apply(holder.id, _to(lock_key=None))
         await store.orders.apply(loser.order.id, _to(lock_key="ca names"))
 
+    async def test_an_order_that_is_added_with_a_lock_that_is_held_is_not_stored(self, store: Store) -> None:
+        seed = await sow(store)
+        one, two = (
+            replace(item, order=replace(item.order, lock_key="ca names")) for item in (seed.order(), seed.order())
+        )
+        await store.orders.add(one)
+        with pytest.raises(Conflict) as conflict:
+            await store.orders.add(two, (an_event(two.order),))
+        assert conflict.value.field == "lock_key"
+        assert await store.orders.get(two.order.id) is None
+        free = replace(two, order=replace(two.order, lock_key=None))
+        await store.orders.add(free, (an_event(two.order),))
+        assert await store.orders.get(two.order.id) == free
+
+    async def test_an_order_is_read_as_it_was_stored_since_a_version_at_least(self, store: Store) -> None:
+        seed = await sow(store)
+        bundle = seed.order()
+        await store.orders.add(bundle)
+        after = await store.orders.apply(bundle.order.id, _to(attempts=1))
+        for version in (0, 1, 2, 3):
+            assert await store.orders.get(bundle.order.id, version=version) == after
+        assert await store.orders.get("none", version=1) is None
+
     async def test_an_upstream_order_has_one_holder_of_a_lock(self, store: Store) -> None:
         seed = await sow(store)
         one, two = seed.order(), seed.order()

@@ -68,6 +68,10 @@ class AcmeRelay:
         """Compare `preferred_chain` with the common name of each chain's topmost issuer, as certbot and lego do."""
         return chains.choose(chains_offered, self._settings.preferred_chain)
 
+    @property
+    def poll_first(self) -> float:
+        return self._settings.poll_first
+
     async def register(self, key: bytes) -> UpstreamAccount:
         """Register; where the CA requires terms or EAB that are not set, `UpstreamRefused` names the setting."""
         return await self._steps.register(key)

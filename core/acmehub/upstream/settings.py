@@ -32,6 +32,10 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
     preferred_chain: Annotated[str, Meta(description="common name of the preferred topmost issuer")] = ""
     profile: Annotated[str, Meta(description="requested when the client names none")] = ""
     timeout: Annotated[float, Meta(description="seconds that the CA may be silent")] = 30.0
+    poll_first: Annotated[
+        float,
+        Meta(description="seconds until the first look at what came of a request; the pauses after it double"),
+    ] = 0.04
     terms_of_service_agreed: Annotated[
         bool | None, Meta(description="true: the operator agrees to the CA's terms; default: true with a ca_file")
     ] = None
@@ -66,6 +70,8 @@ class RelaySettings(PluginSettings, frozen=True, kw_only=True):
             hmac_key(self.eab_hmac_key)
         if not 1 <= self.timeout <= 300:
             raise ValueError("timeout: 1 to 300 seconds - `$.timeout`")
+        if not 0.01 <= self.poll_first <= 60:
+            raise ValueError("poll_first: 0.01 to 60 seconds - `$.poll_first`")
         return self
 
     def account_flaw(self, account_url: str) -> str:

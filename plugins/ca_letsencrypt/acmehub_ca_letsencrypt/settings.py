@@ -10,6 +10,7 @@ DIRECTORIES = {
     "production": "https://acme-v02.api.letsencrypt.org/directory",
     "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
 }
+POLL_FIRST = 0.5  # seconds: it validates and signs within a second or a few
 TERMS = "https://letsencrypt.org/repository/"
 
 
@@ -49,5 +50,6 @@ class LetsEncryptSettings(PluginSettings, frozen=True, kw_only=True):
             preferred_chain=self.preferred_chain,
             profile=self.profile,
             timeout=self.timeout,
+            poll_first=POLL_FIRST,
             terms_of_service_agreed=self.terms_of_service_agreed,
         )

@@ -18,6 +18,10 @@ class ZeroSslSettings(RelaySettings, frozen=True, kw_only=True):
     """
 
     directory: Annotated[str, Meta(description="the CA's directory URL")] = DIRECTORY
+    poll_first: Annotated[
+        float,
+        Meta(description="seconds until the first look at what came of a request; the pauses after it double"),
+    ] = 0.5
     api_key: Annotated[Secret, Meta(description="of ZeroSSL's API: fetches eab_kid and eab_hmac_key once")] = Secret("")
     api_url: Annotated[str, Meta(description="where ZeroSSL's API is")] = API
 

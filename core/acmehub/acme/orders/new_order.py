@@ -5,6 +5,7 @@ The first three only read. The last one writes what was learned of the account, 
 
 import logging
 from datetime import datetime
+from typing import cast
 
 import msgspec
 from msgspec.structs import replace
@@ -12,21 +13,25 @@ from msgspec.structs import replace
 from acmehub.acme.orders.address_support import require_address_support
 from acmehub.acme.orders.authority_choice import choose_authority, choose_profile, chosen_authority, refuse_paused
 from acmehub.acme.orders.authorization_reuse import reuse_authorizations
+from acmehub.acme.orders.dispatching import OrderDispatcher
 from acmehub.acme.orders.learning import LearningService, Lesson
 from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.acme.orders.preauthorization import earlier, hidden
 from acmehub.acme.orders.profiles import last_moment
 from acmehub.acme.orders.replacement import replacement_of
 from acmehub.acme.orders.requested_dates import check_dates, requested_date
-from acmehub.models import Actor, AuthorizationMode, Event, EventKind, Profile
+from acmehub.models import Actor, AuthorizationMode, Event, EventKind, Order, Profile
 from acmehub.models.wire import NewOrder
+from acmehub.ports.authority import RelayAuthority
 from acmehub.ports.clock import Clock
 from acmehub.ports.plugins import OrderRequest, Selection
-from acmehub.ports.store import Store
+from acmehub.ports.store import Conflict, Store
 from acmehub.rules.authorization_modes import resolve_mode
+from acmehub.rules.finalizing import claimed
 from acmehub.rules.names import check_identifiers
 from acmehub.rules.orders import Lifetimes, OrderBundle, open_order
 from acmehub.rules.rights import Claim
+from acmehub.rules.single_flight import lock_key
 from acmehub.runtime.client_limits.limits import ClientLimits
 from acmehub.runtime.plugin_objects import AuthorityObject, PluginObjects
 from acmehub.runtime.plugins import Registry
@@ -91,6 +96,7 @@ class NewOrders:
         learning: LearningService,
         rights: Rights,
         limits: ClientLimits,
+        dispatcher: OrderDispatcher,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -102,6 +108,7 @@ class NewOrders:
         self._learning = learning
         self._rights = rights
         self._limits = limits
+        self._dispatcher = dispatcher
 
     async def open(self, asked: Asked) -> OrderBundle:
         """The order that the client gets: an open one that serves it as well, else a new one that is due."""
@@ -185,8 +192,8 @@ class NewOrders:
             found = await self._open_one(asked, built, authorized.now)
         if found is not None:
             return found
-        await self._store.orders.add(built.bundle, built.events)
-        order, actor = built.bundle.order, asked.actor
+        bundle = await self._add(built, resolved.authority)
+        order, actor = bundle.order, asked.actor
         _log.info(
             "pre-authorization opened" if asked.preauthorization else "order opened",
             extra={
@@ -199,7 +206,28 @@ class NewOrders:
                 "mode": order.mode.value,
             },
         )
-        return built.bundle
+        return bundle
+
+    async def _add(self, built: Built, authority: AuthorityObject) -> OrderBundle:
+        """Store the order, claimed and with its single-flight lock where this process has a place for it at once."""
+        order, add = built.bundle.order, self._store.orders.add
+        if order.run_at is None:
+            await add(built.bundle, built.events)
+            return built.bundle
+        with self._dispatcher.handing_over(order) as handover:
+            if handover is None:
+                await add(built.bundle, built.events)
+                return built.bundle
+            bundle = claimed(built.bundle, handover, _lock_key(authority, order))
+            try:
+                await add(bundle, built.events)
+            except Conflict as conflict:
+                if conflict.field != "lock_key":
+                    raise
+                bundle = claimed(built.bundle, handover)  # its first step looks who has the lock
+                await add(bundle, built.events)
+            self._dispatcher.adopt(bundle)
+        return bundle
 
     async def _open_one(self, asked: Asked, built: Built, now: datetime) -> OrderBundle | None:
         """An open order of the account that serves as well as the one that was built."""
@@ -211,3 +239,11 @@ class NewOrders:
         return resolve_mode(
             asked.actor.token.authorization, asked.user_agent, signing=authority.signing, learned=lesson.mode
         )
+
+
+def _lock_key(authority: AuthorityObject, order: Order) -> str | None:
+    """The lock of an order at a CA where the hub has its account; at any other, the order's first step takes it."""
+    account_url = authority.row.account_url
+    if authority.signing or not account_url:
+        return None
+    return lock_key(cast(RelayAuthority, authority.object).server, account_url, order)

@@ -5,9 +5,9 @@ Every verb takes the `Actor` of the request. An unknown object and one of anothe
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
 
 from acmehub.acme.orders.authorization_reuse import deactivate_reusable
+from acmehub.acme.orders.dispatching import OrderDispatcher
 from acmehub.acme.orders.new_order import Asked, NewOrders
 from acmehub.acme.orders.order_reuse import OrderReuse
 from acmehub.acme.orders.profiles import advertised, check_key
@@ -24,30 +24,18 @@ from acmehub.models.problems import not_found
 from acmehub.models.wire import NewOrder
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store
-from acmehub.rules.csr import CheckedCsr, check_csr
+from acmehub.rules.csr import check_csr
+from acmehub.rules.finalizing import finalize as finalize_rule
 from acmehub.rules.order_reuse import reuse_certificate
 from acmehub.rules.orders import UPSTREAM_VALIDATED, Change, Lease, Lifetimes, OrderBundle
 from acmehub.rules.orders import answer as answer_rule
 from acmehub.rules.orders import approve as approve_rule
 from acmehub.rules.orders import deactivate as deactivate_rule
-from acmehub.rules.orders import finalize as finalize_rule
 from acmehub.rules.rights import RightTaken, end_open_order
 from acmehub.runtime.announcements import Announcements, apply_end
 from acmehub.runtime.client_limits.limits import ClientLimits
 from acmehub.runtime.rights import Rights
 from acmehub.runtime.snapshot import Snapshot, Snapshots
-
-
-class OrderDispatcher(Protocol):
-    """Hands orders over to the worker of this process, where there is one."""
-
-    def lease(self, order: Order) -> Lease | None:
-        """A lease for an order that is claimed in the write that makes it due; None without a worker or a place."""
-        ...
-
-    def adopt(self, bundle: OrderBundle, csr: CheckedCsr | None = None) -> None:
-        """Go on with an order that was claimed with such a lease; `csr` is its CSR, which has just been checked."""
-        ...
 
 
 class OrderService:
@@ -99,16 +87,16 @@ class OrderService:
         """Names and descriptions of the profiles for a directory: of all, or of those open to a principal."""
         return advertised((await (await self._snapshots.current()).profiles()).enabled, principal)
 
-    async def order(self, actor: Actor, order_id: str) -> OrderBundle:
-        """An order of the actor's."""
-        bundle = await self._store.orders.get(order_id)
+    async def order(self, actor: Actor, order_id: str, version: int = 0) -> OrderBundle:
+        """An order of the actor's; `version` is as in `Orders.get`."""
+        bundle = await self._store.orders.get(order_id, version=version)
         if bundle is None or bundle.order.account_id != actor.account.id:
             raise not_found()
         return bundle
 
-    async def client_order(self, actor: Actor, order_id: str) -> OrderBundle:
+    async def client_order(self, actor: Actor, order_id: str, version: int = 0) -> OrderBundle:
         """An order of the actor's, unless it is the hidden one of a pre-authorization."""
-        bundle = await self.order(actor, order_id)
+        bundle = await self.order(actor, order_id, version)
         if bundle.order.preauthorization:
             raise not_found()
         return bundle
@@ -145,10 +133,10 @@ class OrderService:
         earlier = await self._order_reuse.certificate_for(before, csr, now)
         if earlier is not None:
             return await self._reuse_certificate(before, csr, earlier, now)
-        lease = self._dispatcher.lease(before)
-        bundle = await self._apply(order_id, lambda stored: finalize_rule(stored, csr, now, lease))
-        if lease is not None and _claimed(before, bundle.order, lease):
-            self._dispatcher.adopt(bundle, checked)
+        with self._dispatcher.handing_over(before) as handover:
+            bundle = await self._apply(order_id, lambda stored: finalize_rule(stored, csr, now, handover))
+            if handover is not None and _claimed(before, bundle.order, handover.lease):
+                self._dispatcher.adopt(bundle, checked)
         return bundle
 
     async def _reuse_certificate(self, before: Order, csr: bytes, earlier: Certificate, now: datetime) -> OrderBundle:

@@ -40,12 +40,12 @@ async def _long_poll(signed: Signed, item: Authorization, *, first_read: bool) -
             return False
         return not waits_for_hub(bundle, item.id)
 
-    async def read() -> OrderBundle:
-        return await context.hub.orders.order(actor, item.order_id)
+    async def read(version: int) -> OrderBundle:
+        return await context.hub.orders.order(actor, item.order_id, version)
 
     return await context.long_polls.until(
         done,
-        await read(),
+        await read(0),
         read,
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,

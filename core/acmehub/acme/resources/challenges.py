@@ -19,8 +19,8 @@ async def challenge(signed: Signed) -> AcmeResponse:
     responds = bool(signed.payload)
     item = await context.hub.orders.authorization(actor, parts["authorization_id"])
 
-    async def read() -> OrderBundle:
-        return await context.hub.orders.order(actor, item.order_id)
+    async def read(version: int = 0) -> OrderBundle:
+        return await context.hub.orders.order(actor, item.order_id, version)
 
     bundle = await context.long_polls.until(
         lambda now: not waits_for_hub(now, item.id),

@@ -57,7 +57,7 @@ async def order(signed: Signed) -> AcmeResponse:
     read = _reading(signed, order_id)
     bundle = await signed.request.context.long_polls.until(
         _is_clients_turn,
-        await read(),
+        await read(0),
         read,
         seconds=signed.client_timeout.hold,
         receive=signed.request.receive,
@@ -85,8 +85,8 @@ async def finalize(signed: Signed) -> AcmeResponse:
     return _answer(signed, bundle, retry_after=signed.client_timeout.before_next_poll() if unfinished else None)
 
 
-def _reading(signed: Signed, order_id: str) -> Callable[[], Awaitable[OrderBundle]]:
-    return lambda: signed.request.context.hub.orders.client_order(signed.actor, order_id)
+def _reading(signed: Signed, order_id: str) -> Callable[[int], Awaitable[OrderBundle]]:
+    return lambda version: signed.request.context.hub.orders.client_order(signed.actor, order_id, version)
 
 
 def _is_clients_turn(bundle: OrderBundle) -> bool:

@@ -50,7 +50,7 @@ class LongPolls:
         self,
         done: Callable[[OrderBundle], bool],
         bundle: OrderBundle,
-        read: Callable[[], Awaitable[OrderBundle]],
+        read: Callable[[int], Awaitable[OrderBundle]],
         *,
         seconds: float,
         receive: Receive,
@@ -58,7 +58,7 @@ class LongPolls:
         """The order as soon as `done` is true of it, at the latest after `seconds`.
 
         `bundle` is the order as the caller has just read or written it; `read` reads it again when there is a newer
-        version. Raises `ClientGone`.
+        version, which it is given (0: it is not known). Raises `ClientGone`.
         """
         account_id = bundle.order.account_id
         held = self._held.get(account_id, 0)
@@ -78,7 +78,7 @@ class LongPolls:
         self,
         done: Callable[[OrderBundle], bool],
         bundle: OrderBundle,
-        read: Callable[[], Awaitable[OrderBundle]],
+        read: Callable[[int], Awaitable[OrderBundle]],
         seconds: float,
         receive: Receive,
     ) -> OrderBundle:
@@ -90,7 +90,7 @@ class LongPolls:
             with self._order_events.subscribe(order_id) as subscription:
                 async with _Connection(receive, subscription) as connection:
                     while not done(bundle) and await self._changed(bundle, subscription, connection, end):
-                        bundle = await read()
+                        bundle = await read(subscription.heard)
         finally:
             spent = self._spent.get(order_id) or 0.0
             self._spent.put(order_id, spent + self._clock.monotonic() - begun)
