@@ -21,7 +21,8 @@ from typing import Any
 
 from acmehub.rules.renewal import cert_id_in
 from acmehub.testing.hub_process import HubProcess, free_port
-from bench.compare import PEBBLE_MODULE, ROOT
+from bench.compare import ROOT
+from bench.pebble import MODULE
 from tests.e2e.stack import Stack, eventually
 from tests.journal import Journal
 from tests.matrix.registry import clients
@@ -57,7 +58,7 @@ def build() -> None:
     """Pebble and lego, where they are not there yet."""
     if not PEBBLE.exists():
         environment = {**os.environ, "GOBIN": str(PEBBLE.parent), "GOFLAGS": "-mod=mod"}
-        subprocess.run(["nice", "-n", "15", "go", "install", PEBBLE_MODULE], env=environment, check=True)
+        subprocess.run(["nice", "-n", "15", "go", "install", MODULE], env=environment, check=True)
     if not LEGO.exists():
         for client in clients(("clients_go",)):
             if client.name.startswith("lego") and client.build is not None:
