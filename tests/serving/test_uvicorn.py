@@ -32,6 +32,7 @@ READ = {
     "Server.shutdown": "9b33c50562992b1e",
     "Server.startup": "2aa1d70a244bfcf2",
     "Server.capture_signals": "e1bbcd4770d1c887",
+    "Server.main_loop": "afccb353a119333f",
 }
 
 

@@ -6,14 +6,17 @@ import logging
 import resource
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from email.utils import formatdate
 from typing import cast
 
 import msgspec
 import uvicorn
 import uvloop
 from litestar.types import ASGIApp
+from uvicorn.server import ServerState
 
 from acmehub.acme.resources import ROUTES
 from acmehub.acme.server.client_address import TrustedProxies
@@ -117,7 +120,7 @@ async def _refusing(hub: Hub, certificate: ServingCertificate | None, listening:
     try:
         yield
     finally:
-        server.should_exit = True
+        server.end()
         await serving
 
 
@@ -162,6 +165,8 @@ class HubServer(uvicorn.Server):
         self._connections = Connections(hub.config.limits, TrustedProxies(hub.config.trusted_proxies))
         self._protocol: Callable[..., asyncio.Protocol] = limited_protocol(hub.config.limits, self._connections)
         self._announce = started
+        self._ended = asyncio.Event()
+        self.server_state = DatedState()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so. uvicorn's own listeners would not count connections within a handshake."""
@@ -193,10 +198,39 @@ class HubServer(uvicorn.Server):
         """Leave signals to `on_signals`."""
         yield
 
-    async def end_with(self, stopping: asyncio.Event) -> None:
-        """Begin to shut down when `stopping` is set: no new connections, long polls have `GRACE_SECONDS` to end."""
-        await stopping.wait()
+    async def main_loop(self) -> None:
+        """Wait for the end; uvicorn's own loop wakes ten times a second, to look for it and to set the date."""
+        await self._ended.wait()
+
+    def end(self) -> None:
+        """Begin to shut down: no new connections, long polls have `GRACE_SECONDS` to end."""
         self.should_exit = True
+        self._ended.set()
+
+    async def end_with(self, stopping: asyncio.Event) -> None:
+        """`end` when `stopping` is set."""
+        await stopping.wait()
+        self.end()
+
+
+class DatedState(ServerState):
+    """uvicorn's state, with the Date header of a response made when the first response of a second needs it."""
+
+    _second = 0
+    _headers: list[tuple[bytes, bytes]]
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Headers that every response has."""
+        now = int(time.time())
+        if now != self._second:
+            self._headers = [(b"date", formatdate(now, usegmt=True).encode())]
+            self._second = now
+        return self._headers
+
+    @default_headers.setter
+    def default_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """uvicorn sets none beside the date."""
 
 
 def _uvicorn_config(hub: Hub) -> uvicorn.Config:

@@ -52,6 +52,7 @@ class LocalBuckets:
         self._most = most
         self._full_at: dict[str, int] = {}
         self._changed: set[str] = set()
+        self._has_changed = asyncio.Event()
         self._is_told = False  # that nothing can be stored now
 
     def __len__(self) -> int:
@@ -65,6 +66,7 @@ class LocalBuckets:
             for charge in charges:
                 if self._full_at[charge.key] - now > max(_WORTH_STORING, charge.limit.interval):
                     self._changed.add(charge.key)
+                    self._has_changed.set()
             if len(self._full_at) > self._most:
                 self._make_room(now)
         return result
@@ -86,7 +88,9 @@ class LocalBuckets:
 
     async def _store_regularly(self) -> None:
         while True:
+            await self._has_changed.wait()  # an idle hub is not woken
             await asyncio.sleep(STORE_EVERY)
+            self._has_changed.clear()
             await self._store()
 
     async def _store(self) -> None:
@@ -102,6 +106,7 @@ class LocalBuckets:
                 _log.warning("what clients have used of their limits is not stored now: %s", error)
             self._is_told = True
             self._changed.update(changed)
+            self._has_changed.set()
         else:
             self._is_told = False
 
