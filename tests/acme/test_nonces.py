@@ -41,7 +41,7 @@ class Used:
     async def use(self, nonce: str, expires: datetime) -> bool:
         return self.nonces.setdefault(nonce, expires) is expires
 
-    async def use_by(self, actor: Actor, nonce: str, expires: datetime) -> NonceUse | None:  # noqa: ARG002
+    async def use_by(self, actor: Actor, nonce: str, expires: datetime) -> NonceUse | None:
         return NonceUse(await self.use(nonce, expires))
 
     async def is_used(self, nonce: str) -> bool:
