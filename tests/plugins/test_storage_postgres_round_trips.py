@@ -13,10 +13,12 @@ from msgspec.structs import replace
 
 from acmehub import StoreUnavailable
 from acmehub.config import Acme, Storage
+from acmehub.issuance import job
 from acmehub.models import AuthorizationMode, OrderStatus, TxtState
 from acmehub.ports.spending import NonceUse
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.rate_limits import HOUR, SECOND, TokensLacking, TokensTaken, charge, limit
+from acmehub.runtime import rights
 from acmehub.storage.tables import TABLES
 from acmehub.storage_api import SqlStore
 from acmehub.testing.acme_keys import make_csr
@@ -315,6 +317,8 @@ async def test_an_order_costs_few_round_trips_and_three_commits(
 ) -> None:
     """Of ca_local and a client that asks for no more than it has to; where no other process listens, none is told."""
     monkeypatch.setattr(news, "ANSWERED_WITHIN", 0.0)
+    for module in (rights, job):  # a machine under load takes longer from a request to the step that follows it
+        monkeypatch.setattr(module, "FRESH", 60.0)
     dsn = postgres.new_database()
     storage = Storage(plugin="storage_postgres", settings={"dsn": dsn})
     async with AsyncExitStack() as stack:
@@ -325,7 +329,7 @@ async def test_an_order_costs_few_round_trips_and_three_commits(
             stack.push_async_callback(other.close)
             heard: set[str] = set()
             other.subscribe(lambda order_id, _version: heard.add(order_id))
-        client = await lab.client(authorization=AuthorizationMode.PREAPPROVED)
+        client = await lab.client(names="*.corp.test", authorization=AuthorizationMode.PREAPPROVED)
         for names in (["a.corp.test"], ["b.corp.test"]):
             await asyncio.sleep(0.3)  # the news of the former order are told
             wire.sent.clear()
@@ -336,8 +340,8 @@ async def test_an_order_costs_few_round_trips_and_three_commits(
             reply = await client.finalize(placed.json, make_csr(names)[0])
             assert reply.json["status"] == "valid"
             await client.certificate(reply.json["certificate"])
-            found = cost(wire)
         await asyncio.sleep(0.1)
+        found = cost(wire)
         assert found.round_trips <= 14, found.statements
         assert found.durable <= 3, found.statements
         if is_alone:

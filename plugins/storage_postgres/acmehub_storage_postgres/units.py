@@ -30,7 +30,7 @@ class Joined:
     """Statements that may go together, as one with data-modifying WITH parts; texts are kept, so they stay prepared."""
 
     def __init__(self) -> None:
-        self._texts: dict[tuple[bool | str, ...], str] = {}
+        self._texts: dict[tuple[object, ...], str] = {}
 
     def text(self, statements: Sequence[Statement], *, guarded: bool = False) -> str:
         """One text for all of them, whose values are theirs one after the other; `guarded` is as in `Batch`."""
