@@ -175,7 +175,7 @@ async def test_a_connection_that_is_lost_moves_the_generation_and_one_that_is_cl
             await other.ping()
         await asyncio.gather(*(store.revisions() for _ in range(20)))
         assert (await store.revisions()).generation == first
-        pids = "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND query {} LIKE 'LISTEN%'"
+        pids = "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND query {} LIKE '%pg_notify%'"
         for which in ("NOT", ""):
             pid = server.sql(pids.format(name_of(dsn), which)).splitlines()[0]
             server.sql(f"SELECT pg_terminate_backend({pid})")

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 from piccolo.conf.apps import MigrationModule
 
+from acmehub.storage.hot_statements import NEXT_DUE_ORDER
 from acmehub.storage.indexes import INDEXES
 from acmehub.storage.migrating import PackageMigrations
 from acmehub.storage.piccolo_engine import speaking
@@ -116,6 +117,29 @@ async def test_a_claim_reads_the_oldest_orders_from_an_index_without_sorting(pos
         plan = [row[0] for row in await connection.fetch("EXPLAIN EXECUTE checked(NULL, NULL, NULL, NULL, NULL)")]
         assert any("Index Scan using orders_claim" in line for line in plan), plan
         assert not any("Sort" in line for line in plan), plan
+    finally:
+        await connection.close()
+        await store.close()
+
+
+async def test_the_next_due_order_is_read_from_indexes_before_there_are_statistics(postgres: Postgres) -> None:
+    database = postgres.new_database()
+    store = store_of(database)
+    await store.migrate()
+    postgres.sql("ALTER TABLE orders SET (autovacuum_enabled = off)", name_of(database))
+    await store.open()
+    seed = await sow(store)
+    connection = await asyncpg.connect(database)
+    try:
+        for number in (1, 300):
+            await asyncio.gather(*[store.orders.add(seed.order(f"n{n}.corp.test")) for n in range(number)])
+            for mode in ("force_generic_plan", "force_custom_plan"):
+                await connection.execute(f"SET plan_cache_mode = {mode}")
+                await connection.execute(f"PREPARE checked AS {NEXT_DUE_ORDER.postgres}")
+                values = "now(), '1970-01-01', '9999-01-01'"
+                plan = [row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE checked({values})")]
+                await connection.execute("DEALLOCATE checked")
+                assert not any("Seq Scan" in line for line in plan), plan
     finally:
         await connection.close()
         await store.close()

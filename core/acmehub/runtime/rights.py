@@ -74,6 +74,10 @@ class Rights:
         snapshot = await self._snapshots.recent(FRESH)
         return await self._still(actor, await self._claim_of(order, snapshot), snapshot)
 
+    def note_actor(self, actor: Actor, read_at: float) -> None:
+        """An account with its token and principal, as they were stored at `read_at` (monotonic)."""
+        self._actors.put(actor.account.id, (read_at, actor))
+
     async def _recent_actor(self, account_id: str) -> Actor:
         """An account with its token and principal as they were stored at most `FRESH` seconds ago."""
         now = self._clock.monotonic()
@@ -83,7 +87,7 @@ class Rights:
         actor = await self._store.accounts.actor(account_id)
         if actor is None:
             raise taken(Problem(ProblemType.UNAUTHORIZED, "there is no such account"))
-        self._actors.put(account_id, (now, actor))
+        self.note_actor(actor, now)
         return actor
 
     async def _still(self, actor: Actor, claim: Claim, snapshot: Snapshot) -> Scope:

@@ -158,10 +158,14 @@ class Snapshots:
             self._latest, self._read_at = snapshot, read_at
         return snapshot
 
-    def known(self, revisions: Revisions) -> Snapshot | None:
-        """The snapshot of these revisions, which are the stored ones now; None where the latest is of others."""
+    def known(self, revisions: Revisions, read_at: float) -> Snapshot | None:
+        """The snapshot of these revisions, which were the stored ones at `read_at` (monotonic); None where the latest
+        is of others."""
         latest = self._latest
-        return latest if latest is not None and latest.revisions is revisions else None
+        if latest is None or latest.revisions is not revisions:
+            return None
+        self._read_at = max(self._read_at, read_at)
+        return latest
 
     def name_of(self, id: str) -> str:
         """The name of an authority or a managed challenge that was read already; the id of any other."""

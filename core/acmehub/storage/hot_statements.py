@@ -242,12 +242,13 @@ END_WINDOW_LEASES = Sql(
 # as `END_ORDER_LEASES`
 END_ZONE_LEASES = Sql("UPDATE zone_lease SET lease_until = $1 WHERE lease_owner = $2 AND lease_until > $1")
 
-# each round of the worker: Piccolo has no UNION; the first half reads the head of an index
+# each round of the worker: Piccolo has no UNION; the first half reads the head of an index. Values: the time; a time
+# before, and one after, all leases: without statistics PostgreSQL takes all rows for leased, but few for between two
 NEXT_DUE_ORDER = Sql(
     "SELECT min(due) FROM (SELECT due FROM (SELECT run_at AS due FROM orders"
     " WHERE run_at > $1 AND lease_until IS NULL ORDER BY run_at LIMIT 1) AS free"
     " UNION ALL SELECT CASE WHEN lease_until > run_at THEN lease_until ELSE run_at END AS due FROM orders"
-    " WHERE run_at IS NOT NULL AND lease_until IS NOT NULL) AS both_halves WHERE due > $1"
+    " WHERE run_at IS NOT NULL AND lease_until > $2 AND lease_until < $3) AS both_halves WHERE due > $1"
 )
 
 # pruning: Piccolo has no NOT EXISTS, and NOT IN would read all certificates that are valid
@@ -408,6 +409,25 @@ ADD_BUCKET = Sql("INSERT INTO rate_limit (bucket, full_at) VALUES ($1, $2) ON CO
 PUT_BUCKET = Sql(
     "INSERT INTO rate_limit (bucket, full_at) VALUES ($1, $2)"
     " ON CONFLICT (bucket) DO UPDATE SET full_at = excluded.full_at"
+)
+
+# each request that a limit counts, in one round trip; not durable. Values: the buckets; what is known of each (-1: it
+# is not stored); what is to be stored. Nothing is, unless all are as known; of several that are not stored some may be.
+# Gives how many are stored now, and those that were there
+PUT_KNOWN_BUCKETS = Sql.of_postgres(
+    "WITH given AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS g (bucket, known, full_at)),"
+    " stored AS (SELECT bucket, full_at FROM rate_limit WHERE bucket = ANY ($1::text[]) ORDER BY bucket {lock}),"
+    " judged AS (SELECT bool_and(coalesce(stored.full_at, -1) = given.known) AS is_known"
+    " FROM given LEFT JOIN stored ON stored.bucket = given.bucket),"
+    " added AS (INSERT INTO rate_limit (bucket, full_at) SELECT bucket, full_at FROM given"
+    " WHERE known < 0 AND (SELECT is_known FROM judged) ORDER BY bucket"
+    " ON CONFLICT (bucket) DO NOTHING RETURNING bucket),"
+    " put AS (UPDATE rate_limit SET full_at = given.full_at FROM given WHERE rate_limit.bucket = given.bucket"
+    " AND given.known >= 0 AND (SELECT is_known FROM judged)"
+    " AND (SELECT count(*) FROM added) = (SELECT count(*) FROM given WHERE known < 0) RETURNING 1)"
+    " SELECT (SELECT count(*) FROM added) + (SELECT count(*) FROM put), (SELECT array_agg(bucket) FROM stored),"
+    " (SELECT array_agg(full_at) FROM stored), {not_durable}",
+    not_durable=_NOT_DURABLE,
 )
 
 

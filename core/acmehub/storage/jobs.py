@@ -13,6 +13,7 @@ from acmehub.storage.statements import Batch, Dialect, Unit
 _GROUP = 16
 IN_FLIGHT = timedelta(seconds=5)  # what a process sent to a DNS provider before it died may still arrive
 BEFORE_ALL = datetime.fromtimestamp(0, UTC)
+AFTER_ALL = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class JobRows:
@@ -54,7 +55,8 @@ class JobRows:
 
     def next_due(self, after: datetime | None) -> Unit[datetime | None]:
         """The earliest moment at which a claim would find something: the head of an index, and the few leased rows."""
-        rows = yield hot_statements.NEXT_DUE_ORDER(time_value(self._dialect, after or BEFORE_ALL))
+        times = (time_value(self._dialect, moment) for moment in (after or BEFORE_ALL, BEFORE_ALL, AFTER_ALL))
+        rows = yield hot_statements.NEXT_DUE_ORDER(*times)
         return read_time(self._dialect, rows[0][0])
 
 

@@ -9,7 +9,7 @@ from acmehub import StoreUnavailable
 from acmehub.storage_api import Dialect, SqlDriver, Unit
 from acmehub_storage_postgres.connecting import Connector, DatabaseConnection
 from acmehub_storage_postgres.errors import Errors, translated
-from acmehub_storage_postgres.news import Announcer, Listener, Payload
+from acmehub_storage_postgres.news import Announcer, Listener, Others, Payload
 from acmehub_storage_postgres.schema import LOCK_SECONDS, PostgresSchema
 from acmehub_storage_postgres.settings import Settings
 from acmehub_storage_postgres.workers import Workers
@@ -41,6 +41,7 @@ class PostgresDriver(SqlDriver):
         self._workers: Workers | None = None
         self._listener: Listener | None = None
         self._payload = Payload()
+        self._others: Others | None = None
         self._callbacks: dict[object, Callable[[str, int], None]] = {}
         self._announcer: Announcer | None = None
 
@@ -84,7 +85,8 @@ class PostgresDriver(SqlDriver):
         workers = Workers(self._settings, self._connector, self._publish)
         await workers.start()
         self._workers = workers
-        self._announcer = Announcer(workers, self._payload)
+        self._others = Others()
+        self._announcer = Announcer(workers, self._payload, self._others)
         if self._callbacks:
             self._listen()
 
@@ -142,9 +144,9 @@ class PostgresDriver(SqlDriver):
         return end
 
     def _listen(self) -> None:
-        if self._listener is None:
+        if self._listener is None and self._others is not None:
             workers = self._open()
-            self._listener = Listener(self._connector, workers.away, self._payload, self._tell)
+            self._listener = Listener(self._connector, workers.away, self._payload, self._others, self._tell)
 
     def _tell(self, order_id: str, version: int) -> None:
         loop = asyncio.get_running_loop()

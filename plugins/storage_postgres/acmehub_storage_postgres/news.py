@@ -3,12 +3,17 @@
 A NOTIFY inside a transaction makes all commits of a database wait for each other, so it is sent after it, for all
 orders that changed meanwhile, in a transaction that needs no flush. What is lost when a process dies in between is only
 the wake-up: each waiting worker also polls.
+
+Processes that listen say so, when they begin and every half minute, and answer one that they did not know. A process
+that has heard of no other tells nobody. Whenever it hears of one for the first time, or again after a silence, it takes
+it that something was missed; so does the other one.
 """
 
 import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from acmehub import StoreAway
@@ -28,29 +33,30 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 LARGEST = 7900  # bytes in one notification: PostgreSQL takes less than 8000
 
+HEARD_LATELY = 3.5 * ALIVE_EVERY
+ANSWERED_WITHIN = 2.0  # seconds in which another process says that it is there, too
+
 _NOTIFY = Sql("SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)")
 
 
 class Payload:
-    """`sender` and orders (`id:version`), as one text; none means that something may have been missed."""
+    """`sender` and orders (`id:version`), as one text."""
 
     def __init__(self) -> None:
         self.sender = secrets.token_hex(4)
 
     def of(self, words: list[str]) -> str:
-        """The text for these orders, each as `word` gives it."""
+        """The text for these orders, each as `word` gives it; without one it only says that the sender listens."""
         return " ".join([self.sender, *words])
 
     def word(self, order_id: str, version: int) -> str:
         """One order of the text."""
         return f"{order_id}:{version}"
 
-    def read(self, text: str) -> list[tuple[str, int]]:
-        """The orders of a text with their versions, or `("", 0)` for "anything"; none when this process sent it."""
+    def read(self, text: str) -> tuple[str, list[tuple[str, int]]]:
+        """The sender of a text, and its orders with their versions (`("", 0)` for one that cannot be read)."""
         sender, *words = text.split(" ")
-        if sender == self.sender:
-            return []
-        return [_read(word) for word in words] or [("", 0)]
+        return sender, [_read(word) for word in words]
 
 
 def _read(word: str) -> tuple[str, int]:
@@ -58,18 +64,59 @@ def _read(word: str) -> tuple[str, int]:
     return (order_id, int(version)) if version.isdecimal() else ("", 0)
 
 
+class Others:
+    """The other processes that listen. While this one has not asked for them, there may be any."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listening: dict[str, float] = {}  # when each has said so last
+        self._told_at = -HEARD_LATELY
+        self._asked_at: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there may be anybody to tell."""
+        now = self._loop.time()
+        if self._asked_at is None or now < max(self._asked_at + ANSWERED_WITHIN, self._told_at + HEARD_LATELY):
+            return True
+        return any(now < at + HEARD_LATELY for at in self._listening.values())
+
+    def asked(self) -> None:
+        """This process listens, and has asked who else does."""
+        if self._asked_at is None:
+            self._asked_at = self._loop.time()
+
+    def lost(self) -> None:
+        """This process hears nobody."""
+        self._asked_at = None
+
+    def told(self) -> None:
+        """Another process has told of orders; one of an earlier version does not say that it listens."""
+        self._told_at = self._loop.time()
+
+    def listens(self, sender: str) -> bool:
+        """Another process says that it listens; whether that is news."""
+        now = self._loop.time()
+        self._listening = {name: at for name, at in self._listening.items() if now < at + HEARD_LATELY}
+        is_news = sender not in self._listening
+        self._listening[sender] = now
+        return is_news
+
+
 class Announcer:
     """Tells other processes which orders this one has changed: at once, then not more often than every `PAUSE`."""
 
-    def __init__(self, workers: Workers, payload: Payload) -> None:
+    def __init__(self, workers: Workers, payload: Payload, others: Others) -> None:
         self._workers = workers
         self._payload = payload
+        self._others = others
         self._outbox: dict[str, int] = {}
         self._sending: asyncio.Future[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def announce(self, changed: dict[str, int]) -> None:
         """These orders have these versions now, and are committed."""
+        if not self._others:
+            return
         self._outbox.update(changed)
         if self._sending is None and self._timer is None:
             self._send()
@@ -122,18 +169,26 @@ class Listener:
     """A task that listens, and connects again when the connection is lost; calls back with `("", 0)` when it has."""
 
     def __init__(
-        self, connector: Connector, away: Away, payload: Payload, callback: Callable[[str, int], None]
+        self,
+        connector: Connector,
+        away: Away,
+        payload: Payload,
+        others: Others,
+        callback: Callable[[str, int], None],
     ) -> None:
         self._connector = connector
         self._away = away
         self._payload = payload
+        self._others = others
         self._callback = callback
+        self._wake = asyncio.Event()  # there is something to do before the next half minute
         self._stop = asyncio.Event()
         self._task = asyncio.create_task(self._listen())
 
     async def close(self) -> None:
         """Stop listening."""
         self._stop.set()
+        self._wake.set()
         await self._task
 
     async def _listen(self) -> None:
@@ -156,26 +211,32 @@ class Listener:
     async def _listen_once(self) -> None:
         """Listen until the connection is lost or `close` is called."""
         session = await self._connector.connect()
-        ended = asyncio.Event()
-        waiting = asyncio.create_task(self._stop.wait())
-        waiting.add_done_callback(lambda _: ended.set())
         try:
-            session.add_termination_listener(lambda _: ended.set())
+            session.add_termination_listener(lambda _: self._wake.set())
             await session.add_listener(CHANNEL, self._heard)
             self._callback("", 0)
-            while not ended.is_set() and self._connector.is_current(session):
-                try:
+            while not self._stop.is_set() and self._connector.is_current(session):
+                self._wake.clear()
+                await session.fetch(_NOTIFY.postgres, CHANNEL, self._payload.of([]))  # and fails where it is cut off
+                self._others.asked()
+                with suppress(TimeoutError):
                     async with asyncio.timeout(ALIVE_EVERY):
-                        await ended.wait()
-                except TimeoutError:
-                    await session.execute("SELECT 1")  # a connection that was dropped in silence hears nothing
+                        await self._wake.wait()
         finally:
-            waiting.cancel()
+            self._others.lost()
             if self._stop.is_set():
                 await self._connector.close(session)
             else:
                 await cut(session)
 
     def _heard(self, *notification: Any) -> None:
-        for order_id, version in self._payload.read(notification[3]):
+        sender, orders = self._payload.read(notification[3])
+        if sender == self._payload.sender:
+            return
+        if orders:
+            self._others.told()
+        elif self._others.listens(sender):
+            self._wake.set()  # it is answered at once
+            self._callback("", 0)
+        for order_id, version in orders:
             self._callback(order_id, version)

@@ -241,13 +241,15 @@ async def _of_cached_account(request: Request, jws: Jws, account_id: str) -> Sig
         require_active(actor, context.hub.clock.now())
     except Problem:
         return None
+    read_at = context.hub.clock.monotonic()
     use = await context.nonces.spend_by(actor, jws.nonce)
     if use is None:
         return None
     if not use.is_first:
         raise _bad_nonce()
+    context.hub.rights.note_actor(actor, read_at)
     snapshots = context.hub.snapshots
-    return _signed(request, jws, actor, None if use.revisions is None else snapshots.known(use.revisions))
+    return _signed(request, jws, actor, None if use.revisions is None else snapshots.known(use.revisions, read_at))
 
 
 def _signed(request: Request, jws: Jws, actor: Actor, snapshot: Snapshot | None = None) -> Signed:
