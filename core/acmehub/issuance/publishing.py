@@ -1,6 +1,6 @@
 """Stages `publishing` and `propagating`: the worker creates TXT records and waits until the CA can see them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -10,6 +10,7 @@ from acmehub.issuance.job import Job
 from acmehub.issuance.retry_policy import UpstreamOrderUnusable
 from acmehub.models import Event, EventKind, Stage, TxtRecord, TxtState
 from acmehub.models.problems import Problem, ProblemType
+from acmehub.ports.dns import DnsProviderError
 from acmehub.rules import orders
 from acmehub.rules.orders import Change
 from acmehub.runtime.concurrency import gather_limited
@@ -23,33 +24,42 @@ async def publish(job: Job) -> None:
     """Stage `publishing`: create each planned TXT record."""
     rows = await _rows(job)
     planned = [row for row in rows if row.state is TxtState.PLANNED]
-    await gather_limited(lambda row: _publish(job, row), planned, RECORDS_AT_ONCE)
+    groups = await job.context.solver.together(planned)
+    await gather_limited(lambda group: _publish(job, group), groups, RECORDS_AT_ONCE)
     now = job.now
     await job.commit(
         lambda current: Change(order=replace(orders.with_stage(current.order, Stage.PROPAGATING), run_at=now))
     )
 
 
-async def _publish(job: Job, row: TxtRecord) -> None:
-    context = job.context
-    await _require_rights(job, row)
+async def _publish(job: Job, rows: Sequence[TxtRecord]) -> None:
+    """Create the records of a group (`Solver.together`). Those that were created are noted also if others failed."""
+    context, first = job.context, rows[0]
+    await _require_rights(job, first)
     started = context.clock.monotonic()
     context.crash_points.hit(CrashPoint.BEFORE_ADD_TXT)
-    with context.outages.of_managed_challenge(row.managed_challenge_id):
-        await context.solver.publish(row)
+    with context.outages.of_managed_challenge(first.managed_challenge_id):
+        failed: Mapping[str, DnsProviderError] = {}
+        if not await context.solver.publish_together(rows):
+            await _require_rights(job, first)
+            failed = await context.solver.publish_apart(rows)
     context.crash_points.hit(CrashPoint.AFTER_ADD_TXT)
     seconds = context.clock.monotonic() - started
-    await context.solver.mark_present(row)
-    job.noted.append(
-        Event(
-            order_id=row.order_id,
-            at=job.now,
-            kind=EventKind.TXT_CREATED,
-            detail=row.name,
-            server=row.zone,
-            seconds=seconds,
-        )
-    )
+    for row in rows:
+        if row.id not in failed:
+            await context.solver.mark_present(row)
+            job.noted.append(
+                Event(
+                    order_id=row.order_id,
+                    at=job.now,
+                    kind=EventKind.TXT_CREATED,
+                    detail=row.name,
+                    server=row.zone,
+                    seconds=seconds,
+                )
+            )
+    for error in failed.values():
+        raise error
 
 
 async def watch_propagation(job: Job) -> None:
