@@ -81,7 +81,8 @@ async def test_an_order_costs_one_call_for_each_zone(rig: Rig) -> None:
 
 
 async def test_every_row_is_stored_before_the_call(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_txts, stored = adding(rig).add_txts, []
+    add_txts = adding(rig).add_txts
+    stored: list[tuple[str, str, TxtState]] = []
 
     async def looked(zone: str, records: Sequence[tuple[str, str]]) -> None:
         stored.extend((row.name, row.value, row.state) for row in await rig.store.txt_records.list())
