@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from acmehub.ports.authority import UpstreamUnavailable as UpstreamUnavailable
     from acmehub.ports.clock import Clock as Clock
     from acmehub.ports.clock import SystemClock as SystemClock
+    from acmehub.ports.dns import AddsManyRecords as AddsManyRecords
     from acmehub.ports.dns import DnsProvider as DnsProvider
     from acmehub.ports.dns import DnsProviderError as DnsProviderError
     from acmehub.ports.dns import DnsProviderRefused as DnsProviderRefused
@@ -116,6 +117,7 @@ _HOMES = {
     ),
     "acmehub.ports.clock": ("Clock", "SystemClock"),
     "acmehub.ports.dns": (
+        "AddsManyRecords",
         "DnsProvider",
         "DnsProviderError",
         "DnsProviderRefused",

@@ -1,7 +1,7 @@
 """Providers that replace whole record sets are called for one record of a zone at a time, of all processes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -44,6 +44,14 @@ class Rewriting(FakeDnsProvider):
         self.on_remove(name, value)
         if not self.records[zone, name]:
             del self.records[zone, name]
+
+
+class RewritingMany(Rewriting):
+    """Adds several records by one reading and one writing of each name."""
+
+    async def add_txts(self, zone: str, records: Sequence[tuple[str, str]]) -> None:
+        for name in {name for name, _ in records}:
+            await self._rewrite(zone, name, {value for at, value in records if at == name}, set())
 
 
 @pytest_asyncio.fixture
@@ -97,6 +105,14 @@ async def test_two_processes_lose_nothing(rig: Rig) -> None:
         *(solvers[number % 2].publish(item) for number, item in enumerate(more)),
     )
     assert rig.provider.records == {(ZONE, NAME): {item.value for item in more}}
+
+
+async def test_two_processes_that_add_several_records_lose_nothing(tmp_path: Path) -> None:
+    async with make_rig(tmp_path, RewritingMany) as rig:
+        solvers = (rig.solver, another_solver(rig))
+        groups = [[record(rig, f"v{number}-{item}") for item in range(3)] for number in range(4)]
+        await asyncio.gather(*(solvers[number % 2].publish_together(rows) for number, rows in enumerate(groups)))
+        assert rig.provider.records == {(ZONE, NAME): {item.value for rows in groups for item in rows}}
 
 
 async def test_without_the_marker_they_do_and_no_lease_is_taken(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

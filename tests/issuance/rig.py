@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
+import dns.tsig
 import msgspec
 
 from acmehub import hookimpl
@@ -332,14 +333,16 @@ class Rig:
 
 
 @asynccontextmanager
-async def make_rig(folder: Path, provider: Callable[[], FakeDnsProvider] = FakeDnsProvider) -> AsyncIterator[Rig]:
+async def make_rig(
+    folder: Path, provider: Callable[[], FakeDnsProvider] = FakeDnsProvider, *, keys: Sequence[dns.tsig.Key] = ()
+) -> AsyncIterator[Rig]:
     clock = ManualClock()
     store = SqlStore(SqliteDriver(folder / "hub.db"), clock)
     await store.migrate()
     await store.open()
     try:
-        async with DnsServer(ZONES) as dns:
-            rig = Rig(store, clock, dns, folder, provider)
+        async with DnsServer(ZONES, keys=keys) as server:
+            rig = Rig(store, clock, server, folder, provider)
             await rig.found()
             yield rig
     finally:

@@ -150,7 +150,7 @@ async def test_other_ways_to_wait(rig: Rig, mode: PropagationMode, seconds: int)
 
 
 async def test_a_resolver_that_says_servfail_is_asked_again(rig: Rig) -> None:
-    with rig.dns.fault(FaultKind.SERVFAIL, rdtype="SOA", times=3):
+    with rig.dns.fault(FaultKind.SERVFAIL, rdtype="SOA", times=4):
         order_id = await rig.open(finalize=True)
         await rig.go()
     await rig.assert_valid(order_id)
@@ -234,7 +234,7 @@ async def test_events_of_dns_name_the_dns_server_and_never_the_ca(rig: Rig) -> N
     """A resolver that fails while the worker plans, between two exchanges with the CA; then what servers show."""
     resolver = f"127.0.0.1:{rig.dns.port}"
     order_id = await rig.open(finalize=True)
-    with rig.dns.fault(FaultKind.SERVFAIL, times=4):
+    with rig.dns.fault(FaultKind.SERVFAIL, times=5):
         await rig.go()
     await rig.assert_valid(order_id)
     servers = {event.kind: event.server for event in await rig.timeline(order_id)}

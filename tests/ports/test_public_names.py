@@ -35,6 +35,7 @@ VERBS_OF_ALL = (  # whose members have a row each
     "AllowsLeafOnly",
     "GrantsLifetimes",
     "DnsProvider",
+    "AddsManyRecords",
     "RewritesRecordSets",
     "WaitsForPropagation",
     "Notifier",

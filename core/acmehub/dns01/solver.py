@@ -1,8 +1,8 @@
 """The solver for dns-01: plans, creates, watches and removes TXT records."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from weakref import WeakValueDictionary
 
@@ -20,6 +20,7 @@ from acmehub.models import Authorization, ManagedChallenge, Order, PropagationMo
 from acmehub.models.text import escape_controls
 from acmehub.ports.clock import Clock
 from acmehub.ports.dns import (
+    AddsManyRecords,
     DnsProvider,
     DnsProviderError,
     DnsProviderRefused,
@@ -31,13 +32,15 @@ from acmehub.rules.orders import Change, OrderBundle
 from acmehub.rules.scopes import MatchIndex, Scope
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.runtime.lru import Lru
-from acmehub.runtime.plugin_objects import PluginObjects, ProviderObject
+from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE, PluginObjects, ProviderObject
 from acmehub.runtime.rights import FRESH
 from acmehub.runtime.snapshot import Snapshots
 
 PROVIDER_SECONDS = 60.0  # a provider that hangs longer is unavailable
 ADD_MAY_LAST = timedelta(seconds=90)
 NAMES_AT_ONCE = 8
+APART_AT_ONCE = 4
+MOST_TOGETHER = 64  # records in one call of a provider: with the longest names a third of a DNS message
 KEPT_RESOLVERS = 64
 
 
@@ -76,26 +79,71 @@ class Solver:
 
         `scope` has the managed challenge of each name. Raises `DnsWrong` for a CNAME that leads where it may not.
         """
-        places = await gather_limited(lambda item: self._placed(scope, item), wanted, NAMES_AT_ONCE)
+        challenges = [_challenge_of(scope, item.authorization) for item in wanted]
+        names = [item.authorization.identifier.value for item in wanted]
+        searches = {(item.id, name): item for item, name in zip(challenges, names, strict=True)}
+        found = await gather_limited(lambda item: self._placed(item[0][1], item[1]), searches.items(), NAMES_AT_ONCE)
+        places = dict(zip(searches, found, strict=True))
         now = self._clock.now()
         return tuple(
             TxtRecord(
                 order_id=order.id,
                 authorization_id=item.authorization.id,
                 managed_challenge_id=challenge.id,
-                zone=place.zone,
-                name=place.name,
+                zone=places[challenge.id, name].zone,
+                name=places[challenge.id, name].name,
                 value=item.value,
                 run_at=now + ADD_MAY_LAST,
                 created=now,
             )
-            for item, (challenge, place) in zip(wanted, places, strict=True)
+            for item, challenge, name in zip(wanted, challenges, names, strict=True)
         )
+
+    async def together(self, records: Iterable[TxtRecord]) -> list[Sequence[TxtRecord]]:
+        """The records in groups for `publish_together`: those of one zone where the provider can add many, else each
+        record by itself."""
+        zones: dict[tuple[str, str], list[TxtRecord]] = {}
+        for record in records:
+            zones.setdefault((record.managed_challenge_id, record.zone), []).append(record)
+        groups: list[Sequence[TxtRecord]] = []
+        for (id, _zone), rows in zones.items():
+            size = MOST_TOGETHER if len(rows) > 1 and await self._adds_many(id) else 1
+            groups += [rows[at : at + size] for at in range(0, len(rows), size)]
+        return groups
 
     async def publish(self, record: TxtRecord) -> None:
         """Create the record in DNS."""
         async with self._provider(record) as provider:
             await provider.add_txt(record.zone, record.name, record.value)
+
+    async def publish_together(self, records: Sequence[TxtRecord]) -> bool:
+        """Create the records of a group that `together` made, by one call of their provider.
+
+        False if it refuses several: any of them may be the reason, and `publish_apart` finds it.
+        """
+        if len(records) == 1:
+            await self.publish(records[0])
+            return True
+        try:
+            async with self._provider(*records) as provider:
+                if not isinstance(provider, AddsManyRecords):  # the managed challenge has another plugin since
+                    return False
+                await provider.add_txts(records[0].zone, [(record.name, record.value) for record in records])
+        except DnsProviderRefused:
+            return False
+        return True
+
+    async def publish_apart(self, records: Sequence[TxtRecord]) -> Mapping[str, DnsProviderError]:
+        """Create records one by one, each whatever becomes of the others.
+
+        The errors of those that could not be created, by the record's id. Raises the first if none could.
+        """
+        errors: dict[str, DnsProviderError] = {}
+        await gather_limited(lambda record: self._publish_apart(record, errors), records, APART_AT_ONCE)
+        failed = {record.id: errors[record.id] for record in records if record.id in errors}
+        if len(failed) == len(records):
+            raise failed[records[0].id]
+        return failed
 
     async def mark_present(self, record: TxtRecord) -> None:
         """Write that `publish` succeeded. If the row's removal was scheduled or done meanwhile, schedule it again."""
@@ -141,14 +189,9 @@ class Solver:
         snapshot = await self._snapshots.current()
         return (await snapshot.managed_challenges()).match_index
 
-    async def _placed(self, scope: Scope, wanted: Wanted) -> tuple[ManagedChallenge, Place]:
-        authorization = wanted.authorization
-        name = ("*." if authorization.wildcard else "") + authorization.identifier.value
-        challenge = scope.challenge_of(name)
-        if challenge is None:
-            raise Missing(f"no managed challenge for {name}")
+    async def _placed(self, name: str, challenge: ManagedChallenge) -> Place:
         resolver = self._resolver_of(challenge)
-        return challenge, await find_place(resolver, name, challenge.cname_zones, zone=challenge.zone)
+        return await find_place(resolver, name, challenge.cname_zones, zone=challenge.zone)
 
     def _resolver_of(self, challenge: ManagedChallenge | None) -> Resolver:
         """The one that asks the resolvers of a managed challenge, if it has its own; kept, as it keeps name servers."""
@@ -161,6 +204,20 @@ class Solver:
     async def _provider_object(self, managed_challenge_id: str) -> ProviderObject:
         """The provider by what was read at most `FRESH` seconds ago."""
         return await self._plugin_objects.provider(managed_challenge_id, await self._snapshots.recent(FRESH))
+
+    async def _adds_many(self, managed_challenge_id: str) -> bool:
+        try:
+            return isinstance((await self._provider_object(managed_challenge_id)).object, AddsManyRecords)
+        except PLUGIN_UNUSABLE:
+            return False  # what is published by it raises this again
+
+    async def _publish_apart(self, record: TxtRecord, errors: dict[str, DnsProviderError]) -> None:
+        """Publish a record; an error of its provider goes into `errors`, and names the record."""
+        try:
+            await self.publish(record)
+        except DnsProviderError as error:
+            detail = f"{record.name}: {error.detail}"
+            errors[record.id] = type(error)(detail, server=error.server, retry_after=error.retry_after)
 
     async def _sight(self, managed_challenge_id: str, zone: str, name: str, values: Sequence[str]) -> Sight:
         instance = await self._provider_object(managed_challenge_id)
@@ -185,10 +242,11 @@ class Solver:
         return View()
 
     @asynccontextmanager
-    async def _provider(self, record: TxtRecord) -> AsyncIterator[DnsProvider]:
-        """The provider of a record, for one verb: one at a time per name; per zone if it rewrites record sets."""
-        instance = await self._provider_object(record.managed_challenge_id)
-        async with self._turn(instance, record):
+    async def _provider(self, *records: TxtRecord) -> AsyncIterator[DnsProvider]:
+        """The provider of records of one zone, for one verb: one at a time per name; per zone if it rewrites record
+        sets."""
+        instance = await self._provider_object(records[0].managed_challenge_id)
+        async with self._turn(instance, records):
             try:
                 async with asyncio.timeout(PROVIDER_SECONDS):
                     yield instance.object
@@ -204,15 +262,28 @@ class Solver:
                     retry_after=error.retry_after,
                 ) from error
 
-    def _turn(self, instance: ProviderObject, record: TxtRecord) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def _turn(self, instance: ProviderObject, records: Sequence[TxtRecord]) -> AsyncIterator[None]:
         """What keeps other changes away, of this process or of all."""
         if instance.rewrites:
-            return self._one_writer.alone(instance.row.id, record.zone)
-        key = (record.zone, record.name)
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        return lock
+            async with self._one_writer.alone(instance.row.id, records[0].zone):
+                yield
+            return
+        async with AsyncExitStack() as locks:
+            for name in sorted({(record.zone, record.name) for record in records}):  # each in the same order
+                lock = self._locks.get(name)
+                if lock is None:
+                    lock = self._locks[name] = asyncio.Lock()
+                await locks.enter_async_context(lock)
+            yield
+
+
+def _challenge_of(scope: Scope, authorization: Authorization) -> ManagedChallenge:
+    name = ("*." if authorization.wildcard else "") + authorization.identifier.value
+    challenge = scope.challenge_of(name)
+    if challenge is None:
+        raise Missing(f"no managed challenge for {name}")
+    return challenge
 
 
 def _add_record(record: TxtRecord) -> Callable[[OrderBundle], Change]:

@@ -1,6 +1,6 @@
 """Stages `publishing` and `propagating`: the worker creates TXT records and waits until the CA can see them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -12,6 +12,7 @@ from acmehub.issuance.retry_policy import EXPECTED, UpstreamOrderUnusable
 from acmehub.models import Event, EventKind, Stage, TxtRecord, TxtState
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.authority import RelayAuthority
+from acmehub.ports.dns import DnsProviderError
 from acmehub.ports.store import Conflict, Fenced
 from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
@@ -28,8 +29,9 @@ async def publish(job: Job) -> None:
     rows = await _rows(job)
     planned = [row for row in rows if row.state is TxtState.PLANNED]
     made: list[TxtRecord] = []
+    groups = await job.context.solver.together(planned)
     try:
-        await gather_limited(lambda row: _publish(job, row, made), planned, RECORDS_AT_ONCE)
+        await gather_limited(lambda group: _publish(job, group, made), groups, RECORDS_AT_ONCE)
     except EXPECTED:  # of one record: the others are there
         await _mark_present(job, made)
         raise
@@ -61,26 +63,34 @@ async def _mark_present(job: Job, made: Sequence[TxtRecord]) -> None:
         await job.context.solver.mark_present(row)
 
 
-async def _publish(job: Job, row: TxtRecord, made: list[TxtRecord]) -> None:
-    context = job.context
-    await _require_rights(job, row)
+async def _publish(job: Job, rows: Sequence[TxtRecord], made: list[TxtRecord]) -> None:
+    """Create the records of a group (`Solver.together`); those that were created are `made` also if others failed."""
+    context, first = job.context, rows[0]
+    await _require_rights(job, first)
     started = context.clock.monotonic()
     context.crash_points.hit(CrashPoint.BEFORE_ADD_TXT)
-    with context.outages.of_managed_challenge(row.managed_challenge_id):
-        await context.solver.publish(row)
+    with context.outages.of_managed_challenge(first.managed_challenge_id):
+        failed: Mapping[str, DnsProviderError] = {}
+        if not await context.solver.publish_together(rows):
+            await _require_rights(job, first)
+            failed = await context.solver.publish_apart(rows)
     context.crash_points.hit(CrashPoint.AFTER_ADD_TXT)
     seconds = context.clock.monotonic() - started
-    made.append(row)
-    job.noted.append(
-        Event(
-            order_id=row.order_id,
-            at=job.now,
-            kind=EventKind.TXT_CREATED,
-            detail=row.name,
-            server=row.zone,
-            seconds=seconds,
-        )
-    )
+    for row in rows:
+        if row.id not in failed:
+            made.append(row)
+            job.noted.append(
+                Event(
+                    order_id=row.order_id,
+                    at=job.now,
+                    kind=EventKind.TXT_CREATED,
+                    detail=row.name,
+                    server=row.zone,
+                    seconds=seconds,
+                )
+            )
+    for error in failed.values():
+        raise error
 
 
 async def watch_propagation(job: Job, relay: RelayAuthority) -> None:

@@ -1,8 +1,9 @@
-"""The port for providers of DNS records: two verbs; an optional capability is a Protocol of its own.
+"""The port for providers of DNS records: two verbs; each optional capability is a Protocol of its own.
 
 Names and zones are lower case A-labels without a trailing dot.
 """
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 
@@ -38,10 +39,23 @@ class DnsProvider(Protocol):
 
 
 @runtime_checkable
+class AddsManyRecords(Protocol):
+    """A provider that can add several TXT records of a zone at once: an order's names then cost one exchange."""
+
+    async def add_txts(self, zone: str, records: Sequence[tuple[str, str]]) -> None:
+        """Add two or more records, `(name, value)` each, as `add_txt` would; a name may come more than once.
+
+        Raises `DnsProviderRefused` when any of them may be the reason: the hub then adds each by `add_txt`, so that the
+        others stand and the error names the right one. A record that was added nevertheless does no harm.
+        """
+        ...
+
+
+@runtime_checkable
 class RewritesRecordSets(Protocol):
     """A provider whose API can only replace all values of a name, or a whole zone: it reads, changes and writes back.
 
-    The hub calls it for one record of a zone at a time, whatever process and order needs it. Inherit from this class,
+    The hub makes one call for a zone at a time, whatever process and order needs it. Inherit from this class,
     or set `rewrites_record_sets = True`.
     """
 

@@ -5,21 +5,21 @@
         async def lab(self): ...        # an object with the members of `RemoteLab`
 
 `DnsProviderContract` is for any provider; `RemoteDnsProviderContract` adds the cases of a server that refuses, is down,
-does not answer or answers nonsense. One test has two processes, each with a provider of its own (`Lab.factory`), change
-one name at once.
+does not answer or answers nonsense. Several records are added by `add_txts` where the provider has it. One test has two
+processes, each with a provider of its own (`Lab.factory`), change one name at once.
 """
 
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
-from acmehub import DnsProvider, DnsProviderRefused, DnsProviderUnavailable
+from acmehub import AddsManyRecords, DnsProvider, DnsProviderRefused, DnsProviderUnavailable
 from acmehub.ports.dns import rewrites_record_sets
 from acmehub.runtime.concurrency import gather_limited
 from acmehub.testing.provider_processes import change_in_two_processes
@@ -69,8 +69,17 @@ class RemoteLab(Lab, Protocol):
         ...
 
 
+async def add_all(provider: DnsProvider, zone: str, records: Sequence[tuple[str, str]]) -> None:
+    """Add several records, by `add_txts` if the provider has it."""
+    if isinstance(provider, AddsManyRecords):
+        await provider.add_txts(zone, records)
+    else:
+        for name, value in records:
+            await provider.add_txt(zone, name, value)
+
+
 class DnsProviderContract:
-    """The contract of `DnsProvider`: two verbs, idempotent, by value."""
+    """The contract of `DnsProvider` and `AddsManyRecords`: idempotent, by value."""
 
     async def test_a_value_stands_after_it_was_added_and_is_gone_after_it_was_removed(self, lab: Lab) -> None:
         provider, name = lab.provider(), f"_acme-challenge.{lab.zone}"
@@ -138,6 +147,16 @@ class DnsProviderContract:
         await gather_limited(lambda value: provider.remove_txt(lab.zone, name, value), values[1:], at_once)
         assert await lab.values(name) == {values[0]}
 
+    async def test_several_records_of_a_zone_are_added_together(self, lab: Lab) -> None:
+        provider, name, beside = lab.provider(), f"_acme-challenge.{lab.zone}", f"_acme-challenge.www.{lab.zone}"
+        await lab.put(name, "somebody-else")
+        await add_all(provider, lab.zone, [(name, A), (beside, A)])
+        await add_all(provider, lab.zone, [(name, A), (name, B), (beside, A)])
+        assert await lab.values(name) == {A, B, "somebody-else"}
+        assert await lab.values(beside) == {A}
+        await provider.remove_txt(lab.zone, name, A)
+        assert await lab.values(name) == {B, "somebody-else"}
+
     async def test_two_processes_change_one_name_at_once_and_nothing_is_lost(self, lab: Lab, tmp_path: Path) -> None:
         """A provider that reads, changes and writes back needs `RewritesRecordSets` for this."""
         name = f"_acme-challenge.{lab.zone}"
@@ -165,6 +184,20 @@ class RemoteDnsProviderContract(DnsProviderContract):
         assert await lab.values(name) == set()
         shown = f"{caught.value} {caught.value!r} {caught.value.__dict__} {provider!r}"
         assert not [secret for secret in lab.secrets if secret in shown]
+
+    async def test_several_records_fail_as_one_does(self, lab: RemoteLab) -> None:
+        foreign = f"_acme-challenge.{lab.foreign_zone}"
+        with pytest.raises(DnsProviderRefused) as caught:
+            await add_all(lab.provider(), lab.foreign_zone, [(foreign, A), (foreign, B)])
+        assert lab.foreign_zone in caught.value.detail
+        name = f"_acme-challenge.{lab.zone}"
+        with pytest.raises(DnsProviderRefused) as caught:
+            await add_all(lab.provider_with_wrong_credentials(), lab.zone, [(name, A), (name, B)])
+        assert not [secret for secret in lab.secrets if secret in f"{caught.value} {caught.value!r}"]
+        async with _listener(answer=b"") as port:
+            with pytest.raises(DnsProviderUnavailable):
+                await add_all(lab.provider_at("127.0.0.1", port), lab.zone, [(name, A), (name, B)])
+        assert await lab.values(name) == set()
 
     async def test_a_dead_server_is_unavailable(self, lab: RemoteLab) -> None:
         with socket.socket() as reserved:

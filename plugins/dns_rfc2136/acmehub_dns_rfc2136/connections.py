@@ -26,7 +26,7 @@ class _Connection:
         self.writer.close()
 
 
-class Connections:
+class KeptConnections:
     """The connections to one server: one message at a time over each, at most eight kept, for ten seconds each."""
 
     def __init__(self, host: str, port: int) -> None:

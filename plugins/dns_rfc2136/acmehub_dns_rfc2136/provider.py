@@ -15,7 +15,7 @@ import dns.tsig
 import dns.update
 
 from acmehub import DnsProviderError, DnsProviderRefused, DnsProviderUnavailable
-from acmehub_dns_rfc2136.connections import Connections
+from acmehub_dns_rfc2136.connections import KeptConnections
 from acmehub_dns_rfc2136.settings import Rfc2136Settings
 
 TRY_AGAIN = (dns.rcode.SERVFAIL,)
@@ -29,7 +29,7 @@ class Rfc2136Provider:
         self._settings = settings
         self._server = f"{settings.server}:{settings.port}"
         self._key = settings.tsig()
-        self._connections = Connections(settings.server, settings.port)
+        self._connections = KeptConnections(settings.server, settings.port)
 
     async def add_txt(self, zone: str, name: str, value: str) -> None:
         """Add a record; if it exists, nothing changes (RFC 2136 section 3.4.2.2)."""
