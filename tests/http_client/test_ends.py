@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,14 +106,28 @@ async def test_closing_ends_exchanges_at_once_and_lets_no_other_begin(
     await each_drip(monkeypatch, run)
 
 
-async def test_closing_while_the_first_request_prepares_ends_it(make_client: MakeClient) -> None:
-    async with serving(Answering()) as port:
-        client = make_client()
-        task = asyncio.create_task(client.send("GET", f"http://127.0.0.1:{port}/"))
-        await asyncio.sleep(0)
-        await client.aclose()
+@pytest.mark.parametrize(("scheme", "call"), [("http", 1), ("https", 2)])
+async def test_closing_while_the_first_request_prepares_ends_it(
+    make_client: MakeClient, authority: Authority, scheme: str, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threads import aiohttp, and read the roots; the client is closed at the moment when one is done."""
+    client, calls = make_client(ca_file=str(authority.file)), 0
+    to_thread = asyncio.to_thread
+
+    async def closing(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        result = await to_thread(*arguments)
+        if calls == call:
+            await client.aclose()
+        return result
+
+    monkeypatch.setattr(asyncio, "to_thread", closing)
+    server = Answering()
+    async with serving(server, authority.server_tls if scheme == "https" else None) as port:
         with pytest.raises(HttpError, match="the client was closed"):
-            await task
+            await client.send("GET", f"{scheme}://127.0.0.1:{port}/")
+    assert (calls, server.connections) == (call, 0)
 
 
 async def test_a_cancelled_exchange_hangs_up_and_gives_its_place_back(make_client: MakeClient) -> None:

@@ -139,7 +139,6 @@ class HttpClient:
         async with self._preparing:
             if self._session is None:
                 module = await asyncio.to_thread(importlib.import_module, "acmehub.http_client.session")
-                self._check_open()
                 session: AiohttpSession = module.AiohttpSession(self._user_agent, self._silence, self._refusal)
                 self._session = session
                 weakref.finalize(self, session.abandon).atexit = False
