@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from acmehub.ports.authority import IssuedChain as IssuedChain
     from acmehub.ports.authority import IssueRequest as IssueRequest
     from acmehub.ports.authority import IssuesForAddresses as IssuesForAddresses
+    from acmehub.ports.authority import PollsFirst as PollsFirst
     from acmehub.ports.authority import RelayAuthority as RelayAuthority
     from acmehub.ports.authority import SigningAuthority as SigningAuthority
     from acmehub.ports.authority import UpstreamAccount as UpstreamAccount
@@ -101,6 +102,7 @@ _HOMES = {
         "IssueRequest",
         "IssuedChain",
         "IssuesForAddresses",
+        "PollsFirst",
         "RelayAuthority",
         "SigningAuthority",
         "UpstreamAccount",

@@ -137,6 +137,7 @@ async def test_a_managed_challenge_with_resolvers_and_zone_of_its_own_sees_its_o
         await rig.store.managed_challenges.replace(
             replace(row, propagation=Propagation(mode=PropagationMode.RESOLVERS))
         )
+        rig.clock.advance(FRESH + 0.01)
         (sight,) = await rig.solver.propagated((record,))
         assert sight.view.showing == (f"127.0.73.1:{inside.port}",)
     assert len(rig.dns.seen) == asked_outside

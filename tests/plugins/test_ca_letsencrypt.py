@@ -50,6 +50,7 @@ def test_the_agreement_and_the_other_settings_reach_the_relay() -> None:
     assert relay.preferred_chain == "ISRG Root X1"
     assert relay.profile == "shortlived"
     assert relay.timeout == 12
+    assert relay.poll_first == 0.5
     assert not relay.ca_file
 
 

@@ -200,6 +200,7 @@ async def test_no_secret_is_shown_or_logged(fake: FakeZeroSsl, caplog: pytest.Lo
         ({"email": "a@b.test", "api_url": "http://elsewhere.test"}, r"\$\.api_url"),
         ({"email": "a@b.test", "api_url": "http://127.elsewhere.test"}, r"\$\.api_url"),
         ({"email": "two@addresses.test,b@c.test"}, r"\$\.email"),
+        ({"email": "a@b.test", "poll_first": 0}, r"\$\.poll_first"),
         ({"email": "a@b.test", "eab_kid": "x", "eab_hmac_key": "%%%"}, r"\$\.eab_hmac_key"),
     ],
 )

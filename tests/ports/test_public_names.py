@@ -33,6 +33,7 @@ VERBS_OF_ALL = (  # whose members have a row each
     "InformsOfRenewal",
     "AnswersProbe",
     "AllowsLeafOnly",
+    "PollsFirst",
     "GrantsLifetimes",
     "DnsProvider",
     "AddsManyRecords",

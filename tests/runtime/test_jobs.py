@@ -304,3 +304,48 @@ async def test_a_job_that_does_not_end_within_the_grace_is_cancelled_and_given_b
         await until(lambda: len(loop.running()) == 2)
     assert (loop.seen, loop.given_back) == ([], ["1", "2"])
     assert loop.running() == []
+
+
+class Again(Numbers):
+    """Jobs that say when they are due again."""
+
+    again: datetime | None = None
+
+    def due_again(self, job: str) -> datetime | None:
+        return self.again
+
+
+async def test_a_job_that_is_not_due_again_causes_no_claim_and_one_that_is_causes_it_then() -> None:
+    loop = Again("1")
+    async with running(loop):
+        await until(lambda: loop.seen == ["1"])
+        await asyncio.sleep(0.1)
+        asked = len(loop.limits)
+        loop.start("2")
+        await until(lambda: "2" in loop.seen)
+        await asyncio.sleep(0.1)
+        assert len(loop.limits) == asked
+        loop.again = loop._clock.now() + timedelta(seconds=0.2)
+        loop.start("3")
+        await until(lambda: "3" in loop.seen)
+        loop.due = ["4"]
+        assert len(loop.limits) == asked
+        await until(lambda: "4" in loop.seen)
+        assert loop._clock.now() >= loop.again
+
+
+async def test_a_place_that_is_reserved_is_taken_and_comes_free_unless_its_job_was_started() -> None:
+    loop = Numbers(places=2)
+    assert loop.reserve("1", NO_GROUPS)
+    assert loop.reserve("2", NO_GROUPS)
+    assert not loop.reserve("3", NO_GROUPS)
+    assert loop.is_reserved("2")
+    loop.free("1")
+    assert loop.places.free == 1
+    loop.gate.clear()
+    loop.start("2")
+    loop.free("2")
+    assert (loop.places.free, loop.is_reserved("2")) == (1, False)
+    loop.gate.set()
+    await loop.wait_until_idle()
+    assert loop.places.free == 2

@@ -133,3 +133,46 @@ def test_places_that_are_not_shared_go_to_anybody() -> None:
         plain.take(f"{number}", Groups(("a",)))
     assert plain.room() == 0
     assert plain.full() == frozenset()
+
+
+async def test_a_job_that_comes_back_is_first_in_its_turn_and_before_those_that_are_claimed() -> None:
+    freed: list[int] = []
+    shares = made(2, freed=lambda: freed.append(shares.free))
+    for name in ("1", "2"):
+        shares.take(name, Groups((name,)))
+    back = [asyncio.create_task(shares.come_back(key, Groups((key,)))) for key in ("older", "old")]
+    newest = asyncio.create_task(shares.come_back("a", Groups(("x",))))
+    await asyncio.sleep(0)
+    shares.leave("1")
+    await asyncio.wait({newest})
+    assert not freed, "no claim may have the place"
+    assert [task.done() for task in back] == [False, False]
+    back[1].cancel()
+    await asyncio.wait({back[1]})
+    shares.leave("2")
+    await asyncio.wait({back[0]})
+    assert (shares.free, freed) == (0, [])
+    shares.leave("a")
+    assert freed == [1]
+
+
+async def test_a_job_of_a_full_group_that_comes_back_lets_others_pass() -> None:
+    shares = made(4)
+    fill(shares, "a")
+    back = asyncio.create_task(shares.come_back("a again", Groups(("a",))))
+    await asyncio.sleep(0)
+    assert not back.done()
+    assert shares.open_to(Groups(("b",)))
+    shares.let_in()
+    await back
+
+
+async def test_a_group_that_answers_again_lets_those_in_that_come_back() -> None:
+    shares = made()
+    shares.answers("a", yes=False)
+    fill(shares, "a")
+    back = asyncio.create_task(shares.come_back("again", Groups(("a",))))
+    await asyncio.sleep(0)
+    assert not back.done()
+    shares.answers("a", yes=True)
+    await back

@@ -25,7 +25,7 @@ from acmehub import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from acmehub.ports.authority import allows_leaf_only
+from acmehub.ports.authority import POLL_FIRST, allows_leaf_only, poll_first
 from acmehub.ports.settings import Secret, public_settings, read_settings
 from acmehub.testing.authority_contract import request_for
 from acmehub.testing.fault_proxy import FaultProxy, ProxyReply
@@ -95,6 +95,11 @@ def test_a_leaf_alone_is_allowed_unsaid_only_to_a_private_ca(said: bool | None, 
 async def test_a_relay_says_whether_its_chain_may_be_the_leaf_alone(make_relay: MakeRelay) -> None:
     assert allows_leaf_only(make_relay())
     assert not allows_leaf_only(make_relay(allow_leaf_only=False))
+
+
+async def test_how_soon_the_ca_is_asked_again_is_a_setting(make_relay: MakeRelay) -> None:
+    assert poll_first(make_relay()) == POLL_FIRST
+    assert poll_first(make_relay(poll_first=0.5)) == 0.5
 
 
 @pytest.mark.parametrize(

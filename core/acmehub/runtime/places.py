@@ -183,7 +183,8 @@ class Places:
                 if not future.done():  # its job was cancelled meanwhile
                     self.take(key, groups)
                     future.set_result(None)
-        self._freed()
+        if self.free > 0:
+            self._freed()
 
 
 class _Waiting:
