@@ -34,7 +34,7 @@ class SqlRateLimits(RateLimits):
 
     def __init__(self, driver: SqlDriver) -> None:
         self._driver = driver
-        self._known: VersionedCache[None, int] = VersionedCache(_MOST_KNOWN)
+        self._known: VersionedCache[tuple[int, ...], int] = VersionedCache(_MOST_KNOWN)
         table, dialect = tables.RateLimit, driver.dialect
         self._beyond = prepared(
             table.select(table.bucket, table.full_at).where(table.full_at > Parameter(1)).limit(Parameter(2)), dialect
@@ -61,7 +61,7 @@ class SqlRateLimits(RateLimits):
         if self._driver.dialect is not Dialect.POSTGRES:
             return None
         keys = sorted({charge.key for charges in requests for charge in charges})
-        known = {key: full for key in keys if (full := self._known.get(key, None)) is not None}
+        known = {key: full for key in keys if (full := self._known.get(key, ())) is not None}
         for _ in range(_TRIES):
             after = dict(known)
             results: list[TokensTaken | TokensLacking] = []
@@ -77,7 +77,7 @@ class SqlRateLimits(RateLimits):
                 known = changed.stored
                 continue
             for key in keys:
-                self._known.put(key, None, after[key])
+                self._known.put(key, (), after[key])
             return results
         return None
 
