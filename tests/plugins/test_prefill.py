@@ -3,13 +3,14 @@
 import asyncio
 import sqlite3
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from acmehub.models import OrderStatus
-from acmehub.rules.orders import Change
+from acmehub.rules.orders import Change, OrderBundle
 from acmehub.storage_api import SqliteDriver, SqlStore
 from acmehub.testing.store_samples import a_certificate, an_event, sow
 from bench.prefill import prefill, prefill_postgres
@@ -17,6 +18,10 @@ from tests.plugins.conftest import store_of
 from tests.servers.postgres import Postgres
 
 FINISHED, WANTED = 2, 7  # with the one that is not finished: two whole copies, then a part
+
+
+def _given(change: Change, _stored: OrderBundle) -> Change:
+    return change
 
 
 async def _grow(store: SqlStore) -> None:
@@ -28,9 +33,8 @@ async def _grow(store: SqlStore) -> None:
         certificate = a_certificate(bundle.order)
         await store.orders.add(bundle, (an_event(bundle.order),))
         done = replace(bundle.order, status=OrderStatus.VALID, certificate_id=certificate.id)
-        await store.orders.apply(
-            bundle.order.id, lambda now, done=done, certificate=certificate: Change(order=done, certificate=certificate)
-        )
+        change = Change(order=done, certificate=certificate)
+        await store.orders.apply(bundle.order.id, partial(_given, change))
     await store.orders.add(seed.order("open.corp.test"))
     await store.close()
 
