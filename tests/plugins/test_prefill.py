@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,8 @@ from tests.servers.postgres import Postgres
 FINISHED, WANTED = 2, 7  # with the one that is not finished: two whole copies, then a part
 
 
-def _always(change: Change) -> Callable[[OrderBundle], Change]:
-    return lambda _: change
+def _given(change: Change, _stored: OrderBundle) -> Change:
+    return change
 
 
 async def _grow(store: SqlStore) -> None:
@@ -33,7 +33,8 @@ async def _grow(store: SqlStore) -> None:
         certificate = a_certificate(bundle.order)
         await store.orders.add(bundle, (an_event(bundle.order),))
         done = replace(bundle.order, status=OrderStatus.VALID, certificate_id=certificate.id)
-        await store.orders.apply(bundle.order.id, _always(Change(order=done, certificate=certificate)))
+        change = Change(order=done, certificate=certificate)
+        await store.orders.apply(bundle.order.id, partial(_given, change))
     await store.orders.add(seed.order("open.corp.test"))
     await store.close()
 
