@@ -26,7 +26,7 @@ from acmehub_ca_zerossl import ZeroSslSettings
 from acmehub_ca_zerossl.authority import ZeroSsl
 from acmehub_ca_zerossl.credentials import Credentials, fetch_credentials
 from tests.plugins.fake_zerossl import API_KEY, FakeZeroSsl, running_zerossl
-from tests.servers.dripping import dripping, no_body
+from tests.servers.dripping import dripping, no_body_until_close
 from tests.servers.pebble import Pebble, PebbleOptions, running_pebble
 from tests.servers.pebble_lab import USER_AGENT, PebbleLab, context, pebble_lab
 
@@ -164,7 +164,7 @@ async def test_credentials_that_are_none_are_not_stored(fake: FakeZeroSsl, tmp_p
 
 
 async def test_an_api_that_drips_has_a_deadline() -> None:
-    with dripping(no_body) as port:
+    with dripping(no_body_until_close) as port:
         settings = ZeroSslSettings(email="a@b.test", api_url=f"http://127.0.0.1:{port}", timeout=1)
         with pytest.raises(UpstreamUnavailable, match="more than 2 s"):
             await fetch_credentials(settings, USER_AGENT)

@@ -58,6 +58,15 @@ def end_soon(threads: list[threading.Thread]) -> bool:
     return bool(threads) and not any(thread.is_alive() for thread in threads)
 
 
+async def connected_to(port: int) -> list[threading.Thread]:
+    """The threads of a server that drips, a moment after the hub has connected to it."""
+    async with asyncio.timeout(20):
+        while not threads_of(port):
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    return threads_of(port)
+
+
 async def test_an_exchange_with_a_ca_that_drips_ends_at_its_deadline(tmp_path: Path) -> None:
     async def one(serve: Serve) -> None:
         with dripping(serve) as port:
@@ -89,8 +98,8 @@ async def test_the_hubs_end_ends_an_exchange_at_once(tmp_path: Path) -> None:
             relay = relay_at(port, tmp_path, "https" if serve is no_tls else "http", timeout=60)
             assert isinstance(relay, Closes)
             task = asyncio.create_task(relay.register(KEY))
-            await asyncio.sleep(0.3)
-            started, threads = time.monotonic(), threads_of(port)
+            threads = await connected_to(port)
+            started = time.monotonic()
             await relay.aclose()
             with pytest.raises(UpstreamUnavailable):
                 await task
@@ -142,12 +151,12 @@ async def test_a_connection_that_is_reset_before_the_handshake_leaves_no_open_fi
 
 async def test_an_exchange_that_nobody_waits_for_is_given_up(tmp_path: Path) -> None:
     with dripping(no_body) as port:
-        relay = relay_at(port, tmp_path, timeout=60)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(relay.register(KEY), 0.3)
-        threads = threads_of(port)
+        task = asyncio.create_task(relay_at(port, tmp_path, timeout=60).register(KEY))
+        threads = await connected_to(port)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         assert await asyncio.to_thread(end_soon, threads)
-        await relay.aclose()
 
 
 @pytest.mark.parametrize("status", ["100 Continue", "103 Early Hints"])
