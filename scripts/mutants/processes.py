@@ -14,7 +14,7 @@ from pathlib import Path
 
 PRESSURE = Path("/proc/pressure/cpu")  # how long, in microseconds, processes waited for a processor
 PAUSED = 5.0  # seconds; a tick that long was a pause of the machine, or of its processes
-LEAST = 0.2  # of a second counts, however busy the machine is
+LEAST = 0.4  # of a second counts, however busy the machine is
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <sys/prctl.h>
 
 
