@@ -62,7 +62,11 @@ OPERATORS = {
     "size: int = 5": {"size: int = 6"},
     "def fill(self, more: int, flag: bool=True) -> int:": {"def fill(self, more: int, flag: bool=False) -> int:"},
 }  # fmt: skip
-SMALL = """LIMIT = 3
+SMALL = """def at_most(number):
+    return number
+
+
+LIMIT = at_most(3)
 
 
 def fits(size):
@@ -183,7 +187,7 @@ def test_nothing_stays_when_the_run_is_ended(small: Path, how: signal.Signals) -
 
 
 def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)

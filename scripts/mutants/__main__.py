@@ -84,6 +84,13 @@ class Project:
             chosen += chance.sample(of_room, min(wanted, len(of_room)))
         return [described(file, self.sources[file], at, way) for file, at, way in chosen]
 
+    def seen_at(self, mutant: Mutant, covering: Covering) -> Mutant:
+        """With names, when it is in a function that runs while modules are imported only, as that of a decorator."""
+        runs = covering.imported.get(mutant.file, set()).intersection(*mutant.lines[:1])
+        if mutant.names or not runs or self.covered_by(mutant, covering):
+            return mutant
+        return msgspec.structs.replace(mutant, names=tuple(reversed(mutant.scope.split("."))))
+
     def covered_by(self, mutant: Mutant, covering: Covering) -> set[int]:
         """The tests that run the broken line; for what runs at import only, those that run a line which names it."""
         for name in filter(None, mutant.names):
@@ -162,7 +169,8 @@ def _try(
         print(f"{left:4} left, {trial.outcome:9} {trial.seconds:5.1f} s {trial.mutant.id} {by}"[:SHOWN], flush=True)
 
     todos = []
-    for mutant in mutants:
+    for drawn_one in mutants:
+        mutant = project.seen_at(drawn_one, covering)
         most = options.most if not mutant.names else options.most / 3  # imports take long
         found = covering.chosen(project.covered_by(mutant, covering), mutant.file, most)
         tests = [name for name in (covering.tests[it] for it in found) if name not in unreliable]

@@ -26,6 +26,7 @@ class Covering(msgspec.Struct, dict=True):
     libraries: list[str] = []  # the modules that the tests import, without those of the product and the tests
     shared: list[list[str]] = []  # for each test, the fixtures that it shares with others, as a database server
     setup: dict[str, float] = {}  # seconds that each shared fixture takes
+    imported: dict[str, set[int]] = {}  # by file, the lines that run before the first test
 
     def of(self, file: str, lines: Sequence[int]) -> set[int]:
         """The positions of the tests that run one of these lines."""
@@ -135,10 +136,14 @@ def record(root: Path, sources: Sequence[str], tests: str, kept: Path) -> None:
         }
         for file in found.measured_files()
     }
+    imported = {
+        str(Path(file).relative_to(root)): {line for line, of in found.contexts_by_lineno(file).items() if "" in of}
+        for file in found.measured_files()
+    }
     own = [name for name, it in sys.modules.items() if _is_under(getattr(it, "__file__", None), root)]
     libraries = sorted(set(sys.modules) - set(own) - {"__main__"})
     seconds, shared = [round(recorder.seconds[it], 3) for it in names], [recorder.shared[it] for it in names]
-    covering = Covering(names, seconds, lines, libraries, shared, recorder.setup)
+    covering = Covering(names, seconds, lines, libraries, shared, recorder.setup, imported)
     kept.write_bytes(msgspec.json.encode(covering))
     data.unlink(missing_ok=True)
 
@@ -170,6 +175,8 @@ def merged(folder: Path, root: Path, sources: Sequence[str], tests: Sequence[str
             whole.seconds += part.seconds
             whole.shared += part.shared
             whole.setup |= part.setup
+            for file, there in part.imported.items():
+                whole.imported[file] = whole.imported.get(file, set()) | there
             whole.libraries += [name for name in part.libraries if name not in whole.libraries]
             for file, lines in part.lines.items():
                 of_file = whole.lines.setdefault(file, {})

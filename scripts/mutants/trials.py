@@ -15,6 +15,7 @@ import os
 import selectors
 import shutil
 import tempfile
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ from scripts.mutants.covering import Covering
 from scripts.mutants.places import Mutant, broken_code, replacements
 from scripts.mutants.processes import Clock, adopt_orphans, end, end_orphans, end_with_parent
 
+ENDED = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)  # any other end without a verdict is an error
 SLOWER = 5  # times as long as in the covering run, and the margin, is too long for a test
 CACHE = functools._lru_cache_wrapper
 
@@ -141,8 +143,7 @@ class Trials:
             self._fails(report.nodeid)
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        if self.is_child and not ended and not (self._folder / "verdict").exists():
+        if self.is_child and exitstatus not in ENDED and not (self._folder / "verdict").exists():
             self._fails(f"exit status {exitstatus:d} of pytest")
 
     def pytest_unconfigure(self) -> None:
@@ -178,7 +179,7 @@ class Trials:
         folder = Path(tempfile.mkdtemp(prefix="mutant-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
         child = os.fork()
         if child:
-            running = _Running(todo, folder, child, os.pidfd_open(child), self._clock.now)
+            running = _Running(todo, folder, child, os.pidfd_open(child), self._clock.now, time.monotonic())
             self._running[running.handle] = running
             self._selector.register(running.handle, selectors.EVENT_READ)
             return False
@@ -216,8 +217,8 @@ class Trials:
         failed = verdict.splitlines()
         if not failed and hangs:
             failed = [running.test or "no end of the start"]
-        elif not failed and not os.WIFEXITED(status):
-            failed = [f"ended by signal {os.WTERMSIG(status)}"]
+        elif not failed and (code := os.waitstatus_to_exitcode(status)) not in ENDED:
+            failed = [f"ended by signal {-code}" if code < 0 else f"ended with status {code}"]
         if failed and failed[0].startswith("exit status"):
             failed = [f"{failed[0]}: " + " ".join(output.split())[-300:]]
         paused = self._clock.paused_since(running.begun)
@@ -225,7 +226,7 @@ class Trials:
             self._hung |= {todo.mutant.id} if not paused else set()
             self._again.append(todo)  # a test may fail because the machine slept; a hang is believed when seen twice
             return
-        took = round(self._clock.now - running.begun, 2)
+        took = round(time.monotonic() - running.since_start, 2)
         if todo.mutant.way < 0:
             if not failed:
                 self.done(Trial(todo.mutant, "held", "", len(todo.tests), took))
@@ -257,7 +258,8 @@ class _Running(msgspec.Struct):
     folder: Path
     child: int
     handle: int  # of the process, for waiting
-    begun: float
+    begun: float  # by the clock of the trials
+    since_start: float  # by the system's
     test: str = ""  # that runs now
     test_begun: float = -1.0
 
