@@ -195,7 +195,7 @@ def until(true: Callable[[], bool]) -> None:
 
 def test_the_clock_leaves_pauses_and_a_busy_machine_out(monkeypatch: pytest.MonkeyPatch) -> None:
     now = {"real": 0.0, "waited": 0.0}
-    monkeypatch.setattr(processes.time, "monotonic", lambda: now["real"])
+    monkeypatch.setattr("scripts.mutants.processes.time.monotonic", lambda: now["real"])
     monkeypatch.setattr(processes, "_waited", lambda: now["waited"])
     clock = processes.Clock()
     for real, waited in ((1.0, 0.0), (2.0, 0.5), (3.0, 1.5)):

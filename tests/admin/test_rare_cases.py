@@ -9,7 +9,6 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.admin.access.errors import Refused
-from acmehub.admin.operations import backup_file
 from acmehub.admin.operations.backup_file import new_backup
 from acmehub.admin.operations.moving import _put
 from acmehub.admin.operations.orders import _refuse_finished
@@ -29,7 +28,7 @@ def test_a_backup_gets_its_name_on_a_file_system_without_hard_links(
     def link(*_arguments: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(backup_file.os, "link", link)
+    monkeypatch.setattr("acmehub.admin.operations.backup_file.os.link", link)
     with new_backup(tmp_path / "hub.backup", force=False) as writer:
         writer.drop()
     assert [item.name for item in tmp_path.iterdir()] == ["hub.backup"]
@@ -41,7 +40,7 @@ def test_a_backup_that_gets_no_name_is_refused_and_leaves_nothing(
     def link(*_arguments: object) -> None:
         raise OSError(errno.EIO, "input/output error")
 
-    monkeypatch.setattr(backup_file.os, "link", link)
+    monkeypatch.setattr("acmehub.admin.operations.backup_file.os.link", link)
     with (
         pytest.raises(Refused, match="cannot be written: input/output error"),
         new_backup(tmp_path / "hub.backup", force=False) as writer,

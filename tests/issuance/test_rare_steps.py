@@ -108,7 +108,7 @@ async def test_a_finished_order_takes_no_step(rig: Rig) -> None:
 async def test_a_conflict_that_is_not_about_the_upstream_order_is_a_defect(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apply, seen = rig.store.orders.apply, []
+    apply, seen = rig.store.orders.apply, list[int]()
 
     async def conflicting(order_id: str, rule, *, fence=None):  # type: ignore[no-untyped-def]
         if "new_order" in rig.relay.calls and not seen:

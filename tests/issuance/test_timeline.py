@@ -141,7 +141,7 @@ async def test_a_result_is_written_in_six_tries(rig: Rig, monkeypatch: pytest.Mo
         return None
 
     monkeypatch.setattr(rig.store.orders, "apply", failing)
-    monkeypatch.setattr(job.asyncio, "sleep", at_once)
+    monkeypatch.setattr("acmehub.issuance.job.asyncio.sleep", at_once)
     await rig.open(finalize=True)
     await rig.main.work_off()
     assert len(failed) == failures
