@@ -229,3 +229,4 @@ def test_the_likeliest_tests_come_first() -> None:
     # of the file; of it as well but alike; of the room; of another room with less and with more; with a server
     assert covering.chosen(positions, "a/x.py", 99) == [0, 1, 3, 2, 4]
     assert covering.chosen(positions, "a/x.py", 2) == [0, 1]
+    assert covering.chosen(positions, "a/x.py", 99, 4) == [0, 3, 1, 2, 4]  # 3 alone runs the next line

@@ -172,7 +172,7 @@ def _try(
     for drawn_one in mutants:
         mutant = project.seen_at(drawn_one, covering)
         most = options.most if not mutant.names else options.most / 3  # imports take long
-        found = covering.chosen(project.covered_by(mutant, covering), mutant.file, most)
+        found = covering.chosen(project.covered_by(mutant, covering), mutant.file, most, mutant.line)
         tests = [name for name in (covering.tests[it] for it in found) if name not in unreliable]
         todos.append(Todo(mutant, options.tests or tests))
         if not todos[-1].tests:
@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="mutants at once (%(default)s)")
     parser.add_argument("--margin", type=float, default=10, help="seconds after which a test hangs (%(default)s)")
     parser.add_argument("--seed", help="eight hex digits in place of the commit's first")
-    parser.add_argument("--most", type=float, default=60, help="seconds of tests for one mutant (%(default)s)")
+    parser.add_argument("--most", type=float, default=120, help="seconds of tests for one mutant (%(default)s)")
     parser.add_argument("--dirty", action="store_true", help="also with changes that are not committed")
     parser.add_argument("--covering", type=Path, help="the folder with what another commit's tests run")
     parser.add_argument("--mutant", action="append", help="only this one, as FILE:NODE:WAY of a report; several times")

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -14,6 +14,8 @@ import coverage
 import msgspec
 import pytest
 
+BEFORE, BEYOND = 3, 8  # lines that are near
+RARE = 10.0  # a line that one test alone runs makes it so much likelier
 START = 0.03  # seconds that each test costs beside those that are measured
 
 
@@ -33,17 +35,22 @@ class Covering(msgspec.Struct, dict=True):
         known = self.lines.get(file, {})
         return {test for line in lines for test in known.get(line, ())}
 
-    def chosen(self, positions: set[int], file: str, most: float) -> list[int]:
+    def chosen(self, positions: set[int], file: str, most: float, line: int = 0) -> list[int]:
         """Those that are likeliest to notice a break of this file for the time they take, first; for `most` seconds.
 
-        Likely are tests of the file, then of its room, tests that run little else, and the first of those that differ
-        by a parameter only. A shared fixture counts once.
+        Likely are tests of the file, then of its room, tests that run little else, those that run lines near `line`
+        that few others run, and the first of those that differ by a parameter only. A shared fixture counts once.
         """
+        rare = defaultdict[int, float](float)
+        for near in range(line - BEFORE, line + BEYOND) if line else ():
+            run = self.lines.get(file, {}).get(near, ())
+            for at in run:
+                rare[at] += RARE / len(run)
         groups: dict[frozenset[str], list[tuple[float, int]]] = {}
         alike = Counter[str]()
         for at in sorted(positions, key=lambda at: self.seconds[at]):
             alike[name := self.tests[at].partition("[")[0]] += 1
-            odds = self._nearness(name, file) / max(1, self._breadth[at]) ** 0.5 / alike[name]
+            odds = self._nearness(name, file) / max(1, self._breadth[at]) ** 0.5 / alike[name] * (1 + rare[at])
             dear = frozenset(it for it in self.shared[at] if self.setup.get(it, 0.0) > START) if self.shared else ()
             groups.setdefault(frozenset(dear), []).append((odds / (self.seconds[at] + START), at))
         for group in groups.values():
