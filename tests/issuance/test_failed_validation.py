@@ -37,7 +37,9 @@ async def test_what_may_pass_by_itself_is_tried_again_with_a_new_upstream_order(
 async def test_it_is_tried_three_times_an_hour_whatever_orders_the_name_stands_in(rig: Rig) -> None:
     rig.relay.refused[NAME] = SERVFAIL
     order_id = await rig.open(NAME, "b.corp.test")
+    begun = rig.clock.now()
     await rig.go()
+    assert 15.0 + 60.0 <= (rig.clock.now() - begun).total_seconds() < 150.0
     order = await rig.order(order_id)
     assert order.status is OrderStatus.INVALID
     assert order.error is not None

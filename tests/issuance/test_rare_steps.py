@@ -12,13 +12,22 @@ from acmehub.issuance.renewal_windows import watched
 from acmehub.issuance.retry_policy import UpstreamOrderUnusable, WrongCertificate
 from acmehub.issuance.steps import take_step
 from acmehub.models import AuthorizationMode, ChallengeType, EventKind, OrderStatus, Stage
+from acmehub.models.identifiers import Identifier
 from acmehub.models.problems import URN
-from acmehub.ports.authority import UpstreamAccount, UpstreamAuthorization, UpstreamOrder, UpstreamUnavailable
+from acmehub.ports.authority import (
+    IssueRequest,
+    UpstreamAccount,
+    UpstreamAuthorization,
+    UpstreamOrder,
+    UpstreamRateLimited,
+    UpstreamUnavailable,
+)
 from acmehub.ports.store import Conflict, Missing, StoreUnavailable
 from acmehub.rules.orders import Change, OrderBundle, open_order
 from acmehub.testing.fake_relay import FakeOrder
 from acmehub.testing.fakes import ManualClock
 from tests.issuance.rig import Rig
+from tests.issuance.test_odd_upstreams import back_at_ordering
 from tests.issuance.test_verify import opened, publish
 
 
@@ -83,6 +92,45 @@ def test_failed_names_are_counted_for_an_hour_and_the_oldest_forgotten(monkeypat
     assert limits.count_failed("account", ["b"]) == 1
     assert limits.count_failed("another account", ["a"]) == 1  # it was the oldest of three
     assert [limits.count_failed("account", ["c"]) for _ in range(20)][-1] == 16
+
+
+def test_a_limit_of_the_ca_holds_to_its_end_and_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_limits, "KEPT", 2)
+    clock = ManualClock()
+    limits = KnownLimits(clock)
+    for names, seconds in (("a", 10.0), ("b", 10.0), ("a", 20.0), ("c", 20.0)):
+        limits.note("account", names, UpstreamRateLimited("too many", server="ca.test", retry_after=seconds))
+    limits.note("account", "d", UpstreamRateLimited("too many"))  # nobody knows how long
+    for names in "bd":
+        limits.check("account", names)
+    limits.check("another account", "a")
+    clock.advance(19.5)
+    for names in "ac":
+        with pytest.raises(UpstreamRateLimited, match="too many") as caught:
+            limits.check("account", names)
+        assert (caught.value.server, caught.value.retry_after) == ("ca.test", 0.5)
+    clock.advance(0.5)
+    for names in "aac":
+        limits.check("account", names)
+
+
+async def test_the_ca_is_asked_for_what_the_client_asked_for(rig: Rig) -> None:
+    bundle = await rig.bundle(await rig.open("a.corp.test", profile="short", replaces="AAAA.AQ"))
+    begin = rig.clock.now()
+    order = replace(bundle.order, not_before=begin, not_after=begin + timedelta(days=1))
+    assert Job(rig.main._context, replace(bundle, order=order)).request == IssueRequest(
+        (Identifier("dns", "a.corp.test"),), "short", begin, begin + timedelta(days=1), "AAAA.AQ"
+    )
+
+
+async def test_an_upstream_order_that_is_found_invalid_is_dropped_in_the_same_step(rig: Rig) -> None:
+    rig.relay.processing_looks = 100
+    order_id, upstream = await back_at_ordering(rig)
+    upstream.status = "invalid"
+    (bundle,) = await rig.store.orders.claim(rig.main.lease(), rig.clock.now(), 1)
+    await take_step(Job(rig.main._context, bundle))
+    order = await rig.order(order_id)
+    assert (order.stage, order.upstream_url) == (Stage.ORDERING, None)
 
 
 async def test_only_a_certificate_whose_ca_informs_of_renewals_is_watched(rig: Rig) -> None:
