@@ -2,20 +2,22 @@
 
 The sample is drawn by the first eight hex digits of the commit, spread over the rooms by their number of lines. Results
 are written to `.run/mutants/` as they come; a second run goes on where the first one was ended. Exit status: 0 when
-enough are noticed, 1 when not, 2 when nothing can be said: the sources differ from the commit, a test fails although
-nothing is broken, or some mutants are left to the next run.
+enough are noticed, 1 when not, 2 when nothing can be said: the sources differ from the commit, or some mutants are left
+to the next run. Controls run tests while nothing is broken, at the beginning those that are asked first and at the end
+those that noticed something; a test that fails there is named, is not asked, and what it noticed is tried again.
 """
 
 import argparse
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
@@ -23,11 +25,14 @@ import pytest
 
 from scripts.mutants.covering import Covering, merged
 from scripts.mutants.places import Mutant, control, described, places
-from scripts.mutants.trials import Trial, Trials
+from scripts.mutants.processes import end_with_parent
+from scripts.mutants.trials import Todo, Trial, Trials
 
 ROOMS = ("issuance", "upstream", "dns01", "acme", "admin")
 TESTS = ("acme", "admin", "app", "cli", "dns01", "issuance", "plugins", "runtime", "upstream")
 ENOUGH = 0.95
+ROUNDS = 3  # what a test noticed that turns out to fail by itself is tried again without this test
+UNRELIABLE = "unreliable"
 SHOWN = 160  # characters of a line
 
 
@@ -79,6 +84,13 @@ class Project:
             chosen += chance.sample(of_room, min(wanted, len(of_room)))
         return [described(file, self.sources[file], at, way) for file, at, way in chosen]
 
+    def seen_at(self, mutant: Mutant, covering: Covering) -> Mutant:
+        """With names, when it is in a function that runs while modules are imported only, as that of a decorator."""
+        runs = covering.imported.get(mutant.file, set()).intersection(*mutant.lines[:1])
+        if mutant.names or not runs or self.covered_by(mutant, covering):
+            return mutant
+        return msgspec.structs.replace(mutant, names=tuple(reversed(mutant.scope.split("."))))
+
     def covered_by(self, mutant: Mutant, covering: Covering) -> set[int]:
         """The tests that run the broken line; for what runs at import only, those that run a line which names it."""
         for name in filter(None, mutant.names):
@@ -110,59 +122,80 @@ def main(argv: Sequence[str], project: Project) -> int:
         print(f"acmehub: {len(drawn)} mutants, picked by {seed}; results are kept in {results}", flush=True)
     if options.room:
         drawn = [mutant for mutant in drawn if project.room_of(mutant.file) in options.room]
-    known = {trial.mutant.id for trial in _read(results)}
-    sound = _try(project, [mutant for mutant in drawn if mutant.id not in known], covering, options, results)
+    for _ in range(ROUNDS):
+        if _left(drawn, results):
+            status = _in_a_process_of_its_own(partial(_try, project, drawn, covering, options, results))
+            if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                break
     share = report(project, _read(results))
-    if left := {mutant.id for mutant in drawn} - {trial.mutant.id for trial in _read(results)}:
+    if left := _left(drawn, results):
         print(f"{len(left)} have no result, as the run was interrupted; the next one tries them")
-    return 2 if left or not sound else int(share < ENOUGH)
+    return 2 if left else int(share < ENOUGH)
+
+
+def _left(drawn: Sequence[Mutant], results: Path) -> list[Mutant]:
+    known = {trial.mutant.id for trial in proven(_read(results))}
+    return [mutant for mutant in drawn if mutant.id not in known]
+
+
+def _in_a_process_of_its_own(work: Callable[[], int]) -> int:
+    """Its exit status. It imports the product, and Ctrl-C ends it while this process goes on."""
+    child = os.fork()
+    if not child:
+        end_with_parent()
+        os._exit(work())
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _, status = os.waitpid(child, 0)
+    signal.signal(signal.SIGINT, before)
+    return os.waitstatus_to_exitcode(status)
 
 
 def _try(
-    project: Project, mutants: Sequence[Mutant], covering: Covering, options: argparse.Namespace, results: Path
-) -> bool:
-    """Try them; results are added to the file as they come. False when tests fail although nothing is broken."""
-    left, sound = len(mutants), True
+    project: Project, drawn: Sequence[Mutant], covering: Covering, options: argparse.Namespace, results: Path
+) -> int:
+    """Try those that have no result; results are added to the file as they come. The exit status of pytest."""
+    mutants = _left(drawn, results)
+    left, unreliable = len(mutants), {trial.by for trial in _read(results) if trial.outcome == UNRELIABLE}
 
     def done(trial: Trial) -> None:
-        nonlocal left, sound
-        if trial.mutant.way < 0:
-            sound = sound and not trial.by
-            print(
-                f"{trial.by} fails although nothing is broken" if trial.by else f"{trial.tests} tests hold", flush=True
-            )
+        nonlocal left
+        if trial.outcome == "held":
+            print(f"{trial.tests} tests hold", flush=True)
             return
-        left -= 1
+        left -= trial.outcome != UNRELIABLE
         with results.open("ab") as file:
             file.write(msgspec.json.encode(trial) + b"\n")
-        print(
-            f"{left:4} left, {trial.outcome:9} {trial.seconds:5.1f} s {trial.mutant.id} {trial.by}"[:SHOWN], flush=True
-        )
+        by = f"{trial.by} (no end)" if trial.hangs else trial.by
+        print(f"{left:4} left, {trial.outcome:9} {trial.seconds:5.1f} s {trial.mutant.id} {by}"[:SHOWN], flush=True)
 
-    todo = []
-    of_room: dict[str, set[int]] = {}
-    for file, lines in covering.lines.items():
-        of_room.setdefault(project.room_of(file), set()).update(covering.of(file, list(lines)))
-    for room, file in {project.room_of(mutant.file): mutant.file for mutant in mutants}.items():
-        todo.append((control(file), covering.chosen(of_room.get(room, set()), options.most_tests)))
-    for mutant in mutants:
-        found = project.covered_by(mutant, covering)
-        if found or options.tests:
-            most = options.most_tests if not mutant.names else -(-options.most_tests // 3)  # imports take long
-            todo.append((mutant, covering.chosen(found, most)))
-        else:
-            done(Trial(mutant, "uncovered"))
-    plugin = Trials(project.root, covering, todo, options.workers, options.margin, options.tests, done)
+    todos = []
+    for drawn_one in mutants:
+        mutant = project.seen_at(drawn_one, covering)
+        most = options.most if not mutant.names else options.most / 3  # imports take long
+        found = covering.chosen(project.covered_by(mutant, covering), mutant.file, most, mutant.line)
+        tests = [name for name in (covering.tests[it] for it in found) if name not in unreliable]
+        todos.append(Todo(mutant, options.tests or tests))
+        if not todos[-1].tests:
+            done(Trial(todos.pop().mutant, "uncovered"))
+    first: dict[str, set[str]] = {}  # by room, the tests that are asked first
+    for todo in todos:
+        first.setdefault(project.room_of(todo.mutant.file), set()).update(todo.tests[:2])
+    controls = [Todo(control(room), sorted(tests)) for room, tests in first.items()]
+    plugin = Trials(project.root, covering, controls, todos, options.workers, options.margin, done)
     arguments = ["-qq", "-x", "-s", "-p", "no:cacheprovider", "--no-summary", str(project.root / "tests")]
-    status = pytest.main(arguments, plugins=[plugin])
-    if plugin.is_child:
-        os._exit(status)
-    return sound
+    return pytest.main(arguments, plugins=[plugin])
+
+
+def proven(trials: Sequence[Trial]) -> list[Trial]:
+    """Without controls, and without what was noticed by a test that also fails while nothing is broken."""
+    unreliable = {trial.by for trial in trials if trial.outcome == UNRELIABLE}
+    return [trial for trial in trials if trial.outcome != UNRELIABLE and trial.by not in unreliable]
 
 
 def report(project: Project, trials: Sequence[Trial]) -> float:
     """Print the survivors and the figures of each room; the share that was noticed."""
-    words = project.may_live()
+    words, unreliable = project.may_live(), {trial.by: trial for trial in trials if trial.outcome == UNRELIABLE}
+    trials = proven(trials)
     figures = {room.rpartition("/")[2]: Counter[str]() for room in project.rooms}
     for trial in sorted(trials, key=lambda it: (it.mutant.file, it.mutant.line)):
         mutant = trial.mutant
@@ -177,6 +210,8 @@ def report(project: Project, trials: Sequence[Trial]) -> float:
     print(f"\n{'room':10} {'noticed':>8} {'survived':>8} {'uncovered':>9}")
     for room, of_room in [*figures.items(), ("all", total)]:
         print(f"{room:10} {of_room['noticed']:8} {of_room['survived']:8} {of_room['uncovered']:9}")
+    for test in sorted(unreliable):
+        print(f"not asked, as it fails although nothing is broken: {test}")
     share = total["noticed"] / max(1, total.total())
     took = sum(trial.seconds for trial in trials) / max(1, len(trials))
     print(f"{share:.1%} of {total.total()} noticed; {took:.1f} s each")
@@ -193,9 +228,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=400, help="at least this many mutants (%(default)s)")
     parser.add_argument("--room", action="append", help="only those of this room, as issuance; several times")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="mutants at once (%(default)s)")
-    parser.add_argument("--margin", type=float, default=20, help="seconds after which a test hangs (%(default)s)")
+    parser.add_argument("--margin", type=float, default=10, help="seconds after which a test hangs (%(default)s)")
     parser.add_argument("--seed", help="eight hex digits in place of the commit's first")
-    parser.add_argument("--most-tests", type=int, default=100, help="tests for one mutant (%(default)s)")
+    parser.add_argument("--most", type=float, default=120, help="seconds of tests for one mutant (%(default)s)")
     parser.add_argument("--dirty", action="store_true", help="also with changes that are not committed")
     parser.add_argument("--covering", type=Path, help="the folder with what another commit's tests run")
     parser.add_argument("--mutant", action="append", help="only this one, as FILE:NODE:WAY of a report; several times")

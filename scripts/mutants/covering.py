@@ -3,8 +3,10 @@
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +14,114 @@ import coverage
 import msgspec
 import pytest
 
+BEFORE, BEYOND = 3, 8  # lines that are near
+RARE = 10.0  # a line that one test alone runs makes it so much likelier
+START = 0.03  # seconds that each test costs beside those that are measured
 
-class Covering(msgspec.Struct):
+
+class Covering(msgspec.Struct, dict=True):
     """The tests that passed (node id, seconds each took), and by file and line the positions of those that run it."""
 
     tests: list[str]
-    seconds: list[float]
+    seconds: list[float]  # without the fixtures that tests share
     lines: dict[str, dict[int, list[int]]]
     libraries: list[str] = []  # the modules that the tests import, without those of the product and the tests
+    shared: list[list[str]] = []  # for each test, the fixtures that it shares with others, as a database server
+    setup: dict[str, float] = {}  # seconds that each shared fixture takes
+    imported: dict[str, set[int]] = {}  # by file, the lines that run before the first test
 
     def of(self, file: str, lines: Sequence[int]) -> set[int]:
         """The positions of the tests that run one of these lines."""
         known = self.lines.get(file, {})
         return {test for line in lines for test in known.get(line, ())}
 
-    def chosen(self, positions: set[int], most: int) -> list[int]:
-        """At most this many: the fastest of each file, then the second of each, and so on; folder by folder."""
-        by_file: dict[str, list[int]] = {}
-        for position in sorted(positions, key=lambda at: self.seconds[at]):
-            by_file.setdefault(self.tests[position].partition("::")[0], []).append(position)
-        turns = [(turn, self.seconds[at], at) for of_file in by_file.values() for turn, at in enumerate(of_file)]
-        found = sorted(turns)[:most]
-        first: dict[str, float] = {}
-        for _, seconds, at in found:  # a folder's fixtures, as servers are, are made once
-            first.setdefault(self._folder(at), seconds)
-        return [at for _, _, at in sorted(found, key=lambda it: (first[self._folder(it[2])], self._folder(it[2]), it))]
+    def chosen(self, positions: set[int], file: str, most: float, line: int = 0) -> list[int]:
+        """Those that are likeliest to notice a break of this file for the time they take, first; for `most` seconds.
 
-    def _folder(self, position: int) -> str:
-        return self.tests[position].partition("::")[0].rpartition("/")[0]
+        Likely are tests of the file, then of its room, tests that run little else, those that run lines near `line`
+        that few others run, and the first of those that differ by a parameter only. A shared fixture counts once.
+        """
+        rare = defaultdict[int, float](float)
+        for near in range(line - BEFORE, line + BEYOND) if line else ():
+            run = self.lines.get(file, {}).get(near, ())
+            for at in run:
+                rare[at] += RARE / len(run)
+        groups: dict[frozenset[str], list[tuple[float, int]]] = {}
+        alike = Counter[str]()
+        for at in sorted(positions, key=lambda at: self.seconds[at]):
+            alike[name := self.tests[at].partition("[")[0]] += 1
+            odds = self._nearness(name, file) / max(1, self._breadth[at]) ** 0.5 / alike[name] * (1 + rare[at])
+            dear = frozenset(it for it in self.shared[at] if self.setup.get(it, 0.0) > START) if self.shared else ()
+            groups.setdefault(frozenset(dear), []).append((odds / (self.seconds[at] + START), at))
+        for group in groups.values():
+            group.sort()
+        found, spent, made = list[int](), 0.0, frozenset[str]()
+
+        def worth(fixtures: frozenset[str]) -> float:
+            (value, at), unmade = groups[fixtures][-1], sum(self.setup[it] for it in fixtures - made)
+            return value / (1 + unmade / (self.seconds[at] + START))
+
+        while groups and spent < most:
+            best = max(groups, key=worth)
+            _, at = groups[best].pop()
+            found.append(at)
+            spent += self.seconds[at] + START + sum(self.setup[it] for it in best - made)
+            made |= best
+            if not groups[best]:
+                del groups[best]
+        return found
+
+    @cached_property
+    def _breadth(self) -> Counter[int]:
+        """How many lines each test runs."""
+        return Counter(test for lines in self.lines.values() for tests in lines.values() for test in tests)
+
+    @staticmethod
+    def _nearness(test: str, file: str) -> float:
+        of, module = Path(test.partition("::")[0]), Path(file)
+        return (2.0 if of.parent.name in module.parts else 1.0) * (4.0 if of.stem == f"test_{module.stem}" else 1.0)
 
 
 class _Recorder:
-    """A plugin of pytest: the time of each test, whether it passed, and a context of coverage for each."""
+    """A plugin of pytest: the time of each test, what it shares, whether it passed, and a context of coverage."""
 
     def __init__(self, measured: coverage.Coverage) -> None:
         self.measured = measured
         self.seconds: dict[str, float] = {}
         self.without: set[str] = set()  # tests that failed or skipped
+        self.shared: dict[str, list[str]] = {}
+        self.setup: dict[str, float] = {}
+        self._setups = 0.0  # of shared fixtures, in the test that runs now
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         self.measured.switch_context(item.nodeid)
-        begun = time.monotonic()
+        known = getattr(item, "_fixtureinfo", None)
+        fixtures = [it for found in known.name2fixturedefs.values() for it in found] if known else []
+        self.shared[item.nodeid] = sorted({_name(it) for it in fixtures if it.scope != "function"})
+        self._setups, begun = 0.0, time.monotonic()
         done = yield
-        self.seconds[item.nodeid] = time.monotonic() - begun
+        self.seconds[item.nodeid] = time.monotonic() - begun - self._setups
+        return done
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+        before, begun = self._setups, time.monotonic()
+        done = yield
+        took = time.monotonic() - begun
+        if fixturedef.scope != "function":
+            within = self._setups - before  # other fixtures, which count by themselves
+            self.setup[_name(fixturedef)] = round(took - within, 3)
+            self._setups = before + took
         return done
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.outcome != "passed":
             self.without.add(report.nodeid)
+
+
+def _name(fixture: pytest.FixtureDef[Any]) -> str:
+    return f"{fixture.baseid}::{fixture.argname}"
 
 
 def record(root: Path, sources: Sequence[str], tests: str, kept: Path) -> None:
@@ -82,9 +143,14 @@ def record(root: Path, sources: Sequence[str], tests: str, kept: Path) -> None:
         }
         for file in found.measured_files()
     }
+    imported = {
+        str(Path(file).relative_to(root)): {line for line, of in found.contexts_by_lineno(file).items() if "" in of}
+        for file in found.measured_files()
+    }
     own = [name for name, it in sys.modules.items() if _is_under(getattr(it, "__file__", None), root)]
     libraries = sorted(set(sys.modules) - set(own) - {"__main__"})
-    covering = Covering(names, [round(recorder.seconds[name], 3) for name in names], lines, libraries)
+    seconds, shared = [round(recorder.seconds[it], 3) for it in names], [recorder.shared[it] for it in names]
+    covering = Covering(names, seconds, lines, libraries, shared, recorder.setup, imported)
     kept.write_bytes(msgspec.json.encode(covering))
     data.unlink(missing_ok=True)
 
@@ -114,6 +180,10 @@ def merged(folder: Path, root: Path, sources: Sequence[str], tests: Sequence[str
             before = len(whole.tests)
             whole.tests += part.tests
             whole.seconds += part.seconds
+            whole.shared += part.shared
+            whole.setup |= part.setup
+            for file, there in part.imported.items():
+                whole.imported[file] = whole.imported.get(file, set()) | there
             whole.libraries += [name for name in part.libraries if name not in whole.libraries]
             for file, lines in part.lines.items():
                 of_file = whole.lines.setdefault(file, {})

@@ -181,7 +181,7 @@ def _ways(tree: _Tree, node: ast.AST) -> Iterator[tuple[str, Change]]:
                 yield "statement deleted", _replaced(tree, node, ast.Pass())
         case ast.Raise():
             yield "statement deleted", _replaced(tree, node, ast.Pass())
-        case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
+        case ast.Return(value=ast.expr() as value) if ast.unparse(value) not in ("None", "False"):  # as good as None
             yield "return None", _set(node, "value", ast.copy_location(ast.Constant(None), value))
         case ast.Call():
             for one, two in pairwise([it for it in node.keywords if it.arg]):

@@ -190,3 +190,19 @@ async def test_a_rehearsal_with_wrong_credentials_says_so(rig: Rig) -> None:
     rig.dns.zones.add("_acme-challenge.www.corp.test", "CNAME", "www.far.test.")
     with pytest.raises(DnsWrong):
         await rig.solver.rehearse(rig.challenge.id, "www.corp.test")
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_a_provider_that_knows_when_its_servers_have_a_record_is_asked_before_them(
+    rig: Rig, *, done: bool
+) -> None:
+    async def propagated(_zone: str, _name: str, _value: str) -> bool:
+        return done
+
+    rig.provider.propagated = propagated  # type: ignore[attr-defined]
+    bundle = await rig.bundle(await rig.open("corp.test"))
+    (row,) = await planned(rig, bundle, [Wanted(bundle.authorizations[0], "v")])
+    rig.dns.zones.add(row.name, "TXT", '"v"')
+    (sight,) = await rig.solver.propagated((row,))
+    lacking = ("the provider's servers (fake.dns)",)
+    assert (sight.view.lacking, len(sight.view.showing)) == (() if done else lacking, int(done))

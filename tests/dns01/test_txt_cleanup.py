@@ -251,3 +251,14 @@ async def test_a_failure_that_comes_after_another_process_took_the_row_over_chan
     rig.clock.advance(31.0)
     assert await txt_cleanup.work_off() == 1
     await rig.assert_clean()
+
+
+async def test_a_defect_of_a_provider_is_tried_again_later(rig: Rig, txt_cleanup: TxtCleanup) -> None:
+    await stored(rig)
+    rig.provider.fail("remove_txt", KeyError("a defect"))
+    await txt_cleanup.work_off()
+    (left,) = await rig.store.txt_records.list()
+    assert (left.attempts, left.lease_owner) == (1, None)
+    rig.clock.advance(60)
+    await txt_cleanup.work_off()
+    await rig.assert_clean()

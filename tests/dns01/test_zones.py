@@ -109,10 +109,12 @@ async def test_a_loop_of_cnames_is_refused(resolver: Resolver, dns: DnsServer) -
         await find_place(resolver, "www.corp.test", ("*",))
 
 
-async def test_a_chain_without_end_is_refused(resolver: Resolver, dns: DnsServer) -> None:
-    dns.zones.add("_acme-challenge.corp.test", "CNAME", "n0.corp.test.")
-    for number in range(30):
+async def test_a_chain_of_more_than_sixteen_is_refused(resolver: Resolver, dns: DnsServer) -> None:
+    dns.zones.add("_acme-challenge.corp.test", "CNAME", "n1.corp.test.")
+    for number in range(1, 16):
         dns.zones.add(f"n{number}.corp.test", "CNAME", f"n{number + 1}.corp.test.")
+    assert (await find_place(resolver, "corp.test", ())).name == "n16.corp.test"
+    dns.zones.add("n16.corp.test", "CNAME", "n17.corp.test.")
     with pytest.raises(DnsWrong, match="more than 16 CNAMEs"):
         await find_place(resolver, "corp.test", ())
 
@@ -139,6 +141,12 @@ async def test_silence_about_a_deep_name_does_not_lead_on_to_its_parent(resolver
     with dns.fault(FaultKind.DROP, name=DEEP, rdtype="SOA"), pytest.raises(DnsUnclear, match="no answer") as silence:
         await resolver.zone_of(DEEP)
     assert not silence.value.answered
+
+
+async def test_silence_about_a_cname_is_not_asked_of_the_zones_own_servers(resolver: Resolver, dns: DnsServer) -> None:
+    with dns.fault(FaultKind.DROP, name=DEEP), pytest.raises(DnsUnclear, match="no resolver could answer for CNAME"):
+        await find_place(resolver, "www.corp.test", ())
+    assert {item.rdtype for item in dns.seen} == {"CNAME"}
 
 
 async def test_without_resolvers_in_the_settings_those_of_the_machine_are_asked() -> None:

@@ -1,9 +1,12 @@
 """A CA whose validation fails although the hub has seen its records: tried again where that may pass by itself."""
 
 import pytest
+from msgspec.structs import replace
 
 from acmehub.models import EventKind, OrderStatus, Propagation, PropagationMode
 from acmehub.models.problems import URN, ProblemDocument
+from acmehub.ports.authority import UpstreamAccount, UpstreamOrder
+from acmehub.testing.fake_relay import FakeOrder
 from tests.issuance.rig import Rig
 
 NAME = "www.corp.test"
@@ -34,7 +37,9 @@ async def test_what_may_pass_by_itself_is_tried_again_with_a_new_upstream_order(
 async def test_it_is_tried_three_times_an_hour_whatever_orders_the_name_stands_in(rig: Rig) -> None:
     rig.relay.refused[NAME] = SERVFAIL
     order_id = await rig.open(NAME, "b.corp.test")
+    begun = rig.clock.now()
     await rig.go()
+    assert 15.0 + 60.0 <= (rig.clock.now() - begun).total_seconds() < 150.0
     order = await rig.order(order_id)
     assert order.status is OrderStatus.INVALID
     assert order.error is not None
@@ -101,3 +106,39 @@ async def test_an_upstream_order_that_fails_for_a_moment_after_the_csr_is_made_a
     await rig.go()
     await rig.assert_valid(order_id)
     assert len(rig.relay.orders) == 2
+
+
+async def test_an_upstream_order_that_stays_pending_beside_a_refused_authorization_fails_with_its_error(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = rig.relay._shown
+
+    def late(order: FakeOrder) -> UpstreamOrder:
+        found = shown(order)
+        return replace(found, status="pending") if found.status == "invalid" else found
+
+    monkeypatch.setattr(rig.relay, "_shown", late)
+    rig.relay.refused[NAME] = ProblemDocument(f"{URN}unauthorized", "a wrong TXT record", 403)
+    order_id = await rig.open()
+    await rig.go()
+    error = (await rig.order(order_id)).error
+    assert error is not None
+    assert (error.type, error.detail) == (f"{URN}unauthorized", "a wrong TXT record")
+
+
+@pytest.mark.parametrize("of", ["order", "authorization"])
+async def test_the_next_look_at_a_validation_is_when_the_ca_says(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    asked = getattr(rig.relay, of)
+
+    async def with_pause(account: UpstreamAccount, url: str) -> object:
+        return replace(await asked(account, url), retry_after=40.0)
+
+    monkeypatch.setattr(rig.relay, of, with_pause)
+    rig.relay.validation_looks = 3
+    order_id = await rig.open()
+    await rig.go(until=lambda: rig.relay.calls[-2:] == ["order", "authorization"])
+    run_at = (await rig.order(order_id)).run_at
+    assert run_at is not None
+    assert 40.0 <= (run_at - rig.clock.now()).total_seconds() < 60.0

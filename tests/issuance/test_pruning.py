@@ -1,5 +1,6 @@
 """What is over is put away: at once what nobody waits for, after `keep` what nobody asks for any more."""
 
+import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.client_limits.buckets import microseconds
 from acmehub.storage_api import SqliteDriver, SqlStore
 from acmehub.testing.fakes import ManualClock
-from acmehub.testing.store_samples import NOW, a_certificate, sow
+from acmehub.testing.store_samples import NOW, Seed, a_certificate, sow
 
 DAY = 86400.0
 KEEP = timedelta(days=90)
@@ -32,9 +33,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
-async def failed_order(store: Store) -> str:
-    seed = await sow(store)
-    bundle = seed.order()
+async def failed_order(store: Store, seed: Seed | None = None) -> str:
+    bundle = (seed or await sow(store)).order()
     await store.orders.add(bundle)
 
     def end(stored: OrderBundle) -> Change:
@@ -119,8 +119,9 @@ async def test_full_buckets_are_forgotten_once_a_minute(store: Store) -> None:
 
 
 async def test_sets_of_names_that_an_upgrade_left_empty_are_filled_in_batches(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(pruning, "FILLED_AT_ONCE", 2)
     seed = await sow(store)
     for number in range(5):
@@ -137,3 +138,25 @@ async def test_sets_of_names_that_an_upgrade_left_empty_are_filled_in_batches(
         f"a.corp.test b{number}.corp.test" for number in range(5)
     }
     assert await store.certificates.name_sets_filled()
+    assert caplog.messages == ["the sets of names of 5 certificates were stored, for lists of certificates"]
+
+
+async def test_the_log_counts_what_was_forgotten_and_is_silent_when_that_is_nothing(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(pruning, "BATCH", 1)
+    monkeypatch.setattr(pruning, "LINES", 1)
+    clock = ManualClock(NOW)
+    await Pruner(store, clock, Random(1), nobody, KEEP, KEEP).work_off()
+    assert caplog.messages == []
+    seed = await sow(store)
+    for _ in range(2):
+        await failed_order(store, seed)
+    await store.records.audit([AuditEntry(at=NOW, actor="a", action="old", object="")] * 4)
+    clock.advance(100 * DAY)
+    await Pruner(store, clock, Random(1), nobody, KEEP, KEEP).work_off()
+    assert caplog.messages == [
+        "2 orders that ended long ago were forgotten",
+        "3 old entries of the audit were forgotten",  # the newest stays
+    ]

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -189,6 +189,36 @@ async def test_the_lease_of_a_long_exchange_is_renewed(rig: Rig, monkeypatch: py
             await asyncio.sleep(0.1)
         await until(finished(rig, order_id))
     assert rig.relay.calls.count("new_order") == 1
+
+
+async def test_a_renewal_that_fails_is_made_soon_after(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    renew, make = rig.store.orders.renew, rig.relay.new_order
+    renewals: list[object] = []
+
+    async def fails_at_first(order_id: str, fence: int, end: datetime) -> bool:
+        renewals.append(end)
+        if len(renewals) < 3:
+            raise StoreUnavailable("disk is full")
+        return await renew(order_id, fence, end)
+
+    async def slow(*args: object) -> object:
+        await until(renewed)
+        return await make(*args)  # type: ignore[arg-type]
+
+    async def renewed() -> bool:
+        return len(renewals) == 3
+
+    monkeypatch.setattr(rig.store.orders, "renew", fails_at_first)
+    monkeypatch.setattr(rig.relay, "new_order", slow)
+    worker = rig.worker()
+    worker._context.lease /= 50  # 0.6 seconds
+    order_id = await rig.open(finalize=True)
+    async with running(worker):
+        await until(finished(rig, order_id))
+    await rig.assert_valid(order_id)
+    assert "starts again" not in caplog.text
 
 
 async def test_an_exchange_that_hangs_is_broken_off(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,9 +34,9 @@ async def follow(name: str, target_of: Callable[[str], Awaitable[str | None]]) -
     while (target := await target_of(chain[-1])) is not None:
         if target in chain:
             raise DnsWrong(f"CNAME loop: {' -> '.join([*chain, target])}")
-        chain.append(target)
         if len(chain) > LONGEST_CHAIN:
             raise DnsWrong(f"more than {LONGEST_CHAIN} CNAMEs one after the other, beginning at {name}")
+        chain.append(target)
     return tuple(chain)
 
 

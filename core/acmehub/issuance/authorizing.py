@@ -382,6 +382,5 @@ def _statuses(seen: Sequence[UpstreamAuthorization]) -> str:
 
 
 def _url(order: Order) -> str:
-    if order.upstream_url is None:
-        raise LookupError(f"order {order.id} at stage {order.stage} has no upstream order")
+    assert order.upstream_url is not None, f"order {order.id} at stage {order.stage} has no upstream order"
     return order.upstream_url

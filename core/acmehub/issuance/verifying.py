@@ -14,7 +14,6 @@ from acmehub.models import (
     Stage,
 )
 from acmehub.models.problems import Subproblem, gathered, subproblem
-from acmehub.ports.store import Missing
 from acmehub.rules import orders
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.concurrency import gather_limited
@@ -49,8 +48,7 @@ async def verify(job: Job) -> None:
     targets = to_verify(job.bundle)
     await job.require_rights()
     actor = await job.context.store.accounts.actor(job.order.account_id)
-    if actor is None:
-        raise Missing(f"there is no account {job.order.account_id}")
+    assert actor is not None, f"there is no account {job.order.account_id}"
     thumbprint = actor.account.thumbprint
     dns = all(item.answered is ChallengeType.DNS_01 for item in targets)
     attempt = gather_limited(lambda item: _attempt(job, item, thumbprint), targets, NAMES_AT_ONCE)
