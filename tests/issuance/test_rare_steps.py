@@ -127,7 +127,7 @@ async def test_an_upstream_order_that_is_found_invalid_is_dropped_in_the_same_st
     rig.relay.processing_looks = 100
     order_id, upstream = await back_at_ordering(rig)
     upstream.status = "invalid"
-    (bundle,) = await rig.store.orders.claim(rig.main.lease(), rig.clock.now(), 1)
+    (bundle,) = await rig.store.orders.claim(rig.main._context.new_lease(), rig.clock.now(), 1)
     await take_step(Job(rig.main._context, bundle))
     order = await rig.order(order_id)
     assert (order.stage, order.upstream_url) == (Stage.ORDERING, None)
@@ -188,7 +188,7 @@ async def test_a_response_that_comes_while_the_step_finds_none_is_seen_at_once(r
     order_id, _ = await opened(rig, "corp.test")
     now = rig.clock.now()
     await rig.store.orders.apply(order_id, lambda current: Change(order=replace(current.order, run_at=now)))
-    (before,) = await rig.store.orders.claim(rig.main.lease(), now, 1)
+    (before,) = await rig.store.orders.claim(rig.main._context.new_lease(), now, 1)
     await rig.answer(order_id, kind=ChallengeType.DNS_01)
     await take_step(Job(rig.main._context, before))
     order = await rig.order(order_id)
@@ -221,7 +221,7 @@ async def test_a_defect_in_a_step_that_came_too_late_is_left_to_the_process_that
 
     async def late(*_arguments: object) -> None:
         rig.clock.advance(31.0)
-        assert len(await rig.store.orders.claim(other.lease(), rig.clock.now(), 1)) == 1
+        assert len(await rig.store.orders.claim(other._context.new_lease(), rig.clock.now(), 1)) == 1
         raise KeyError("a defect")
 
     monkeypatch.setattr(rig.relay, "new_order", late)
@@ -236,11 +236,11 @@ async def test_a_defect_in_a_step_that_came_too_late_is_left_to_the_process_that
 async def test_only_the_own_lease_is_given_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     order_id = await rig.open()
     other, context = rig.worker(owner="other"), rig.main._context
-    (bundle,) = await rig.store.orders.claim(other.lease(), rig.clock.now(), 1)
+    (bundle,) = await rig.store.orders.claim(other._context.new_lease(), rig.clock.now(), 1)
     await rig.main.orders.give_back(Job(context, bundle))  # of the other process: the claim was lost with the database
     assert (await rig.order(order_id)).lease_owner == "other"
     rig.clock.advance(31.0)
-    (again,) = await rig.store.orders.claim(rig.main.lease(), rig.clock.now(), 1)
+    (again,) = await rig.store.orders.claim(rig.main._context.new_lease(), rig.clock.now(), 1)
     await rig.main.orders.give_back(Job(context, bundle))  # by a claim that is over
     assert (await rig.order(order_id)).lease_owner == "main"
     for error in (Missing("order"), StoreUnavailable("away")):

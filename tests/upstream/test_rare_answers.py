@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 import requests
+from acmehub.upstream.connections import WatchedAdapter
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from urllib3.connection import HTTPSConnection
@@ -14,7 +15,6 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from acmehub import UpstreamAccountLost, UpstreamRefused, UpstreamUnavailable
 from acmehub.upstream import exchange
-from acmehub.upstream.connections import WatchedAdapter
 from acmehub.upstream.keys import UpstreamAccountKey
 from tests.upstream.scripted_ca import KEY, URN, ScriptedCa
 
