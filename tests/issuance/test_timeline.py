@@ -150,7 +150,7 @@ async def test_a_result_is_written_in_six_tries(rig: Rig, monkeypatch: pytest.Mo
 
 async def test_the_lease_counts_from_the_last_step(rig: Rig) -> None:
     await rig.open()
-    (bundle,) = await rig.store.orders.claim(rig.main.lease(), rig.clock.now(), 1)
+    (bundle,) = await rig.store.orders.claim(rig.main._context.new_lease(), rig.clock.now(), 1)
     step = job.Job(rig.main._context, bundle)
     begun = step.renewed
     rig.clock.advance(20.0)
