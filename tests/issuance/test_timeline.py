@@ -105,7 +105,7 @@ async def test_a_finalize_that_is_lost_is_told_and_so_is_that_the_ca_was_away(ri
 
 
 async def test_only_authorizations_that_are_not_decided_are_read_again(rig: Rig) -> None:
-    rig.relay.validation_looks = 3
+    rig.relay.validation_looks = 9
     rig.relay.sees = lambda _name, _value: True
     order_id = await rig.open("a.corp.test", "b.corp.test")
     await rig.go(until=lambda: "answer" in rig.relay.calls)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
@@ -59,8 +60,9 @@ async def begin_finalizing(job: Job, relay: RelayAuthority) -> None:
             return
         if upstream.status == "pending":  # the CA wants control proven again
             raise UpstreamOrderUnusable(EventKind.UPSTREAM_ORDER_PENDING_AGAIN, upstream.url)
-        now, issuance_timeout = job.now, job.context.issuance_timeout
-        await job.commit(lambda current: Change(order=to_finalizing(current.order, now, issuance_timeout)))
+        # the first failure here has begun the issuance timeout already: it does not begin once more
+        now, timeout = job.now, job.context.issuance_timeout if job.order.attempts == 0 else timedelta()
+        await job.commit(lambda current: Change(order=to_finalizing(current.order, now, timeout)))
         job.remember(upstream)
 
 
