@@ -335,9 +335,9 @@ async def test_the_own_write_is_not_read_again(brief: Lab, monkeypatch: pytest.M
     reads: list[str] = []
     get = brief.hub.store.orders.get
 
-    async def counted(order_id: str) -> OrderBundle | None:
+    async def counted(order_id: str, *, version: int = 0) -> OrderBundle | None:
         reads.append(order_id)
-        return await get(order_id)
+        return await get(order_id, version=version)
 
     monkeypatch.setattr(brief.hub.store.orders, "get", counted)
     await client.finalize(placed.json, make_csr(["a.corp.test"])[0])
