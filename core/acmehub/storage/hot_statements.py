@@ -1,4 +1,5 @@
 """The statements that are written by hand, each with its reason; every other one comes from Piccolo's query builder.
+Those of limits and of the schema stand in `rate_limits` and `schema_steps`.
 
 They are on the path of each request or step, where a reader of a plan or a log should find the text in one place, or
 Piccolo does not build them. Those with columns are functions that a noun calls once, when the store is made. `$1`,
@@ -371,7 +372,7 @@ SUM_REVISIONS = Sql("SELECT sum(value) FROM revision")
 READ_REVISIONS = Sql("SELECT name, value FROM revision")
 
 # PostgreSQL: nobody waits for the commit of such a statement, and a crash of the server may forget it
-_NOT_DURABLE = "set_config('synchronous_commit', 'off', true)"
+NOT_DURABLE = "set_config('synchronous_commit', 'off', true)"
 _USE_NONCE = "INSERT INTO used_nonce (nonce, expires) {values} ON CONFLICT (nonce) DO NOTHING RETURNING nonce"
 
 # each signed request whose actor is read first, where several processes share the storage; not durable
@@ -380,7 +381,7 @@ USE_NONCE = Sql.of(
     postgres=Sql.of_postgres(
         "WITH used AS ({use}) SELECT nonce, {not_durable} FROM used",
         use=_USE_NONCE.format(values="VALUES ($1, $2)"),
-        not_durable=_NOT_DURABLE,
+        not_durable=NOT_DURABLE,
     ).postgres,
 )
 
@@ -391,54 +392,5 @@ USE_NONCE_BY = Sql.of_postgres(
     " SELECT is_same, EXISTS (SELECT 1 FROM used), (SELECT sum(value) FROM revision)::bigint, {not_durable} FROM actor",
     joined=_ACTOR,
     use=_USE_NONCE.format(values="SELECT $2, $3 FROM actor WHERE is_same"),
-    not_durable=_NOT_DURABLE,
+    not_durable=NOT_DURABLE,
 )
-
-# --------------------------------------------------------------------------------------------------------- limits
-
-# each request that a limit counts, where several processes share the storage: see `LOCK_ORDER`
-LOCK_BUCKETS = Sql(
-    "SELECT bucket, full_at FROM rate_limit WHERE bucket IN ({keys}) ORDER BY bucket {lock}",
-    keys=", ".join(f"${number}" for number in range(1, 17)),
-)
-
-# a bucket that was full: ON CONFLICT, so that it is there once
-ADD_BUCKET = Sql("INSERT INTO rate_limit (bucket, full_at) VALUES ($1, $2) ON CONFLICT (bucket) DO NOTHING")
-
-# buckets that were taken from
-PUT_BUCKET = Sql(
-    "INSERT INTO rate_limit (bucket, full_at) VALUES ($1, $2)"
-    " ON CONFLICT (bucket) DO UPDATE SET full_at = excluded.full_at"
-)
-
-# each request that a limit counts, in one round trip; not durable. Values: the buckets; what is known of each (-1: it
-# is not stored); what is to be stored. Nothing is, unless all are as known; of several that are not stored some may be.
-# Gives how many are stored now, and those that were there
-PUT_KNOWN_BUCKETS = Sql.of_postgres(
-    "WITH given AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS g (bucket, known, full_at)),"
-    " stored AS (SELECT bucket, full_at FROM rate_limit WHERE bucket = ANY ($1::text[]) ORDER BY bucket {lock}),"
-    " judged AS (SELECT bool_and(coalesce(stored.full_at, -1) = given.known) AS is_known"
-    " FROM given LEFT JOIN stored ON stored.bucket = given.bucket),"
-    " added AS (INSERT INTO rate_limit (bucket, full_at) SELECT bucket, full_at FROM given"
-    " WHERE known < 0 AND (SELECT is_known FROM judged) ORDER BY bucket"
-    " ON CONFLICT (bucket) DO NOTHING RETURNING bucket),"
-    " put AS (UPDATE rate_limit SET full_at = given.full_at FROM given WHERE rate_limit.bucket = given.bucket"
-    " AND given.known >= 0 AND (SELECT is_known FROM judged)"
-    " AND (SELECT count(*) FROM added) = (SELECT count(*) FROM given WHERE known < 0) RETURNING 1)"
-    " SELECT (SELECT count(*) FROM added) + (SELECT count(*) FROM put), (SELECT array_agg(bucket) FROM stored),"
-    " (SELECT array_agg(full_at) FROM stored), {not_durable}",
-    not_durable=_NOT_DURABLE,
-)
-
-
-# --------------------------------------------------------------------------------------------------------- schema
-
-# each start: whether the hub's tables are there, by two names, as many a program has a `migration`; Piccolo looks only
-# into PostgreSQL's schema `public`
-HAS_SCHEMA = Sql.of(
-    sqlite="SELECT count(*) FROM sqlite_master WHERE name IN ('migration', 'txt_record')",
-    postgres="SELECT (to_regclass('migration') IS NOT NULL)::int + (to_regclass('txt_record') IS NOT NULL)::int",
-)
-
-# each start: Piccolo's own table, which it reads on its own connection only
-STEPS_TAKEN = Sql("SELECT name FROM migration WHERE app_name = 'acmehub'")

@@ -7,14 +7,48 @@ from acmehub.ports.spending import RateLimits
 from acmehub.rules.rate_limits import Charge, TokensLacking, TokensTaken, take
 from acmehub.storage import tables
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.hot_statements import ADD_BUCKET, LOCK_BUCKETS, PUT_BUCKET, PUT_KNOWN_BUCKETS
+from acmehub.storage.hot_statements import NOT_DURABLE
 from acmehub.storage.piccolo_engine import Parameter, prepared
-from acmehub.storage.statements import Batch, Dialect, Unit
+from acmehub.storage.statements import Batch, Dialect, Sql, Unit
 from acmehub.storage.versioned_cache import VersionedCache
 
 _GROUP = 16
 _MOST_KNOWN = 10_000
 _TRIES = 2
+
+# each request that a limit counts, where several processes share the storage: see `hot_statements.LOCK_ORDER`
+LOCK_BUCKETS = Sql(
+    "SELECT bucket, full_at FROM rate_limit WHERE bucket IN ({keys}) ORDER BY bucket {lock}",
+    keys=", ".join(f"${number}" for number in range(1, 17)),
+)
+
+# a bucket that was full: ON CONFLICT, so that it is there once
+ADD_BUCKET = Sql("INSERT INTO rate_limit (bucket, full_at) VALUES ($1, $2) ON CONFLICT (bucket) DO NOTHING")
+
+# buckets that were taken from
+PUT_BUCKET = Sql(
+    "INSERT INTO rate_limit (bucket, full_at) VALUES ($1, $2)"
+    " ON CONFLICT (bucket) DO UPDATE SET full_at = excluded.full_at"
+)
+
+# each request that a limit counts, in one round trip; not durable. Values: the buckets; what is known of each (-1: it
+# is not stored); what is to be stored. Nothing is, unless all are as known; of several that are not stored some may be.
+# Gives how many are stored now, and those that were there
+PUT_KNOWN_BUCKETS = Sql.of_postgres(
+    "WITH given AS (SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS g (bucket, known, full_at)),"
+    " stored AS (SELECT bucket, full_at FROM rate_limit WHERE bucket = ANY ($1::text[]) ORDER BY bucket {lock}),"
+    " judged AS (SELECT bool_and(coalesce(stored.full_at, -1) = given.known) AS is_known"
+    " FROM given LEFT JOIN stored ON stored.bucket = given.bucket),"
+    " added AS (INSERT INTO rate_limit (bucket, full_at) SELECT bucket, full_at FROM given"
+    " WHERE known < 0 AND (SELECT is_known FROM judged) ORDER BY bucket"
+    " ON CONFLICT (bucket) DO NOTHING RETURNING bucket),"
+    " put AS (UPDATE rate_limit SET full_at = given.full_at FROM given WHERE rate_limit.bucket = given.bucket"
+    " AND given.known >= 0 AND (SELECT is_known FROM judged)"
+    " AND (SELECT count(*) FROM added) = (SELECT count(*) FROM given WHERE known < 0) RETURNING 1)"
+    " SELECT (SELECT count(*) FROM added) + (SELECT count(*) FROM put), (SELECT array_agg(bucket) FROM stored),"
+    " (SELECT array_agg(full_at) FROM stored), {not_durable}",
+    not_durable=NOT_DURABLE,
+)
 
 
 class _NothingTaken(Exception):

@@ -4,8 +4,17 @@ import pkgutil
 
 from acmehub.ports.store import StoreAbsent, StoreOutdated
 from acmehub.storage import migrations
-from acmehub.storage.hot_statements import HAS_SCHEMA, STEPS_TAKEN
-from acmehub.storage.statements import Unit
+from acmehub.storage.statements import Sql, Unit
+
+# each start: whether the hub's tables are there, by two names, as many a program has a `migration`; Piccolo looks only
+# into PostgreSQL's schema `public`
+HAS_SCHEMA = Sql.of(
+    sqlite="SELECT count(*) FROM sqlite_master WHERE name IN ('migration', 'txt_record')",
+    postgres="SELECT (to_regclass('migration') IS NOT NULL)::int + (to_regclass('txt_record') IS NOT NULL)::int",
+)
+
+# each start: Piccolo's own table, which it reads on its own connection only
+STEPS_TAKEN = Sql("SELECT name FROM migration WHERE app_name = 'acmehub'")
 
 
 def known_steps() -> dict[str, str]:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from acmehub.ports.store import StoreAbsent, StoreError, StoreUnavailable
 from acmehub.storage.driver import SchemaSession, SqlDriver
-from acmehub.storage.hot_statements import HAS_SCHEMA
 from acmehub.storage.outages import StorageOutages
+from acmehub.storage.schema_steps import HAS_SCHEMA
 from acmehub.storage.sqlite.files import FileLock, WorkerLocks, connect, is_busy, is_shared, patient, run, translated
 from acmehub.storage.sqlite.writer import Writer
 from acmehub.storage.statements import Dialect, Unit
