@@ -38,7 +38,7 @@ def statements(store: SqlStore) -> Iterator[tuple[str, Sql]]:
 
 def _kept_by(thing: object, seen: set[int]) -> Iterator[tuple[str, Sql]]:
     """Every `Sql` that an object of the storage, or one that it uses, keeps."""
-    if id(thing) in seen or isinstance(thing, type | enum.Enum | BoundEngine):
+    if id(thing) in seen or isinstance(thing, bool | type | enum.Enum | BoundEngine):
         return
     seen.add(id(thing))
     for name, value in {**vars(type(thing)), **vars(thing)}.items():

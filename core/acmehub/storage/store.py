@@ -39,6 +39,7 @@ class SqlStore(Store, CopiesRows):
 
     def __init__(self, driver: SqlDriver, clock: Clock | None = None) -> None:
         self._driver = driver
+        self._is_open = False
         self._clock = clock = clock or SystemClock()
         self._leases = Leases(driver)
         events = EventRows(driver)
@@ -67,6 +68,8 @@ class SqlStore(Store, CopiesRows):
         return self._driver.shared
 
     async def migrate(self) -> int:
+        if self._is_open:  # only what has every step is open
+            return 0
         try:
             await self.open()
         except (StoreAbsent, StoreOutdated):
@@ -106,8 +109,10 @@ class SqlStore(Store, CopiesRows):
         except BaseException:
             await self._driver.close()
             raise
+        self._is_open = True
 
     async def close(self) -> None:
+        self._is_open = False
         await self._driver.close()
 
     async def ping(self) -> None:

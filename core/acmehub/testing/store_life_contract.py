@@ -23,6 +23,7 @@ class LifeContract:
 
     async def test_migrating_again_does_nothing(self, store: Store) -> None:
         assert await store.migrate() == 0
+        await store.ping()  # it is still open
 
     async def test_many_may_migrate_at_once(self, make_bare_store: MakeStore) -> None:
         steps = await asyncio.gather(*[make_bare_store().migrate() for _ in range(4)])
