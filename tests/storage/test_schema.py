@@ -177,6 +177,13 @@ def test_open_orders_are_found_among_all_of_an_account_by_their_own_index(
     assert plan_of(database, sql.sqlite) == ["SEARCH orders USING INDEX orders_open (account_id=? AND name_set=?)"]
 
 
+def test_an_order_of_the_same_csr_is_found_by_the_csr(store: SqlStore, database: sqlite3.Connection) -> None:
+    """Each finalize asks for it: it must not go through all valid orders."""
+    ((_, sql),) = [found for found in statements(store) if found[0] == "OrderLists._same_csr"]
+    plan = plan_of(database, sql.sqlite)
+    assert plan[0] == "SEARCH orders USING INDEX orders_csr (account_id=? AND <expr>=?)", plan
+
+
 # the only filters that may leave a list to walk along the order that it is printed in
 WALKS = {"order": {"since", "after"}, "certificate": {"ends_before", "uncovered", "after"}}
 

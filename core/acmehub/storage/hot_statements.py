@@ -37,12 +37,17 @@ LOCK_ORDER = Sql("SELECT version FROM orders WHERE id = $1 {lock}")
 
 
 def same_csr(columns: str) -> Sql:
-    """Each finalize: Piccolo builds no index's expression. Values: account, CSR, and since when."""
-    return Sql(
-        "SELECT {columns} FROM orders WHERE account_id = $1 AND csr = $2 AND {end} AND status = 'valid'"
-        " AND created >= $3 ORDER BY created DESC, id DESC LIMIT 1",
-        columns=columns,
-        end="substr(csr, (length(csr) - 31)) = substr($2, (length($2) - 31))",
+    """Each finalize: Piccolo builds no index's expression. Values: account, CSR, and since when.
+
+    SQLite is told the index: without statistics it walks through all valid orders.
+    """
+    text = (
+        "SELECT {columns} FROM orders {by} WHERE account_id = $1 AND csr = $2 AND {end} AND status = 'valid'"
+        " AND created >= $3 ORDER BY created DESC, id DESC LIMIT 1"
+    )
+    parts = {"columns": columns, "end": "substr(csr, (length(csr) - 31)) = substr($2, (length($2) - 31))"}
+    return Sql.of(
+        sqlite=Sql(text, by="INDEXED BY orders_csr", **parts).sqlite, postgres=Sql(text, by="", **parts).postgres
     )
 
 
