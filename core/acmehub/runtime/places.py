@@ -10,7 +10,7 @@ import bisect
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -44,6 +44,9 @@ class Places:
         self._shared = shared
         self._groups: dict[str, Groups] = {}
         self._waiting: set[str] = set()
+        self._held = Counter[str]()  # places by group
+        self._jobs = Counter[str]()  # jobs by group, with and without a place
+        self._crowds = Counter[str]()  # jobs by crowd
         self._since: dict[str, float] = {}  # jobs within `waiting`, longest first
         self._timer: asyncio.TimerHandle | None = None  # one for all of them
         self._silent: set[str] = set()
@@ -56,14 +59,26 @@ class Places:
 
     def take(self, key: str, groups: Groups) -> None:
         """A job begins."""
-        self._waiting.discard(key)
+        self._forget(key)
         self._groups[key] = groups
+        _add(self._held, groups.shares, 1)
+        _add(self._jobs, groups.shares, 1)
+        _add(self._crowds, (groups.crowd,), 1)
 
     def leave(self, key: str) -> None:
         """A job has ended."""
-        if self._groups.pop(key, None) is not None:
-            self._waiting.discard(key)
+        if key in self._groups:
+            self._forget(key)
             self._hand_out()
+
+    def _forget(self, key: str) -> None:
+        if (groups := self._groups.pop(key, None)) is None:
+            return
+        if key not in self._waiting:
+            _add(self._held, groups.shares, -1)
+        self._waiting.discard(key)
+        _add(self._jobs, groups.shares, -1)
+        _add(self._crowds, (groups.crowd,), -1)
 
     async def come_back(self, key: str, groups: Groups) -> None:
         """A job that had left goes on: it takes a place as soon as its groups may have one, before any claim.
@@ -103,7 +118,9 @@ class Places:
     def end_waiting(self, key: str) -> None:
         """The context of `waiting` ends."""
         self._since.pop(key, None)
-        self._waiting.discard(key)
+        if key in self._waiting:
+            self._waiting.discard(key)
+            _add(self._held, self._groups[key].shares, 1)
 
     def answers(self, group: str, yes: bool) -> None:
         """Whether what the group's jobs wait for answered: if not, it gets few places until it does."""
@@ -117,16 +134,23 @@ class Places:
         """The groups and crowds of which no further job may begin."""
         if self._is_calm:
             return frozenset()
-        held, jobs, crowds = self._counted()
-        most = SHARE * self.free
-        full = {name for name, number in held.items() if number >= most}
-        full.update(name for name in self._silent if jobs[name] >= FEW)
-        full.update(name for name, number in crowds.items() if number >= self.count)
-        return frozenset(full)
+        return frozenset(
+            [name for name in self._jobs if self._is_full(name)]
+            + [name for name in self._crowds if self._is_crowded(name)]
+        )
 
     def open_to(self, groups: Groups) -> bool:
         """Whether a job of these groups may begin now."""
-        return self.free > 0 and (self._is_calm or self.full().isdisjoint((*groups.shares, groups.crowd)))
+        if self.free <= 0 or self._is_calm:
+            return self.free > 0
+        return not (self._is_crowded(groups.crowd) or any(self._is_full(name) for name in groups.shares))
+
+    def _is_full(self, group: str) -> bool:
+        held = self._held[group]
+        return (held > 0 and held >= SHARE * self.free) or (group in self._silent and self._jobs[group] >= FEW)
+
+    def _is_crowded(self, crowd: str) -> bool:
+        return self._crowds[crowd] >= self.count
 
     def room(self) -> int:
         """How many jobs may begin now, whichever groups that are not `full` they belong to."""
@@ -136,26 +160,15 @@ class Places:
         if self._is_calm:
             return _share(free, len(self._groups))
         full = self.full()
-        held, jobs, crowds = self._counted()
-        rooms = [_share(free, number) for name, number in held.items() if name not in full]
-        rooms += [FEW - jobs[name] for name in self._silent - full]
-        rooms += [self.count - number for name, number in crowds.items() if name not in full]
+        rooms = [_share(free, number) for name, number in self._held.items() if name not in full]
+        rooms += [FEW - self._jobs[name] for name in self._silent - full]
+        rooms += [self.count - number for name, number in self._crowds.items() if name not in full]
         return min([_share(free, 0), *rooms])
 
     @property
     def _is_calm(self) -> bool:
         """Whether so few jobs are there that no group can be full, were they all its own: the usual case."""
         return not self._shared or not (self._silent or len(self._groups) >= SHARE * (self.count - len(self._groups)))
-
-    def _counted(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
-        """Places by group; jobs, with and without a place, by group and by crowd."""
-        held, jobs, crowds = Counter[str](), Counter[str](), Counter[str]()
-        for key, groups in self._groups.items():
-            jobs.update(groups.shares)
-            crowds[groups.crowd] += 1
-            if key not in self._waiting:
-                held.update(groups.shares)
-        return held, jobs, crowds
 
     def _give_back(self) -> None:
         """Those that have waited for `PLACE_SECONDS` give their places back; the timer is set for the next one."""
@@ -165,8 +178,9 @@ class Places:
         long = list(itertools.takewhile(lambda key: self._since[key] <= end, self._since))
         for key in long:
             del self._since[key]
-            if key in self._groups:
+            if key in self._groups and key not in self._waiting:
                 self._waiting.add(key)
+                _add(self._held, self._groups[key].shares, -1)
         if self._since:
             self._timer = loop.call_at(next(iter(self._since.values())) + PLACE_SECONDS, self._give_back)
         if long:
@@ -206,3 +220,11 @@ class _Waiting:
 def _share(free: int, held: int) -> int:
     """How many more places a group with `held` may take one after the other while `free` are free."""
     return math.ceil((SHARE * (free + 1) - held + 1) / (SHARE + 1)) - 1
+
+
+def _add(counts: Counter[str], names: Sequence[str], number: int) -> None:
+    """What is counted down to nothing is forgotten."""
+    for name in names:
+        counts[name] += number
+        if not counts[name]:
+            del counts[name]
