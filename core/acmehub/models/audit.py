@@ -1,8 +1,30 @@
 """The audit log, to which entries are only ever added."""
 
+import enum
 from datetime import datetime
 
 import msgspec
+
+
+class Via(enum.StrEnum):
+    """The way in that somebody came by."""
+
+    CLI = "cli"
+    API = "api"
+    CONSOLE = "console"
+    ACME = "acme"
+    DOOR = "door"
+    SYSTEM = "system"
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where what somebody does comes from: by which way, from which address, with which request, by which API token or
+    session (its id). Empty where there is no such thing."""
+
+    via: Via = Via.CLI
+    address: str = ""
+    request: str = ""
+    credential: str = ""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from acmehub.models import Role, RoleAssignment
+from acmehub.models.audit import Origin
 
 CONSUMERS = frozenset({Role.MANAGED_ACME_CONSUMER, Role.MANAGED_CHALLENGE_CONSUMER})
 
@@ -93,10 +94,13 @@ class Forbidden(Exception):
 
 
 class Acting(msgspec.Struct, frozen=True):
-    """Who acts: the name that the audit keeps, and the role assignments that this session has."""
+    """Who acts: the name that the audit keeps, the role assignments that this session has, where it comes from, and
+    the principal's id ("" for a person with a shell on the hub's machine)."""
 
     name: str
     roles: frozenset[RoleAssignment]
+    origin: Origin = Origin()
+    principal_id: str = ""
 
     @classmethod
     def machine(cls, name: str) -> "Acting":
