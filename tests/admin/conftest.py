@@ -34,8 +34,8 @@ from acmehub.runtime.vault import Vault
 from acmehub.testing.fake_relay import FakeRelay
 
 ROOT = Acting.machine("cli:root")
-OPERATOR = Acting("olga", frozenset({RoleAssignment(Role.OPERATOR)}))
-AUDITOR = Acting("august", frozenset({RoleAssignment(Role.AUDITOR)}))
+OPERATOR = Acting("olga", frozenset({RoleAssignment(Role.OPERATOR)}), proven=True, delegates=True)
+AUDITOR = Acting("august", frozenset({RoleAssignment(Role.AUDITOR)}), proven=True, delegates=True)
 
 
 class DnsSettings(PluginSettings, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import pytest
 
 from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused, Taken
 from acmehub.admin.access.gate import Passage
+from acmehub.admin.access.reach import Reach
 from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
 from acmehub.admin.resources.fields import Patch
 from acmehub.admin.resources.managed_challenges import ManagedChallengePatch, NewManagedChallenge
@@ -50,7 +51,7 @@ async def test_a_managed_challenge_is_made_changed_and_removed(house: House) -> 
         zone(match="*.Corp.test, corp.test", tags=("a", "a"), cname_zones=("Acme.test.", "*")), ROOT
     )
     assert (made.match, made.tags, made.cname_zones) == ("*.corp.test, corp.test", ("a",), ("acme.test", "*"))
-    assert made.settings == {"server": "192.0.2.1", "key_secret": "(secret)", "port": 53, "backups": ()}
+    assert made.settings == {"server": "192.0.2.1", "key_secret": None, "port": 53, "backups": None}
     assert await house.managed_challenges.list(ROOT) == [made]
     waiting = Propagation(mode=PropagationMode.DELAY, delay=5)
     patch = ManagedChallengePatch(name="other", propagation=waiting, enabled=False, settings={"port": 5353})
@@ -69,7 +70,7 @@ async def test_secrets_are_sealed_and_never_shown(house: House) -> None:
     assert row is not None
     assert SECRET.encode() not in msgspec.json.encode(row) + row.sealed_settings
     assert SECRET not in repr(view) + repr(new) + repr(ManagedChallengePatch(settings=new.settings))
-    assert view.settings["backups"] == ("(secret)",)
+    assert view.settings["backups"] is view.settings["key_secret"] is None
     assert house.managed_challenges.unsealed(row)["key_secret"] == SECRET
     assert all(SECRET not in repr(entry) for entry in await house.audited())
 
@@ -333,8 +334,10 @@ async def test_a_removal_is_tried_again_when_the_row_changed_meanwhile(
     find = house.managed_challenges.rows.find
     asked: list[str] = []
 
-    async def find_then_change(ref: str, passage: Passage | None = None) -> ManagedChallenge:
-        item = await find(ref, passage)
+    async def find_then_change(
+        ref: str, reach: Reach | None = None, passage: Passage | None = None
+    ) -> ManagedChallenge:
+        item = await find(ref, reach, passage)
         if not asked:
             await house.store.managed_challenges.replace(msgspec.structs.replace(item, tags=("x",)))
         asked.append(item.id)

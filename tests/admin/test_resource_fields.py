@@ -35,7 +35,7 @@ from tests.admin.conftest import ROOT, House
 Struct = type[msgspec.Struct]
 
 # what the hub writes by itself: operators see it (but for `HIDDEN`) and cannot set it
-OWN = {"id", "created", "uses", "revoked", "account_url", "pauses", "ended"}
+OWN = {"id", "created", "uses", "revoked", "account_url", "pauses", "ended", "managed_by"}
 HIDDEN = {"version", "secret_hash", "sealed_hmac_key", "directory_hash", "sealed_account_key"}
 RENAMED = {"sealed_settings": "settings", "sealed_directory_key": "secret_directory"}
 
@@ -123,6 +123,7 @@ async def test_an_export_has_every_field_that_is_not_at_its_default(house: House
                 upstream_profile="six",
                 key_types=("RSA",),
                 enabled=False,
+                tags=("lab",),
             ),
         ),
         (
@@ -133,6 +134,7 @@ async def test_an_export_has_every_field_that_is_not_at_its_default(house: House
                 roles=(RoleAssignment(Role.OPERATOR), RoleAssignment(Role.AUDITOR)),
                 enabled=False,
                 profiles=("short",),
+                tags=("lab",),
             ),
         ),
         (
@@ -149,6 +151,9 @@ async def test_an_export_has_every_field_that_is_not_at_its_default(house: House
                 expires=datetime(2099, 1, 1, tzinfo=UTC),
                 enabled=False,
                 secret_directory=True,
+                tags=("lab",),
+                reveal=True,
+                delegates=True,
             ),
         ),
     ]
@@ -184,6 +189,7 @@ class LabelledRow(Model, frozen=True, kw_only=True):
     key_types: tuple[str, ...] = ()
     lifetime_days: int | None = None
     enabled: bool = True
+    tags: tuple[str, ...] = ()
 
 
 def test_a_new_field_is_changed_and_seen_without_another_line() -> None:

@@ -68,7 +68,7 @@ async def test_a_file_is_applied_once_and_then_changes_nothing(house: House) -> 
     assert again.tokens == ()
     assert len(await house.audited()) == audited
     challenge = await house.managed_challenges.show("corp zone", ROOT)
-    assert challenge.settings == {"server": "127.0.0.1", "port": 5353, "key_secret": "(secret)", "backups": ()}
+    assert challenge.settings == {"server": "127.0.0.1", "port": 5353, "key_secret": None, "backups": None}
     assert (await house.principals.show("firewall-01", ROOT)).roles == (
         RoleAssignment(Role.MANAGED_ACME_CONSUMER, ("production",)),
     )

@@ -176,6 +176,12 @@ MAY = {
     Role.MANAGED_CHALLENGE_CONSUMER: set(),
 }
 NOBODY = Acting("nobody", frozenset())
+BEFORE = {"tokens.authenticate"}  # it finds out who acts
+
+
+def holding(*roles: RoleAssignment) -> Acting:
+    """Somebody who may do all that these roles may: a token with all flags, a person who has just signed in."""
+    return Acting("somebody", frozenset(roles), proven=True, delegates=True)
 
 
 @pytest.fixture
@@ -223,9 +229,9 @@ def public_coroutines() -> Iterator[tuple[str, Callable[..., object]]]:
 
 def test_every_public_coroutine_of_a_service_is_tried_here_and_takes_who_acts() -> None:
     found = dict(public_coroutines())
-    assert set(found) == {verb for verb in VERBS if " " not in verb}
+    assert set(found) - BEFORE == {verb for verb in VERBS if " " not in verb}
     without = [verb for verb, method in found.items() if "acting" not in inspect.signature(method).parameters]
-    assert without == []
+    assert set(without) == BEFORE
 
 
 def test_every_verb_has_a_row_in_the_table_and_every_row_a_verb() -> None:
@@ -237,11 +243,12 @@ def test_every_verb_has_a_row_in_the_table_and_every_row_a_verb() -> None:
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("verb", VERBS)
 async def test_each_verb_is_refused_to_each_role_that_may_not_do_it(hall: Furnished, verb: str, role: Role) -> None:
-    who = Acting("somebody", frozenset({RoleAssignment(role)}))
+    who = holding(RoleAssignment(role))
     action = action_of(verb)
     before = await hall.house.audited()
     if verb in MAY[role]:
-        with suppress(*([NotFound] if verb == "certificates.revoke" else [])):
+        unseen = verb == "certificates.revoke" or (verb == "audit.show" and role is Role.OPERATOR)
+        with suppress(*([NotFound] if unseen else [])):
             await VERBS[verb](hall, who)
         written = [entry for entry in await hall.house.audited() if entry not in before]
         assert bool(written) is (verb in WRITES)

@@ -9,6 +9,7 @@ import pytest
 
 from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused
 from acmehub.admin.access.gate import Passage
+from acmehub.admin.access.reach import Reach
 from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch
 from acmehub.admin.resources.tokens import NewToken, TokenPatch
 from acmehub.models import AuthorizationMode, Role, RoleAssignment, TokenState
@@ -196,8 +197,8 @@ async def test_a_use_that_is_counted_meanwhile_is_not_lost_by_a_change(
     token = (await app.tokens.add(new(), ROOT)).token
     find = app.tokens.rows.find
 
-    async def find_then_bind(ref: str, passage: Passage | None = None):  # type: ignore[no-untyped-def]
-        row = await find(ref, passage)
+    async def find_then_bind(ref: str, reach: Reach | None = None, passage: Passage | None = None):  # type: ignore[no-untyped-def]
+        row = await find(ref, reach, passage)
         if row.uses == 0:
             await app.bind(token.id)
         return row

@@ -187,7 +187,8 @@ def test_a_plugin_that_is_not_installed_is_named_with_the_cure(terminal: Termina
 def test_a_managed_challenge_keeps_its_secret_to_itself(terminal: Terminal) -> None:
     add_zone(terminal, "corp zone", "--tag", "production", "--cname-zone", "auth.test")
     shown = terminal.json("challenge", "show", "corp zone")
-    assert shown["settings"]["key_secret"] == "(secret)"
+    assert shown["settings"]["key_secret"] is None
+    assert shown["secrets"]["key_secret"]["set"]
     assert shown["settings"]["port"] == 5353
     assert (shown["tags"], shown["cname_zones"]) == (["production"], ["auth.test"])
     for said in (
@@ -207,7 +208,7 @@ def test_a_managed_challenge_is_changed_and_removed(terminal: Terminal) -> None:
     kept = terminal.json("challenge", "set", "lab", "--propagation-limit", "9", "--set", "port=53", "--disable")
     assert kept["propagation"]["delay"] == 7.0
     assert kept["propagation"]["limit"] == 9.0
-    assert kept["settings"]["key_secret"] == "(secret)"
+    assert kept["secrets"]["key_secret"]["set"]
     assert [item["enabled"] for item in terminal.json("challenge", "list")] == [False]
     terminal.ok("challenge", "remove", "lab")
     assert terminal.ok("challenge", "list") == "no managed challenges\n"

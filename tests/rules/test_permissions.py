@@ -1,13 +1,29 @@
 """Who may do what: roles, narrowed ones, and what only administrators handle."""
 
+from datetime import UTC, datetime
+
+import msgspec
 import pytest
 
-from acmehub.models import Role, RoleAssignment
-from acmehub.rules.permissions import CONSUMERS, PERMISSIONS, Acting, Forbidden, require, require_over
+from acmehub.models import Principal, PrincipalType, Role, RoleAssignment
+from acmehub.rules.permissions import (
+    CONSUMERS,
+    NARROWABLE,
+    PERMISSIONS,
+    Acting,
+    Forbidden,
+    effective_tags,
+    own_entries,
+    reach,
+    require,
+    require_over,
+)
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
 
 def acting(*roles: RoleAssignment) -> Acting:
-    return Acting("olga", frozenset(roles))
+    return Acting("olga", frozenset(roles), proven=True, delegates=True)
 
 
 @pytest.mark.parametrize("action", PERMISSIONS)
@@ -34,11 +50,53 @@ def test_who_has_a_shell_on_the_machine_is_an_administrator() -> None:
     require(Acting.machine("cli:root"), "reseal")
 
 
-def test_a_role_with_tags_is_not_the_whole_role() -> None:
-    narrowed = RoleAssignment(Role.OPERATOR, ("lab",))
-    with pytest.raises(Forbidden):
-        require(acting(narrowed), "order.retry")
-    require(acting(narrowed, RoleAssignment(Role.OPERATOR)), "order.retry")
+def test_a_role_with_tags_does_what_the_table_allows_to_what_bears_them() -> None:
+    narrowed = acting(RoleAssignment(Role.OPERATOR, ("lab", "attic")))
+    require(narrowed, "order.retry")
+    require(narrowed, "order.retry", ("lab", "production"))
+    for tags in (("production",), ()):
+        with pytest.raises(Forbidden, match=r"olga may not do order.retry"):
+            require(narrowed, "order.retry", tags)
+    assert reach(narrowed, "order.retry") == {"lab", "attic"}
+    both = acting(RoleAssignment(Role.OPERATOR, ("lab",)), RoleAssignment(Role.AUDITOR))
+    assert (reach(both, "order.list"), reach(both, "order.retry")) == (None, {"lab"})
+
+
+@pytest.mark.parametrize("action", PERMISSIONS)
+@pytest.mark.parametrize("role", Role)
+def test_a_role_with_tags_is_never_the_whole_role(action: str, role: Role) -> None:
+    row, who = PERMISSIONS[action], acting(RoleAssignment(role, ("lab",)))
+    if role in row.own:
+        assert own_entries(who, action)
+    elif role in row.roles & NARROWABLE and row.tagged:
+        assert reach(who, action) == {"lab"}
+    else:
+        assert reach(who, action) == frozenset()
+        with pytest.raises(Forbidden):
+            require(who, action)
+
+
+def test_a_role_with_a_domain_rule_that_rows_do_not_know_reaches_nothing() -> None:
+    who = acting(RoleAssignment(Role.OPERATOR, ("lab",), "*.lab.test"), RoleAssignment(Role.AUDITOR, (), "*.lab.test"))
+    assert reach(who, "order.list") == frozenset()
+
+
+@pytest.mark.parametrize("action", [action for action, row in PERMISSIONS.items() if row.step_up])
+def test_what_takes_a_fresh_proof_is_refused_without_it(action: str) -> None:
+    who = Acting("olga", frozenset({RoleAssignment(Role.ADMINISTRATOR)}), delegates=True)
+    with pytest.raises(Forbidden, match="it takes a fresh sign-in, or an API token with 'reveal'"):
+        require(who, action)
+    require(msgspec.structs.replace(who, proven=True), action)
+
+
+def test_a_principal_bears_its_own_tags_and_those_of_its_consumer_roles() -> None:
+    roles = (
+        RoleAssignment(Role.MANAGED_ACME_CONSUMER, ("lab",)),
+        RoleAssignment(Role.MANAGED_CHALLENGE_CONSUMER, ("attic",)),
+        RoleAssignment(Role.OPERATOR, ("production",)),
+    )
+    app = Principal(name="app", type=PrincipalType.APPLICATION, roles=roles, tags=("own",), created=NOW)
+    assert effective_tags(app) == {"own", "lab", "attic"}
 
 
 def test_only_an_administrator_handles_what_has_more_than_consumer_roles() -> None:

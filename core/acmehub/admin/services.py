@@ -21,6 +21,7 @@ from acmehub.admin.resources.tokens import TokenService
 from acmehub.dns01 import Solver
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store
+from acmehub.runtime.client_limits.refusals import Refusals
 from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.revocation import RevocationService
@@ -57,11 +58,12 @@ def build_admin(
     solver: Solver,
     snapshots: Snapshots,
     revocation: RevocationService,
+    refusals: Refusals,
     issuance_timeout: timedelta,
 ) -> Admin:
     """The services over the parts of a hub."""
     principals = PrincipalService(store, vault, registry, clock)
-    tokens = TokenService(store, vault, registry, clock)
+    tokens = TokenService(store, vault, registry, clock, refusals)
     managed_challenges = ManagedChallengeService(store, vault, registry, clock)
     authorities = AuthorityService(store, vault, registry, clock)
     profiles = ProfileService(store, vault, registry, clock, authorities, plugin_objects)

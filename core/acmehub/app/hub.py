@@ -116,6 +116,7 @@ class Hub:
             solver=self.solver,
             snapshots=self.snapshots,
             revocation=self.revocation,
+            refusals=self.refusals,
             issuance_timeout=timedelta(hours=config.worker.issuance_timeout_hours),
         )
 

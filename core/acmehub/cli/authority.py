@@ -11,7 +11,7 @@ from acmehub.admin.resources.authorities import AuthorityPatch, AuthorityView, N
 from acmehub.cli.shared.remarks import authority_name, remark_authorities
 from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.cli.shared.settings import read_options, settings_options
+from acmehub.cli.shared.settings import read_options, settings_options, shown_settings
 
 
 @click.group()
@@ -109,6 +109,7 @@ KNOWN = (
     "id",
     "plugin",
     "settings",
+    "secrets",
     "default",
     "enabled",
     "tags",
@@ -135,7 +136,7 @@ def _shown(item: AuthorityView, *remarks: str) -> Result:
             ("account", item.account_url),
             *other_fields(item, *KNOWN),
             ("created", moment(item.created)),
-            *((f"  {key}", value) for key, value in item.settings.items()),
+            *shown_settings(item),
             ("✗", item.problem),
         ]
     )

@@ -11,7 +11,7 @@ from acmehub.admin.resources.managed_challenges import ManagedChallengePatch, Ma
 from acmehub.cli.shared.remarks import remark
 from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.cli.shared.settings import read_options, settings_options
+from acmehub.cli.shared.settings import read_options, settings_options, shown_settings
 from acmehub.models import Propagation, PropagationMode
 
 
@@ -142,6 +142,7 @@ KNOWN = (
     "plugin",
     "match",
     "settings",
+    "secrets",
     "tags",
     "cname_zones",
     "zone",
@@ -170,7 +171,7 @@ def _shown(item: ManagedChallengeView) -> Result:
             ("ask", waits.servers),
             *other_fields(item, *KNOWN),
             ("created", moment(item.created)),
-            *((f"  {key}", value) for key, value in item.settings.items()),
+            *shown_settings(item),
             ("✗", item.problem),
         ]
     )

@@ -32,6 +32,7 @@ class Authority(Model, frozen=True, kw_only=True):
     sealed_account_key: bytes = b""
     created: datetime
     pauses: tuple[Pause, ...] = ()
+    managed_by: str = ""
 
 
 class Profile(Model, frozen=True, kw_only=True):
@@ -50,3 +51,5 @@ class Profile(Model, frozen=True, kw_only=True):
     lifetime_days: int | None = None
     enabled: bool = True
     created: datetime
+    tags: tuple[str, ...] = ()
+    managed_by: str = ""

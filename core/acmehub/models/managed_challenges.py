@@ -49,3 +49,4 @@ class ManagedChallenge(Model, frozen=True, kw_only=True):
     created: datetime
     zone: str = ""
     resolvers: tuple[str, ...] = ()
+    managed_by: str = ""

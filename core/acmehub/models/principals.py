@@ -19,10 +19,14 @@ class Role(enum.StrEnum):
 
 
 class RoleAssignment(msgspec.Struct, frozen=True):
-    """A role of a principal; with `tags`, only for resources that have at least one of them."""
+    """A role of a principal; with `tags`, only for things that bear at least one of them.
+
+    `names`: a domain match rule, for consumers: only names that it covers, too. Empty: it narrows nothing.
+    """
 
     role: Role
     tags: tuple[str, ...] = ()
+    names: str = ""
 
 
 class PrincipalType(enum.StrEnum):
@@ -35,7 +39,9 @@ class PrincipalType(enum.StrEnum):
 class Principal(Model, frozen=True, kw_only=True):
     """A user or an application that may use the hub.
 
-    `profiles` are the names of the only profiles its clients may request; empty: any.
+    `profiles` are the names of the only profiles its clients may request; empty: any. `tags`: what narrowed roles of
+    operators and auditors find it by, with the tags of its consumer roles (`rules.permissions.effective_tags`).
+    `managed_by`: which resources file has set it last; empty: none.
     """
 
     name: str
@@ -44,6 +50,8 @@ class Principal(Model, frozen=True, kw_only=True):
     enabled: bool = True
     created: datetime
     profiles: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    managed_by: str = ""
 
     def assignments(self, role: Role) -> tuple[RoleAssignment, ...]:
         """The principal's assignments of `role`; empty when it does not have the role."""

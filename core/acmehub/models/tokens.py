@@ -57,6 +57,9 @@ class Token(Model, frozen=True, kw_only=True):
     order, or empty. `networks`: addresses (CIDR) from which it may bind an account. `use_limit`: how many accounts it
     may bind. A token with a secret directory URL (`/acme/<key>/directory`, for clients without EAB) has the SHA-256 of
     the key in `directory_hash` and the sealed key in `sealed_directory_key`. `limits`: its own instead of the hub's.
+
+    `tags`: what narrowed roles find it by, with those of its principal. At the API it acts with the roles of its scope;
+    `reveal`: it may do there what takes a fresh proof of a person; `delegates`: it may make tokens.
     """
 
     title: str
@@ -76,3 +79,7 @@ class Token(Model, frozen=True, kw_only=True):
     directory_hash: bytes = b""
     sealed_directory_key: bytes = b""
     limits: TokenLimits = TokenLimits()
+    tags: tuple[str, ...] = ()
+    reveal: bool = False
+    delegates: bool = False
+    managed_by: str = ""

@@ -79,9 +79,15 @@ def _encode(value: Any) -> Any:
     raise NotImplementedError(type(value))
 
 
+PLACEHOLDER = "(secret)"
+"""What people see instead of a secret that is set; machines get null."""
+PLACEHOLDERS = frozenset({PLACEHOLDER, repr(Secret(""))})
+"""What is shown instead of a secret, and so is none."""
+
+
 def _hide(value: Any) -> Any:
     if isinstance(value, Secret):
-        return "(secret)" if value else ""
+        return None if value else ""
     raise NotImplementedError(type(value))
 
 
@@ -122,16 +128,11 @@ def dump_settings(settings: PluginSettings) -> bytes:
 
 
 def public_settings(settings: PluginSettings) -> dict[str, Any]:
-    """The settings for display: a secret that is set is `"(secret)"`, one that is not set is left out."""
-    shown: dict[str, Any] = {}
-    for name in settings.__struct_fields__:
-        value = getattr(settings, name)
-        if isinstance(value, Secret):
-            if value:
-                shown[name] = "(secret)"
-        else:
-            shown[name] = public_value(value)
-    return shown
+    """The settings for display: a field that holds secrets is None, set or not."""
+    secret = secret_fields(type(settings))
+    return {
+        name: None if name in secret else public_value(getattr(settings, name)) for name in settings.__struct_fields__
+    }
 
 
 def public_value(value: Any) -> Any:

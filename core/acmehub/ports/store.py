@@ -24,7 +24,7 @@ from acmehub.models import (
     Profile,
     Token,
 )
-from acmehub.ports.lists import ALL_CERTIFICATES, CertificateFilter
+from acmehub.ports.lists import ALL_ACCOUNTS, ALL_CERTIFICATES, AccountFilter, CertificateFilter
 from acmehub.ports.order_store import Orders, TxtRecords
 from acmehub.ports.revisions import Revisions
 from acmehub.ports.spending import RateLimits, UsedNonces
@@ -93,14 +93,18 @@ class Resources(Protocol[R]):
         """Insert, with entries for the audit in the same transaction; `Conflict` on a name that is taken."""
         ...
 
-    async def replace(self, item: R, audit: Sequence[AuditEntry] = ()) -> R:
+    async def replace(self, item: R, audit: Sequence[AuditEntry] = (), needed: Sequence[R] = ()) -> R:
         """Write `item`, and entries for the audit, if its version is still the stored one, and give it back with the
-        next; else `Conflict`."""
+        next; else `Conflict`.
+
+        The versions of other rows that are `needed` must be the stored ones, too, and move: of two writes at once, each
+        of which needs what the other one takes away, one has a `Conflict`.
+        """
         ...
 
-    async def remove(self, item: R, audit: Sequence[AuditEntry] = ()) -> None:
+    async def remove(self, item: R, audit: Sequence[AuditEntry] = (), needed: Sequence[R] = ()) -> None:
         """Delete, and write entries for the audit; `Conflict` (field `references`) while others refer to it, or when it
-        changed."""
+        changed. `needed` as in `replace`."""
         ...
 
 
@@ -132,7 +136,9 @@ class Accounts(Protocol):
         """Version-guarded write, as `Resources.replace`."""
         ...
 
-    async def list(self, *, after: str = "", limit: int = 100) -> Sequence[Account]:
+    async def list(
+        self, wanted: AccountFilter = ALL_ACCOUNTS, *, after: str = "", limit: int = 100
+    ) -> Sequence[Account]:
         """Accounts by id, `after` exclusive."""
         ...
 

@@ -163,6 +163,11 @@ def opened_by(managed_challenge: ManagedChallenge, assignments: Sequence[RoleAss
     return any(not item.tags or not set(item.tags).isdisjoint(managed_challenge.tags) for item in assignments)
 
 
+def for_name(name: str, assignments: Sequence[RoleAssignment]) -> Sequence[RoleAssignment]:
+    """Those of the role assignments whose domain rule covers a name; one without a rule covers any."""
+    return [item for item in assignments if not item.names or match_rule(item.names).matches(name)]
+
+
 def decide(
     identifiers: Sequence[Identifier],
     token: Token,
@@ -173,9 +178,9 @@ def decide(
 ) -> Scope:
     """Check that a token may order the names; returns the managed challenge of each.
 
-    If the token has `names`, they must cover each name. If the authority needs challenges, a managed challenge that the
-    principal's role covers must match as well. If it needs none, a token without `names` may have only names that those
-    managed challenges match.
+    If the token has `names`, they must cover each name, and so must the domain rule of one of the principal's role
+    assignments. If the authority needs challenges, a managed challenge that this assignment covers must match as well.
+    If it needs none, a token without `names` may have only names that those managed challenges match.
     Raises `unauthorized` when the token is not for ACME, or `rejectedIdentifier` with a subproblem per refused name.
     """
     if not may_use(token, principal, Role.MANAGED_ACME_CONSUMER):
@@ -183,13 +188,18 @@ def decide(
             ProblemType.UNAUTHORIZED,
             "this API token may not order: token and principal both need the role managed_acme_consumer",
         )
-    assignments = principal.assignments(Role.MANAGED_ACME_CONSUMER)
+    every = principal.assignments(Role.MANAGED_ACME_CONSUMER)
+    ruled = any(item.names for item in every)
     narrowed = match_rule(token.names) if token.names else None
     challenges: dict[str, ManagedChallenge] = {}
     refused: list[Subproblem] = []
     for item in identifiers:
         name = canonical(item.value)
-        if narrowed is not None and not narrowed.matches(name):
+        assignments = for_name(name, every) if ruled else every
+        if not assignments:
+            rules = "; ".join(one.names for one in every)
+            refused.append(_rejected(item, f"outside the domain rules of its principal's role ({rules})"))
+        elif narrowed is not None and not narrowed.matches(name):
             refused.append(_rejected(item, f"outside the names of this API token ({narrowed}); {_needed(name)}"))
         elif item.type == "ip" and needs_challenge:
             refused.append(_rejected(item, "its authority asks for dns-01, which cannot prove an address"))

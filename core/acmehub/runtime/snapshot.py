@@ -107,6 +107,12 @@ class Snapshot:
         if before.revisions.campaigns == revisions.campaigns:
             self._campaigns = before._campaigns
 
+    def narrowed(self, managed_challenges: Sequence[ManagedChallenge], profiles: Sequence[Profile]) -> "Snapshot":
+        """The same configuration with these of its managed challenges and profiles only."""
+        other = Snapshot(self._store, self.revisions, self)
+        other._managed_challenges, other._profiles = ManagedChallenges(managed_challenges), Profiles(profiles)
+        return other
+
     async def authorities(self) -> Authorities:
         """The configured authorities."""
         if self._authorities is None:

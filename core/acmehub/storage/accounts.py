@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from acmehub.models import Account, Actor, AuditEntry, Principal, Token
+from acmehub.ports.lists import ALL_ACCOUNTS, AccountFilter
 from acmehub.ports.store import Accounts, Conflict, Missing
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec
@@ -113,12 +114,19 @@ class SqlAccounts(Accounts):
             yield Batch(self._audit.insert(audit))
         return new
 
-    async def list(self, *, after: str = "", limit: int = 100) -> Sequence[Account]:
-        return await self._driver.read(self._page, after, limit)
+    async def list(
+        self, wanted: AccountFilter = ALL_ACCOUNTS, *, after: str = "", limit: int = 100
+    ) -> Sequence[Account]:
+        return await self._driver.read(self._page, wanted, after, limit)
 
     async def ids(self, prefix: str, limit: int) -> Sequence[str]:
         return await self._driver.point_read(self._ids.read, prefix, limit)
 
-    def _page(self, after: str, limit: int) -> Unit[tuple[Account, ...]]:
-        rows = yield self._list(after, limit)
-        return tuple(map(self._account.read, rows))
+    def _page(self, wanted: AccountFilter, after: str, limit: int) -> Unit[tuple[Account, ...]]:
+        page: list[Account] = []
+        while len(page) < limit and (rows := (yield self._list(after, limit))):
+            read = tuple(map(self._account.read, rows))
+            ids = wanted.principal_ids
+            page += [item for item in read if ids is None or item.principal_id in ids]
+            after = read[-1].id
+        return tuple(page[:limit])

@@ -136,7 +136,9 @@ def given_of(wanted: OrderFilter | CertificateFilter, dialect: Dialect) -> dict[
     """The fields of a filter that narrow something, with the values of their conditions."""
     given: dict[str, tuple[Any, ...]] = {}
     for name, value in msgspec.structs.asdict(wanted).items():
-        if isinstance(value, datetime):
+        if isinstance(value, frozenset):
+            given[name] = (" ".join(sorted(value)),)
+        elif isinstance(value, datetime):
             given[name] = (time_value(dialect, value),)
         elif value:
             given[name] = (str(value),)

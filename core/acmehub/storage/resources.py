@@ -9,6 +9,7 @@ from piccolo.table import Table
 from acmehub.models import AuditEntry, Model
 from acmehub.ports.revisions import Revisions
 from acmehub.ports.store import Conflict, R, Resources
+from acmehub.storage import hot_statements
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import BUMP, READ_REVISIONS, SUM_REVISIONS
@@ -51,6 +52,7 @@ class SqlResources(Resources[R]):
         self._list = prepared(codec.select().order_by(*oldest), dialect)
         removed = table.delete().where(id == Parameter(1), codec.column("version") == Parameter(2))
         self._delete = prepared(removed.returning(id), dialect)
+        self._move = hot_statements.update(self._table, (), locked=False)
 
     async def get(self, id: str) -> R | None:
         found = await self._driver.point_read(self._select, self._get, id)
@@ -80,22 +82,37 @@ class SqlResources(Resources[R]):
         row = self._codec.insert(*self._codec.row(item))
         yield Batch((row, BUMP(self._table), *self._audit.insert(audit)), autocommit=True)
 
-    async def replace(self, item: R, audit: Sequence[AuditEntry] = ()) -> R:
-        return await self._driver.write(self._replace, item, audit)
+    async def replace(self, item: R, audit: Sequence[AuditEntry] = (), needed: Sequence[R] = ()) -> R:
+        return await self._driver.write(self._replace, item, audit, needed)
 
-    def _replace(self, item: R, audit: Sequence[AuditEntry]) -> Unit[R]:
-        new = yield from replace_row(self._codec, self._fields, item)
+    def _replace(self, item: R, audit: Sequence[AuditEntry], needed: Sequence[R]) -> Unit[R]:
+        new = item
+        for row in in_lock_order(item, needed):
+            if row is item:
+                new = yield from replace_row(self._codec, self._fields, item)
+            else:
+                yield from self._still(row, self._move)
         yield Batch((BUMP(self._table), *self._audit.insert(audit)))
         return new
 
-    async def remove(self, item: R, audit: Sequence[AuditEntry] = ()) -> None:
-        await self._driver.write(self._remove, item, audit)
+    async def remove(self, item: R, audit: Sequence[AuditEntry] = (), needed: Sequence[R] = ()) -> None:
+        await self._driver.write(self._remove, item, audit, needed)
 
-    def _remove(self, item: R, audit: Sequence[AuditEntry]) -> Unit[None]:
-        rows = yield self._delete(item.id, item.version)
+    def _remove(self, item: R, audit: Sequence[AuditEntry], needed: Sequence[R]) -> Unit[None]:
+        for row in in_lock_order(item, needed):
+            yield from self._still(row, self._delete if row is item else self._move)
+        yield Batch((BUMP(self._table), *self._audit.insert(audit)))
+
+    def _still(self, item: R, sql: Sql) -> Unit[None]:
+        """Run a statement that writes a row of this id and version, if it is there."""
+        rows = yield sql(item.id, item.version)
         if not rows:
             raise Conflict("version", f"{self._table} {item.id} has changed or is gone")
-        yield Batch((BUMP(self._table), *self._audit.insert(audit)))
+
+
+def in_lock_order(item: N, others: Sequence[N]) -> Sequence[N]:
+    """By id: two writes at once of the same rows wait for each other, and end in no deadlock."""
+    return sorted((item, *others), key=lambda row: row.id)
 
 
 class RevisionRows:

@@ -51,6 +51,8 @@ class Principal(Table, tablename="principal", db=DB):
     enabled = Boolean()
     created = _time()
     profiles = _text("[]")
+    tags = _text("[]")
+    managed_by = _text("")
 
 
 class Token(Table, tablename="token", db=DB):
@@ -75,6 +77,10 @@ class Token(Table, tablename="token", db=DB):
     directory_hash = Bytea()
     sealed_directory_key = Bytea()
     limits = _text("{}")
+    tags = _text("[]")
+    reveal = Boolean()
+    delegates = Boolean()
+    managed_by = _text("")
 
 
 class ManagedChallenge(Table, tablename="managed_challenge", db=DB):
@@ -93,6 +99,7 @@ class ManagedChallenge(Table, tablename="managed_challenge", db=DB):
     created = _time()
     zone = _text("")
     resolvers = _text("[]")
+    managed_by = _text("")
 
 
 class Authority(Table, tablename="authority", db=DB):
@@ -110,6 +117,7 @@ class Authority(Table, tablename="authority", db=DB):
     sealed_account_key = Bytea()
     created = _time()
     pauses = _text("[]")
+    managed_by = _text("")
 
 
 class Profile(Table, tablename="profile", db=DB):
@@ -125,6 +133,8 @@ class Profile(Table, tablename="profile", db=DB):
     lifetime_days = Integer(default=None, null=True)
     enabled = Boolean()
     created = _time()
+    tags = _text("[]")
+    managed_by = _text("")
 
 
 class Campaign(Table, tablename="campaign", db=DB):

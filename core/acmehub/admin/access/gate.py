@@ -4,21 +4,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from acmehub.admin.access.errors import ServiceError
+from acmehub.admin.access.reach import Reach
 from acmehub.models import AuditEntry
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store
-from acmehub.rules.permissions import PERMISSIONS, Acting, Forbidden, require
+from acmehub.rules.permissions import PERMISSIONS, Acting, Forbidden, reach, require
 from acmehub.runtime.audit import Audit
 
 
 class Passage:
-    """A verb that was let through: makes the audit's entries for it."""
+    """A verb that was let through: knows what it reaches, and makes the audit's entries for it."""
 
-    def __init__(self, audit: Audit, acting: Acting, action: str, object: str) -> None:
+    def __init__(self, store: Store, audit: Audit, acting: Acting, action: str, object: str) -> None:
         self._audit = audit
         self.acting = acting
         self.action = action
         self.object = object
+        self.reach = Reach(store, reach(acting, action))
 
     def resolved(self, object: str) -> None:
         """What the verb acts on, once it is known: entries name it instead of what the operator wrote."""
@@ -39,6 +41,7 @@ class Gate:
     """Lets operators pass to what they may do."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
         self._audit = Audit(store, clock)
 
     @asynccontextmanager
@@ -48,7 +51,7 @@ class Gate:
         Without the right to it the body does not run: `Forbidden`. The refusal is written to the audit in a transaction
         of its own, and so is a `ServiceError` of the body when the action is an audited one.
         """
-        passage = Passage(self._audit, acting, action, object)
+        passage = Passage(self._store, self._audit, acting, action, object)
         try:
             require(acting, action)
             yield passage

@@ -26,10 +26,12 @@ async def whole_id(stored: HasIds, ref: str, label: str) -> str:
 
     What is no id and begins none is given back as it is. `Invalid` when several ids begin with it.
     """
-    if not _BEGINNING.fullmatch(ref):
-        return ref
-    found = await stored.ids(ref, _MOST_COUNTED + 1)
-    if ref in found or not found:
+    return the_only_id(ref, label, await stored.ids(ref, _MOST_COUNTED + 1)) if _BEGINNING.fullmatch(ref) else ref
+
+
+def the_only_id(ref: str, label: str, found: Sequence[str]) -> str:
+    """As `whole_id`, of the ids that were `found` by their beginning."""
+    if not _BEGINNING.fullmatch(ref) or ref in found or not found:
         return ref
     if len(found) > 1:
         count = f"more than {_MOST_COUNTED}" if len(found) > _MOST_COUNTED else str(len(found))

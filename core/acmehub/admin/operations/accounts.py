@@ -8,9 +8,12 @@ from msgspec.structs import replace
 
 from acmehub.admin.access.errors import Invalid, NotFound
 from acmehub.admin.access.gate import Gate, Passage
-from acmehub.admin.access.names import Names, whole_id
+from acmehub.admin.access.names import Names
+from acmehub.admin.access.reach import Reach
+from acmehub.admin.operations.queries import whole_account_id
 from acmehub.models import Account, AccountStatus, AuthorizationMode
 from acmehub.ports.clock import Clock
+from acmehub.ports.lists import AccountFilter
 from acmehub.ports.store import Conflict, Store
 from acmehub.rules.authorization_modes import LEARNABLE, SET_BY, explain_mode
 from acmehub.rules.permissions import Acting
@@ -45,15 +48,19 @@ class AccountsAdmin:
 
     async def list(self, acting: Acting, *, after: str = "", limit: int = 100) -> Sequence[AccountSummary]:
         """Accounts by id; `after` is the id of the last one of the page before."""
-        async with self._gate(acting, "account.list"):
+        async with self._gate(acting, "account.list") as passage:
             names = await Names.read(self._store)
-            after = await whole_id(self._store.accounts, after, "after")
-            return [_summary(item, names) for item in await self._store.accounts.list(after=after, limit=limit)]
+            after = await self._whole_id(after, "after", passage.reach)
+            wanted = AccountFilter(principal_ids=await passage.reach.principal_ids())
+            if wanted.principal_ids == frozenset():
+                return ()
+            found = await passage.reach.owned(await self._store.accounts.list(wanted, after=after, limit=limit))
+            return [_summary(item, names) for item in found]
 
     async def show(self, account_id: str, acting: Acting) -> AccountSummary:
         """One account."""
-        async with self._gate(acting, "account.show", f"account {account_id}"):
-            return await self._view(await self._find(account_id))
+        async with self._gate(acting, "account.show", f"account {account_id}") as passage:
+            return await self._view(await self._find(account_id, passage))
 
     async def deactivate(self, account_id: str, acting: Acting) -> AccountSummary:
         """Refuse an account from its next request on, for good; its device must register again with EAB."""
@@ -93,16 +100,18 @@ class AccountsAdmin:
             try:
                 return await self._store.accounts.replace(changed, [passage.entry(detail)])
             except Conflict:
-                account = await self._find(account.id)
+                account = await self._find(account.id, passage)
 
-    async def _find(self, account_id: str, passage: Passage | None = None) -> Account:
-        account_id = await whole_id(self._store.accounts, account_id, "account")
-        if passage is not None:
-            passage.resolved(f"account {account_id}")
+    async def _find(self, account_id: str, passage: Passage) -> Account:
+        account_id = await self._whole_id(account_id, "account", passage.reach)
+        passage.resolved(f"account {account_id}")
         found = await self._store.accounts.actor(account_id)
-        if found is None:
+        if found is None or not await passage.reach.owns(found.account):
             raise NotFound(f"there is no account {account_id}; `acmehub account list` shows those there are")
         return found.account
+
+    async def _whole_id(self, ref: str, label: str, reach: Reach) -> str:
+        return await whole_account_id(self._store, ref, label, reach)
 
     async def _view(self, account: Account) -> AccountSummary:
         return _summary(account, await Names.read(self._store))

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from msgspec.structs import replace
+
 from acmehub.admin.access.errors import NotFound
 from acmehub.admin.access.gate import Gate
 from acmehub.models import AuditFilter, AuditRecord
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store
-from acmehub.rules.permissions import Acting
+from acmehub.rules.permissions import Acting, own_entries
 
 PAGE = 500
 
@@ -26,13 +28,14 @@ class AuditAdmin:
     ) -> Sequence[AuditRecord]:
         """Entries, newest first; `before` is the id of the last one of the page before."""
         async with self._gate(acting, "audit.list"):
-            return await self._store.records.audited(limit, filter, before=before)
+            found = await self._store.records.audited(limit, _own(filter, acting, "audit.list"), before=before)
+            return [entry for entry in found if _may_see(entry, acting, "audit.list")]
 
     async def show(self, entry_id: int, acting: Acting) -> AuditRecord:
         """One entry."""
         async with self._gate(acting, "audit.show", f"entry {entry_id}"):
             found = await self._store.records.audited(1, before=entry_id + 1)
-            if not found or found[0].id != entry_id:
+            if not found or found[0].id != entry_id or not _may_see(found[0], acting, "audit.show"):
                 raise NotFound(f"there is no entry {entry_id} in the audit")
             return found[0]
 
@@ -40,13 +43,24 @@ class AuditAdmin:
         """All entries up to now, oldest first, read page by page."""
         async with self._gate(acting, "audit.export"):
             latest = await self._store.records.audited(1)
-            return self._from_the_first(filter, latest[0].id if latest else 0)
+            wanted = _own(filter, acting, "audit.export")
+            return self._from_the_first(wanted, latest[0].id if latest else 0, acting)
 
-    async def _from_the_first(self, filter: AuditFilter, last: int) -> AsyncIterator[AuditRecord]:
+    async def _from_the_first(self, filter: AuditFilter, last: int, acting: Acting) -> AsyncIterator[AuditRecord]:
         after = 0
         while page := await self._store.records.audited(PAGE, filter, after=after):
             for entry in page:
                 if entry.id > last:
                     return
-                yield entry
+                if _may_see(entry, acting, "audit.export"):
+                    yield entry
             after = page[-1].id
+
+
+def _own(filter: AuditFilter, acting: Acting, action: str) -> AuditFilter:
+    """The filter, for who sees only its own entries with its own name."""
+    return replace(filter, actor=acting.name) if own_entries(acting, action) and not filter.actor else filter
+
+
+def _may_see(entry: AuditRecord, acting: Acting, action: str) -> bool:
+    return entry.actor == acting.name or not own_entries(acting, action)

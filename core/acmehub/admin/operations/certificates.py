@@ -7,10 +7,12 @@ import msgspec
 
 from acmehub.admin.access.errors import Invalid, NotFound, Refused
 from acmehub.admin.access.gate import Gate
-from acmehub.admin.access.names import Names, whole_id
+from acmehub.admin.access.names import Names
+from acmehub.admin.access.reach import SEARCHED, Reach
 from acmehub.admin.operations.queries import CertificateQuery, Queries
 from acmehub.models import Certificate
 from acmehub.ports.clock import Clock
+from acmehub.ports.lists import CertificateFilter
 from acmehub.ports.store import Store
 from acmehub.rules.chains import serial_text
 from acmehub.rules.permissions import Acting
@@ -65,19 +67,21 @@ class CertificatesAdmin:
     ) -> CertificatePage:
         """Certificates that are looked for, newest first, or by their end where that is asked for; `after` is the id of
         the last one of the page before."""
-        async with self._gate(acting, "certificate.list"):
+        async with self._gate(acting, "certificate.list") as passage:
+            reach = passage.reach
             names = await Names.read(self._store)
-            after = await whole_id(self._store.certificates, after, "after")
-            found = await self._store.certificates.list(
-                await self._queries.certificates(query), after=after, limit=limit
-            )
+            after = await self._whole_id(after, "after", reach)
+            wanted = await self._queries.certificates(query, reach)
+            if wanted.principal_ids == frozenset() or (after and not await self._is_reached(after, reach)):
+                return CertificatePage(())
+            found = await reach.owned(await self._store.certificates.list(wanted, after=after, limit=limit))
             complete = not query.uncovered or await self._store.certificates.name_sets_filled()
             return CertificatePage(tuple(_summary(item, names) for item in found), complete)
 
     async def show(self, ref: str, acting: Acting) -> tuple[CertificateSummary, Certificate]:
         """One certificate, as lists show it and as it is stored."""
-        async with self._gate(acting, "certificate.show", f"certificate {ref}"):
-            certificate = await self._find(ref)
+        async with self._gate(acting, "certificate.show", f"certificate {ref}") as passage:
+            certificate = await self._find(ref, passage.reach)
             return _summary(certificate, await Names.read(self._store)), certificate
 
     async def revoke(self, ref: str, reason: str, acting: Acting) -> CertificateSummary:
@@ -86,8 +90,8 @@ class CertificatesAdmin:
         Raises the authority's `UpstreamError`s too. `RevocationService` writes the entry for the audit once the
         authority has answered.
         """
-        async with self._gate(acting, "certificate.revoke", f"certificate {ref}"):
-            certificate = await self._find(ref)
+        async with self._gate(acting, "certificate.revoke", f"certificate {ref}") as passage:
+            certificate = await self._find(ref, passage.reach)
             if certificate.revoked is not None:
                 raise Refused(f"certificate {certificate.id} was revoked on {certificate.revoked:%Y-%m-%d}")
             if reason and reason not in REASONS:
@@ -95,19 +99,30 @@ class CertificatesAdmin:
             revoked = await self._revocation.revoke(certificate, REASONS[reason] if reason else None, acting.name)
             return _summary(revoked, await Names.read(self._store))
 
-    async def _find(self, ref: str) -> Certificate:
+    async def _find(self, ref: str, reach: Reach) -> Certificate:
         found = await self._store.certificates.get(ref)
-        if found is not None:
+        if found is not None and await reach.owns(found):
             return found
-        same = await self._of_serial(ref)
-        if not same and (id := await whole_id(self._store.certificates, ref.lower(), "certificate")) != ref:
+        same = [item for item in await self._of_serial(ref) if await reach.owns(item)]
+        if not same and (id := await self._whole_id(ref.lower(), "certificate", reach)) != ref:
             found = await self._store.certificates.get(id)
-            same = (found,) if found is not None else ()
+            same = [found] if found is not None and await reach.owns(found) else []
         if not same:
             raise NotFound(f"there is no certificate with the id or the serial number {ref}")
         if len(same) > 1:
             raise Invalid("certificate", f"several have the serial number {ref}; name one by its id")
         return same[0]
+
+    async def _whole_id(self, ref: str, label: str, reach: Reach) -> str:
+        return await reach.whole_id(ref, label, self._store.certificates, self._newest)
+
+    async def _newest(self, principal_ids: frozenset[str]) -> Sequence[Certificate]:
+        return await self._store.certificates.list(CertificateFilter(principal_ids=principal_ids), limit=SEARCHED)
+
+    async def _is_reached(self, certificate_id: str, reach: Reach) -> bool:
+        """Whether it is there for a role that tags narrow; for any other nothing is read."""
+        found = None if reach.everything else await self._store.certificates.get(certificate_id)
+        return reach.everything or (found is not None and await reach.owns(found))
 
     async def _of_serial(self, ref: str) -> Sequence[Certificate]:
         try:

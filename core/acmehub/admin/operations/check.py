@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from acmehub.acme.orders.authority_choice import choose_authority, choose_profile
 from acmehub.admin.access.errors import Invalid
 from acmehub.admin.access.gate import Gate
+from acmehub.admin.access.reach import Reach
 from acmehub.admin.operations.check_results import AuthorityCheck, Check, NameCheck, ProfileCheck, TokenCheck
 from acmehub.admin.operations.requesters import Requester, anybody, refusal_of, warning_of
 from acmehub.admin.resources.managed_challenges import ManagedChallengeService
@@ -104,16 +105,17 @@ class CheckService:
         async with self._gate(acting, action, ", ".join(names)) as passage:
             identifiers = tuple(identifier_of(name) for name in names)
             check_identifiers(identifiers)
-            requesters = await self._requesters(principal, token)
-            asked = await self._managed_challenges.rows.find(challenge) if challenge else None
-            snapshot = await self._snapshots.current()
-            found = [await self._evaluate(snapshot, one, identifiers, profile) for one in requesters]
+            reach = passage.reach
+            requesters = await self._requesters(principal, token, reach)
+            asked = await self._managed_challenges.rows.find(challenge, reach) if challenge else None
+            snapshot = await self._reached(reach)
+            found = [await self._evaluate(snapshot, one, identifiers, profile, reach) for one in requesters]
             best = min(found, key=lambda one: len(one.refused))
             if live:
                 await passage.note()
             checked: Sequence[NameCheck] = [await self._name(*item, best, asked, live=live) for item in best.names]
             if not (principal or token):
-                checked = await self._with_principals(snapshot, checked, profile)
+                checked = await self._with_principals(snapshot, checked, profile, reach)
             authority = await self._tried(best) if live and not best.authority.error else best.authority
             return Check(
                 authority=authority,
@@ -124,18 +126,27 @@ class CheckService:
                 objection=best.objection,
             )
 
-    async def _requesters(self, principal: str, token: str) -> Sequence[Requester]:
+    async def _reached(self, reach: Reach) -> Snapshot:
+        """What is configured; with a role that tags narrow, without the managed challenges and profiles that it does
+        not reach."""
+        snapshot = await self._snapshots.current()
+        if reach.everything:
+            return snapshot
+        challenges, profiles = await snapshot.managed_challenges(), await snapshot.profiles()
+        return snapshot.narrowed(await reach.only(challenges.rows), await reach.only(profiles.rows))
+
+    async def _requesters(self, principal: str, token: str, reach: Reach) -> Sequence[Requester]:
         """With whose tokens the order might be made; a principal that no rule narrows where none is named."""
         now = self._clock.now()
         if token:
-            credential = await self._tokens.rows.find(token)
-            owner = await self._principals.rows.find(credential.principal_id)
-            if principal and (await self._principals.rows.find(principal)).id != owner.id:
+            credential = await self._tokens.rows.find(token, reach)
+            owner = await self._principals.rows.find(credential.principal_id, None)
+            if principal and (await self._principals.rows.find(principal, reach)).id != owner.id:
                 raise Invalid("token", f"{token!r} is not one of principal {principal!r}")
             return [Requester(owner, credential)]
         if not principal:
             return [anybody(now)]
-        owner = await self._principals.rows.find(principal)
+        owner = await self._principals.rows.find(principal, reach)
         tokens = [item for item in await self._tokens.rows.list() if item.principal_id == owner.id]
         return [Requester(owner, item) for item in tokens] or [Requester(owner, anybody(now).token, stands_in=True)]
 
@@ -155,18 +166,19 @@ class CheckService:
         )
 
     async def _with_principals(
-        self, snapshot: Snapshot, checked: Sequence[NameCheck], profile: str
+        self, snapshot: Snapshot, checked: Sequence[NameCheck], profile: str, reach: Reach
     ) -> Sequence[NameCheck]:
-        """For each name, the principals one of whose tokens can have it."""
-        owners = {item.id: item for item in await self._principals.rows.list()}
-        everyone = [Requester(owners[item.principal_id], item) for item in await self._tokens.rows.list()]
+        """For each name, the principals that are reached one of whose tokens can have it."""
+        owners = {item.id: item for item in await reach.only(await self._principals.rows.list())}
+        tokens = [item for item in await self._tokens.rows.list() if item.principal_id in owners]
+        everyone = [Requester(owners[item.principal_id], item) for item in tokens]
         result = []
         for item in checked:
             could: list[str] = []
             for one in everyone:
                 if one.principal.name in could:
                     continue
-                evaluation = await self._evaluate(snapshot, one, (identifier_of(item.name),), profile)
+                evaluation = await self._evaluate(snapshot, one, (identifier_of(item.name),), profile, reach)
                 refused_profile = evaluation.profile is not None and evaluation.profile.error
                 if not (evaluation.refused or evaluation.objection or refused_profile):
                     could.append(one.principal.name)
@@ -174,10 +186,17 @@ class CheckService:
         return result
 
     async def _evaluate(
-        self, snapshot: Snapshot, requester: Requester, identifiers: tuple[Identifier, ...], profile: str
+        self,
+        snapshot: Snapshot,
+        requester: Requester,
+        identifiers: tuple[Identifier, ...],
+        profile: str,
+        reach: Reach,
     ) -> Evaluation:
         request = OrderRequest(requester.principal, requester.token, identifiers, profile or None)
         profile_check, authority, row = await self._profile_and_authority(snapshot, request)
+        if row is not None and not await reach.has(row):
+            authority, row = _nameless(authority), None
         challenges = await snapshot.managed_challenges()
         needs_challenge = not authority.signing
         names = []
@@ -292,7 +311,14 @@ class CheckService:
 
 
 def _unsupported(check: NameCheck, authority: AuthorityCheck) -> NameCheck:
-    return replace(check, refusal=f"authority {authority.name!r} does not issue for IP addresses")
+    which = f"authority {authority.name!r}" if authority.name else "the authority"
+    return replace(check, refusal=f"{which} does not issue for IP addresses")
+
+
+def _nameless(check: AuthorityCheck) -> AuthorityCheck:
+    """The check of an authority that the actor does not reach: whether it would take the order, and nothing of it."""
+    error = "the authority of such orders takes none at present" if check.error else ""
+    return AuthorityCheck(signing=check.signing, addresses=check.addresses, error=error)
 
 
 def _disabled(rows: Sequence[ManagedChallenge], name: str) -> str:

@@ -8,12 +8,14 @@ from msgspec.structs import replace
 
 from acmehub.admin.access.errors import NotFound, Refused
 from acmehub.admin.access.gate import Gate, Passage
-from acmehub.admin.access.names import Names, whole_id
+from acmehub.admin.access.names import Names
+from acmehub.admin.access.reach import SEARCHED, Reach
 from acmehub.admin.operations.queries import OrderQuery, Queries
 from acmehub.models import Event, EventKind, Order, OrderStatus, Stage, TxtRecord
 from acmehub.models.events import TROUBLES
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.clock import Clock
+from acmehub.ports.lists import OrderFilter
 from acmehub.ports.store import Missing, Store
 from acmehub.rules.downloading import may_be_taken_up, taken_up
 from acmehub.rules.orders import Change, OrderBundle, failed
@@ -69,10 +71,14 @@ class OrdersAdmin:
         self, acting: Acting, query: OrderQuery = OrderQuery(), *, after: str = "", limit: int = 100
     ) -> Sequence[OrderSummary]:
         """Orders that are looked for, newest first; `after` is the id of the last one of the page before."""
-        async with self._gate(acting, "order.list"):
+        async with self._gate(acting, "order.list") as passage:
+            reach = passage.reach
             names = await Names.read(self._store)
-            after = await whole_id(self._store.orders, after, "after")
-            found = await self._store.orders.list(await self._queries.orders(query), after=after, limit=limit)
+            after = await reach.whole_id(after, "after", self._store.orders, self._newest)
+            wanted = await self._queries.orders(query, reach)
+            if wanted.principal_ids == frozenset() or (after and not await self._is_reached(after, reach)):
+                return ()
+            found = await reach.owned(await self._store.orders.list(wanted, after=after, limit=limit))
             troubled = [order.id for order in found if order.attempts or order.status is OrderStatus.INVALID]
             events = await self._store.records.latest(troubled, TROUBLES)
             last_words = {event.order_id: f"{event.kind}: {event.detail}" for event in events}
@@ -80,11 +86,11 @@ class OrdersAdmin:
 
     async def show(self, order_id: str, acting: Acting) -> OrderDetail:
         """One order with its timeline."""
-        async with self._gate(acting, "order.show", f"order {order_id}"):
-            order_id = await whole_id(self._store.orders, order_id, "order")
+        async with self._gate(acting, "order.show", f"order {order_id}") as passage:
+            order_id = await passage.reach.whole_id(order_id, "order", self._store.orders, self._newest)
             bundle = await self._store.orders.get(order_id)
-            if bundle is None:
-                raise NotFound(f"there is no order {order_id}")
+            if bundle is None or not await passage.reach.owns(bundle.order):
+                raise _not_found(order_id)
             names = await Names.read(self._store)
             return OrderDetail(
                 bundle=bundle,
@@ -138,13 +144,29 @@ class OrdersAdmin:
         def audited(bundle: OrderBundle) -> Change:
             return replace(rule(bundle), audit=(passage.entry(),))
 
-        order_id = await whole_id(self._store.orders, order_id, "order")
+        order_id = await passage.reach.whole_id(order_id, "order", self._store.orders, self._newest)
         passage.resolved(f"order {order_id}")
+        if not await self._is_reached(order_id, passage.reach):
+            raise _not_found(order_id)
         try:
             bundle = await self._store.orders.apply(order_id, audited)
         except Missing:
-            raise NotFound(f"there is no order {order_id}") from None
+            raise _not_found(order_id) from None
         return bundle.order
+
+    async def _is_reached(self, order_id: str, reach: Reach) -> bool:
+        """Whether it is there for a role that tags narrow; for any other nothing is read."""
+        if reach.everything:
+            return True
+        bundle = await self._store.orders.get(order_id)
+        return bundle is not None and await reach.owns(bundle.order)
+
+    async def _newest(self, principal_ids: frozenset[str]) -> Sequence[Order]:
+        return await self._store.orders.list(OrderFilter(principal_ids=principal_ids), limit=SEARCHED)
+
+
+def _not_found(order_id: str) -> NotFound:
+    return NotFound(f"there is no order {order_id}")
 
 
 def _summary(order: Order, names: Names, last_words: str) -> OrderSummary:

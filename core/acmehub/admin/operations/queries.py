@@ -1,16 +1,17 @@
 """What operators look for, in their words: names or ids, or beginnings of ids; and the store's filters for it."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
 from acmehub.admin.access.errors import Invalid
-from acmehub.admin.access.names import whole_id
+from acmehub.admin.access.reach import SEARCHED, Reach
 from acmehub.admin.resources.rows import ResourceRows
-from acmehub.models import Authority, ManagedChallenge, OrderStatus, Principal, Stage, Token
+from acmehub.models import Account, Authority, ManagedChallenge, OrderStatus, Principal, Stage, Token
 from acmehub.models.identifiers import canonical
 from acmehub.ports.clock import Clock
-from acmehub.ports.lists import CertificateFilter, OrderFilter
+from acmehub.ports.lists import AccountFilter, CertificateFilter, OrderFilter
 from acmehub.ports.store import Store
 
 
@@ -53,31 +54,42 @@ class Queries:
             store.managed_challenges, "managed challenge", "acmehub challenge list"
         )
 
-    async def orders(self, query: OrderQuery) -> OrderFilter:
-        """The filter of a list of orders."""
+    async def orders(self, query: OrderQuery, reach: Reach) -> OrderFilter:
+        """The filter of a list of orders within `reach`."""
         return OrderFilter(
             status=query.status,
             stage=query.stage,
-            account_id=await whole_id(self._store.accounts, query.account, "account"),
-            principal_id=(await self._principals.find(query.principal)).id if query.principal else "",
-            token_id=(await self._tokens.find(query.token)).id if query.token else "",
-            authority_id=(await self._authorities.find(query.authority)).id if query.authority else "",
-            challenge_id=(await self._challenges.find(query.challenge)).id if query.challenge else "",
+            account_id=await whole_account_id(self._store, query.account, "account", reach),
+            principal_id=(await self._principals.find(query.principal, reach)).id if query.principal else "",
+            token_id=(await self._tokens.find(query.token, reach)).id if query.token else "",
+            authority_id=(await self._authorities.find(query.authority, reach)).id if query.authority else "",
+            challenge_id=(await self._challenges.find(query.challenge, reach)).id if query.challenge else "",
             name=canonical(query.name),
             since=query.since,
             failing=query.failing,
+            principal_ids=await reach.principal_ids(),
         )
 
-    async def certificates(self, query: CertificateQuery) -> CertificateFilter:
-        """The filter of a list of certificates."""
+    async def certificates(self, query: CertificateQuery, reach: Reach) -> CertificateFilter:
+        """The filter of a list of certificates within `reach`."""
         within = query.expires_within
         if query.uncovered and within is None:
             raise Invalid("uncovered", "within which time do they end? Say that, too (--expires-within 30d)")
         return CertificateFilter(
             name=canonical(query.name),
-            principal_id=(await self._principals.find(query.principal)).id if query.principal else "",
-            token_id=(await self._tokens.find(query.token)).id if query.token else "",
-            authority_id=(await self._authorities.find(query.authority)).id if query.authority else "",
+            principal_id=(await self._principals.find(query.principal, reach)).id if query.principal else "",
+            token_id=(await self._tokens.find(query.token, reach)).id if query.token else "",
+            authority_id=(await self._authorities.find(query.authority, reach)).id if query.authority else "",
             ends_before=self._clock.now() + within if within is not None else None,
             uncovered=query.uncovered,
+            principal_ids=await reach.principal_ids(),
         )
+
+
+async def whole_account_id(store: Store, ref: str, label: str, reach: Reach) -> str:
+    """The id of an ACME account that is reached, given by how it begins; see `Reach.whole_id`."""
+
+    async def page(principal_ids: frozenset[str]) -> Sequence[Account]:  # by id: those that begin so come first
+        return await store.accounts.list(AccountFilter(principal_ids=principal_ids), after=ref, limit=SEARCHED)
+
+    return await reach.whole_id(ref, label, store.accounts, page)

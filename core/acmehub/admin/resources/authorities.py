@@ -9,13 +9,14 @@ from msgspec.structs import replace
 
 from acmehub.admin.access.errors import InUse, Refused
 from acmehub.admin.access.gate import Passage
+from acmehub.admin.access.reach import Reach
 from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
-from acmehub.admin.resources.service import checked_name, checked_tags
-from acmehub.admin.resources.with_plugins import PluginResourceService, Settings, Sources, given_fields
+from acmehub.admin.resources.service import checked_name, checked_tags, require_given_tags
+from acmehub.admin.resources.with_plugins import PluginResourceService, SecretState, Settings, Sources, given_fields
 from acmehub.models import Authority, Pause, new_id
 from acmehub.models.events import MENDABLE
 from acmehub.ports.store import Resources
-from acmehub.rules.permissions import Acting
+from acmehub.rules.permissions import Acting, require_unnarrowed
 from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
 from acmehub.runtime.plugins import Offers
 
@@ -60,12 +61,16 @@ the defaults. `default` can only be given, not taken: make another one the defau
 
 
 class AuthorityView(NewAuthority, frozen=True, kw_only=True):
-    """An authority as operators see it; `account_url` is the hub's account there, `problem` says why the settings are
-    missing (plugin not installed), `pauses` what the CA takes no orders for until they are cleared."""
+    """An authority as operators see it: `settings` without secrets, of which `secrets` says whether they are set;
+    `account_url` is the hub's account there, `problem` says why the settings are missing (plugin not installed),
+    `pauses` what the CA takes no orders for until they are cleared, `managed_by` which resources file has set it last.
+    """
 
     id: str
     account_url: str
     created: datetime
+    managed_by: str = ""
+    secrets: dict[str, SecretState] = {}
     problem: str = ""
     pauses: tuple[Pause, ...] = ()
 
@@ -95,6 +100,9 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
                 created=self._clock.now(),
                 **values,
             )
+            if new.default:
+                require_unnarrowed(acting, passage.action, f"make {self.rows.describe(item)} the default")
+            require_given_tags(passage, (), item.tags, self.rows.describe(item))
             await self.rows.insert(item, passage)
             if default:
                 await self._only_default(item.id, passage)
@@ -111,6 +119,9 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
             def rule(item: Authority) -> Authority:
                 if item.default and changes.get("default") is False:
                     raise Refused(f"{self.rows.describe(item)} is the default: make another one the default instead")
+                if not item.default and changes.get("default"):
+                    require_unnarrowed(acting, passage.action, f"make {self.rows.describe(item)} the default")
+                require_given_tags(passage, item.tags, changes.get("tags", item.tags), self.rows.describe(item))
                 written = self.with_settings(item, patch, sources)
                 if written:
                     written["account_url"] = ""
@@ -132,19 +143,20 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
     async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that no order went to. The default goes last."""
         async with self._gate(acting, "authority.remove", ref) as passage:
-            item = await self.rows.find(ref)
+            item = await self.rows.find(ref, passage.reach)
             if item.default and len(await self.rows.list()) > 1:
                 raise Refused(f"{self.rows.describe(item)} is the default: make another one the default first")
-            leading = [one.name for one in await self._store.profiles.list() if one.authority_id == item.id]
+            leading = [one for one in await self._store.profiles.list() if one.authority_id == item.id]
             if leading:
-                what = self.rows.describe(item)
-                raise InUse(f"{what} is where profile {leading[0]!r} leads: change or remove that first")
+                known = await passage.reach.only(leading)
+                which = f"profile {known[0].name!r} leads" if known else "a profile leads"
+                raise InUse(f"{self.rows.describe(item)} is where {which}: change or remove that first")
             await self.rows.remove(ref, self._users_of, INSTEAD, passage)
 
     def _stored(self) -> Resources[Authority]:
         return self._store.authorities
 
-    async def _users_of(self, item: Authority) -> Sequence[str]:
+    async def _users_of(self, item: Authority, _reach: Reach) -> Sequence[str]:
         del item  # the storage knows whether orders went there
         return ()
 
@@ -157,7 +169,7 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
 
     async def _view(self, item: Authority) -> AuthorityView:
         public = self.public(item)
-        return view_of(AuthorityView, item, settings=public.values, problem=public.problem)
+        return view_of(AuthorityView, item, settings=public.values, secrets=public.secrets, problem=public.problem)
 
 
 def checked_fields(values: dict[str, Any]) -> dict[str, Any]:

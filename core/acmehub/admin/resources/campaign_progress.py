@@ -8,6 +8,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from acmehub.admin.access.reach import Reach
 from acmehub.models import Campaign, Certificate
 from acmehub.ports.store import Store
 from acmehub.rules.renewal import concerns
@@ -47,12 +48,17 @@ class Progress:
             self.first.append(certificate)
 
 
-async def progress_of(store: Store, campaigns: Iterable[Campaign], now: datetime, limit: int = 0) -> Sequence[Progress]:
-    """How far each campaign is: one walk through all certificates."""
+async def progress_of(
+    store: Store, campaigns: Iterable[Campaign], now: datetime, limit: int = 0, *, reach: Reach | None = None
+) -> Sequence[Progress]:
+    """How far each campaign is: one walk through all certificates, or those within `reach`."""
+    ids = await reach.principal_ids() if reach is not None else None
     found = [Progress(campaign, limit) for campaign in campaigns]
     newest: dict[Key, datetime] = {}
     if found:
         async for certificate in _all(store):
+            if ids is not None and certificate.principal_id not in ids:
+                continue
             key = (certificate.account_id, certificate.names)
             latest = newest.setdefault(key, certificate.created)
             for progress in found:

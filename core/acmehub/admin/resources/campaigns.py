@@ -9,7 +9,9 @@ from typing import Annotated
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.access.errors import Invalid, Refused
+from acmehub.admin.access.errors import Invalid, NotFound, Refused
+from acmehub.admin.access.gate import Passage
+from acmehub.admin.access.reach import Reach
 from acmehub.admin.resources.authorities import AuthorityService
 from acmehub.admin.resources.campaign_progress import Progress, progress_of
 from acmehub.admin.resources.fields import described, view_of
@@ -18,7 +20,7 @@ from acmehub.admin.resources.service import ResourceService, checked_name
 from acmehub.models import Campaign, Certificate, Principal
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Resources, Store
-from acmehub.rules.permissions import Acting
+from acmehub.rules.permissions import Acting, require_unnarrowed
 from acmehub.rules.renewal import Advice, Window, advise
 from acmehub.rules.scopes import match_rule
 from acmehub.runtime.plugins import Registry
@@ -98,9 +100,9 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
 
     async def add(self, new: NewCampaign, acting: Acting) -> CampaignPlan:
         """Begin a campaign: from now on the hub tells clients to renew."""
-        name = new.name or await self._free_name(new.renew_by)
-        async with self._gate(acting, "campaign.add", name) as passage:
-            item = await self._made(new, name)
+        async with self._gate(acting, "campaign.add", new.name or _stem(new)) as passage:
+            item = await self._made(new, passage)
+            passage.resolved(item.name)
             plan = await self._plan(item)
             await self.rows.insert(
                 item, passage, f"{plan.campaign.left} certificates by {item.renew_by:%Y-%m-%dT%H:%MZ}"
@@ -109,14 +111,14 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
 
     async def plan(self, new: NewCampaign, acting: Acting) -> CampaignPlan:
         """What `add` would do; nothing is stored."""
-        name = new.name or await self._free_name(new.renew_by)
-        async with self._gate(acting, "campaign.plan", name):
-            return await self._plan(await self._made(new, name))
+        async with self._gate(acting, "campaign.plan", new.name or _stem(new)) as passage:
+            return await self._plan(await self._made(new, passage))
 
     async def list(self, acting: Acting) -> Sequence[CampaignView]:
         """All, oldest first, each with how far it is."""
-        async with self._gate(acting, "campaign.list"):
-            found = await progress_of(self._store, await self.rows.list(), self._clock.now())
+        async with self._gate(acting, "campaign.list") as passage:
+            rows = await passage.reach.only(await self.rows.list())
+            found = await progress_of(self._store, rows, self._clock.now())
             return [await self._view_of(item) for item in found]
 
     async def end(self, ref: str, acting: Acting) -> CampaignView:
@@ -132,20 +134,26 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
 
     async def advice(self, certificate: Certificate, acting: Acting) -> Advice:
         """What the hub tells clients about a certificate now."""
-        async with self._gate(acting, "campaign.advice", f"certificate {certificate.id}"):
+        async with self._gate(acting, "campaign.advice", f"certificate {certificate.id}") as passage:
+            if not await passage.reach.owns(certificate):
+                raise NotFound(f"there is no certificate with the id or the serial number {certificate.id}")
             return advise(certificate, await self.rows.list(), self._clock.now())
 
     async def in_use(self, authority: str, acting: Acting) -> int:
         """How many certificates of an authority are in use: those that a campaign concerns."""
-        async with self._gate(acting, "campaign.in_use", authority):
+        async with self._gate(acting, "campaign.in_use", authority) as passage:
             now = self._clock.now()
-            row = await self._authorities.rows.find(authority)
+            row = await self._authorities.rows.find(authority, passage.reach)
             every = Campaign(name="", authority_id=row.id, starts=now, renew_by=now, created=now)
-            [progress] = await progress_of(self._store, (every,), now)
+            [progress] = await progress_of(self._store, (every,), now, reach=passage.reach)
             return progress.left
 
-    async def _made(self, new: NewCampaign, name: str) -> Campaign:
-        now = self._clock.now()
+    async def _made(self, new: NewCampaign, passage: Passage) -> Campaign:
+        now, reach = self._clock.now(), passage.reach
+        if not new.principal:
+            what = "have the certificates of all principals renewed: name one"
+            require_unnarrowed(passage.acting, passage.action, what)
+        name = new.name or await self._free_name(new, reach)
         starts = new.starts or now
         if new.renew_by <= max(starts, now):
             raise Invalid("renew_by", f"{new.renew_by:%Y-%m-%d %H:%M:%SZ} is not later than now and than the start")
@@ -162,14 +170,16 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
         authority, principal = values.pop("authority"), values.pop("principal")
         return Campaign(
             **{**values, "name": checked_name(name), "starts": starts},
-            authority_id=(await self._authorities.rows.find(authority)).id if authority else "",
-            principal_id=(await self._principals.rows.find(principal)).id if principal else "",
+            authority_id=(await self._authorities.rows.find(authority, reach)).id if authority else "",
+            principal_id=(await self._principals.rows.find(principal, reach)).id if principal else "",
             created=now,
         )
 
-    async def _free_name(self, renew_by: datetime) -> str:
+    async def _free_name(self, new: NewCampaign, reach: Reach) -> str:
+        if not reach.everything:  # the next free number would tell of campaigns that are not reached
+            raise Invalid("name", "with a role that tags narrow, give the campaign a name")
         taken = {item.name for item in await self.rows.list()}
-        stem = f"by-{renew_by:%Y-%m-%d}"
+        stem = _stem(new)
         candidates = itertools.chain((stem,), (f"{stem}-{number}" for number in itertools.count(2)))
         return next(name for name in candidates if name not in taken)
 
@@ -207,6 +217,10 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
             left=progress.left,
             state=_state(progress, self._clock.now()),
         )
+
+
+def _stem(new: NewCampaign) -> str:
+    return f"by-{new.renew_by:%Y-%m-%d}"
 
 
 def _planned(certificate: Certificate, campaign: Campaign, names: dict[str, str], now: datetime) -> Planned:

@@ -13,7 +13,6 @@ from acmehub.admin.resources.principals import NewPrincipal, PrincipalView, role
 from acmehub.admin.resources.profiles import NewProfile, ProfileView
 from acmehub.admin.resources.tokens import NewToken, TokenView
 from acmehub.models.text import escape_controls
-from acmehub.ports.settings import secret_fields
 from acmehub.runtime.plugins import Offers, PluginError
 
 HEAD = """\
@@ -52,9 +51,9 @@ def _entry(kind: str, view: AuthorityView | ManagedChallengeView, new: type[msgs
     except PluginError:
         entry.pop("settings", None)
         return f"# {escape_controls(view.problem)}: its settings are left out\n{_table(kind, entry)}"
-    secret = sorted(secret_fields(settings) & view.settings.keys())
+    secret = [name for name, state in view.secrets.items() if state.set]
     entry["settings"] = _without_defaults(
-        {name: value for name, value in view.settings.items() if name not in secret}, settings
+        {name: value for name, value in view.settings.items() if name not in view.secrets}, settings
     )
     return "".join(f"# settings.{name} is a secret and left out\n" for name in secret) + _table(kind, entry)
 

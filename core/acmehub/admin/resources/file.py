@@ -14,6 +14,7 @@ import msgspec
 
 from acmehub.admin.access.errors import Invalid, NotFound, ServiceError
 from acmehub.admin.access.gate import Gate
+from acmehub.admin.access.reach import Reach
 from acmehub.admin.resources.authorities import AuthorityPatch, AuthorityService, NewAuthority
 from acmehub.admin.resources.authorities import checked_fields as checked_authority_fields
 from acmehub.admin.resources.document import Document, InvalidFile, New, name_of
@@ -28,8 +29,8 @@ from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch, Pri
 from acmehub.admin.resources.principals import checked_fields as checked_principal_fields
 from acmehub.admin.resources.profiles import NewProfile, ProfilePatch, ProfileService
 from acmehub.admin.resources.rows import ResourceRows
+from acmehub.admin.resources.token_fields import checked_fields as checked_token_fields
 from acmehub.admin.resources.tokens import AddedToken, NewToken, TokenPatch, TokenService
-from acmehub.admin.resources.tokens import checked_fields as checked_token_fields
 from acmehub.admin.resources.with_plugins import PluginResourceService, Sources, given_fields
 from acmehub.models import Authority, ManagedChallenge, Model, Principal, Role, Token
 from acmehub.ports.clock import Clock
@@ -106,8 +107,8 @@ class ResourcesFileService:
         All of it is checked before the first write; `InvalidFile` has every fault. A failure in the middle (a storage
         that goes away) leaves the first part done: apply the file again.
         """
-        async with self._gate(acting, "apply"):
-            plan = await self._plan(document, sources)
+        async with self._gate(acting, "apply") as passage:
+            plan = await self._plan(document, sources, passage.reach)
             added: list[AddedToken] = []
             if not dry_run:
                 for planned in plan:
@@ -130,12 +131,12 @@ class ResourcesFileService:
 
     # --------------------------------------------------------------------------------------------- the plan
 
-    async def _plan(self, document: Document, sources: Sources | None) -> Sequence[_Planned]:
+    async def _plan(self, document: Document, sources: Sources | None, reach: Reach) -> Sequence[_Planned]:
         plan: list[_Planned] = []
         errors: list[str] = []
         for kind, new in document.entries():
             try:
-                plan.append(await self._planned(kind, new, document, sources))
+                plan.append(await self._planned(kind, new, document, sources, reach))
             except ServiceError as error:
                 field = error.field if isinstance(error, Invalid) else _named_by(error)
                 errors.append(f"{document.place(kind, new, field)}: {error}")
@@ -143,10 +144,12 @@ class ResourcesFileService:
             raise InvalidFile(tuple(errors))
         return plan
 
-    async def _planned(self, kind: str, new: New, document: Document, sources: Sources | None) -> _Planned:
+    async def _planned(
+        self, kind: str, new: New, document: Document, sources: Sources | None, reach: Reach
+    ) -> _Planned:
         match new:
             case NewAuthority():
-                authority = await _named(self._authorities.rows, new.name)
+                authority = await _named(self._authorities.rows, new.name, reach)
                 fields = checked_authority_fields(given_fields(new))
                 if not new.default:
                     del fields["default"]
@@ -154,22 +157,24 @@ class ResourcesFileService:
                     kind, new, authority, fields, _settings_diff(self._authorities, authority, new, sources)
                 )
             case NewManagedChallenge():
-                challenge = await _named(self._managed_challenges.rows, new.name)
+                challenge = await _named(self._managed_challenges.rows, new.name, reach)
                 fields = checked_challenge_fields(given_fields(new))
                 return self._compared(
                     kind, new, challenge, fields, _settings_diff(self._managed_challenges, challenge, new, sources)
                 )
             case NewProfile():
                 authority = next((item for item in document.authorities if item.name == new.authority), None)
-                fields = await self._profiles.fields.planned(_given(new), authority, sources)
-                return self._compared(kind, new, await _named(self._profiles.rows, new.name), fields)
+                fields = await self._profiles.fields.planned(_given(new), authority, sources, reach)
+                return self._compared(kind, new, await _named(self._profiles.rows, new.name, reach), fields)
             case NewPrincipal():
-                known = {item.name for item in await self._profiles.rows.list()}
+                principal = await _named(self._principals.rows, new.name, reach)
+                known = {item.name for item in await reach.only(await self._profiles.rows.list())}
                 known |= {item.name for item in document.profiles}
+                known |= set(principal.profiles if principal is not None else ())
                 fields = checked_principal_fields(_given(new), known)
-                return self._compared(kind, new, await _named(self._principals.rows, new.name), fields)
+                return self._compared(kind, new, principal, fields)
             case NewToken():
-                owner = await self._owner_of(new, document)
+                owner = await self._owner_of(new, document, reach)
                 fields = checked_token_fields(_given(new, "principal", "secret_directory"), owner.name, owner.roles)
                 token = await self._token_of(new, owner)
                 secret = token is not None and bool(token.directory_hash) is not new.secret_directory
@@ -186,9 +191,9 @@ class ResourcesFileService:
         step = Step.CHANGE if changed else Step.UNCHANGED
         return _Planned(PlannedChange(kind, name, step, changed), new, row.id)
 
-    async def _owner_of(self, new: NewToken, document: Document) -> "_Owner":
+    async def _owner_of(self, new: NewToken, document: Document, reach: Reach) -> "_Owner":
         """The token's principal as it will be: with the roles that the file gives it."""
-        row: Principal | None = await _named(self._principals.rows, new.principal)
+        row: Principal | None = next(iter(await reach.only(await self._principals.rows.named(new.principal))), None)
         entry = next((item for item in document.principals if item.name == new.principal), None)
         source = entry or row
         if source is None:
@@ -243,8 +248,12 @@ def _named_by(error: ServiceError) -> str:
     return "principal" if isinstance(error, NotFound) else ""
 
 
-async def _named(rows: ResourceRows[Any], name: str) -> Any:
-    return next(iter(await rows.named(name)), None)
+async def _named(rows: ResourceRows[Any], name: str, reach: Reach) -> Any:
+    """The stored row of this name; `Taken` for one that is not reached, before anything is written."""
+    found = next(iter(await rows.named(name)), None)
+    if found is not None and not await reach.has(found):
+        raise rows.taken(found)
+    return found
 
 
 def _given(new: New, *without: str) -> dict[str, Any]:

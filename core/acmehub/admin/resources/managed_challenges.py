@@ -8,10 +8,16 @@ import msgspec
 from msgspec.structs import replace
 
 from acmehub.admin.access.errors import Invalid
+from acmehub.admin.access.reach import Reach
 from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
-from acmehub.admin.resources.service import INSTEAD_OF_REMOVING, checked_name, checked_tags
-from acmehub.admin.resources.tokens import checked_rule
-from acmehub.admin.resources.with_plugins import PluginResourceService, Settings, Sources, given_fields
+from acmehub.admin.resources.service import (
+    INSTEAD_OF_REMOVING,
+    checked_name,
+    checked_rule,
+    checked_tags,
+    require_given_tags,
+)
+from acmehub.admin.resources.with_plugins import PluginResourceService, SecretState, Settings, Sources, given_fields
 from acmehub.models import ManagedChallenge, Propagation, new_id
 from acmehub.models.events import MENDABLE
 from acmehub.models.identifiers import base_name, canonical
@@ -81,10 +87,16 @@ the defaults."""
 
 
 class ManagedChallengeView(NewManagedChallenge, frozen=True, kw_only=True):
-    """A managed challenge as operators see it; `problem` says why its settings are missing (plugin not installed)."""
+    """A managed challenge as operators see it.
+
+    `settings` are without secrets, of which `secrets` says whether they are set; `problem` says why the settings are
+    missing (plugin not installed), `managed_by` which resources file has set it last.
+    """
 
     id: str
     created: datetime
+    managed_by: str = ""
+    secrets: dict[str, SecretState] = {}
     problem: str = ""
 
 
@@ -116,6 +128,7 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
                 **values,
             )
             _check_zone(item)
+            require_given_tags(passage, (), item.tags, self.rows.describe(item))
             await self.rows.insert(item, passage)
             await self._store.orders.wake(MENDABLE, challenge_id=item.id)
             return await self._view(item)
@@ -131,6 +144,7 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
             def rule(item: ManagedChallenge) -> ManagedChallenge:
                 changed = replace(item, **changes, **self.with_settings(item, patch, sources))
                 _check_zone(changed)
+                require_given_tags(passage, item.tags, changed.tags, self.rows.describe(item))
                 return changed
 
             item = await self.rows.change(ref, rule, passage)
@@ -145,15 +159,17 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
     def _stored(self) -> Resources[ManagedChallenge]:
         return self._store.managed_challenges
 
-    async def _users_of(self, item: ManagedChallenge) -> Sequence[str]:
-        records = await self._store.txt_records.list()
-        return [
-            f"TXT record {row.name} of order {row.order_id}" for row in records if row.managed_challenge_id == item.id
-        ]
+    async def _users_of(self, item: ManagedChallenge, reach: Reach) -> Sequence[str]:
+        mine = [row for row in await self._store.txt_records.list() if row.managed_challenge_id == item.id]
+        if mine and not reach.everything:  # the orders may be those of any principal
+            return [f"{len(mine)} TXT records of orders"]
+        return [f"TXT record {row.name} of order {row.order_id}" for row in mine]
 
     async def _view(self, item: ManagedChallenge) -> ManagedChallengeView:
         public = self.public(item)
-        return view_of(ManagedChallengeView, item, settings=public.values, problem=public.problem)
+        return view_of(
+            ManagedChallengeView, item, settings=public.values, secrets=public.secrets, problem=public.problem
+        )
 
 
 def checked_fields(values: dict[str, Any]) -> dict[str, Any]:

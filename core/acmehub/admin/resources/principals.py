@@ -8,13 +8,29 @@ import msgspec
 from msgspec.structs import replace
 
 from acmehub.admin.access.errors import Invalid, Refused
+from acmehub.admin.access.gate import Passage
+from acmehub.admin.access.reach import Reach
 from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
-from acmehub.admin.resources.service import INSTEAD_OF_REMOVING, ResourceService, checked_name, checked_tags
+from acmehub.admin.resources.service import (
+    INSTEAD_OF_REMOVING,
+    ResourceService,
+    checked_name,
+    checked_rule,
+    checked_tags,
+)
 from acmehub.models import Principal, PrincipalType, Role, RoleAssignment
 from acmehub.ports.store import Resources
-from acmehub.rules.permissions import Acting, require_over
+from acmehub.rules.permissions import (
+    CONSUMERS,
+    NARROWABLE,
+    Acting,
+    effective_tags,
+    require_assignments,
+    require_reached,
+    require_tags,
+)
 
-_ROLES = f"A role ({', '.join(Role)}), or ROLE:TAG,TAG; may be repeated."
+_ROLES = f"A role ({', '.join(Role)}), or ROLE:TAG,TAG, or ROLE:TAG,TAG@RULE with a domain match rule; may be repeated."
 _PROFILES = "The only profiles that it may ask for; may be repeated."
 
 
@@ -32,15 +48,25 @@ class NewPrincipal(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         described(_PROFILES, change=f"Instead of those before. {_PROFILES}", clear="It may ask for any profile."),
     ] = ()
+    tags: Annotated[
+        tuple[str, ...],
+        described(
+            "A tag by which operators and auditors whose role is narrowed find it; may be repeated.",
+            change="The tags, instead of those there are; may be repeated.",
+            clear="Take all tags away.",
+        ),
+    ] = ()
 
 
 PrincipalPatch = patch_of("PrincipalPatch", NewPrincipal)
 
 
 class PrincipalView(NewPrincipal, frozen=True, kw_only=True):
-    """A principal as operators see it, with the titles of its tokens."""
+    """A principal as operators see it, with the titles of its tokens; `managed_by`: the resources file that has set it
+    last."""
 
     id: str
+    managed_by: str = ""
     tokens: tuple[str, ...]
     created: datetime
 
@@ -54,59 +80,69 @@ class PrincipalService(ResourceService[Principal, PrincipalView]):
     async def add(self, new: NewPrincipal, acting: Acting) -> PrincipalView:
         """Add a principal."""
         async with self._gate(acting, "principal.add", new.name) as passage:
-            values = await self._checked(msgspec.structs.asdict(new))
-            require_over(acting, (item.role for item in values["roles"]), f"principal {new.name!r}")
+            values = await self._checked(msgspec.structs.asdict(new), passage.reach)
             item = Principal(created=self._clock.now(), **values)
+            self._require_may_be(None, item, passage)
             return await self._view(await self.rows.insert(item, passage))
 
     async def set(self, ref: str, patch: Patch[NewPrincipal], acting: Acting) -> PrincipalView:
         """Change one; its tokens lose the roles that it loses."""
         async with self._gate(acting, "principal.set", ref) as passage:
-            changes = await self._checked(patch.given())
-            await self._require_administrator_left(ref, changes)
+            known = (await self.rows.find(ref, passage.reach)).profiles
+            changes = await self._checked(patch.given(), passage.reach, known)
 
             def rule(item: Principal) -> Principal:
                 changed = replace(item, **changes)
-                require_over(acting, (one.role for one in (*item.roles, *changed.roles)), self.rows.describe(item))
+                self._require_may_be(item, changed, passage)
                 return changed
 
-            return await self._view(await self.rows.change(ref, rule, passage))
+            return await self._view(await self.rows.change(ref, rule, passage, self._administrators_left))
 
     async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that has no tokens."""
         async with self._gate(acting, "principal.remove", ref) as passage:
-            item = await self.rows.find(ref)
-            require_over(acting, (one.role for one in item.roles), self.rows.describe(item))
-            await self._require_administrator_left(ref, {"enabled": False})
-            await self.rows.remove(ref, self._users_of, INSTEAD_OF_REMOVING.format(noun=self.noun), passage)
+            item = await self.rows.find(ref, passage.reach)
+            self._require_may_be(item, item, passage)
+            instead = INSTEAD_OF_REMOVING.format(noun=self.noun)
+            await self.rows.remove(ref, self._users_of, instead, passage, self._administrators_left)
 
     def _stored(self) -> Resources[Principal]:
         return self._store.principals
 
-    async def _users_of(self, item: Principal) -> Sequence[str]:
+    def _require_may_be(self, before: Principal | None, after: Principal, passage: Passage) -> None:
+        """`Forbidden` unless the actor may make one like `after`, or change `before` to that."""
+        acting, action, what = passage.acting, passage.action, self.rows.describe(before or after)
+        roles = (*(before.roles if before else ()), *after.roles)
+        require_assignments(acting, action, roles, what)
+        require_tags(acting, action, before.tags if before else (), after.tags, what)
+        require_reached(acting, action, effective_tags(after), what)
+
+    async def _users_of(self, item: Principal, _reach: Reach) -> Sequence[str]:
         return [f"token {title!r}" for title in await self._titles(item)]
 
-    async def _checked(self, values: dict[str, Any]) -> dict[str, Any]:
-        return checked_fields(values, [item.name for item in await self._store.profiles.list()])
+    async def _checked(self, values: dict[str, Any], reach: Reach, known: Sequence[str] = ()) -> dict[str, Any]:
+        profiles = await reach.only(await self._store.profiles.list())
+        return checked_fields(values, [*known, *(item.name for item in profiles)])
 
     async def _titles(self, item: Principal) -> Sequence[str]:
         return [token.title for token in await self._store.tokens.list() if token.principal_id == item.id]
 
-    async def _require_administrator_left(self, ref: str, changes: dict[str, Any]) -> None:
-        """`Refused` for the last enabled administrator: without one nobody can give the role."""
-        item = await self.rows.find(ref)
-        if not _administers(item) or _administers(replace(item, **changes)):
-            return
-        others = (one for one in await self.rows.list() if one.id != item.id)
-        if not any(_administers(one) for one in others):
-            raise Refused(f"{self.rows.describe(item)} is the last administrator; make another one first")
+    async def _administrators_left(self, before: Principal, after: Principal | None) -> Sequence[Principal]:
+        """Another enabled administrator, where a change takes one away; `Refused` for the last one: without it nobody
+        can give the role."""
+        if not _administers(before) or (after is not None and _administers(after)):
+            return ()
+        others = [one for one in await self.rows.list() if one.id != before.id and _administers(one)]
+        if not others:
+            raise Refused(f"{self.rows.describe(before)} is the last administrator; make another one first")
+        return others[:1]
 
     async def _view(self, item: Principal) -> PrincipalView:
         return view_of(PrincipalView, item, tokens=tuple(await self._titles(item)))
 
 
 def _administers(item: Principal) -> bool:
-    return item.enabled and bool(item.assignments(Role.ADMINISTRATOR))
+    return item.enabled and any(not (one.tags or one.names) for one in item.assignments(Role.ADMINISTRATOR))
 
 
 def checked_fields(values: dict[str, Any], profiles: Collection[str]) -> dict[str, Any]:
@@ -116,6 +152,8 @@ def checked_fields(values: dict[str, Any], profiles: Collection[str]) -> dict[st
         checked_name(checked["name"])
     if "roles" in checked:
         checked["roles"] = checked_roles(checked["roles"])
+    if "tags" in checked:
+        checked["tags"] = checked_tags(checked["tags"])
     if "profiles" in checked:
         checked["profiles"] = checked_profiles(checked["profiles"], profiles)
     return checked
@@ -123,8 +161,16 @@ def checked_fields(values: dict[str, Any], profiles: Collection[str]) -> dict[st
 
 def checked_roles(roles: Sequence[RoleAssignment]) -> tuple[RoleAssignment, ...]:
     """Role assignments, each once; `Invalid`."""
-    checked = tuple(RoleAssignment(item.role, checked_tags(item.tags, "roles")) for item in roles)
-    return tuple(dict.fromkeys(checked))
+    return tuple(dict.fromkeys(map(_checked_role, roles)))
+
+
+def _checked_role(item: RoleAssignment) -> RoleAssignment:
+    tags, names = checked_tags(item.tags, "roles"), checked_rule(item.names, "roles") if item.names else ""
+    if tags and item.role not in CONSUMERS | NARROWABLE:
+        raise Invalid("roles", f"tags narrow no {item.role}: leave them out, or give the role {Role.OPERATOR}")
+    if names and item.role not in CONSUMERS:
+        raise Invalid("roles", f"a domain match rule narrows {' and '.join(sorted(CONSUMERS))} only, not {item.role}")
+    return RoleAssignment(item.role, tags, names)
 
 
 def checked_profiles(names: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
@@ -136,15 +182,21 @@ def checked_profiles(names: Sequence[str], known: Collection[str]) -> tuple[str,
 
 
 def parse_role(text: str) -> RoleAssignment:
-    """A role assignment as it is written: `ROLE`, or narrowed by tags `ROLE:TAG,TAG`; `Invalid`."""
-    name, colon, tags = text.partition(":")
+    """A role assignment as it is written: `ROLE`, or narrowed by tags and a domain match rule, `ROLE:TAG,TAG@RULE`;
+    `Invalid`."""
+    narrowed, at, names = text.partition("@")
+    name, colon, tags = narrowed.partition(":")
     try:
         role = Role(name.strip())
     except ValueError:
         raise Invalid("roles", f"{name!r} is not one of {', '.join(Role)}") from None
-    return RoleAssignment(role, checked_tags([tag.strip() for tag in tags.split(",")] if colon else [], "roles"))
+    if at and not names.strip():
+        raise Invalid("roles", f"{text!r}: a domain match rule goes behind '@', as in {role}@*.example.com")
+    given = [tag.strip() for tag in tags.split(",")] if colon else []
+    return _checked_role(RoleAssignment(role, tuple(given), names.strip()))
 
 
 def role_text(assignment: RoleAssignment) -> str:
     """What `parse_role` reads."""
-    return assignment.role.value + (f":{','.join(assignment.tags)}" if assignment.tags else "")
+    tags = f":{','.join(assignment.tags)}" if assignment.tags else ""
+    return f"{assignment.role.value}{tags}{'@' if assignment.names else ''}{assignment.names}"

@@ -4,8 +4,9 @@ import re
 from typing import Any
 
 from acmehub.admin.access.errors import Invalid, NotFound
+from acmehub.admin.access.reach import Reach
 from acmehub.admin.resources.authorities import AuthorityService, NewAuthority
-from acmehub.admin.resources.service import checked_name
+from acmehub.admin.resources.service import checked_name, checked_tags
 from acmehub.admin.resources.with_plugins import Sources
 from acmehub.ports.authority import lifetime_flaw
 from acmehub.ports.settings import PluginSettings
@@ -27,26 +28,26 @@ class ProfileFields:
         self._authorities = authorities
         self._plugin_objects = plugin_objects
 
-    async def stored(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The fields that are given, with the authority's id for its name."""
+    async def stored(self, values: dict[str, Any], reach: Reach) -> dict[str, Any]:
+        """The fields that are given, with the id of the authority, which is within `reach`, for its name."""
         checked = checked_fields(values)
         if "authority" in checked:
-            checked["authority_id"] = await self._authority_id(checked.pop("authority"))
+            checked["authority_id"] = await self._authority_id(checked.pop("authority"), reach)
         return checked
 
     async def planned(
-        self, values: dict[str, Any], authority: NewAuthority | None, sources: Sources | None
+        self, values: dict[str, Any], authority: NewAuthority | None, sources: Sources | None, reach: Reach
     ) -> dict[str, Any]:
         """The fields of a profile in a resources file; `authority` is the entry of its authority in the file, if any.
 
         `authority_id` is `new` for an authority that is not stored yet.
         """
         if authority is None:
-            fields = await self.stored(values)
+            fields = await self.stored(values, reach)
             await self.check_lifetime(fields["authority_id"], fields["lifetime_days"])
             return fields
         fields = checked_fields(values)
-        row = next(iter(await self._store.authorities.named(fields.pop("authority"))), None)
+        row = next(iter(await reach.only(await self._store.authorities.named(fields.pop("authority")))), None)
         if fields["lifetime_days"] is not None:
             stored = self._authorities.unsealed(row) if row is not None and row.plugin == authority.plugin else None
             settings = self._authorities.read(authority.plugin, authority.settings, sources, stored)
@@ -63,11 +64,11 @@ class ProfileFields:
         settings = self._authorities.read(row.plugin, self._authorities.unsealed(row), None)
         self._refuse_lifetime(days, row.name, row.plugin, settings)
 
-    async def _authority_id(self, ref: str) -> str:
+    async def _authority_id(self, ref: str, reach: Reach) -> str:
         if not ref:
             return ""
         try:
-            return (await self._authorities.rows.find(ref)).id
+            return (await self._authorities.rows.find(ref, reach)).id
         except NotFound as error:
             raise Invalid("authority", str(error)) from None
 
@@ -86,6 +87,8 @@ def checked_fields(values: dict[str, Any]) -> dict[str, Any]:
         text = checked["description"]
         if not text or text != text.strip() or not text.isprintable() or len(text) > _MAX_DESCRIPTION:
             raise Invalid("description", f"needs 1 to {_MAX_DESCRIPTION} printable characters: words, or their URL")
+    if "tags" in checked:
+        checked["tags"] = checked_tags(checked["tags"])
     if "key_types" in checked:
         checked["key_types"] = tuple(dict.fromkeys(map(_checked_key_type, checked["key_types"])))
     if checked.get("lifetime_days") is not None and not 1 <= checked["lifetime_days"] <= _MAX_DAYS:

@@ -8,10 +8,11 @@ import msgspec
 from msgspec.structs import replace
 
 from acmehub.admin.access.errors import InUse
+from acmehub.admin.access.reach import Reach
 from acmehub.admin.resources.authorities import AuthorityService
 from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources.profile_fields import ProfileFields
-from acmehub.admin.resources.service import ResourceService
+from acmehub.admin.resources.service import ResourceService, require_given_tags
 from acmehub.models import Authority, Principal, Profile
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Resources, Store
@@ -58,16 +59,26 @@ class NewProfile(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     enabled: Annotated[bool, described("Not offered yet.", change="Whether it is offered.")] = True
+    tags: Annotated[
+        tuple[str, ...],
+        described(
+            "A tag by which operators and auditors whose role is narrowed find it; may be repeated.",
+            change="The tags, instead of those there are; may be repeated.",
+            clear="Take all tags away.",
+        ),
+    ] = ()
 
 
 ProfilePatch = patch_of("ProfilePatch", NewProfile)
 
 
 class ProfileView(NewProfile, frozen=True, kw_only=True):
-    """A profile as operators see it; `problem` says why orders for it would fail."""
+    """A profile as operators see it; `problem` says why orders for it would fail, `managed_by` which resources
+    file has set it last."""
 
     id: str
     created: datetime
+    managed_by: str = ""
     problem: str = ""
 
 
@@ -92,21 +103,29 @@ class ProfileService(ResourceService[Profile, ProfileView]):
     async def add(self, new: NewProfile, acting: Acting) -> ProfileView:
         """Add one; clients may name it from the next request on."""
         async with self._gate(acting, "profile.add", new.name) as passage:
-            values = await self.fields.stored(msgspec.structs.asdict(new))
+            values = await self.fields.stored(msgspec.structs.asdict(new), passage.reach)
             item = Profile(created=self._clock.now(), **values)
+            require_given_tags(passage, (), item.tags, self.rows.describe(item))
             await self.fields.check_lifetime(item.authority_id, item.lifetime_days)
             return await self._view(await self.rows.insert(item, passage))
 
     async def set(self, ref: str, patch: Patch[NewProfile], acting: Acting) -> ProfileView:
         """Change one; open orders keep the values that they started with."""
         async with self._gate(acting, "profile.set", ref) as passage:
-            changes = await self.fields.stored(patch.given())
-            before = await self.rows.find(ref)
+            before = await self.rows.find(ref, passage.reach)
+            changes = await self.fields.stored(patch.given(), passage.reach)
             if changes.get("name", before.name) != before.name:
-                self._require_unnamed(await self._users_of(before), f"{self.rows.describe(before)} cannot be renamed")
+                users = await self._users_of(before, passage.reach)
+                self._require_unnamed(users, f"{self.rows.describe(before)} cannot be renamed")
             after = replace(before, **changes)
             await self.fields.check_lifetime(after.authority_id, after.lifetime_days)
-            return await self._view(await self.rows.change(ref, lambda item: replace(item, **changes), passage))
+
+            def rule(item: Profile) -> Profile:
+                changed = replace(item, **changes)
+                require_given_tags(passage, item.tags, changed.tags, self.rows.describe(item))
+                return changed
+
+            return await self._view(await self.rows.change(ref, rule, passage))
 
     async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that no principal is limited to. The hub finishes its open orders."""
@@ -116,9 +135,11 @@ class ProfileService(ResourceService[Profile, ProfileView]):
     def _stored(self) -> Resources[Profile]:
         return self._store.profiles
 
-    async def _users_of(self, item: Profile) -> Sequence[str]:
-        principals: Sequence[Principal] = await self._store.principals.list()
-        return [f"principal {one.name!r}" for one in principals if item.name in one.profiles]
+    async def _users_of(self, item: Profile, reach: Reach) -> Sequence[str]:
+        rows: Sequence[Principal] = await self._store.principals.list()
+        users = [one for one in rows if item.name in one.profiles]
+        known = [f"principal {one.name!r}" for one in await reach.only(users)]
+        return known if len(known) == len(users) else [*known, "other principals"]
 
     def _require_unnamed(self, users: Sequence[str], what: str) -> None:
         if users:

@@ -8,7 +8,8 @@ import msgspec
 
 from acmehub.admin.access.errors import InUse, Invalid, NotFound, ServiceError, Taken
 from acmehub.admin.access.gate import Passage
-from acmehub.admin.access.names import whole_id
+from acmehub.admin.access.names import the_only_id, whole_id
+from acmehub.admin.access.reach import Reach
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.store import Conflict, Resources
 
@@ -16,6 +17,10 @@ R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaig
 
 ID = re.compile(r"[0-9a-f]{32,64}")
 MAX_VALUE = 200  # characters of a value in the audit
+
+
+async def _no(_before: object, _after: object) -> tuple[()]:
+    return ()
 
 
 class ResourceRows(Generic[R]):
@@ -36,18 +41,23 @@ class ResourceRows(Generic[R]):
         """Those with this name, oldest first: one at most, but for tokens."""
         return await self._stored.named(name)
 
-    async def find(self, ref: str, passage: Passage | None = None) -> R:
-        """The one with this id, name, or beginning of an id, of which the audit gets the whole one; `NotFound`, or
-        `Invalid` when several have the name or the beginning."""
+    async def find(self, ref: str, reach: Reach | None = None, passage: Passage | None = None) -> R:
+        """The one with this id, name, or beginning of an id, among those within `reach` (None: the hub's own, all).
+
+        The audit of `passage` gets the whole id for a beginning. `NotFound`, or `Invalid` when several have the name
+        or the beginning.
+        """
         if ID.fullmatch(ref):
             item = await self._stored.get(ref)
-            if item is not None:
+            if item is not None and (reach is None or await reach.has(item)):
                 return item
         named = await self._stored.named(ref)
+        if reach is not None:
+            named = await reach.only(named)
         if len(named) > 1:
             ids = ", ".join(item.id for item in named)
             raise Invalid(self._label, f"several have the {self._name_field} {ref!r}; name one by its id: {ids}")
-        if not named and (id := await whole_id(self._stored, ref, self._label)) != ref:
+        if not named and (id := await self._whole_id(ref, reach)) != ref:
             item = await self._stored.get(id)
             if item is not None:
                 if passage is not None:
@@ -57,6 +67,12 @@ class ResourceRows(Generic[R]):
             raise NotFound(f"there is no {self._label} {ref!r}; `{self._listing}` shows those there are")
         return named[0]
 
+    async def _whole_id(self, ref: str, reach: Reach | None) -> str:
+        if reach is None or reach.everything:
+            return await whole_id(self._stored, ref, self._label)
+        reached = [item.id for item in await reach.only(await self._stored.list())]
+        return the_only_id(ref, self._label, sorted(id for id in reached if id.startswith(ref)))
+
     async def insert(self, item: R, passage: Passage, detail: str = "") -> R:
         """Store a new one; `Taken`."""
         try:
@@ -65,10 +81,13 @@ class ResourceRows(Generic[R]):
             raise self._taken(item, conflict) from conflict
         return item
 
-    async def change(self, ref: str, rule: Callable[[R], R], passage: Passage) -> R:
+    async def change(
+        self, ref: str, rule: Callable[[R], R], passage: Passage, needed: Callable[[R, R], Awaitable[Sequence[R]]] = _no
+    ) -> R:
         """Write what `rule` makes of the row as it is stored now, again after a conflict. The audit's entry has what
-        changed."""
-        item = await self.find(ref, passage)
+        changed. `needed`, asked with the row before and after, gives other rows that must still be as they are when it
+        is written."""
+        item = await self.find(ref, passage.reach, passage)
         while True:
             changed = rule(item)
             if changed == item:
@@ -76,24 +95,30 @@ class ResourceRows(Generic[R]):
                 return item
             entry = passage.entry(difference(item, changed), object=self._named(item, ref))
             try:
-                return await self._stored.replace(changed, [entry])
+                return await self._stored.replace(changed, [entry], await needed(item, changed))
             except Conflict as conflict:
                 if conflict.field != "version":
                     raise self._taken(changed, conflict) from conflict
-                item = await self.find(item.id)
+                item = await self.find(item.id, passage.reach)
 
     async def remove(
-        self, ref: str, users_of: Callable[[R], Awaitable[Sequence[str]]], instead: str, passage: Passage
+        self,
+        ref: str,
+        users_of: Callable[[R, Reach], Awaitable[Sequence[str]]],
+        instead: str,
+        passage: Passage,
+        needed: Callable[[R, R | None], Awaitable[Sequence[R]]] = _no,
     ) -> None:
         """Remove one; `InUse` when something needs it: the message names what `users_of` finds, and ends with what
-        to do `instead`."""
+        to do `instead`. `needed` as in `change`, without a row after."""
         while True:
-            item = await self.find(ref, passage)
-            users = await users_of(item)
+            item = await self.find(ref, passage.reach, passage)
+            users = await users_of(item, passage.reach)
             if users:
                 raise InUse(f"{self.describe(item)} is in use by {_some_of(users)}{instead}")
             try:
-                await self._stored.remove(item, [passage.entry(object=self._named(item, ref))])
+                entry = passage.entry(object=self._named(item, ref))
+                await self._stored.remove(item, [entry], await needed(item, None))
             except Conflict as conflict:
                 if conflict.field == "version":
                     continue
@@ -110,8 +135,12 @@ class ResourceRows(Generic[R]):
 
     def _taken(self, item: R, conflict: Conflict) -> ServiceError:
         if conflict.field == self._name_field:
-            return Taken(f"there is a {self.describe(item)} already; choose another name, or change that one")
+            return self.taken(item)
         return Invalid(conflict.field, str(conflict))
+
+    def taken(self, item: R) -> Taken:
+        """The error for a name that another row has: names are unique in the whole hub, whoever reaches that row."""
+        return Taken(f"there is a {self.describe(item)} already; choose another name, or change that one")
 
 
 def difference(before: R, after: R) -> str:

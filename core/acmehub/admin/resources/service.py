@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from acmehub.admin.access.errors import Invalid
-from acmehub.admin.access.gate import Gate
+from acmehub.admin.access.gate import Gate, Passage
 from acmehub.admin.resources.rows import ID, ResourceRows
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Resources, Store
-from acmehub.rules.permissions import Acting
+from acmehub.rules.permissions import Acting, require_reached, require_tags
+from acmehub.rules.scopes import parse_rule
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.vault import Vault
 
@@ -42,14 +43,14 @@ class ResourceService(ABC, Generic[R, V]):
         )
 
     async def list(self, acting: Acting) -> Sequence[V]:
-        """All, oldest first."""
-        async with self._gate(acting, f"{self.noun}.list"):
-            return [await self._view(item) for item in await self.rows.list()]
+        """All that are reached, oldest first."""
+        async with self._gate(acting, f"{self.noun}.list") as passage:
+            return [await self._view(item) for item in await passage.reach.only(await self.rows.list())]
 
     async def show(self, ref: str, acting: Acting) -> V:
         """One, by name or id."""
-        async with self._gate(acting, f"{self.noun}.show", ref):
-            return await self._view(await self.rows.find(ref))
+        async with self._gate(acting, f"{self.noun}.show", ref) as passage:
+            return await self._view(await self.rows.find(ref, passage.reach))
 
     @abstractmethod
     def _stored(self) -> Resources[R]:
@@ -69,9 +70,24 @@ def checked_name(name: str, field: str = "name") -> str:
     return name
 
 
+def require_given_tags(passage: Passage, before: Sequence[str], after: Sequence[str], what: str) -> None:
+    """`Forbidden` unless the actor may give something that bears tags those of `after` instead of `before`, and still
+    reaches it then."""
+    require_tags(passage.acting, passage.action, before, after, what)
+    require_reached(passage.acting, passage.action, after, what)
+
+
 def checked_tags(tags: Sequence[str], field: str = "tags") -> tuple[str, ...]:
     """Tags, each once, in their order; `Invalid`."""
     for tag in tags:
         if not _TAG.fullmatch(tag):
             raise Invalid(field, f"{tag!r}: letters, digits, '_', '.', '-', at most 50, the first a letter or digit")
     return tuple(dict.fromkeys(tags))
+
+
+def checked_rule(text: str, field: str) -> str:
+    """A domain match rule in its stored form; `Invalid`."""
+    try:
+        return ", ".join(map(str, parse_rule(text)))
+    except ValueError as error:
+        raise Invalid(field, str(error)) from None

@@ -1,8 +1,7 @@
 """API tokens: made for a principal, limited, shown as EAB credentials, disabled, revoked."""
 
-import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,24 +9,37 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from acmehub.admin.access.errors import Invalid, NotFound, Refused
-from acmehub.admin.access.names import whole_id
+from acmehub.admin.access.authentication import Authentication, hash_secret
+from acmehub.admin.access.errors import NotFound, Refused
+from acmehub.admin.access.gate import Passage
+from acmehub.admin.access.reach import Reach
 from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
-from acmehub.admin.resources.service import ResourceService, checked_name
+from acmehub.admin.resources.rows import ResourceRows
+from acmehub.admin.resources.service import ResourceService
+from acmehub.admin.resources.token_fields import checked_fields, roles_of
 from acmehub.models import AuthorizationMode, Principal, Role, Token, TokenLimits, TokenState, new_id
-from acmehub.models.addresses import parse_network
+from acmehub.models.audit import Origin
+from acmehub.ports.clock import Clock
 from acmehub.ports.settings import Secret
-from acmehub.ports.store import Resources
+from acmehub.ports.store import Resources, Store
 from acmehub.rules.eab import TOKEN_MOVES, eab_text, may_use, new_hmac_key, token_state
-from acmehub.rules.permissions import Acting, require_over
-from acmehub.rules.scopes import parse_rule
+from acmehub.rules.permissions import (
+    Acting,
+    require_assignments,
+    require_delegation,
+    require_flags,
+    require_over,
+    require_tags,
+)
 from acmehub.rules.secret_directories import directory_hash, new_directory_key
+from acmehub.runtime.client_limits.refusals import Refusals
+from acmehub.runtime.plugins import Registry
+from acmehub.runtime.vault import Vault
 
 HMAC_PURPOSE = "token.hmac"
 DIRECTORY_PURPOSE = "token.directory"
 SECRET_BYTES = 32
 INSTEAD = ": accounts and their orders are kept for the record; `acmehub token revoke` ends them"
-_MOST_USES = 2**31 - 1  # what an INTEGER of PostgreSQL holds
 _ACCOUNTS_AT_ONCE = 500
 
 
@@ -78,6 +90,23 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
             switch=True,
         ),
     ] = False
+    tags: Annotated[
+        tuple[str, ...],
+        described(
+            "A tag by which operators and auditors whose role is narrowed find it; may be repeated.",
+            change="The tags, instead of those there are; may be repeated.",
+            clear="Take all tags away.",
+        ),
+    ] = ()
+    reveal: Annotated[
+        bool,
+        described(
+            "At the API, it may do what shows secrets, revokes or deactivates; set by an administrator.", switch=True
+        ),
+    ] = False
+    delegates: Annotated[bool, described("At the API, it may make tokens; set by an administrator.", switch=True)] = (
+        False
+    )
 
 
 TokenPatch = patch_of("TokenPatch", NewToken, without=("principal",), new_directory=bool)
@@ -86,9 +115,11 @@ another one in any case, and the old one is over."""
 
 
 class TokenView(NewToken, frozen=True, kw_only=True):
-    """A token as operators see it; `id` is the client id and the EAB key id."""
+    """A token as operators see it; `id` is the client id and the EAB key id, `managed_by` the resources file that has
+    set it last."""
 
     id: str
+    managed_by: str = ""
     state: TokenState
     uses: int
     revoked: datetime | None
@@ -129,11 +160,25 @@ class TokenService(ResourceService[Token, TokenView]):
     label = "token"
     name_field = "title"
 
+    def __init__(self, store: Store, vault: Vault, registry: Registry, clock: Clock, refusals: Refusals) -> None:
+        super().__init__(store, vault, registry, clock)
+        self._principals = ResourceRows[Principal](store.principals, "principal", "acmehub principal list")
+        self._authentication = Authentication(store, clock, refusals)
+
+    async def authenticate(self, id: str, secret: str, origin: Origin) -> Acting:
+        """Who acts with the API token of this client id and API secret, from `origin`; `Unauthenticated`."""
+        return await self._authentication.of_token(id, secret, origin)
+
     async def add(self, new: NewToken, acting: Acting) -> AddedToken:
         """Add a token; its API secret is in the result and nowhere else."""
         async with self._gate(acting, "token.add", new.title) as passage:
-            principal = await self._principal(new.principal)
-            require_over(acting, self._roles(new.scope, principal), f"token {new.title!r}")
+            principal = await self._principal(new.principal, passage.reach)
+            what = f"token {new.title!r}"
+            require_delegation(acting, what)
+            self._require_may_handle(passage, new.scope, principal, what)
+            require_tags(acting, passage.action, (), new.tags, what)
+            if new.reveal or new.delegates:
+                require_flags(acting, delegates=new.delegates, what=what)
             values = checked_fields(msgspec.structs.asdict(new), principal.name, roles_of(principal))
             del values["principal"]
             id, secret = new_id(), secrets.token_urlsafe(SECRET_BYTES)
@@ -150,10 +195,10 @@ class TokenService(ResourceService[Token, TokenView]):
 
     async def list(self, acting: Acting, *, principal: str = "") -> Sequence[TokenView]:
         """All, or those of a principal (name or id), oldest first."""
-        async with self._gate(acting, "token.list", principal):
-            owner = await self._principal(principal) if principal else None
+        async with self._gate(acting, "token.list", principal) as passage:
+            owner = await self._principal(principal, passage.reach) if principal else None
             owners = {item.id: item for item in await self._store.principals.list()}
-            rows = await self.rows.list()
+            rows = await passage.reach.only(await self.rows.list())
             return [
                 self._view_of(item, owners[item.principal_id])
                 for item in rows
@@ -163,17 +208,19 @@ class TokenService(ResourceService[Token, TokenView]):
     async def set(self, ref: str, patch: Patch[NewToken], acting: Acting) -> TokenView:
         """Change limits, names, mode, title; disable and enable. Nothing changes a revoked token."""
         async with self._gate(acting, "token.set", ref) as passage:
-            owner = await self._owner(await self.rows.find(ref))
+            owner = await self._owner(await self.rows.find(ref, passage.reach))
             changes = patch.given()
             wanted, another = changes.pop("secret_directory", UNSET), changes.pop("new_directory", False)
             changes = checked_fields(changes, owner.name, roles_of(owner))
 
             def rule(item: Token) -> Token:
-                require_over(acting, self._roles(item.scope, owner), self.rows.describe(item))
-                changed = replace(item, **changes)
+                changed, what = replace(item, **changes), self.rows.describe(item)
+                self._require_may_handle(passage, (*item.scope, *changed.scope), owner, what)
+                require_tags(acting, passage.action, item.tags, changed.tags, what)
+                if (changed.reveal, changed.delegates) != (item.reveal, item.delegates):
+                    require_flags(acting, delegates=changed.delegates != item.delegates, what=what)
                 if another or (wanted is not UNSET and wanted is not bool(item.directory_hash)):
                     changed = replace(changed, **self._directory_of(item.id, bool(another or wanted)))
-                require_over(acting, self._roles(changed.scope, owner), self.rows.describe(item))
                 if changed != item and self._is_final(item, owner):
                     raise self._revoked(item)
                 return changed
@@ -183,11 +230,11 @@ class TokenService(ResourceService[Token, TokenView]):
     async def revoke(self, ref: str, acting: Acting) -> TokenView:
         """End a token and its accounts for good; a second time changes nothing."""
         async with self._gate(acting, "token.revoke", ref) as passage:
-            owner = await self._owner(await self.rows.find(ref))
+            owner = await self._owner(await self.rows.find(ref, passage.reach))
             now = self._clock.now()
 
             def rule(item: Token) -> Token:
-                require_over(acting, self._roles(item.scope, owner), self.rows.describe(item))
+                self._require_may_handle(passage, item.scope, owner, self.rows.describe(item))
                 return item if self._is_final(item, owner) else replace(item, revoked=now)
 
             return self._view_of(await self.rows.change(ref, rule, passage), owner)
@@ -195,16 +242,16 @@ class TokenService(ResourceService[Token, TokenView]):
     async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that has bound no account."""
         async with self._gate(acting, "token.remove", ref) as passage:
-            item = await self.rows.find(ref)
-            require_over(acting, self._roles(item.scope, await self._owner(item)), self.rows.describe(item))
+            item = await self.rows.find(ref, passage.reach)
+            self._require_may_handle(passage, item.scope, await self._owner(item), self.rows.describe(item))
             await self.rows.remove(ref, self._users_of, INSTEAD, passage)
 
     async def eab(self, ref: str, acting: Acting) -> EabView:
         """The token as EAB credentials; audited. `Refused` when it is not for ACME, or can bind nothing any more."""
         async with self._gate(acting, "token.eab", ref) as passage:
-            item = await self.rows.find(ref, passage)
+            item = await self.rows.find(ref, passage.reach, passage)
             owner = await self._owner(item)
-            require_over(acting, self._roles(item.scope, owner), self.rows.describe(item))
+            self._require_may_handle(passage, item.scope, owner, self.rows.describe(item))
             self._require_eab(item, owner)
             view = self._eab_view(item)
             await passage.note()
@@ -216,14 +263,14 @@ class TokenService(ResourceService[Token, TokenView]):
         The audit gets an entry for each, all of them before any secret is given out. `Refused` when there is none.
         """
         async with self._gate(acting, "token.eab_of", f"principal {principal}") as passage:
-            owner = await self._principal(principal)
+            owner = await self._principal(principal, passage.reach)
             now = self._clock.now()
             shown: list[Token] = []
             left_out: dict[str, str] = {}
             for item in await self.rows.list():
                 if item.principal_id != owner.id:
                     continue
-                require_over(acting, self._roles(item.scope, owner), self.rows.describe(item))
+                self._require_may_handle(passage, item.scope, owner, self.rows.describe(item))
                 state = token_state(item, owner, now)
                 try:
                     self._require_eab(item, owner)
@@ -261,8 +308,8 @@ class TokenService(ResourceService[Token, TokenView]):
     async def directory(self, ref: str, acting: Acting) -> Secret | None:
         """The key of a token's secret directory URL (`/acme/<key>/directory`); None when it has none. Audited."""
         async with self._gate(acting, "token.directory", ref) as passage:
-            item = await self.rows.find(ref, passage)
-            require_over(acting, self._roles(item.scope, await self._owner(item)), self.rows.describe(item))
+            item = await self.rows.find(ref, passage.reach, passage)
+            self._require_may_handle(passage, item.scope, await self._owner(item), self.rows.describe(item))
             await passage.note()
             return self._directory_key(item)
 
@@ -282,7 +329,7 @@ class TokenService(ResourceService[Token, TokenView]):
     def _stored(self) -> Resources[Token]:
         return self._store.tokens
 
-    async def _users_of(self, item: Token) -> Sequence[str]:
+    async def _users_of(self, item: Token, _reach: Reach) -> Sequence[str]:
         found: list[str] = []
         after = ""
         while page := await self._store.accounts.list(after=after, limit=_ACCOUNTS_AT_ONCE):
@@ -296,19 +343,20 @@ class TokenService(ResourceService[Token, TokenView]):
     def _is_final(self, item: Token, owner: Principal) -> bool:
         return not TOKEN_MOVES[token_state(item, owner, self._clock.now())]
 
-    async def _principal(self, ref: str) -> Principal:
-        named = await self._store.principals.named(ref)
-        id = ref if named else await whole_id(self._store.principals, ref, "principal")
-        found = named[0] if named else await self._store.principals.get(id)
-        if found is None:
-            raise NotFound(f"there is no principal {ref!r}; make it first (`acmehub principal add`)")
-        return found
+    async def _principal(self, ref: str, reach: Reach | None = None) -> Principal:
+        try:
+            return await self._principals.find(ref, reach)
+        except NotFound:
+            raise NotFound(f"there is no principal {ref!r}; make it first (`acmehub principal add`)") from None
 
     async def _owner(self, item: Token) -> Principal:
         return await self._principal(item.principal_id)
 
-    def _roles(self, scope: Sequence[Role], owner: Principal) -> frozenset[Role]:
-        return frozenset(scope) | roles_of(owner)
+    def _require_may_handle(self, passage: Passage, scope: Sequence[Role], owner: Principal, what: str) -> None:
+        """`Forbidden` unless the actor may handle a token of this scope: its own power, or less."""
+        require_over(passage.acting, frozenset(scope) | roles_of(owner), what)
+        mine = (item for item in owner.roles if item.role in scope)
+        require_assignments(passage.acting, passage.action, mine, what)
 
     async def _view(self, item: Token) -> TokenView:
         return self._view_of(item, await self._owner(item))
@@ -317,59 +365,3 @@ class TokenService(ResourceService[Token, TokenView]):
         state = token_state(item, owner, self._clock.now())
         directory = bool(item.directory_hash)
         return view_of(TokenView, item, principal=owner.name, state=state, secret_directory=directory)
-
-
-def checked_fields(values: dict[str, Any], owner: str, roles: Iterable[Role]) -> dict[str, Any]:
-    """The fields of a token that are given, each checked and in its stored form; `Invalid`.
-
-    `owner` and `roles` are the name and the roles of its principal.
-    """
-    checked = dict(values)
-    if "title" in checked:
-        checked_name(checked["title"], "title")
-    if "scope" in checked:
-        checked["scope"] = _checked_scope(checked["scope"], owner, frozenset(roles))
-    if checked.get("names"):
-        checked["names"] = checked_rule(checked["names"], "names")
-    if "networks" in checked:
-        checked["networks"] = tuple(_checked_network(text) for text in checked["networks"])
-    if checked.get("use_limit") is not None and not 1 <= checked["use_limit"] <= _MOST_USES:
-        raise Invalid("use_limit", f"must be 1 to {_MOST_USES}; leave it out for no limit")
-    if checked.get("expires") is not None and checked["expires"].tzinfo is None:
-        raise Invalid("expires", "needs a time zone (2027-01-31T12:00:00Z)")
-    return checked
-
-
-def checked_rule(text: str, field: str) -> str:
-    """A domain match rule in its stored form; `Invalid`."""
-    try:
-        return ", ".join(map(str, parse_rule(text)))
-    except ValueError as error:
-        raise Invalid(field, str(error)) from None
-
-
-def roles_of(principal: Principal) -> frozenset[Role]:
-    """The roles that a principal has, narrowed or not."""
-    return frozenset(item.role for item in principal.roles)
-
-
-def hash_secret(secret: str) -> bytes:
-    """The hash of an API secret: a plain SHA-256, since a secret has 256 random bits."""
-    return hashlib.sha256(secret.encode()).digest()
-
-
-def _checked_scope(scope: Sequence[Role], owner: str, roles: frozenset[Role]) -> tuple[Role, ...]:
-    if not scope:
-        raise Invalid("scope", "needs at least one role")
-    for role in scope:
-        if role not in roles:
-            has = ", ".join(sorted(roles)) or "none"
-            raise Invalid("scope", f"principal {owner!r} has not the role {role} (it has: {has})")
-    return tuple(dict.fromkeys(scope))
-
-
-def _checked_network(text: str) -> str:
-    try:
-        return str(parse_network(text.strip()))
-    except ValueError as error:
-        raise Invalid("networks", f"{error}; write 192.0.2.0/24 or 2001:db8::/32") from None

@@ -1,6 +1,7 @@
 """What authorities and managed challenges share: a plugin with settings, which are checked, sealed, and listed without
 their secrets."""
 
+import hmac
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from acmehub.config import ConfigError, resolve_text
 from acmehub.models import Authority, ManagedChallenge
 from acmehub.ports.plugins import Registration
 from acmehub.ports.settings import (
+    PLACEHOLDERS,
     PluginSettings,
     SettingsError,
     dump_settings,
@@ -27,6 +29,7 @@ from acmehub.runtime.plugins import Offers, PluginError
 R = TypeVar("R", ManagedChallenge, Authority)
 V = TypeVar("V")
 Settings = Mapping[str, Any]
+_DIGESTS = "settings.digest"
 
 
 class Sources(msgspec.Struct, frozen=True):
@@ -37,10 +40,19 @@ class Sources(msgspec.Struct, frozen=True):
     folder: Path
 
 
+class SecretState(msgspec.Struct, frozen=True):
+    """Whether a secret setting is set, and a `digest` of its value (hexadecimal) that changes with it and tells nothing
+    of it: an HMAC under a key of the vault, another one for each row. A change of the master key changes all."""
+
+    set: bool
+    digest: str = ""
+
+
 class PublicSettings(msgspec.Struct, frozen=True):
-    """Settings without secrets, which are `(secret)`; `problem` says why there are no values."""
+    """Settings without secrets, which are None, and what is told of those; `problem` says why there are no values."""
 
     values: dict[str, Any]
+    secrets: dict[str, SecretState] = {}
     problem: str = ""
 
 
@@ -69,6 +81,7 @@ class PluginResourceService(ResourceService[R, V]):
         A setting that is None goes back to its default.
         """
         kind = self.registration(plugin).settings
+        _refuse_placeholders(settings, "settings")
         secrets = secret_fields(kind)
         written = {
             name: _resolved(value, f"settings.{name}", sources) if name in secrets else value
@@ -93,11 +106,18 @@ class PluginResourceService(ResourceService[R, V]):
     def public(self, item: R) -> PublicSettings:
         """A row's settings for people; they are missing while the plugin is not installed."""
         try:
-            return PublicSettings(
-                public_settings(read_settings(self.unsealed(item), self.offers[item.plugin].settings))
-            )
+            unsealed, kind = self.unsealed(item), self.offers[item.plugin].settings
+            values = public_settings(read_settings(unsealed, kind))
         except (PluginError, SettingsError) as error:
-            return PublicSettings({}, str(error))
+            return PublicSettings({}, problem=str(error))
+        secrets = {name: self._secret_state(item.id, name, unsealed.get(name)) for name in sorted(secret_fields(kind))}
+        return PublicSettings(values, secrets)
+
+    def _secret_state(self, id: str, name: str, value: Any) -> SecretState:
+        if not value:
+            return SecretState(set=False)
+        what = msgspec.json.encode([self.purpose, id, name, value], order="deterministic")
+        return SecretState(set=True, digest=hmac.digest(self._vault.derive(_DIGESTS), what, "sha256").hex())
 
     def changed(self, item: R, plugin: str, settings: Settings, sources: Sources | None) -> Sequence[str]:
         """The settings that writing `settings` would change, by name; secrets are compared unsealed, in memory."""
@@ -120,6 +140,18 @@ def given_fields(new: msgspec.Struct) -> dict[str, Any]:
     """The fields of a new resource, plugin and settings apart."""
     values = msgspec.structs.asdict(new)
     return {name: value for name, value in values.items() if name not in ("plugin", "settings")}
+
+
+def _refuse_placeholders(value: Any, place: str) -> None:
+    """`Invalid` for what is shown instead of a secret: it would be stored as the secret."""
+    if isinstance(value, str) and value.strip() in PLACEHOLDERS:
+        raise Invalid(place, f"{value!r} is shown instead of a secret and is none: leave it out, or give the secret")
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _refuse_placeholders(item, f"{place}.{name}")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_placeholders(item, place)
 
 
 def _resolved(value: Any, place: str, sources: Sources | None) -> Any:

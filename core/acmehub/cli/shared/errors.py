@@ -1,6 +1,6 @@
 """The errors that a verb may end with: their exit statuses, and the lines that tell them."""
 
-from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused, Taken
+from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused, Taken, Unauthenticated
 from acmehub.admin.resources.document import InvalidFile
 from acmehub.cli.shared.exit_status import Exit
 from acmehub.config import ConfigError
@@ -23,6 +23,7 @@ _EXITS: tuple[tuple[type[Exception], Exit], ...] = (
     (InUse, Exit.CONFLICT),
     (Refused, Exit.FAILED),
     (Forbidden, Exit.FAILED),
+    (Unauthenticated, Exit.FAILED),
     (SettingsError, Exit.USAGE),
     (PluginMissing, Exit.NOT_FOUND),
     (PluginError, Exit.FAILED),

@@ -7,7 +7,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
-from acmehub.ports.settings import PluginSettings, Secret
+from acmehub.admin.resources.authorities import AuthorityView
+from acmehub.admin.resources.managed_challenges import ManagedChallengeView
+from acmehub.ports.settings import PLACEHOLDER, PluginSettings, Secret
 
 
 def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,3 +58,9 @@ def _value(text: str, hint: Any) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def shown_settings(item: AuthorityView | ManagedChallengeView) -> list[tuple[str, object]]:
+    """The settings of a view for people."""
+    known = {name: PLACEHOLDER for name, state in item.secrets.items() if state.set}
+    return [(f"  {name}", known.get(name, value)) for name, value in item.settings.items()]
