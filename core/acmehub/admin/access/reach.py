@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol, TypeAlias, TypeVar
 
 from acmehub.admin.access.names import HasIds, the_only_id, whole_id
-from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
+from acmehub.models import Authority, Campaign, Certificate, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.store import Store
 from acmehub.rules.permissions import effective_tags
 
@@ -74,7 +74,7 @@ class Reach:
     async def owns(self, item: OfPrincipal) -> bool:
         """Whether the principal of an order, an account or a certificate is reached."""
         ids = await self.principal_ids()
-        return ids is None or item.principal_id in ids
+        return ids is None or await self._principal_of(item) in ids
 
     async def only(self, items: Sequence[R]) -> Sequence[R]:
         """Those of them that are reached."""
@@ -83,9 +83,16 @@ class Reach:
     async def owned(self, items: Sequence[T]) -> Sequence[T]:
         """What a list that the storage narrowed by `principal_ids` gave; an error where it has not."""
         ids = await self.principal_ids()
-        if ids is not None and any(item.principal_id not in ids for item in items):
-            raise RuntimeError("the storage has not narrowed a list by principal_ids")
+        for item in items if ids is not None else ():
+            if await self._principal_of(item) not in ids:
+                raise RuntimeError("the storage has not narrowed a list by principal_ids")
         return items
+
+    async def _principal_of(self, item: OfPrincipal) -> str:
+        if item.principal_id or not isinstance(item, Certificate):
+            return item.principal_id
+        actor = await self._store.accounts.actor(item.account_id)  # of an earlier release, which did not store it
+        return actor.account.principal_id if actor is not None else ""
 
     async def whole_id(self, ref: str, label: str, stored: HasIds, page: Callable[[Ids], Page[T]]) -> str:
         """As `names.whole_id`; with a role that tags narrow, among those of its `page`, which the storage narrows."""
