@@ -1,11 +1,15 @@
 """Principals: names, roles, the last administrator, and what is kept of refusals."""
 
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import pytest
 
 from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused, Taken
 from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch, parse_role, role_text
 from acmehub.admin.resources.tokens import NewToken
-from acmehub.models import PrincipalType, Role, RoleAssignment
+from acmehub.models import Principal, PrincipalType, Role, RoleAssignment
 from acmehub.rules.permissions import Forbidden
 from tests.admin.conftest import OPERATOR, ROOT, House
 
@@ -95,12 +99,35 @@ async def test_roles_are_kept_once_and_their_tags_checked(house: House) -> None:
         await house.principals.set("app", PrincipalPatch(roles=(RoleAssignment(CONSUMER.role, ("a b",)),)), ROOT)
 
 
-@pytest.mark.parametrize("text", ["auditor", "managed_acme_consumer:production", "operator:a,b.c"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "auditor",
+        "managed_acme_consumer:production",
+        "operator:a,b.c",
+        "managed_acme_consumer@*.a.test",
+        "managed_challenge_consumer:a,b@*.a.test, b.test",
+    ],
+)
 def test_roles_are_written_as_they_are_read(text: str) -> None:
     assert role_text(parse_role(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "root", "auditor:", "auditor:a,", "auditor:a b", "Auditor"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "root",
+        "auditor:",
+        "auditor:a,",
+        "auditor:a b",
+        "Auditor",
+        "managed_acme_consumer@",
+        "managed_acme_consumer@a b",
+        "auditor@a.test",
+        "administrator:a",
+    ],
+)
 def test_what_is_no_role_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match=r"^roles: "):
         parse_role(text)
@@ -125,3 +152,37 @@ async def test_the_audit_says_what_a_change_changed(house: House) -> None:
     nothing, changed, _ = await house.audited()
     assert changed.detail == 'name: "app" -> "printer"; enabled: true -> false'
     assert nothing.detail == ""
+
+
+async def test_of_two_administrators_at_most_one_is_lost_at_the_same_moment(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each looks for another administrator before either writes."""
+    patch = PrincipalPatch(enabled=False)
+    for number in range(4):
+        names = [f"root {number}", f"other {number}"]
+        for name in names:
+            await house.principals.add(new(name, ADMINISTRATOR), ROOT)
+        for item in await house.principals.list(ROOT):
+            if item.name not in names:
+                await house.principals.set(item.id, patch, ROOT)
+        both, rows = asyncio.Barrier(2), house.principals.rows
+        first: list[object] = []
+        listed = rows.list
+
+        async def list_together(
+            both: asyncio.Barrier = both, first: list[object] = first, listed: Callable[[], Any] = listed
+        ) -> Sequence[Principal]:
+            found: Sequence[Principal] = await listed()
+            first.append(found)
+            if len(first) <= 2:
+                await both.wait()
+            return found
+
+        monkeypatch.setattr(rows, "list", list_together)
+        attempts = [house.principals.set(names[0], patch, ROOT), house.principals.remove(names[1], ROOT)]
+        results = await asyncio.gather(*(attempts if number % 2 else reversed(attempts)), return_exceptions=True)
+        monkeypatch.setattr(rows, "list", listed)
+        assert [type(result) for result in results if isinstance(result, Exception)] == [Refused]
+        left = [item for item in await rows.list() if item.enabled and item.name in names]
+        assert len(left) == 1

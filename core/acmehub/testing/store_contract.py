@@ -43,6 +43,7 @@ from acmehub.testing.store_samples import (
     sow,
 )
 from acmehub.testing.store_strings_contract import StringsContract
+from acmehub.testing.store_writes_contract import WritesContract
 from acmehub.testing.store_zones_contract import ZonesContract
 
 MakeStore = Callable[[], Store]
@@ -102,14 +103,6 @@ class ResourcesContract:
             await store.principals.replace(replace(principal, enabled=True))
         assert caught.value.field == "version"
         assert await store.principals.get(principal.id) == changed
-
-    async def test_of_two_replaces_at_once_one_wins(self, store: Store) -> None:
-        principal = a_principal()
-        await store.principals.add(principal)
-        attempts = [store.principals.replace(replace(principal, name=f"p{number}")) for number in range(8)]
-        results = await asyncio.gather(*attempts, return_exceptions=True)
-        assert sum(isinstance(result, Principal) for result in results) == 1
-        assert sum(isinstance(result, Conflict) for result in results) == 7
 
     async def test_a_list_has_what_another_process_has_written_oldest_first(
         self, store: Store, make_store: MakeStore
@@ -379,6 +372,7 @@ class StoreContract(
     LimitsContract,
     ZonesContract,
     ListsContract,
+    WritesContract,
     LifeContract,
 ):
     """Everything; needs the fixture `make_store`."""
