@@ -1,5 +1,6 @@
 """Managed challenges and authorities: settings of plugins checked, sealed, shown without secrets; the default."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused, Taken
 from acmehub.admin.access.gate import Passage
 from acmehub.admin.access.reach import Reach
 from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
+from acmehub.admin.resources.document import InvalidFile, read_document
 from acmehub.admin.resources.fields import Patch
+from acmehub.admin.resources.file import Step
 from acmehub.admin.resources.managed_challenges import ManagedChallengePatch, NewManagedChallenge
 from acmehub.admin.resources.principals import NewPrincipal
 from acmehub.admin.resources.tokens import NewToken
-from acmehub.admin.resources.with_plugins import Sources
+from acmehub.admin.resources.with_plugins import SecretState, Sources
 from acmehub.models import (
     AuthorizationMode,
     ManagedChallenge,
@@ -347,3 +350,40 @@ async def test_a_removal_is_tried_again_when_the_row_changed_meanwhile(
     await house.managed_challenges.remove("zone", ROOT)
     assert asked == [view.id, view.id]
     assert await house.managed_challenges.list(ROOT) == []
+
+
+async def test_a_secret_is_shown_as_a_digest_that_changes_with_it_and_is_another_one_in_each_row(house: House) -> None:
+    made = await house.managed_challenges.add(zone(settings={"server": "s", "key_secret": SECRET}), ROOT)
+    assert made.secrets["backups"] == SecretState(set=False)
+    shown = made.secrets["key_secret"]
+    assert (shown.set, len(shown.digest)) == (True, 64)
+    assert (await house.managed_challenges.show("zone", ROOT)).secrets == made.secrets
+    other = await house.managed_challenges.add(zone("other", settings={"server": "s", "key_secret": SECRET}), ROOT)
+    changed = await house.managed_challenges.set("zone", ManagedChallengePatch(settings={"key_secret": "new"}), ROOT)
+    digests = {shown.digest, other.secrets["key_secret"].digest, changed.secrets["key_secret"].digest}
+    assert len(digests) == 3
+    assert hashlib.sha256(SECRET.encode()).hexdigest() not in digests
+
+
+@pytest.mark.parametrize("placeholder", ["(secret)", " (secret) ", "Secret(…)"])
+async def test_what_is_shown_instead_of_a_secret_is_refused_as_one(house: House, placeholder: str) -> None:
+    await house.managed_challenges.add(zone(settings={"server": "s", "key_secret": SECRET}), ROOT)
+    row = await house.managed_challenges.rows.find("zone")
+    for settings in ({"key_secret": placeholder}, {"backups": [SECRET, placeholder]}):
+        with pytest.raises(Invalid, match=r"^settings\.(key_secret|backups): .*is shown instead of a secret"):
+            await house.managed_challenges.set("zone", ManagedChallengePatch(settings=settings), ROOT)
+        with pytest.raises(Invalid, match="is shown instead of a secret"):
+            await house.managed_challenges.add(zone("other", settings={"server": "s", **settings}), ROOT)
+    file = f'[[managed_challenge]]\nname = "zone"\nplugin = "dns_fake"\nmatch = "{row.match}"\n'
+    document = read_document(f'{file}[managed_challenge.settings]\nkey_secret = "{placeholder}"\n', "f.toml")
+    with pytest.raises(InvalidFile, match=r"f.toml:6: .*is shown instead of a secret"):
+        await house.files.apply(document, ROOT)
+    assert await house.managed_challenges.rows.find("zone") == row
+
+
+async def test_an_export_with_secrets_left_out_can_be_applied(house: House) -> None:
+    await house.managed_challenges.add(zone(settings={"server": "s", "key_secret": SECRET}), ROOT)
+    text = await house.files.export(ROOT)
+    assert "# settings.key_secret is a secret and left out" in text
+    applied = await house.files.apply(read_document(text, "f.toml"), ROOT)
+    assert {item.step for item in applied.changes} == {Step.UNCHANGED}

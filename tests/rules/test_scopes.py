@@ -283,3 +283,27 @@ def test_an_assignment_without_tags_opens_all(
 def test_a_disabled_managed_challenge_opens_nothing() -> None:
     off = managed_challenge("corp.test", enabled=False)
     assert "no managed challenge covers it" in refusal("corp.test", challenges=(off,)).detail
+
+
+def test_a_domain_rule_of_a_role_narrows_the_names_that_it_is_for() -> None:
+    ruled = principal(RoleAssignment(CONSUMER, (), "*.lab.corp.test"), RoleAssignment(CONSUMER, ("office",)))
+    lab = managed_challenge("*.lab.corp.test", tags=("lab",))
+    office = managed_challenge("*.office.corp.test", tags=("office",))
+    other = managed_challenge("*.other.corp.test")
+    challenges = (lab, office, other)
+    assert decided("a.lab.corp.test", of=ruled, challenges=challenges).challenge_of("a.lab.corp.test") is lab
+    assert decided("a.office.corp.test", of=ruled, challenges=challenges).challenge_of("a.office.corp.test") is office
+    assert "not open to" in refusal("a.other.corp.test", of=ruled, challenges=challenges).detail
+    only = principal(RoleAssignment(CONSUMER, (), "*.lab.corp.test"))
+    refused = refusal("a.lab.corp.test", "a.other.corp.test", of=only, challenges=challenges)
+    assert [part.detail for part in refused.subproblems] == [
+        "a.other.corp.test: outside the domain rules of its principal's role (*.lab.corp.test)"
+    ]
+
+
+def test_a_domain_rule_of_a_role_holds_where_no_challenge_is_needed_and_beside_the_names_of_the_token() -> None:
+    only = principal(RoleAssignment(CONSUMER, (), "*.lab.corp.test"))
+    narrow = token(names="*.corp.test, 10.0.0.0/8")
+    decided("a.lab.corp.test", by=narrow, of=only, needs_challenge=False)
+    assert "outside the domain rules" in refusal("a.corp.test", by=narrow, of=only, needs_challenge=False).detail
+    assert "outside the names" in refusal("a.lab.corp.test", by=token(names="b.test"), of=only).detail
