@@ -1,6 +1,7 @@
 """Who may do what: roles, narrowed ones, and what only administrators handle."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from acmehub.rules.permissions import (
     PERMISSIONS,
     Acting,
     Forbidden,
+    Permission,
     effective_tags,
     own_entries,
     reach,
@@ -107,3 +109,32 @@ def test_only_an_administrator_handles_what_has_more_than_consumer_roles() -> No
     require_over(acting(RoleAssignment(Role.ADMINISTRATOR)), Role, "token 't'")
     with pytest.raises(Forbidden):
         require_over(acting(RoleAssignment(Role.ADMINISTRATOR, ("lab",))), Role, "token 't'")
+
+
+# ------------------------------------------------------------------------------------------------ the page
+
+
+def cell(row: Permission, role: Role) -> str:
+    if role in row.own:
+        return "own entries"
+    if role not in row.roles:
+        return "–"
+    return "by tags" if row.tagged and role in NARROWABLE else "yes"
+
+
+def table() -> str:
+    """The table of docs/security.md."""
+    lines = ["| action | administrator | operator | auditor | takes a fresh proof |", "|---|---|---|---|---|"]
+    people = (Role.ADMINISTRATOR, Role.OPERATOR, Role.AUDITOR)
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for action, row in PERMISSIONS.items():
+        rows.setdefault((*(cell(row, role) for role in people), "yes" if row.step_up else ""), []).append(action)
+    for cells, actions in rows.items():
+        names = ", ".join(f"`{action}`" for action in actions)
+        lines.append(f"| {names} | {' | '.join(cells)} |")
+    return "\n".join(lines).replace("|  |", "| |")
+
+
+def test_the_page_for_people_has_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    assert table() in page, f"docs/security.md needs this table:\n{table()}"
