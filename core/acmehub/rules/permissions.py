@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from acmehub.models import Role, RoleAssignment
-from acmehub.models.audit import Origin
+from acmehub.models.audit import ActorKind, AuditActor, Origin, Via
 
 CONSUMERS = frozenset({Role.MANAGED_ACME_CONSUMER, Role.MANAGED_CHALLENGE_CONSUMER})
 
@@ -51,6 +51,7 @@ PERMISSIONS: dict[str, Permission] = {
     "principal.add": _CHANGE,
     "principal.set": _CHANGE,
     "principal.remove": _CHANGE,
+    "principal.forget": _SECRETS,
     "token.list": _READ,
     "token.show": _READ,
     "token.add": _CHANGE,
@@ -79,6 +80,8 @@ PERMISSIONS: dict[str, Permission] = {
     "audit.list": _READ,
     "audit.show": _READ,
     "audit.export": _READ,
+    "audit.follow": _READ,
+    "audit.verify": _READ,
     "check": _READ,
     "check.live": _CHANGE,
     "export": _READ,
@@ -106,6 +109,12 @@ class Acting(msgspec.Struct, frozen=True):
     def machine(cls, name: str) -> "Acting":
         """Who has a shell with access to the hub's data is its administrator."""
         return cls(name, frozenset({RoleAssignment(Role.ADMINISTRATOR)}))
+
+    @property
+    def actor(self) -> AuditActor:
+        """As the audit names who acts; what comes by the API has an API token."""
+        kind = ActorKind.TOKEN if self.origin.via is Via.API else ActorKind.PERSON
+        return AuditActor(self.name, kind, self.principal_id, self.origin)
 
     @property
     def unrestricted(self) -> frozenset[Role]:
