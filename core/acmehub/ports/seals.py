@@ -43,14 +43,11 @@ class Seals(Protocol):
         """All keys of the chain."""
         ...
 
-    async def keep_key(self, key: SealKey) -> None:
-        """Add a key unless there is one with its id."""
-        ...
-
     async def replace_key(self, key: SealKey) -> None:
         """Write the `sealed_key` of a key that is there."""
         ...
 
-    async def withhold(self, entries: Sequence[AuditRecord]) -> None:
-        """Write the texts, `salt` and `withheld` of entries that are there; nothing else of them changes."""
+    async def withhold(self, entries: Sequence[AuditRecord], key: SealKey) -> None:
+        """Write the texts, `salt` and `withheld` of entries that are there, of which nothing else changes, and the key
+        unless that is there."""
         ...

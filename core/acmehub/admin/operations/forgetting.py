@@ -113,7 +113,6 @@ class ForgettingService:
     async def _withhold(self, person: _Person, after: int) -> tuple[int, int]:
         """Replace texts in the entries after that id; in how many, and the last id that was looked at."""
         stored, key = self._keys.current()
-        await self._store.seals.keep_key(stored)
         count = 0
         while page := await self._store.records.audited(_PAGE, after=after):
             changed = []
@@ -122,7 +121,7 @@ class ForgettingService:
                 if texts:
                     new = replace(entry, **texts)
                     changed.append(replace(new, withheld=withheld(stored.id, key, entry, new), salt=""))
-            await self._store.seals.withhold(changed)
+            await self._store.seals.withhold(changed, stored)
             count, after = count + len(changed), page[-1].id
         return count, after
 

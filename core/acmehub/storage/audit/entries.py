@@ -37,10 +37,9 @@ class AuditRows:
         """Append them in a transaction of their own."""
         yield Batch(self.insert(entries), autocommit=True)
 
-    def withhold(self, entries: Sequence[AuditRecord]) -> Unit[None]:
-        """`Seals.withhold`."""
-        rows = [(*self._codec.values(_WITHHELD, entry), entry.id) for entry in entries]
-        yield Batch((self._withhold.many(rows),), autocommit=True)
+    def withhold(self, entries: Sequence[AuditRecord]) -> Statement:
+        """Write the texts, `salt` and `withheld` of `entries` (at least one)."""
+        return self._withhold.many([(*self._codec.values(_WITHHELD, entry), entry.id) for entry in entries])
 
     def page(
         self, limit: int, wanted: AuditFilter, before: int | None, after: int | None

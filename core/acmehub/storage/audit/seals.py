@@ -90,18 +90,15 @@ class SqlSeals(Seals):
         rows = yield self._keys()
         return tuple(map(self._key.read, rows))
 
-    async def keep_key(self, key: SealKey) -> None:
-        await self._driver.write(self._keep, key)
-
-    def _keep(self, key: SealKey) -> Unit[None]:
-        yield Batch((KEEP_KEY(key.id, key.sealed_key),), autocommit=True)
-
     async def replace_key(self, key: SealKey) -> None:
         await self._driver.write(self._rewrite_key, key)
 
     def _rewrite_key(self, key: SealKey) -> Unit[None]:
         yield Batch((self._replace_key(key.sealed_key, key.id),), autocommit=True)
 
-    async def withhold(self, entries: Sequence[AuditRecord]) -> None:
+    async def withhold(self, entries: Sequence[AuditRecord], key: SealKey) -> None:
         if entries:
-            await self._driver.write(self._audit.withhold, entries)
+            await self._driver.write(self._withhold, entries, key)
+
+    def _withhold(self, entries: Sequence[AuditRecord], key: SealKey) -> Unit[None]:
+        yield Batch((self._audit.withhold(entries), KEEP_KEY(key.id, key.sealed_key)))

@@ -24,6 +24,7 @@ _CONDITIONS = {
     "before": "id < {}",
     "after": "id > {}",
 }
+# in their order
 CONDITIONS = tuple(_CONDITIONS)
 _INDEXED = CONDITIONS[:6]  # the narrowest first
 
