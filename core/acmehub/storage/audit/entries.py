@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
 from acmehub.models import AuditEntry, AuditFilter, AuditRecord
 from acmehub.storage import tables
 from acmehub.storage.audit.statements import CONDITIONS, page_of_audit
@@ -21,7 +19,7 @@ class AuditRows:
     def __init__(self, driver: SqlDriver) -> None:
         self._dialect = driver.dialect
         self._codec = Codec(AuditEntry, tables.Audit, driver.dialect)
-        self._columns = ", ".join(f'"{name}"' for name in self._codec.fields)
+        self._record = Codec(AuditRecord, tables.Audit, driver.dialect)
         table = tables.Audit
         changes = {getattr(table, name): Parameter(number) for number, name in enumerate(_WITHHELD, 1)}
         update = table.update(changes).where(table.id == Parameter(len(_WITHHELD) + 1))
@@ -51,9 +49,8 @@ class AuditRows:
         if wanted.actor_ids is not None and not actors:
             return ()
         values = [value for name in given for value in asked[name]]
-        rows = yield page_of_audit(self._columns, given, len(actors))(*values, limit)
-        read = self._codec.read
-        return tuple([AuditRecord(id=row[0], **msgspec.structs.asdict(read(tuple(row)[1:]))) for row in rows])
+        rows = yield page_of_audit(self._record.columns, given, len(actors))(*values, limit)
+        return tuple(map(self._record.read, rows))
 
     def _asked(self, wanted: AuditFilter, before: int | None, after: int | None) -> dict[str, Sequence[object]]:
         """The values of each condition, by its name."""

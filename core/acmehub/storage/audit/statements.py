@@ -5,7 +5,8 @@ from itertools import count
 
 from acmehub.storage.statements import Sql
 
-# conditions of lists, by the fields of `AuditFilter`; not LIKE, which has wildcards, and knows no capitals on SQLite
+# conditions of lists, by the fields of `AuditFilter`; not LIKE, which has wildcards, and knows no capitals on SQLite;
+# what finds a text in another one has a name of its own in each dialect
 _CONDITIONS = {
     "object_id": "object_id = {}",
     "actor_ids": "actor_id IN ({})",
@@ -13,8 +14,8 @@ _CONDITIONS = {
     "credential": "credential = {}",
     "address": "address = {}",
     "refused": "NOT allowed",
-    "actor": "(replace(actor, {}, '') <> actor OR actor_id || '' = {})",
-    "object": "(replace(object, {}, '') <> object OR object_id || '' = {})",
+    "actor": "({find}(actor, {}) > 0 OR actor_id || '' = {})",
+    "object": "({find}(object, {}) > 0 OR object_id || '' = {})",
     "action": "(action = {} OR substr(action, 1, {}) = {})",
     "via": "via = {}",
     "actor_kind": "actor_kind = {}",
@@ -41,14 +42,19 @@ def page_of_audit(columns: str, given: Sequence[str], actors: int) -> Sql:
         at = given.index("actor_ids")
         conditions[at] = conditions[at].replace("{}", ", ".join(["{}"] * actors))
     text, numbers = " AND ".join(conditions), count(1)
-    where = text.format(*[f"${next(numbers)}" for _ in range(text.count("{}"))])
-    return Sql(
-        "SELECT id, {columns} FROM audit{where} ORDER BY id{order} LIMIT {limit}",
-        columns=columns,
-        where=f" WHERE {where}" if where else "",
-        order="" if "after" in given else " DESC",
-        limit=f"${next(numbers)}",
-    )
+    values = [f"${next(numbers)}" for _ in range(text.count("{}"))]
+    limit, order = next(numbers), "" if "after" in given else " DESC"
+
+    def page(find: str) -> Sql:
+        return Sql(
+            "SELECT {columns} FROM audit{where} ORDER BY id{order} LIMIT ${limit}",
+            columns=columns,
+            where=f" WHERE {text.format(*values, find=find)}" if text else "",
+            order=order,
+            limit=str(limit),
+        )
+
+    return Sql.of(sqlite=page("instr").sqlite, postgres=page("strpos").postgres)
 
 
 def _unindexed(name: str) -> str:
