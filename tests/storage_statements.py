@@ -10,6 +10,7 @@ from typing import Any, cast
 from acmehub.models import OrderStatus, Stage
 from acmehub.ports.lists import CertificateFilter, OrderFilter
 from acmehub.storage import hot_statements, rate_limits, schema_steps
+from acmehub.storage.audit import statements as audit_statements
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.piccolo_engine import BoundEngine
 from acmehub.storage.statements import Dialect, Sql, Statement
@@ -24,13 +25,14 @@ WHOLE = {  # what is meant to give all there is, or its newest or oldest by the 
     "SqlResources._list",
     "SqlTxtRecords._list",
     "SqlRecords._latest",
-    "SqlRecords._oldest",
+    "SqlSeals._newest",
+    "SqlSeals._keys",  # one row for each master key there ever was
 }
 
 
 def statements(store: SqlStore) -> Iterator[tuple[str, Sql]]:
     """Every statement with the place where it is kept (`SqlOrders._row`, `LOCK_ORDER`)."""
-    for module in (hot_statements, rate_limits, schema_steps):
+    for module in (audit_statements, hot_statements, rate_limits, schema_steps):
         yield from ((name, item) for name, item in vars(module).items() if isinstance(item, Sql))
     for noun in vars(store).values():
         yield from _kept_by(noun, set())

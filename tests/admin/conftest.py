@@ -21,7 +21,7 @@ from acmehub.admin.resources.tokens import TokenService
 from acmehub.admin.services import Admin
 from acmehub.app.hub import Hub
 from acmehub.config import Config
-from acmehub.models import Account, AuditEntry, Role, RoleAssignment, Token
+from acmehub.models import Account, AuditRecord, Role, RoleAssignment, Token
 from acmehub.ports.clock import SystemClock
 from acmehub.ports.hookspecs import hookimpl
 from acmehub.ports.plugins import PluginContext, Register
@@ -105,7 +105,7 @@ class House(msgspec.Struct):
     def accounts(self) -> AccountsAdmin:
         return self.admin.accounts
 
-    async def audited(self) -> Sequence[AuditEntry]:
+    async def audited(self) -> Sequence[AuditRecord]:
         return await self.store.records.audited()
 
     async def bind(self, token_id: str) -> Account:

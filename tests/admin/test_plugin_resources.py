@@ -91,8 +91,8 @@ async def test_the_audit_names_changed_settings_without_their_values(house: Hous
     await house.managed_challenges.add(zone(), ROOT)
     patch = ManagedChallengePatch(settings={"key_secret": "another"}, match="b.test, " + ", ".join(["*.c.test"] * 40))
     await house.managed_challenges.set("zone", patch, ROOT)
-    detail = (await house.audited())[0].detail
-    assert detail == 'match: "corp.test" -> "b.test, *.c.test"; settings'
+    difference = (await house.audited())[0].difference
+    assert difference == 'match: "corp.test" -> "b.test, *.c.test"; settings'
 
 
 @pytest.mark.parametrize(

@@ -150,8 +150,8 @@ async def test_the_audit_says_what_a_change_changed(house: House) -> None:
     await house.principals.set("app", PrincipalPatch(name="printer", enabled=False), ROOT)
     await house.principals.set("printer", PrincipalPatch(enabled=False), ROOT)
     nothing, changed, _ = await house.audited()
-    assert changed.detail == 'name: "app" -> "printer"; enabled: true -> false'
-    assert nothing.detail == ""
+    assert changed.difference == 'name: "app" -> "printer"; enabled: true -> false'
+    assert nothing.difference == ""
 
 
 async def test_of_two_administrators_at_most_one_is_lost_at_the_same_moment(

@@ -90,7 +90,7 @@ async def test_a_change_is_audited_field_by_field(two: House) -> None:
     await two.profiles.set("short", ProfilePatch(description="Ten", enabled=False), ROOT)
     entry = (await two.audited())[0]
     assert (entry.action, entry.object) == ("profile.set", "short")
-    assert entry.detail == 'description: "Six days" -> "Ten"; enabled: true -> false'
+    assert entry.difference == 'description: "Six days" -> "Ten"; enabled: true -> false'
 
 
 async def test_a_name_is_taken_once(two: House) -> None:

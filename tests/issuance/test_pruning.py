@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from acmehub.issuance import pruning
 from acmehub.issuance.pruning import FORGET_EVERY, Pruner
-from acmehub.models import AuditEntry, Certificate, Event, EventKind, Order, OrderStatus, Stage
+from acmehub.models import Certificate, Event, EventKind, Order, OrderStatus, Stage
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.runtime.client_limits.buckets import microseconds
@@ -97,18 +97,6 @@ async def test_old_lines_of_the_timeline_go_while_the_order_stays_for_its_certif
     assert await store.orders.get(order_id) is not None
 
 
-async def test_the_audit_is_kept_for_ever_unless_days_are_set(store: Store) -> None:
-    clock = ManualClock(NOW)
-    old = AuditEntry(at=NOW, actor="a", action="old", object="")
-    await store.records.audit([old] * 1200)
-    clock.advance(400 * DAY)
-    await store.records.audit([AuditEntry(at=clock.now(), actor="a", action="new", object="")])
-    await Pruner(store, clock, Random(1), nobody, KEEP).work_off()
-    assert len(await store.records.audited(2000)) == 1201
-    await Pruner(store, clock, Random(1), nobody, KEEP, timedelta(days=365)).work_off()
-    assert [entry.action for entry in await store.records.audited(2000)] == ["new"]
-
-
 async def test_full_buckets_are_forgotten_once_a_minute(store: Store) -> None:
     clock = ManualClock(NOW)
     now = microseconds(clock)
@@ -148,15 +136,11 @@ async def test_the_log_counts_what_was_forgotten_and_is_silent_when_that_is_noth
     monkeypatch.setattr(pruning, "BATCH", 1)
     monkeypatch.setattr(pruning, "LINES", 1)
     clock = ManualClock(NOW)
-    await Pruner(store, clock, Random(1), nobody, KEEP, KEEP).work_off()
+    await Pruner(store, clock, Random(1), nobody, KEEP).work_off()
     assert caplog.messages == []
     seed = await sow(store)
     for _ in range(2):
         await failed_order(store, seed)
-    await store.records.audit([AuditEntry(at=NOW, actor="a", action="old", object="")] * 4)
     clock.advance(100 * DAY)
-    await Pruner(store, clock, Random(1), nobody, KEEP, KEEP).work_off()
-    assert caplog.messages == [
-        "2 orders that ended long ago were forgotten",
-        "3 old entries of the audit were forgotten",  # the newest stays
-    ]
+    await Pruner(store, clock, Random(1), nobody, KEEP).work_off()
+    assert caplog.messages == ["2 orders that ended long ago were forgotten"]

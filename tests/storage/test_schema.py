@@ -223,7 +223,7 @@ def _is_short(step: str) -> bool:
     """A walk along an index that stops at LIMIT or holds few rows, or through the rows of a subquery."""
     partial = ("orders_claim", "orders_due", "orders_leased", "txt_record_due")
     subquery = ("SCAN free", "SCAN both_halves", "SCAN held", "SCAN (subquery")
-    ordered = ("orders_created", "orders_unfinished", "certificate_created", "certificate_ends")
+    ordered = ("orders_created", "orders_unfinished", "certificate_created", "certificate_ends", "seal_kept")
     return step.startswith(subquery) or any(f"INDEX {name}" in step for name in (*partial, *ordered))
 
 

@@ -8,6 +8,7 @@ from acmehub.admin.operations.accounts import AccountsAdmin
 from acmehub.admin.operations.audit import AuditAdmin
 from acmehub.admin.operations.certificates import CertificatesAdmin
 from acmehub.admin.operations.check import CheckService
+from acmehub.admin.operations.forgetting import ForgettingService
 from acmehub.admin.operations.moving import MovingService
 from acmehub.admin.operations.orders import OrdersAdmin
 from acmehub.admin.operations.resealing import ResealingService
@@ -44,6 +45,7 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True):
     audit: AuditAdmin
     resources_file: ResourcesFileService
     check: CheckService
+    forgetting: ForgettingService
     resealing: ResealingService
     moving: MovingService
 
@@ -77,13 +79,14 @@ def build_admin(
         orders=OrdersAdmin(store, clock, issuance_timeout),
         accounts=AccountsAdmin(store, clock),
         certificates=CertificatesAdmin(store, revocation, clock),
-        audit=AuditAdmin(store, clock),
+        audit=AuditAdmin(store, vault, clock),
         resources_file=ResourcesFileService(
             store, clock, principals, tokens, managed_challenges, authorities, profiles
         ),
         check=CheckService(
             store, snapshots, registry, plugin_objects, solver, principals, tokens, managed_challenges, clock
         ),
+        forgetting=ForgettingService(store, vault, clock),
         resealing=ResealingService(store, vault, clock),
         moving=MovingService(store, vault, clock),
     )

@@ -10,18 +10,23 @@ from typing import TypeVar
 from acmehub.admin.operations.resealing import SEALED
 from acmehub.config import Config, ConfigError, is_mounted
 from acmehub.models import (
-    AuditEntry,
+    ActorKind,
+    AuditActor,
     Authority,
     ManagedChallenge,
+    Origin,
     Principal,
     PrincipalType,
     Role,
     RoleAssignment,
+    SealKey,
     Token,
+    Via,
     new_id,
 )
 from acmehub.ports.settings import Secret, dump_settings, read_settings
 from acmehub.ports.store import Conflict, Resources, Store
+from acmehub.runtime.audit import audit_entry
 from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
 from acmehub.runtime.plugins import Registry
 from acmehub.runtime.vault import (
@@ -37,7 +42,7 @@ from acmehub.runtime.vault import (
 ADMINISTRATOR = "administrator"
 LOCAL_AUTHORITY = "local"
 MASTER_KEY_FILE = "master.key"
-ACTOR = "first start"
+ACTOR = AuditActor("first start", ActorKind.SYSTEM, origin=Origin(Via.SYSTEM))
 _LOCAL_PLUGIN = "ca_local"
 R = TypeVar("R", Principal, Authority)
 _log = logging.getLogger(__name__)
@@ -95,10 +100,11 @@ async def is_founded(store: Store) -> bool:
 
 async def sealed_values(store: Store, *, tokens: bool) -> Sequence[bytes]:
     """What is sealed in a storage, with or without the secrets of tokens, of which there may be many."""
-    rows: list[Token | ManagedChallenge | Authority] = [
+    rows: list[Token | ManagedChallenge | Authority | SealKey] = [
         *await store.authorities.list(),
         *await store.managed_challenges.list(),
         *(await store.tokens.list() if tokens else ()),
+        *await store.seals.keys(),
     ]
     return [value for row in rows for field in SEALED[type(row)] if (value := getattr(row, field))]
 
@@ -177,4 +183,5 @@ async def _add(store: Store, resources: Resources[R], item: R) -> None:
     except Conflict:  # another process has just done the same
         return
     action = f"{type(item).__name__.lower()}.add"
-    await store.records.audit([AuditEntry(at=item.created, actor=ACTOR, action=action, object=item.name)])
+    entry = audit_entry(item.created, ACTOR, action, item.name, named=(item.id, item.name))
+    await store.records.audit([entry])

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -40,6 +41,7 @@ from acmehub.ports.settings import SettingsError, read_settings
 from acmehub.ports.store import Store, StoreAbsent, StoreAway, StoreOutdated
 from acmehub.rules.orders import Lifetimes
 from acmehub.runtime.announcements import Announcements
+from acmehub.runtime.backoff import SteadyClock
 from acmehub.runtime.client_limits.limits import ClientLimits
 from acmehub.runtime.client_limits.refusals import Refusals
 from acmehub.runtime.crash_points import CrashPoints
@@ -50,6 +52,7 @@ from acmehub.runtime.plugin_objects import PluginObjects
 from acmehub.runtime.plugins import PluginError, Registry, build_registry
 from acmehub.runtime.revocation import RevocationService
 from acmehub.runtime.rights import Rights
+from acmehub.runtime.sealed_audit.sealer import Sealer
 from acmehub.runtime.snapshot import Snapshots
 from acmehub.runtime.vault import Vault, VaultError
 
@@ -81,6 +84,8 @@ class Hub:
         self.announce = Announcements(store, registry, self.snapshots, clock)
         owner = _owner()
         self.solver = Solver(store, self.snapshots, self.plugin_objects, config.dns, clock, owner)
+        keep_audit = timedelta(days=config.audit.keep_days) if config.audit.keep_days > 0 else None
+        sealer = Sealer(store, vault, SteadyClock(clock), random.Random(), owner=owner, keep=keep_audit)  # noqa: S311
         self.worker = IssuanceWorker(
             store,
             self.plugin_objects,
@@ -92,7 +97,7 @@ class Hub:
             rights=self.rights,
             worker=config.worker,
             verify=config.verify,
-            keep_audit=timedelta(days=config.audit.keep_days) if config.audit.keep_days > 0 else None,
+            beside=(sealer,),
         )
         self.dispatcher = Dispatcher()
         self.client_limits = ClientLimits(store, clock, config.limits, self.stopping)

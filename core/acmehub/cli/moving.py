@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import sys
-import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ from msgspec.structs import asdict, replace
 from acmehub import __version__
 from acmehub.cli.shared.exit_status import Exit, Failed
 from acmehub.cli.shared.finding import no_hub
+from acmehub.cli.shared.progress import Progress
 from acmehub.cli.shared.session import (
     Result,
     Session,
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 _CONFIG = "acmehub.toml"
 _RESTORED_CONFIG = "acmehub.toml.restored"
-_PROGRESS_SECONDS = 0.2
 BACKUP = """\b
 Examples:
   acmehub backup /var/backups/hub.backup
@@ -51,24 +49,6 @@ Examples:
   acmehub db copy --to storage_postgres --set dsn=env:HUB_DSN
   acmehub db copy --to storage_sqlite
 """
-
-
-class RowCount:
-    """The number of rows so far, on one line of a terminal; silent elsewhere."""
-
-    def __init__(self) -> None:
-        self._next = 0.0 if sys.stderr.isatty() else float("inf")
-        self._shown = False
-
-    def __call__(self, rows: int) -> None:
-        if time.monotonic() >= self._next:
-            self._next, self._shown = time.monotonic() + _PROGRESS_SECONDS, True
-            click.echo(f"\r{rows} rows", nl=False, err=True)
-
-    def end(self) -> None:
-        """Clear the line."""
-        if self._shown:
-            click.echo("\r" + " " * 24 + "\r", nl=False, err=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- backup
@@ -93,7 +73,7 @@ async def backup(session: Session, file: Path, force: bool) -> Result:
         storage=config.storage.plugin,
         public_url=config.public_url,
     )
-    progress = RowCount()
+    progress = Progress("rows")
     try:
         made = await session.hub.admin.moving.backup(file, content, session.acting, force=force, progress=progress)
     finally:
@@ -164,7 +144,7 @@ async def _restore(file: Path, config: Config) -> Result:
 
     clock = SystemClock()
     store = open_store(config, build_registry(config.plugins), clock)
-    progress = RowCount()
+    progress = Progress("rows")
     with open_backup(file) as found:
         ring = [decode_key(key) for key in ([key.reveal() for key in config.master_keys] or found.keys)]
         new = _new_files(found, config)
@@ -271,7 +251,7 @@ async def _copy(config: Config, plugin: str, pairs: Sequence[str], settings_file
     settings = _resolved(written)
     target = open_store(replace(config, storage=Storage(plugin=plugin, settings=settings)), hub.registry, hub.clock)
     in_use = isinstance(hub.store, CopiesRows) and await hub.store.used_elsewhere()
-    progress = RowCount()
+    progress = Progress("rows")
     try:
         await hub.store.open(serve=not in_use)  # nobody begins to serve from it meanwhile
     except StoreAbsent as absent:

@@ -73,6 +73,20 @@ async def remove(session: Session, name: str) -> Result:
     return Result({"removed": name}, [f"removed principal {name}"])
 
 
+@principal.command(epilog="\b\nExample:\n  acmehub principal forget alice")
+@click.argument("name")
+@hub_verb
+async def forget(session: Session, name: str) -> Result:
+    """Replace the name of a disabled or removed principal by a pseudonym, in the audit too; it cannot be undone.
+
+    Contacts and User-Agents of its accounts go, and the addresses in the audit's entries of what it did.
+    """
+    done = await session.hub.admin.forgetting.forget(name, session.acting)
+    return Result(
+        done, [f"{done.pseudonym} stands for it now: in {done.entries} entries of the audit, {done.accounts} accounts"]
+    )
+
+
 def _roles(item: PrincipalView) -> str:
     return ", ".join(role_text(role) for role in item.roles)
 

@@ -1,6 +1,5 @@
 """Pruning: expires orders that lapsed, and forgets used nonces, full buckets, zone leases that are over, orders that
-ended long ago, and old lines of timelines and of the audit, in small batches; after an upgrade, fills what the
-migration left empty."""
+ended long ago, and old lines of timelines, in small batches; after an upgrade, fills what the migration left empty."""
 
 import logging
 import random
@@ -31,7 +30,7 @@ class Pruner(Loop[str]):
     """Expires lapsed orders, by id; each claim also forgets what nobody needs. One per worker process.
 
     `announce` is called with each order that ended. Orders that ended and the lines of their timelines are forgotten
-    after `keep`, entries of the audit after `keep_audit` (None: never).
+    after `keep` (None: never).
     """
 
     def __init__(
@@ -41,13 +40,11 @@ class Pruner(Loop[str]):
         rng: random.Random,
         announce: Callable[[Order], Awaitable[None]],
         keep: timedelta | None = None,
-        keep_audit: timedelta | None = None,
     ) -> None:
         super().__init__("pruning", clock, rng, places=EXPIRED_AT_ONCE, refill=EXPIRED_AT_ONCE, idle=INTERVAL)
         self._store = store
         self._announce = announce
         self._keep = keep
-        self._keep_audit = keep_audit
         self._forget_at = self._nonces_at = clock.monotonic()
 
     async def claim(self, limit: int) -> Sequence[str]:
@@ -65,8 +62,6 @@ class Pruner(Loop[str]):
             if self._keep is not None:
                 await self._forget(self._keep)
                 await self._forget_lines(self._keep)
-            if self._keep_audit is not None:
-                await self._forget_audit(self._keep_audit)
         return await self._store.orders.lapsed(self._clock.now(), limit)
 
     def key(self, job: str) -> str:
@@ -110,11 +105,3 @@ class Pruner(Loop[str]):
         before, line = self._clock.now() - keep, 0
         while (last := await self._store.records.prune_timelines(before, line, LINES)) is not None:
             line = last
-
-    async def _forget_audit(self, keep: timedelta) -> None:
-        before = self._clock.now() - keep
-        forgotten = 0
-        while count := await self._store.records.prune_audit(before, LINES):
-            forgotten += count
-        if forgotten:
-            _log.info("%d old entries of the audit were forgotten", forgotten)

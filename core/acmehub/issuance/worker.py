@@ -9,6 +9,7 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -187,7 +188,7 @@ class OrderLoop(Loop[Job]):
 
 
 class IssuanceWorker:
-    """The background work of one process. `owner` names the process in leases, uniquely."""
+    """The background work of one process, with the loops `beside`. `owner` names the process in leases, uniquely."""
 
     def __init__(
         self,
@@ -202,7 +203,7 @@ class IssuanceWorker:
         rights: Rights,
         worker: Worker,
         verify: Verify = Verify(),
-        keep_audit: timedelta | None = None,
+        beside: Sequence[Loop[Any]] = (),
         rng: random.Random | None = None,
     ) -> None:
         self.owner = owner
@@ -235,9 +236,17 @@ class IssuanceWorker:
         )
         keep = timedelta(days=worker.keep_days) if worker.keep_days > 0 else None
         self.orders = OrderLoop(self._context, worker.concurrency)
-        self.pruner = Pruner(store, steady, rng, announce, keep, keep_audit)
+        self.pruner = Pruner(store, steady, rng, announce, keep)
         self.idle_orders = IdleOrders(store, rights, steady, rng, announce)
         self.windows = WindowWatch(store, plugin_objects, steady, rng, outages, owner)
+        self._loops: tuple[Loop[Any], ...] = (
+            self.orders,
+            self.txt_cleanup,
+            self.pruner,
+            self.windows,
+            self.idle_orders,
+            *beside,
+        )
 
     def take(self, order: Order) -> Handover | None:
         """Keep a place for an order that is claimed in another write than that of the loop, and then given to `adopt`
@@ -269,7 +278,7 @@ class IssuanceWorker:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_running("renewal of leases", self.orders.renew_leases))
-                for loop in (self.orders, self.txt_cleanup, self.pruner, self.windows, self.idle_orders):
+                for loop in self._loops:
                     group.create_task(loop.run())
         finally:
             end_subscription()

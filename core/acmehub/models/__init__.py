@@ -6,7 +6,17 @@ the store increases it, and it refuses to update a row whose version is no longe
 """
 
 from acmehub.models.accounts import Account, AccountStatus, Actor
-from acmehub.models.audit import AuditEntry, AuditFilter, AuditRecord
+from acmehub.models.audit import (
+    ActorKind,
+    AuditActor,
+    AuditEntry,
+    AuditFilter,
+    AuditRecord,
+    Origin,
+    Seal,
+    SealKey,
+    Via,
+)
 from acmehub.models.authorities import Authority, Pause, Profile
 from acmehub.models.base import Model, made_at, new_id
 from acmehub.models.campaigns import Campaign
@@ -22,6 +32,8 @@ __all__ = [
     "Account",
     "AccountStatus",
     "Actor",
+    "ActorKind",
+    "AuditActor",
     "AuditEntry",
     "AuditFilter",
     "AuditRecord",
@@ -38,6 +50,7 @@ __all__ = [
     "Model",
     "Order",
     "OrderStatus",
+    "Origin",
     "Pause",
     "Principal",
     "PrincipalType",
@@ -46,12 +59,15 @@ __all__ = [
     "PropagationMode",
     "Role",
     "RoleAssignment",
+    "Seal",
+    "SealKey",
     "Stage",
     "Token",
     "TokenLimits",
     "TokenState",
     "TxtRecord",
     "TxtState",
+    "Via",
     "Wish",
     "made_at",
     "new_id",

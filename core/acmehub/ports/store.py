@@ -27,6 +27,7 @@ from acmehub.models import (
 from acmehub.ports.lists import ALL_ACCOUNTS, ALL_CERTIFICATES, AccountFilter, CertificateFilter
 from acmehub.ports.order_store import Orders, TxtRecords
 from acmehub.ports.revisions import Revisions
+from acmehub.ports.seals import Seals
 from acmehub.ports.spending import RateLimits, UsedNonces
 from acmehub.ports.zone_leases import ZoneLeases
 
@@ -209,11 +210,6 @@ class Records(Protocol):
         `after`, oldest first; the last line that was looked at, None when no older ones are left."""
         ...
 
-    async def prune_audit(self, before: datetime, limit: int) -> int:
-        """Delete up to `limit` of the audit's oldest entries, up to the first that was written later and never the
-        newest; how many."""
-        ...
-
     async def audited(
         self,
         limit: int = 100,
@@ -241,6 +237,7 @@ class Store(Protocol):
     txt_records: TxtRecords
     certificates: Certificates
     records: Records
+    seals: Seals
     nonces: UsedNonces
     rate_limits: RateLimits
     zone_leases: ZoneLeases

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from acmehub.models import Principal, Role, RoleAssignment
-from acmehub.models.audit import Origin
+from acmehub.models.audit import ActorKind, AuditActor, Origin, Via
 
 CONSUMERS = frozenset({Role.MANAGED_ACME_CONSUMER, Role.MANAGED_CHALLENGE_CONSUMER})
 NARROWABLE = frozenset({Role.OPERATOR, Role.AUDITOR})
@@ -66,6 +66,7 @@ PERMISSIONS: dict[str, Permission] = {
     "principal.add": _CHANGE,
     "principal.set": _CHANGE,
     "principal.remove": _CHANGE,
+    "principal.forget": _SECRETS,
     "token.list": _READ,
     "token.show": _READ,
     "token.add": _CHANGE,
@@ -93,7 +94,9 @@ PERMISSIONS: dict[str, Permission] = {
     "profile.remove": _CHANGE,
     "audit.list": _AUDIT,
     "audit.show": _AUDIT,
+    "audit.follow": _AUDIT,
     "audit.export": Permission(_ALL, audited=False, step_up=True, own=_AUDIT.own),
+    "audit.verify": Permission(frozenset({Role.ADMINISTRATOR, Role.AUDITOR}), audited=False),
     "check": _READ,
     "check.live": _CHANGE,
     "export": _READ,
@@ -127,6 +130,12 @@ class Acting(msgspec.Struct, frozen=True):
     def machine(cls, name: str) -> "Acting":
         """Who has a shell with access to the hub's data is its administrator."""
         return cls(name, frozenset({RoleAssignment(Role.ADMINISTRATOR)}), proven=True, delegates=True)
+
+    @property
+    def actor(self) -> AuditActor:
+        """As the audit names who acts; what comes by the API has an API token."""
+        kind = ActorKind.TOKEN if self.origin.via is Via.API else ActorKind.PERSON
+        return AuditActor(self.name, kind, self.principal_id, self.origin)
 
     @property
     def unrestricted(self) -> frozenset[Role]:

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
-from acmehub.models import Certificate, Event, EventKind
+from acmehub.models import AuditActor, Certificate, Event, EventKind
 from acmehub.models.problems import ProblemType
 from acmehub.ports.authority import (
     RelayAuthority,
@@ -39,14 +39,14 @@ class RevocationService:
         self._clock = clock
         self._running: dict[str, asyncio.Task[Certificate]] = {}
 
-    async def revoke(self, certificate: Certificate, reason: int | None, actor: str) -> Certificate:
-        """Revoke a certificate and note it; `actor` names the caller in the audit.
+    async def revoke(self, certificate: Certificate, reason: int | None, actor: AuditActor) -> Certificate:
+        """Revoke a certificate and note it; `actor` is the caller, for the audit.
 
         Raises `UpstreamError`s, and those of `PLUGIN_UNUSABLE` when the authority cannot be used.
         """
         return await asyncio.shield(self.start(certificate, reason, actor))
 
-    def start(self, certificate: Certificate, reason: int | None, actor: str) -> asyncio.Task[Certificate]:
+    def start(self, certificate: Certificate, reason: int | None, actor: AuditActor) -> asyncio.Task[Certificate]:
         """The task that revokes a certificate, begun unless it runs already; what it raises is that of `revoke`."""
         task = self._running.get(certificate.id)
         if task is None:
@@ -69,7 +69,7 @@ class RevocationService:
         if not task.cancelled():
             task.exception()  # every waiting caller got it, and the audit has it
 
-    async def _revoke(self, certificate: Certificate, reason: int | None, actor: str) -> Certificate:
+    async def _revoke(self, certificate: Certificate, reason: int | None, actor: AuditActor) -> Certificate:
         try:
             async with asyncio.timeout(EXCHANGE_SECONDS):
                 await self._pass_on(certificate, reason)
@@ -119,7 +119,7 @@ class RevocationService:
                     return stored or certificate
                 certificate = stored
 
-    async def _note(self, actor: str, certificate: Certificate, detail: str, *, allowed: bool = True) -> None:
+    async def _note(self, actor: AuditActor, certificate: Certificate, detail: str, *, allowed: bool = True) -> None:
         await self._audit.note(actor, "certificate.revoke", f"certificate {certificate.id}", detail, allowed=allowed)
 
 

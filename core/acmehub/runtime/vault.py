@@ -51,6 +51,12 @@ class Vault:
         """Whether there is no key."""
         return not self._keys
 
+    @property
+    def current_id(self) -> str:
+        """The id of the key that seals, in hexadecimal."""
+        self._require_key()
+        return self._current.hex()
+
     def begin(self, key: bytes) -> None:
         """Give a vault without keys its first."""
         self._current = _key_id(key)

@@ -6,12 +6,12 @@ from acmehub.models import Account, Actor, AuditEntry, Principal, Token
 from acmehub.ports.lists import ALL_ACCOUNTS, AccountFilter
 from acmehub.ports.store import Accounts, Conflict, Missing
 from acmehub.storage import hot_statements, tables
+from acmehub.storage.audit.entries import AuditRows
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import BUMP
 from acmehub.storage.listing import IdRange
 from acmehub.storage.piccolo_engine import Parameter, prepared
-from acmehub.storage.records import AuditRows
 from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Batch, Dialect, Unit
 from acmehub.storage.versioned_cache import VersionedCache

@@ -8,12 +8,12 @@ from acmehub.ports.lists import ALL_CERTIFICATES, CertificateFilter
 from acmehub.ports.store import Certificates
 from acmehub.rules.renewal import serial_or_none
 from acmehub.storage import hot_statements, tables
+from acmehub.storage.audit.entries import AuditRows
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import FILL_NAME_SETS, page_of_certificates
 from acmehub.storage.listing import IdRange, given_of
 from acmehub.storage.piccolo_engine import Parameter, prepared
-from acmehub.storage.records import AuditRows
 from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Batch, Sql, Statement, Unit
 

@@ -36,6 +36,7 @@ M = TypeVar("M", bound=msgspec.Struct)
 
 _TYPES: dict[type[Column], type] = {  # of fields whose columns are not text
     BigInt: int,
+    BigSerial: int,
     Boolean: bool,
     Bytea: bytes,
     DoublePrecision: float,
@@ -106,7 +107,11 @@ class Codec(Generic[M]):
         self.table: str = table._meta.tablename
         self.fields: tuple[str, ...] = model.__struct_fields__
         self._rows = table
-        columns = {column._meta.name: column for column in table._meta.columns if not isinstance(column, BigSerial)}
+        columns = {
+            column._meta.name: column
+            for column in table._meta.columns
+            if not isinstance(column, BigSerial) or column._meta.name in self.fields
+        }
         if columns.keys() != set(self.fields):
             odd = ", ".join(sorted(columns.keys() ^ set(self.fields)))
             raise TypeError(f"table {self.table} and {model.__name__} differ in {odd}: add the column, or the field")

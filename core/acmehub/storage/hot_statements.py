@@ -9,9 +9,6 @@ Piccolo does not build them. Those with columns are functions that a noun calls 
 import re
 from collections.abc import Sequence
 
-from piccolo.columns import Column
-from piccolo.columns.combination import WhereRaw
-
 from acmehub.storage.statements import Sql
 
 # ------------------------------------------------------------------------------------------------------- accounts
@@ -346,21 +343,6 @@ TAKE_ZONE = Sql(
 
 # after each such record
 END_ZONE = Sql("UPDATE zone_lease SET lease_until = $3 WHERE place = $1 AND fence = $2 RETURNING fence")
-
-# ----------------------------------------------------------------------------------------------------------- audit
-
-
-def contains(column: Column, text: str) -> WhereRaw:
-    """The condition of an audit list: LIKE has wildcards, and knows no capitals on SQLite."""
-    name = column._meta.name
-    return WhereRaw(f"replace({name}, {{}}, '') <> {name}", text)
-
-
-def is_or_begins(column: Column, text: str, separator: str) -> WhereRaw:
-    """The condition of an audit list, for a name or all below it; not LIKE, as in `contains`."""
-    name, begin = column._meta.name, f"{text}{separator}"
-    return WhereRaw(f"({name} = {{}} OR substr({name}, 1, {{}}) = {{}})", text, len(begin), begin)
-
 
 # ------------------------------------------------------------------------------------------------ resources, nonces
 

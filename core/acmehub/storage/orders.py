@@ -15,13 +15,14 @@ from acmehub.ports.order_store import Orders
 from acmehub.ports.store import Conflict, Fenced, Missing
 from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.storage import hot_statements, tables
+from acmehub.storage.audit.entries import AuditRows
 from acmehub.storage.certificates import CertificateRows
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.jobs import JobRows
 from acmehub.storage.listing import IdRange, OrderLists
 from acmehub.storage.piccolo_engine import Parameter, prepared
-from acmehub.storage.records import AuditRows, EventRows
+from acmehub.storage.records import EventRows
 from acmehub.storage.retention import Retention
 from acmehub.storage.statements import Batch, Changed, Dialect, Statement, Unit
 from acmehub.storage.versioned_cache import VersionedCache

@@ -3,17 +3,16 @@
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-import msgspec
-
 from acmehub.models import Actor, AuditEntry, AuditFilter, AuditRecord, Event, EventKind
 from acmehub.ports.revisions import Revisions
 from acmehub.ports.spending import NonceUse, UsedNonces
 from acmehub.ports.store import Records
 from acmehub.storage import hot_statements, tables
-from acmehub.storage.codec import Codec, storable, time_value
+from acmehub.storage.audit.entries import AuditRows
+from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import AT_ONCE, NEXT_EVENTS, latest_events
-from acmehub.storage.piccolo_engine import Parameter, built, prepared
+from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.statements import Batch, Dialect, Statement, Unit
 
 
@@ -62,19 +61,6 @@ class EventRows:
         yield Batch((self._delete.many(numbers),), autocommit=True)
 
 
-class AuditRows:
-    """The audit as rows: shared by every verb that writes a change together with its entries."""
-
-    def __init__(self, driver: SqlDriver) -> None:
-        self.codec = Codec(AuditEntry, tables.Audit, driver.dialect)
-
-    def insert(self, entries: Sequence[AuditEntry]) -> tuple[Statement, ...]:
-        """The statement that appends `entries`; none when there are none."""
-        if not entries:
-            return ()
-        return (self.codec.insert.many([self.codec.row(item) for item in entries]),)
-
-
 class SqlRecords(Records):
     """Timelines and the audit."""
 
@@ -82,10 +68,6 @@ class SqlRecords(Records):
         self._driver = driver
         self._events = events
         self._audit = audit
-        table = tables.Audit
-        oldest = table.select(table.id, table.at).order_by(table.id).limit(Parameter(1))
-        self._oldest = prepared(oldest, driver.dialect)
-        self._forget_audit = prepared(table.delete().where(table.id == Parameter(1)), driver.dialect)
 
     async def note(self, events: Sequence[Event]) -> None:
         if events:
@@ -102,10 +84,7 @@ class SqlRecords(Records):
 
     async def audit(self, entries: Sequence[AuditEntry]) -> None:
         if entries:
-            await self._driver.write(self._append, entries)
-
-    def _append(self, entries: Sequence[AuditEntry]) -> Unit[None]:
-        yield Batch(self._audit.insert(entries), autocommit=True)
+            await self._driver.write(self._audit.append, entries)
 
     async def prune_timelines(self, before: datetime, after: int, limit: int) -> int | None:
         time = time_value(self._driver.dialect, before)
@@ -115,20 +94,6 @@ class SqlRecords(Records):
             await self._driver.write(self._events.forget, over)
         return page[-1][0] if len(page) == limit else None
 
-    async def prune_audit(self, before: datetime, limit: int) -> int:
-        return await self._driver.write(self._prune_audit, time_value(self._driver.dialect, before), limit)
-
-    def _prune_audit(self, before: object, limit: int) -> Unit[int]:
-        rows = yield self._oldest(limit + 1)
-        over: list[tuple[object]] = []
-        for number, at in rows[:-1]:  # the newest stays: SQLite would give its number to the next one
-            if at >= before:
-                break
-            over.append((number,))
-        if over:
-            yield Batch((self._forget_audit.many(over),))
-        return len(over)
-
     async def audited(
         self,
         limit: int = 100,
@@ -137,31 +102,7 @@ class SqlRecords(Records):
         before: int | None = None,
         after: int | None = None,
     ) -> Sequence[AuditRecord]:
-        return await self._driver.read(self._audited, limit, filter, before, after)
-
-    def _audited(
-        self, limit: int, filter: AuditFilter, before: int | None, after: int | None
-    ) -> Unit[tuple[AuditRecord, ...]]:
-        table = tables.Audit
-        query = table.select(table.id, *self._audit.codec.columns_of_table)
-        for column, text in ((table.actor, filter.actor), (table.object, filter.object)):
-            if text:
-                query = query.where(hot_statements.contains(column, storable(text)))
-        if filter.action:
-            query = query.where(hot_statements.is_or_begins(table.action, filter.action, "."))
-        if filter.since is not None:
-            query = query.where(table.at >= time_value(self._driver.dialect, filter.since))
-        if filter.until is not None:
-            query = query.where(table.at < time_value(self._driver.dialect, filter.until))
-        if filter.refused:
-            query = query.where(table.allowed == False)  # noqa: E712  a condition of the query builder
-        if before is not None:
-            query = query.where(table.id < before)
-        if after is not None:
-            query = query.where(table.id > after)
-        rows = yield built(query.order_by(table.id, ascending=after is not None).limit(limit), self._driver.dialect)
-        read = self._audit.codec.read
-        return tuple([AuditRecord(id=row[0], **msgspec.structs.asdict(read(tuple(row)[1:]))) for row in rows])
+        return await self._driver.read(self._audit.page, limit, filter, before, after)
 
 
 class SqlUsedNonces(UsedNonces):

@@ -10,12 +10,12 @@ from acmehub.models import AuditEntry, Model
 from acmehub.ports.revisions import Revisions
 from acmehub.ports.store import Conflict, R, Resources
 from acmehub.storage import hot_statements
+from acmehub.storage.audit.entries import AuditRows
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import BUMP, READ_REVISIONS, SUM_REVISIONS
 from acmehub.storage.listing import IdRange
 from acmehub.storage.piccolo_engine import Parameter, prepared
-from acmehub.storage.records import AuditRows
 from acmehub.storage.statements import Batch, Dialect, Sql, Unit
 
 N = TypeVar("N", bound=Model)

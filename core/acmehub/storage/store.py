@@ -8,6 +8,7 @@ from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.copying import CopiesRows, StoreSnapshot, TablePage
 from acmehub.ports.order_store import Orders, TxtRecords
 from acmehub.ports.revisions import Revisions
+from acmehub.ports.seals import Seals
 from acmehub.ports.spending import RateLimits, UsedNonces
 from acmehub.ports.store import (
     Accounts,
@@ -21,13 +22,15 @@ from acmehub.ports.store import (
 from acmehub.ports.zone_leases import ZoneLeases
 from acmehub.storage import tables
 from acmehub.storage.accounts import SqlAccounts
+from acmehub.storage.audit.entries import AuditRows
+from acmehub.storage.audit.seals import SqlSeals
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import TOUCH
 from acmehub.storage.jobs import Leases
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.rate_limits import SqlRateLimits
-from acmehub.storage.records import AuditRows, EventRows, SqlRecords, SqlUsedNonces
+from acmehub.storage.records import EventRows, SqlRecords, SqlUsedNonces
 from acmehub.storage.resources import RevisionRows, SqlResources, read_copy_number
 from acmehub.storage.schema_steps import require_schema
 from acmehub.storage.statements import Batch, Unit
@@ -58,6 +61,7 @@ class SqlStore(Store, CopiesRows):
         self.txt_records: TxtRecords = SqlTxtRecords(driver, events)
         self.certificates: Certificates = SqlCertificates(driver, certificates, audit)
         self.records: Records = SqlRecords(driver, events, audit)
+        self.seals: Seals = SqlSeals(driver, audit)
         self._revisions = RevisionRows(driver)
         self.nonces: UsedNonces = SqlUsedNonces(driver, self._revisions.known)
         self.rate_limits: RateLimits = SqlRateLimits(driver)

@@ -315,6 +315,38 @@ class Audit(Table, tablename="audit", db=DB):
     object = _text()
     detail = _text()
     allowed = Boolean()
+    actor_id = _text("")
+    actor_kind = _text(null=True)
+    via = _text(null=True)
+    address = _text("")
+    request = _text("")
+    credential = _text("")
+    object_kind = _text("")
+    object_id = _text("")
+    object_name = _text("")
+    difference = _text("")
+    withheld = _text("")
+    salt = _text("")
+
+
+class Seal(Table, tablename="seal", db=DB):
+    """`models.audit.Seal`."""
+
+    id = BigInt(primary_key=True, default=None)
+    first = BigInt()
+    last = BigInt()
+    entries = BigInt()
+    at = _time()
+    key = _text()
+    mac = Bytea()
+    pruned = Bytea(default=None, null=True)
+
+
+class SealKey(Table, tablename="seal_key", db=DB):
+    """`models.audit.SealKey`."""
+
+    id = _key()
+    sealed_key = Bytea()
 
 
 class UsedNonce(Table, tablename="used_nonce", db=DB):
@@ -362,6 +394,8 @@ TABLES: tuple[type[Table], ...] = (
     CertificateName,
     Event,
     Audit,
+    Seal,
+    SealKey,
     UsedNonce,
     RateLimit,
     ZoneLease,

@@ -22,6 +22,7 @@ from acmehub.models import Account, AccountStatus, AuditEntry, Event, EventKind,
 from acmehub.ports.lists import CertificateFilter
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.orders import Change
+from acmehub.testing.store_audit_contract import AuditContract
 from acmehub.testing.store_jobs_contract import JobsContract
 from acmehub.testing.store_life_contract import LifeContract
 from acmehub.testing.store_limits_contract import LimitsContract
@@ -366,6 +367,7 @@ class StoreContract(
     OrdersContract,
     JobsContract,
     CertificatesContract,
+    AuditContract,
     RenewalContract,
     RepeatsContract,
     StringsContract,

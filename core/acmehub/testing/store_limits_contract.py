@@ -126,15 +126,6 @@ class LimitsContract:
         left = {bundle.order.id: len(await store.records.timeline(bundle.order.id)) for bundle in (running, ended)}
         assert left == {running.order.id: 3, ended.order.id: 0}
 
-    async def test_the_audit_is_forgotten_from_its_beginning(self, store: Store) -> None:
-        await store.records.audit(
-            [AuditEntry(at=at(second), actor="a", action="b", object=f"{second}") for second in (1, 2, 50, 3)]
-        )
-        assert await store.records.prune_audit(at(10), 1) == 1
-        assert await store.records.prune_audit(at(10), 100) == 1
-        assert await store.records.prune_audit(at(10), 100) == 0
-        assert [entry.object for entry in await store.records.audited()] == ["3", "50"]
-
     async def test_the_audit_is_found_by_what_it_says_and_read_in_pages(self, store: Store) -> None:
         said = (
             ("cli:alice (sudo)", "order.cancel", "order 1", True),
@@ -173,9 +164,8 @@ class LimitsContract:
         assert await found(2, before=ids[1]) == [2, 1]
         assert await found(2, after=ids[3]) == [2, 3]
         assert await found(after=ids[0]) == []
-        await store.records.prune_audit(at(60), 100)
         await store.records.audit([AuditEntry(at=at(70), actor="a", action="b", object="c")])
-        assert (await store.records.audited())[0].id > ids[0]  # no id comes again
+        assert (await store.records.audited())[0].id > ids[0]
 
     async def test_whether_a_nonce_was_used_is_read_without_using_it(self, store: Store) -> None:
         assert not await store.nonces.is_used("n")

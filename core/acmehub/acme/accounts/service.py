@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from acmehub.acme.accounts.secret_directories import SecretDirectories
-from acmehub.models import Account, AccountStatus, Actor, Principal, Token
+from acmehub.models import Account, AccountStatus, Actor, AuditActor, Principal, Token
 from acmehub.models.accounts import MOST_FORMER_KEYS
 from acmehub.models.base import is_id
 from acmehub.models.problems import Problem, ProblemType
@@ -142,15 +142,18 @@ class AccountService:
                 "way": "secret directory" if directory else "external account binding",
             },
         )
-        await self._audit("account.created", token, f"account {stored.id} from {address or 'nowhere'}{way}")
+        await self._audit("account.created", token, stored, address, f"account {stored.id}{way}")
         self._registry.news(
             "account_created",
             AccountCreated(account_id=stored.id, principal=token.principal_id, token_id=token.id, at=now),
         )
         return Registered(stored, created=True)
 
-    async def update(self, actor: Actor, asked: AccountUpdate) -> Account:
-        """Change the contacts, or deactivate for good (RFC 8555 sections 7.3.2, 7.3.6); other updates are ignored."""
+    async def update(self, actor: Actor, asked: AccountUpdate, address: str = "") -> Account:
+        """Change the contacts, or deactivate for good (RFC 8555 sections 7.3.2, 7.3.6); other updates are ignored.
+
+        A deactivated account has no contacts any more. `address` is the client's.
+        """
         contacts = None if asked.contact is None else check_contacts(asked.contact)
         account = actor.account
         while True:
@@ -164,13 +167,15 @@ class AccountService:
             else:
                 if stored.status is AccountStatus.DEACTIVATED:
                     await cancel_open_orders(self._store, stored.id, self._clock.now(), self._announce)
-                    await self._audit("account.deactivated", actor.token, f"account {stored.id} by its own key")
+                    detail = f"account {stored.id} by its own key"
+                    await self._audit("account.deactivated", actor.token, stored, address, detail)
                 return stored
 
-    async def rekey(self, actor: Actor, new: NewKey, url_of: Callable[[str], str]) -> Account:
+    async def rekey(self, actor: Actor, new: NewKey, url_of: Callable[[str], str], address: str = "") -> Account:
         """Give the account another key (RFC 8555 section 7.3.5): the old one is refused from the next request on.
 
-        Nothing else of the account changes, and its orders go on. `url_of` makes an account's URL.
+        Nothing else of the account changes, and its orders go on. `url_of` makes an account's URL,
+        `address` is the client's.
         Raises a Problem with status 409 and that URL where another account has the key.
         """
         await self._limits.key_change(actor)
@@ -191,7 +196,7 @@ class AccountService:
                     raise Problem(ProblemType.UNAUTHORIZED, "the account has got another key meanwhile") from None
             else:
                 detail = f"account {stored.id} from key {actor.account.thumbprint} to {stored.thumbprint}"
-                await self._audit("account.rekeyed", actor.token, detail)
+                await self._audit("account.rekeyed", actor.token, stored, address, detail)
                 return stored
 
     async def _owner(self, token: Token) -> Principal:
@@ -249,8 +254,9 @@ class AccountService:
         require_active(actor, self._clock.now())
         return actor.account
 
-    async def _audit(self, action: str, token: Token, detail: str) -> None:
-        await Audit(self._store, self._clock).note(f"token {token.title}", action, f"token {token.id}", detail)
+    async def _audit(self, action: str, token: Token, account: Account, address: str, detail: str) -> None:
+        device = AuditActor.device(f"token {token.title}", id=account.id, address=address, token_id=token.id)
+        await Audit(self._store, self._clock).note(device, action, f"token {token.id}", detail)
 
 
 def _require_agreement(asked: NewAccount, terms_of_service: str) -> None:
@@ -266,7 +272,7 @@ def _updated(account: Account, contacts: tuple[str, ...] | None, status: str | N
     if contacts is not None:
         account = replace(account, contact=contacts)
     if status == "deactivated":
-        account = replace(account, status=AccountStatus.DEACTIVATED)
+        account = replace(account, status=AccountStatus.DEACTIVATED, contact=())
     return account
 
 

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.structs import replace
 
-from acmehub.models import Actor, Authorization, Certificate
+from acmehub.models import Actor, AuditActor, Authorization, Certificate
 from acmehub.models.identifiers import base_name, canonical, is_wildcard
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.models.wire import RevokeCert
@@ -65,8 +65,9 @@ class ClientRevocations:
         self._limits = limits
         self._refusals = refusals
 
-    async def by_account(self, actor: Actor, asked: RevokeCert) -> Certificate:
-        """By the account that ordered the certificate, or one that holds authorizations for all of its names."""
+    async def by_account(self, actor: Actor, asked: RevokeCert, address: str = "") -> Certificate:
+        """By the account that ordered the certificate, or one that holds authorizations for all of its names; `address`
+        is the client's."""
         await self._limits.revocation(actor)
         certificate = await self._found(asked)
         why = "" if certificate.account_id == actor.account.id else await self._objection(actor, certificate)
@@ -74,7 +75,9 @@ class ClientRevocations:
             refusal = Problem(ProblemType.UNAUTHORIZED, why)
             refusal.about = f"certificate {certificate.id}"
             raise refusal
-        return await self._revoke(certificate, asked, f"account {actor.account.id}")
+        account, token_id = actor.account.id, actor.token.id
+        device = AuditActor.device(f"account {account}", id=account, address=address, token_id=token_id)
+        return await self._revoke(certificate, asked, device)
 
     async def by_key(
         self, jwk: bytes, asked: RevokeCert, accept: Callable[[], Awaitable[None]], address: str = ""
@@ -88,7 +91,7 @@ class ClientRevocations:
             raise Problem(ProblemType.UNAUTHORIZED, why)
         await self._limits.revocation_by_key(address)
         await accept()
-        return await self._revoke(certificate, asked, "the certificate's key")
+        return await self._revoke(certificate, asked, AuditActor.device("the certificate's key", address=address))
 
     async def _found(self, asked: RevokeCert) -> Certificate:
         """The stored certificate with the very bytes that the client sends."""
@@ -139,7 +142,7 @@ class ClientRevocations:
             return f"{why}: {reason.detail}"
         return ""
 
-    async def _revoke(self, certificate: Certificate, asked: RevokeCert, actor: str) -> Certificate:
+    async def _revoke(self, certificate: Certificate, asked: RevokeCert, actor: AuditActor) -> Certificate:
         if certificate.revoked is not None:
             raise Problem(ProblemType.ALREADY_REVOKED, f"the certificate was revoked on {certificate.revoked:%Y-%m-%d}")
         task = self._revocation.start(certificate, asked.reason, actor)

@@ -49,7 +49,7 @@ async def account(signed: Signed) -> AcmeResponse:
     _own(signed)
     item = signed.actor.account
     if signed.payload:
-        item = await context.hub.accounts.update(signed.actor, signed.object(_UPDATE))
+        item = await context.hub.accounts.update(signed.actor, signed.object(_UPDATE), signed.address)
     return json_response(account_object(item, context.urls), location=context.urls.account(item.id))
 
 

@@ -16,5 +16,5 @@ async def key_change(signed: Signed) -> AcmeResponse:
         account_url=context.urls.account(account.id),
         account_jwk=account.jwk,
     )
-    changed = await context.hub.accounts.rekey(signed.actor, new, context.urls.account)
+    changed = await context.hub.accounts.rekey(signed.actor, new, context.urls.account, signed.address)
     return json_response(account_object(changed, context.urls), location=context.urls.account(changed.id))

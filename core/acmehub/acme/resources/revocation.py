@@ -14,7 +14,7 @@ async def revoke_certificate(signed: Signed | KeySigned) -> AcmeResponse:
     """Signed by an account, or by the certificate's own key; 200 without a body once the authority has confirmed."""
     revocations, asked = signed.request.context.hub.client_revocations, signed.object(_REVOKE)
     if isinstance(signed, Signed):
-        await revocations.by_account(signed.actor, asked)
+        await revocations.by_account(signed.actor, asked, signed.address)
     else:
         await revocations.by_key(signed.jwk, asked, signed.accept, signed.address)
     return AcmeResponse()

@@ -26,15 +26,32 @@ class Passage:
         """What the verb acts on, once it is known: entries name it instead of what the operator wrote."""
         self.object = object
 
-    def entry(self, detail: str = "", object: str = "", *, allowed: bool = True) -> AuditEntry:
+    def entry(
+        self,
+        detail: str = "",
+        object: str = "",
+        *,
+        difference: str = "",
+        allowed: bool = True,
+        named: tuple[str, str] = ("", ""),
+    ) -> AuditEntry:
         """An entry that the verb gives to the store with its change, so that both are written or neither; `object` is
-        another one than the verb's own. Never give it a secret."""
-        return self._audit.entry(self.acting.name, self.action, object or self.object, detail, allowed=allowed)
+        another one than the verb's own, `named` its id and name, `difference` what the change changes. Never give it a
+        secret."""
+        return self._audit.entry(
+            self.acting.actor,
+            self.action,
+            object or self.object,
+            detail,
+            difference=difference,
+            allowed=allowed,
+            named=named,
+        )
 
-    async def note(self, detail: str = "", *, allowed: bool = True) -> None:
+    async def note(self, detail: str = "", object: str = "", *, allowed: bool = True) -> None:
         """Write an entry now: before a secret is returned or something outside of the storage is changed, or where
         there was nothing to change."""
-        await self._audit.write(self.entry(detail, allowed=allowed))
+        await self._audit.write(self.entry(detail, object, allowed=allowed))
 
 
 class Gate:

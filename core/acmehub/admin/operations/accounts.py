@@ -66,7 +66,7 @@ class AccountsAdmin:
         """Refuse an account from its next request on, for good; its device must register again with EAB."""
 
         def rule(account: Account) -> Account:
-            return replace(account, status=AccountStatus.DEACTIVATED)
+            return replace(account, status=AccountStatus.DEACTIVATED, contact=())
 
         async with self._gate(acting, "account.deactivate", f"account {account_id}") as passage:
             account = await self._find(account_id, passage)

@@ -96,7 +96,7 @@ class CertificatesAdmin:
                 raise Refused(f"certificate {certificate.id} was revoked on {certificate.revoked:%Y-%m-%d}")
             if reason and reason not in REASONS:
                 raise Invalid("reason", f"{reason!r} is not one of {', '.join(REASONS)}")
-            revoked = await self._revocation.revoke(certificate, REASONS[reason] if reason else None, acting.name)
+            revoked = await self._revocation.revoke(certificate, REASONS[reason] if reason else None, acting.actor)
             return _summary(revoked, await Names.read(self._store))
 
     async def _find(self, ref: str, reach: Reach) -> Certificate:

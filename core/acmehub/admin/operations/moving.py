@@ -13,17 +13,19 @@ from acmehub.admin.access.errors import NotFound, Refused, Taken
 from acmehub.admin.access.gate import Gate
 from acmehub.admin.operations.backup_file import BackupReader, Manifest, new_backup
 from acmehub.admin.operations.resealing import SEALED
-from acmehub.models import AuditEntry, Authority, ManagedChallenge, Token
+from acmehub.models import AuditEntry, Authority, ManagedChallenge, SealKey, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.copying import CopiesRows, HasRows, OtherSchema, TablePage
 from acmehub.ports.store import Store
 from acmehub.rules.permissions import Acting
+from acmehub.runtime.audit import audit_entry
 from acmehub.runtime.vault import Vault, VaultError, decode_key
 
 _SEALED_IN = {
     "token": SEALED[Token],
     "managed_challenge": SEALED[ManagedChallenge],
     "authority": SEALED[Authority],
+    "seal_key": SEALED[SealKey],
 }
 OnRows = Callable[[int], None]
 """Called with the number of rows that were done, from time to time."""
@@ -137,13 +139,8 @@ async def restore(
     crash at any time.
     """
     made = backup.manifest
-    entry = AuditEntry(
-        at=clock.now(),
-        actor=acting.name,
-        action="backup.restore",
-        object=f"file {backup.path}",
-        detail=f"of {made.created:%Y-%m-%d %H:%M:%S}Z, {made.storage}, acmehub {made.version}",
-    )
+    detail = f"of {made.created:%Y-%m-%d %H:%M:%S}Z, {made.storage}, acmehub {made.version}"
+    entry = audit_entry(clock.now(), acting.actor, "backup.restore", f"file {backup.path}", detail)
 
     async def pages() -> AsyncIterator[TablePage]:
         put_files()

@@ -8,20 +8,27 @@ from msgspec.structs import replace
 from acmehub.admin.access.errors import Invalid
 from acmehub.admin.access.gate import Gate, Passage
 from acmehub.admin.resources.tokens import DIRECTORY_PURPOSE, HMAC_PURPOSE
-from acmehub.models import Authority, ManagedChallenge, Token
+from acmehub.models import Authority, ManagedChallenge, SealKey, Token
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Resources, Store
 from acmehub.rules.permissions import Acting
 from acmehub.runtime.plugin_objects import AUTHORITY_ACCOUNT_KEY, AUTHORITY_SETTINGS, MANAGED_CHALLENGE_SETTINGS
+from acmehub.runtime.sealed_audit.keys import SEAL_KEY
 from acmehub.runtime.vault import Vault, VaultError
 
 SEALED = {
     Token: {"sealed_hmac_key": HMAC_PURPOSE, "sealed_directory_key": DIRECTORY_PURPOSE},
     ManagedChallenge: {"sealed_settings": MANAGED_CHALLENGE_SETTINGS},
     Authority: {"sealed_settings": AUTHORITY_SETTINGS, "sealed_account_key": AUTHORITY_ACCOUNT_KEY},
+    SealKey: {"sealed_key": SEAL_KEY},
 }
 """Every sealed field there is, with its purpose."""
-_LABELS = {Token: "token", ManagedChallenge: "managed challenge", Authority: "authority"}
+_LABELS = {
+    Token: "token",
+    ManagedChallenge: "managed challenge",
+    Authority: "authority",
+    SealKey: "key of the audit's chain",
+}
 
 R = TypeVar("R", Token, ManagedChallenge, Authority)
 
@@ -57,6 +64,7 @@ class ResealingService:
                 *await self._all(self._store.tokens, passage),
                 *await self._all(self._store.managed_challenges, passage),
                 *await self._all(self._store.authorities, passage),
+                *await self._keys_of_the_chain(passage),
             ]
             unopened = tuple(flaw for item in results for flaw in item.flaws)
             if results and not any(item.opened for item in results):
@@ -94,7 +102,18 @@ class ResealingService:
                 return replace(seen, written=True)
         return _Row(opened=1)  # removed meanwhile: there is nothing left to open
 
-    def _seen(self, row: Token | ManagedChallenge | Authority) -> tuple["_Row", dict[str, bytes]]:
+    async def _keys_of_the_chain(self, passage: Passage) -> list["_Row"]:
+        """The keys themselves stay, so that all seals go on to verify."""
+        rows = []
+        for key in await self._store.seals.keys():
+            seen, changed = self._seen(key)
+            if changed:
+                await passage.note(", ".join(changed), object=f"SealKey {key.id}")
+                await self._store.seals.replace_key(replace(key, **changed))
+            rows.append(replace(seen, written=bool(changed)))
+        return rows
+
+    def _seen(self, row: Token | ManagedChallenge | Authority | SealKey) -> tuple["_Row", dict[str, bytes]]:
         """What opens in a row and what does not, and the fields that are to be written."""
         opened = 0
         flaws: list[str] = []
@@ -106,13 +125,18 @@ class ResealingService:
             try:
                 clear = self._vault.open(purpose, row.id, sealed)
             except VaultError as error:
-                name = row.title if isinstance(row, Token) else row.name
-                flaws.append(f"{_LABELS[type(row)]} {name!r}: {error}")
+                flaws.append(f"{_LABELS[type(row)]} {_name(row)!r}: {error}")
                 continue
             opened += 1
             if self._vault.stale(sealed):
                 changed[field] = self._vault.seal(purpose, row.id, clear)
         return _Row(opened=opened, flaws=tuple(flaws)), changed
+
+
+def _name(row: Token | ManagedChallenge | Authority | SealKey) -> str:
+    if isinstance(row, SealKey):
+        return row.id
+    return row.title if isinstance(row, Token) else row.name
 
 
 class _Row(msgspec.Struct, frozen=True, kw_only=True):

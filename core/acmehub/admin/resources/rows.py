@@ -76,7 +76,7 @@ class ResourceRows(Generic[R]):
     async def insert(self, item: R, passage: Passage, detail: str = "") -> R:
         """Store a new one; `Taken`."""
         try:
-            await self._stored.add(item, [passage.entry(detail)])
+            await self._stored.add(item, [passage.entry(detail, named=self._names(item))])
         except Conflict as conflict:
             raise self._taken(item, conflict) from conflict
         return item
@@ -93,7 +93,9 @@ class ResourceRows(Generic[R]):
             if changed == item:
                 await passage.note()
                 return item
-            entry = passage.entry(difference(item, changed), object=self._named(item, ref))
+            entry = passage.entry(
+                object=self._named(item, ref), difference=difference(item, changed), named=self._names(item)
+            )
             try:
                 return await self._stored.replace(changed, [entry], await needed(item, changed))
             except Conflict as conflict:
@@ -117,7 +119,7 @@ class ResourceRows(Generic[R]):
             if users:
                 raise InUse(f"{self.describe(item)} is in use by {_some_of(users)}{instead}")
             try:
-                entry = passage.entry(object=self._named(item, ref))
+                entry = passage.entry(object=self._named(item, ref), named=self._names(item))
                 await self._stored.remove(item, [entry], await needed(item, None))
             except Conflict as conflict:
                 if conflict.field == "version":
@@ -128,6 +130,10 @@ class ResourceRows(Generic[R]):
     def _named(self, item: R, ref: str) -> str:
         """How the audit names a row: as the operator did, but by its whole id."""
         return ref if ref == getattr(item, self._name_field) else item.id
+
+    def _names(self, item: R) -> tuple[str, str]:
+        """Id and name of a row, for the audit."""
+        return item.id, getattr(item, self._name_field)
 
     def describe(self, item: R) -> str:
         """A row in messages."""

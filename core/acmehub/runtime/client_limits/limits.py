@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 import msgspec
 
 from acmehub.config import Limits
-from acmehub.models import Actor, Token, TokenLimits
+from acmehub.models import Actor, AuditActor, Token, TokenLimits
 from acmehub.models.addresses import address_key
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.clock import Clock
@@ -92,6 +92,14 @@ class _Caller(msgspec.Struct, frozen=True):
         if self.actor is not None:
             return f"account {self.actor.account.id}"
         return f"token {self.token.title}" if self.token is not None else f"address {address_key(self.address)}"
+
+    @property
+    def device(self) -> AuditActor:
+        """As the audit has it."""
+        token = self.actor.token if self.actor is not None else self.token
+        account_id = self.actor.account.id if self.actor is not None else ""
+        address = address_key(self.address) if self.address else ""
+        return AuditActor.device(str(self), id=account_id, address=address, token_id=token.id if token else "")
 
     @property
     def members(self) -> dict[str, object]:
@@ -232,7 +240,7 @@ class ClientLimits:
         text = refused.limit.text
         if not again:
             _log.warning("%s is refused: too many %s", caller, text, extra=caller.members)
-            await self._audit.note(str(caller), "limit.reached", refused.key, f"too many {text}", allowed=False)
+            await self._audit.note(caller.device, "limit.reached", refused.key, f"too many {text}", allowed=False)
         return LimitReached(text, seconds, again=again)
 
     def _numbers(self, own: TokenLimits) -> _Numbers:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from hashlib import blake2b
 
-from acmehub.models import Actor
+from acmehub.models import Actor, AuditActor
 from acmehub.models.addresses import address_key
 from acmehub.models.problems import Problem
 from acmehub.ports.clock import Clock
@@ -53,7 +53,11 @@ class Refusals:
         extra = {"address": subject, **({"object": object} if object else {}), "reason": detail, "more": more}
         _log.warning("%s", _words(action), extra=extra)
         await self._audit.note(
-            f"address {subject}", action, object or f"address {subject}", detail + _since(more), allowed=False
+            AuditActor.device(f"address {subject}", address=subject),
+            action,
+            object or f"address {subject}",
+            detail + _since(more),
+            allowed=False,
         )
 
     async def caller(
@@ -88,7 +92,11 @@ class Refusals:
         if more is None:
             return
         await self._audit.note(
-            f"account {account}", action, about or f"token {token.title}", detail + _since(more), allowed=False
+            AuditActor.device(f"account {account}", id=account, address=address, token_id=token.id),
+            action,
+            about or f"token {token.title}",
+            detail + _since(more),
+            allowed=False,
         )
 
     async def _more(self, subject: str, *charges: Charge) -> int | None:
