@@ -203,7 +203,8 @@ def test_a_list_with_filters_reads_from_an_index_of_its_narrowest_filter(databas
         if {"failing", "stage"} & set(filters) and not {"name", "challenge_id"} & set(filters):
             assert "INDEX orders_unfinished" in rest[0], (name, rest)
         elif scans:
-            assert set(filters) <= WALKS[noun], (name, rest)
+            few = "INDEX certificate_revoked" in scans[0] or "INDEX account_over" in scans[0]
+            assert few or set(filters) <= WALKS[noun], (name, rest)
             assert _is_short(scans[0]), (name, rest)
         if noun == "certificate" and "ends_before" in filters and not {"name", "below", "revoked"} & set(filters):
             assert "INDEX certificate_ends" in rest[0], (name, rest)
