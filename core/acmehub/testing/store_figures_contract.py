@@ -84,6 +84,16 @@ class FiguresContract:
         assert (narrowed.count, narrowed.principals, narrowed.first) == (2, {mine: 2}, at(50))
         assert await store.orders.causes(at(30), at(2), frozenset()) == ()
 
+    async def test_events_of_one_change_are_told_in_their_order(self, store: Store) -> None:
+        seed = await sow(store)
+        bundle = seed.order()
+        await store.orders.add(bundle)
+        kinds = [EventKind.CA_UNAVAILABLE, EventKind.CA_REFUSED, EventKind.NOTED, EventKind.ORDER_FAILED]
+        events = tuple(Event(order_id=bundle.order.id, at=at(0), kind=kind) for kind in kinds)
+        for _ in range(2):
+            await store.orders.apply(bundle.order.id, lambda now: Change(order=now.order, events=events))
+        assert [event.kind for event in await store.records.timeline(bundle.order.id)] == kinds * 2
+
     async def test_ends_of_certificates_are_counted_in_steps(self, store: Store) -> None:
         one = await sow(store)
         two = await _other_principal(store, one)
