@@ -261,7 +261,7 @@ def plan_of(database: sqlite3.Connection, text: str) -> list[str]:
 
 def _is_short(step: str) -> bool:
     """A walk along an index that stops at LIMIT or holds few rows, or through the rows of a subquery."""
-    partial = ("orders_claim", "orders_due", "orders_leased", "txt_record_due")
+    partial: tuple[str, ...] = ("orders_claim", "orders_due", "orders_leased", "txt_record_due")
     subquery = ("SCAN CONSTANT ROW", "SCAN json_each", "SCAN free", "SCAN both_halves", "SCAN held", "SCAN (subquery")
     partial += ("account_over", "certificate_revoked", "certificate_unfilled", "certificate_name_unfilled")
     ordered = ("orders_created", "orders_unfinished", "certificate_created", "certificate_ends", "autoindex_account")

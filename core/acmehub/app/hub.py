@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -29,6 +30,7 @@ from acmehub.app.bootstrap import (
     require_master_key,
     sealed_values,
 )
+from acmehub.app.own_certificate import own_certificate
 from acmehub.config import Config, ConfigError
 from acmehub.dns01 import Solver
 from acmehub.issuance import Dispatcher, IssuanceWorker
@@ -117,6 +119,7 @@ class Hub:
             snapshots=self.snapshots,
             revocation=self.revocation,
             issuance_timeout=timedelta(hours=config.worker.issuance_timeout_hours),
+            own_certificate=partial(own_certificate, config),
         )
 
     def _order_service(self) -> OrderService:

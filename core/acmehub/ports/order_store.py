@@ -120,6 +120,11 @@ class Orders(Protocol):
         most first; with `principal_ids`, those of these principals."""
         ...
 
+    async def waiting(self, principal_ids: frozenset[str] | None = None) -> Sequence[FailureCause]:
+        """As `causes`, of the orders that are not over and whose present step has failed; `first` and `last` say when
+        they were opened."""
+        ...
+
     async def ids(self, prefix: str, limit: int) -> Sequence[str]:
         """As `Resources.ids`."""
         ...

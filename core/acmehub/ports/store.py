@@ -182,11 +182,11 @@ class Certificates(Protocol):
         ...
 
     async def late(
-        self, now: datetime, ends_after: datetime, limit: int, principal_ids: frozenset[str] | None = None
+        self, now: datetime, limit: int, principal_ids: frozenset[str] | None = None
     ) -> Sequence[Certificate]:
         """Uncovered certificates that are past the end of their renewal window (the CA's, or by their dates) while no
-        order for the same set of names is open; those that end first come first, none that has ended before
-        `ends_after`."""
+        order for the same set of names is open; those that end first come first. One that has ended longer ago than
+        half of its validity (or 200 days) is missed by nobody."""
         ...
 
     async def fill_name_sets(self, limit: int) -> int:

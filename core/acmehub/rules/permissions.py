@@ -76,6 +76,7 @@ PERMISSIONS: dict[str, Permission] = {
     "profile.add": _CHANGE,
     "profile.set": _CHANGE,
     "profile.remove": _CHANGE,
+    "attention.list": _READ,
     "audit.list": _READ,
     "audit.show": _READ,
     "audit.export": _READ,

@@ -22,6 +22,8 @@ SHORT_LIVED = timedelta(days=10)
 OPEN = 0.03  # how long the window without other information is, as a share of the validity
 LEFT_AT_END = 1 / 3 - OPEN  # what is left of the validity at its end
 LEFT_AT_END_OF_SHORT = 1 / 2 - OPEN
+MISSED = 0.5  # how long after its end a certificate is missed that nobody renews, as a share of its validity
+LONGEST_MISSED = timedelta(days=200)
 SLICES = 12  # the window of a certificate is a twelfth of its campaign
 STALE = timedelta(days=1)  # how long the CA's window is used after the time for the next request
 SOONEST_RETRY = 60  # seconds; this and one day are the limits of RFC 9773 section 4.3.2

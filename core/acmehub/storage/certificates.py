@@ -7,7 +7,15 @@ from acmehub.models import AuditEntry, Certificate
 from acmehub.ports.figures import ExpiryBucket
 from acmehub.ports.lists import ALL_CERTIFICATES, CertificateFilter
 from acmehub.ports.store import Certificates
-from acmehub.rules.renewal import LEFT_AT_END, LEFT_AT_END_OF_SHORT, SHORT_LIVED, STALE, serial_or_none
+from acmehub.rules.renewal import (
+    LEFT_AT_END,
+    LEFT_AT_END_OF_SHORT,
+    LONGEST_MISSED,
+    MISSED,
+    SHORT_LIVED,
+    STALE,
+    serial_or_none,
+)
 from acmehub.storage import hot_statements, list_statements, tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
@@ -137,11 +145,11 @@ class SqlCertificates(Certificates):
         return {number: (count, uncovered) for number, count, uncovered in rows}
 
     async def late(
-        self, now: datetime, ends_after: datetime, limit: int, principal_ids: frozenset[str] | None = None
+        self, now: datetime, limit: int, principal_ids: frozenset[str] | None = None
     ) -> Sequence[Certificate]:
         among = () if principal_ids is None else (set_value(principal_ids, self._driver.dialect),)
-        times = [time_value(self._driver.dialect, moment) for moment in (now, ends_after, now - STALE)]
-        shares = SHORT_LIVED.days, LEFT_AT_END_OF_SHORT, LEFT_AT_END
+        times = [time_value(self._driver.dialect, moment) for moment in (now, now - LONGEST_MISSED, now - STALE)]
+        shares = SHORT_LIVED.days, LEFT_AT_END_OF_SHORT, LEFT_AT_END, MISSED
         sql = self._late[principal_ids is not None]
         return await self._driver.read(self._select, sql, *times, *shares, limit, *among)
 

@@ -9,12 +9,12 @@ from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.list_statements import BACKLOG, CERTIFICATE_COUNTS, OPEN_ORDERS, STANDING_RECORDS
+from acmehub.storage.listing import BEFORE_ALL
 from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.statements import Batch, Dialect, Unit
 
 _GROUP = 16
 IN_FLIGHT = timedelta(seconds=5)  # what a process sent to a DNS provider before it died may still arrive
-BEFORE_ALL = datetime.fromtimestamp(0, UTC)
 AFTER_ALL = datetime(9999, 1, 1, tzinfo=UTC)
 
 

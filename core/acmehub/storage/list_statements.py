@@ -136,21 +136,26 @@ def _sql(text: str, dialect: Dialect, **parts: str) -> Sql:
 # ------------------------------------------------------------------------------------------------------- figures
 
 
-def causes(*, narrowed: bool, dialect: Dialect) -> Sql:
-    """Failed orders by what they failed of, one row for each principal. Values: since when they have failed, since when
-    they were opened, kinds of troubles (`|one||other|`); with `narrowed`, the principals."""
+def causes(*, waiting: bool, narrowed: bool, dialect: Dialect) -> Sql:
+    """Failed orders by what they failed of, or those that wait after a failure, one row for each principal. Values:
+    since when they have failed (of those that wait: were opened), since when they were opened, kinds of troubles
+    (`|one||other|`); with `narrowed`, the principals."""
+    of_principals = "o.principal_id || '' IN (@$4)" if waiting else "o.principal_id IN (@$4)"
     return _sql(
         "SELECT authority_id, challenge, problem, trouble, principal_id, count(*), min(failed), max(failed), max(id)"
         " FROM (SELECT o.id, o.authority_id, o.principal_id, coalesce({problem}, '') AS problem,"
         " coalesce((SELECT e.kind FROM event AS e WHERE e.order_id = o.id"
         " AND replace($3, '|' || e.kind || '|', '') <> $3 ORDER BY e.id DESC LIMIT 1), '') AS trouble,"
         " coalesce((SELECT max(t.managed_challenge_id) FROM txt_record AS t WHERE t.order_id = o.id), '') AS challenge,"
-        " (SELECT max(e.at) FROM event AS e WHERE e.order_id = o.id AND e.kind = 'order failed') AS failed"
-        " FROM orders AS o WHERE o.status = 'invalid' AND o.created >= $2{of_principals}) AS f WHERE failed >= $1"
+        " {at} AS failed FROM orders AS o WHERE {these} AND o.created >= $2{of_principals}) AS f WHERE failed >= $1"
         " GROUP BY authority_id, challenge, problem, trouble, principal_id",
         dialect,
         problem="json_extract(o.error, '$.type')" if dialect is Dialect.SQLITE else "o.error::json ->> 'type'",
-        of_principals=" AND o.principal_id IN (@$4)" if narrowed else "",
+        at="o.created"
+        if waiting
+        else "(SELECT max(e.at) FROM event AS e WHERE e.order_id = o.id AND e.kind = 'order failed')",
+        these="o.stage NOT IN ('done', 'failed') AND o.attempts > 0" if waiting else "o.status = 'invalid'",
+        of_principals=f" AND {of_principals}" if narrowed else "",
     )
 
 
@@ -175,8 +180,8 @@ def late(columns: str, *, narrowed: bool, dialect: Dialect) -> Sql:
     first first; columns with alias `c`.
 
     Values: now; when they end at the earliest; since when a window of the CA is not used any more; a short life in
-    days; the share of a short life, and of another, that is left at the end of its window; limit; with `narrowed`, the
-    principals.
+    days; the share of a short life, and of another, that is left at the end of its window; the share that may have
+    passed since its end; limit; with `narrowed`, the principals.
     """
     life, left = "(julianday(c.not_after) - julianday(c.not_before))", "(julianday(c.not_after) - julianday($1))"
     if dialect is Dialect.POSTGRES:
@@ -186,17 +191,19 @@ def late(columns: str, *, narrowed: bool, dialect: Dialect) -> Sql:
     return _sql(
         "SELECT {columns} FROM certificate AS c WHERE c.not_after >= $2"
         " AND CASE WHEN c.window_start < c.window_end AND c.window_until > $3 THEN c.window_end < $1"
-        " ELSE {left} < {life} * CASE WHEN {life} < $4 THEN {short} ELSE {other} END END AND {uncovered}"
+        " ELSE {left} < {life} * CASE WHEN {life} < $4 THEN {short} ELSE {other} END END"
+        " AND {left} > {life} * -{missed} AND {uncovered}"
         " AND c.name_set NOT IN (SELECT o.name_set FROM orders AS o WHERE o.stage NOT IN ('done', 'failed'))"
-        "{of_principals} ORDER BY c.not_after, c.id LIMIT $7",
+        "{of_principals} ORDER BY c.not_after, c.id LIMIT $8",
         dialect,
         columns=columns,
         life=life,
         left=left,
         short="$5" if dialect is Dialect.SQLITE else "$5::float8",
         other="$6" if dialect is Dialect.SQLITE else "$6::float8",
+        missed="$7" if dialect is Dialect.SQLITE else "$7::float8",
         uncovered=_CERTIFICATES["uncovered"],
-        of_principals=_of_principals("$8") if narrowed else "",
+        of_principals=_of_principals("$9") if narrowed else "",
     )
 
 

@@ -1,6 +1,6 @@
 """Lists of orders and certificates, ids by how they begin, and the look-ups of newOrder and finalize."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -17,9 +17,10 @@ from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.hot_statements import lasting_authorizations, same_csr
 from acmehub.storage.list_statements import causes, page_of_orders
 from acmehub.storage.piccolo_engine import Parameter, prepared, scalar
-from acmehub.storage.statements import Dialect, Unit
+from acmehub.storage.statements import Dialect, Sql, Unit
 
 _LATEST = 32
+BEFORE_ALL = datetime.fromtimestamp(0, UTC)
 _OPEN = (OrderStatus.PENDING, OrderStatus.READY, OrderStatus.PROCESSING)
 
 
@@ -54,7 +55,9 @@ class OrderLists:
         self._latest = prepared(latest.order_by(table.created, table.id, ascending=False).limit(_LATEST), dialect)
         self._one = prepared(order.select().where(table.id == Parameter(1)), dialect)
         self._same_csr = same_csr(order.columns)
-        self._causes = tuple(causes(narrowed=narrowed, dialect=dialect) for narrowed in (False, True))
+        both = (False, True)
+        self._causes = tuple(causes(waiting=False, narrowed=narrowed, dialect=dialect) for narrowed in both)
+        self._waiting = tuple(causes(waiting=True, narrowed=narrowed, dialect=dialect) for narrowed in both)
         self._held = lasting_authorizations(authorization.prefixed("held"))
 
     def lock_holders(self, order_id: str, lock_key: str, upstream_url: str) -> Unit[tuple[Order, ...]]:
@@ -141,11 +144,22 @@ class OrderLists:
         self, since: datetime, opened_since: datetime, principal_ids: frozenset[str] | None
     ) -> Unit[tuple[FailureCause, ...]]:
         """`Orders.causes`."""
+        sql = self._causes[principal_ids is not None]
+        return (yield from self._grouped(sql, since, opened_since, principal_ids))
+
+    def waiting(self, principal_ids: frozenset[str] | None) -> Unit[tuple[FailureCause, ...]]:
+        """`Orders.waiting`."""
+        sql = self._waiting[principal_ids is not None]
+        return (yield from self._grouped(sql, BEFORE_ALL, BEFORE_ALL, principal_ids))
+
+    def _grouped(
+        self, sql: Sql, since: datetime, opened_since: datetime, principal_ids: frozenset[str] | None
+    ) -> Unit[tuple[FailureCause, ...]]:
         times = [time_value(self._dialect, moment) for moment in (since, opened_since)]
         kinds = "".join(f"|{kind.value}|" for kind in sorted(TROUBLES))
         among = () if principal_ids is None else (set_value(principal_ids, self._dialect),)
         found: dict[tuple[str, ...], FailureCause] = {}
-        for row in (yield self._causes[principal_ids is not None](*times, kinds, *among)):
+        for row in (yield sql(*times, kinds, *among)):
             authority_id, challenge_id, problem, trouble, principal_id, count, first, last, order_id = row
             begin, end = read_time(self._dialect, first), read_time(self._dialect, last)
             if begin is None or end is None:

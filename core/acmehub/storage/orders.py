@@ -306,6 +306,9 @@ class SqlOrders(Orders):
     ) -> Sequence[FailureCause]:
         return await self._driver.read(self._lists.causes, since, opened_since, principal_ids)
 
+    async def waiting(self, principal_ids: frozenset[str] | None = None) -> Sequence[FailureCause]:
+        return await self._driver.read(self._lists.waiting, principal_ids)
+
     async def ids(self, prefix: str, limit: int) -> Sequence[str]:
         return await self._driver.point_read(self._ids.read, prefix, limit)
 

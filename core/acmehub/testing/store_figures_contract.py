@@ -1,5 +1,6 @@
 """What a storage must do for figures: what orders failed of, when certificates end, which renewals are late, counts."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -59,6 +60,10 @@ async def _certified(store: Store, seed: Seed, begin: float, end: float, name: s
     return certificate
 
 
+def _changed(event: Event, fields: dict[str, Any]) -> Callable[[OrderBundle], Change]:
+    return lambda now: Change(order=replace(now.order, **fields), events=(event,))
+
+
 class FiguresContract:
     """Part of `StoreContract`."""
 
@@ -93,6 +98,23 @@ class FiguresContract:
         for _ in range(2):
             await store.orders.apply(bundle.order.id, lambda now: Change(order=now.order, events=events))
         assert [event.kind for event in await store.records.timeline(bundle.order.id)] == kinds * 2
+
+    async def test_orders_that_wait_after_a_failure_are_counted_by_what_they_wait_for(self, store: Store) -> None:
+        one = await sow(store)
+        two = await _other_principal(store, one)
+        for seed, opened, attempts in ((one, 10, 1), (two, 20, 3), (one, 30, 0), (one, 40, 2)):
+            bundle = seed.order(created=at(opened))
+            await store.orders.add(bundle)
+            event = Event(order_id=bundle.order.id, at=at(99), kind=EventKind.CA_UNAVAILABLE)
+            fields: dict[str, Any] = {"attempts": attempts}
+            if opened == 40:
+                fields |= {"status": OrderStatus.INVALID, "stage": Stage.FAILED}
+            await store.orders.apply(bundle.order.id, _changed(event, fields))
+        (cause,) = await store.orders.waiting()
+        assert (cause.count, cause.first, cause.last) == (2, at(10), at(20))
+        assert (cause.trouble, cause.authority_id) == (EventKind.CA_UNAVAILABLE, one.authority.id)
+        (narrowed,) = await store.orders.waiting(frozenset({two.actor.principal.id}))
+        assert (narrowed.count, narrowed.principals) == (1, {two.actor.principal.id: 1})
 
     async def test_ends_of_certificates_are_counted_in_steps(self, store: Store) -> None:
         one = await sow(store)
@@ -141,11 +163,11 @@ class FiguresContract:
         await _certified(store, one, -64, 26, "ordered.corp.test")
         await store.orders.add(two.order("ordered.corp.test"))
 
-        found = await store.certificates.late(at(0), at(-30 * DAY), 10)
+        found = await store.certificates.late(at(0), 10)
         assert [item.id for item in found] == [item.id for item in (over, short, long, stale, told)]
-        assert [item.id for item in await store.certificates.late(at(0), at(-30 * DAY), 2)] == [over.id, short.id]
+        assert [item.id for item in await store.certificates.late(at(0), 2)] == [over.id, short.id]
         some = frozenset({two.actor.principal.id, "nobody"})
-        assert [item.id for item in await store.certificates.late(at(0), at(-30 * DAY), 10, some)] == [short.id]
+        assert [item.id for item in await store.certificates.late(at(0), 10, some)] == [short.id]
 
     async def test_what_there_is_is_counted(self, store: Store) -> None:
         empty = await store.counts(at(0))

@@ -219,7 +219,7 @@ class ListsContract:
             status = OrderStatus.INVALID if number % 2 else OrderStatus.VALID
             order = await _place(store, seed, number // 2, f"n{number}.corp.test", status=status, stage=Stage.DONE)
             certificate = replace(a_certificate(order, created=at(number // 2)), not_after=at(9 - number))
-            await store.orders.apply(order.id, lambda now, made=certificate: Change(order=now.order, certificate=made))
+            await store.orders.apply(order.id, _issued(certificate))
         mine, others = one.actor.principal.id, two.actor.principal.id
         for some in ({mine}, {others}, {mine, others}, {third.id}, set[str]()):
             among = frozenset(some)
@@ -346,3 +346,7 @@ class ListsContract:
 
 def _lower(identifier: Any) -> Any:
     return identifier_of(identifier.value)
+
+
+def _issued(certificate: Certificate) -> Callable[[OrderBundle], Change]:
+    return lambda now: Change(order=now.order, certificate=certificate)
