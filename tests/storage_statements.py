@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any, cast
 
-from acmehub.models import OrderStatus, Stage
-from acmehub.ports.lists import CertificateFilter, OrderFilter
-from acmehub.storage import hot_statements, rate_limits, schema_steps
+from acmehub.models import AccountStatus, OrderStatus, Stage
+from acmehub.ports.lists import AccountFilter, CertificateFilter, OrderFilter
+from acmehub.storage import hot_statements, list_statements, rate_limits, schema_steps
 from acmehub.storage.audit import statements as audit_statements
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.piccolo_engine import BoundEngine
@@ -27,12 +27,14 @@ WHOLE = {  # what is meant to give all there is, or its newest or oldest by the 
     "SqlRecords._latest",
     "SqlSeals._newest",
     "SqlSeals._keys",  # one row for each master key there ever was
+    "SqlRecords._oldest",
+    "STANDING_RECORDS",  # the few rows that there are
 }
 
 
 def statements(store: SqlStore) -> Iterator[tuple[str, Sql]]:
     """Every statement with the place where it is kept (`SqlOrders._row`, `LOCK_ORDER`)."""
-    for module in (audit_statements, hot_statements, rate_limits, schema_steps):
+    for module in (audit_statements, hot_statements, list_statements, rate_limits, schema_steps):
         yield from ((name, item) for name, item in vars(module).items() if isinstance(item, Sql))
     for noun in vars(store).values():
         yield from _kept_by(noun, set())
@@ -65,7 +67,15 @@ WANTED: dict[str, Any] = {
     "failing": True,
     "ends_before": datetime(2026, 11, 28, tzinfo=UTC),
     "uncovered": True,
+    "below": "a.test",
+    "revoked": True,
+    "thumbprint": "x",
+    "principal_ids": frozenset({"x", "y"}),
 }
+
+
+def _wanted(noun: str, name: str) -> Any:
+    return AccountStatus.REVOKED if (noun, name) == ("account", "status") else WANTED[name]
 
 
 class Asked:
@@ -82,18 +92,28 @@ class Asked:
 
 
 def pages(dialect: Dialect, together: int = 2) -> Iterator[tuple[tuple[str, ...], Statement]]:
-    """The statement of each list with up to so many filters, and of the page after it; `order` or `certificate` is the
-    first word of its name."""
+    """The statement of each list with up to so many filters, and of the page after it; the first word of its name is
+    `order`, `certificate` or `account`."""
     driver = Asked(dialect)
     store = SqlStore(cast(SqlDriver, driver))
     for noun, filter, list_ in (
         ("order", OrderFilter, store.orders.list),
         ("certificate", CertificateFilter, store.certificates.list),
+        ("account", AccountFilter, store.accounts.list),
     ):
         names = filter.__struct_fields__
         for count in range(together + 1):
             for chosen in combinations(names, count):
                 for after in ("", "x"):
-                    wanted: Any = filter(**{name: WANTED[name] for name in chosen})
+                    wanted: Any = filter(**{name: _wanted(noun, name) for name in chosen})
                     asyncio.run(list_(wanted, after=after))
                     yield (noun, *chosen, *(("after",) if after else ())), driver.statement
+
+
+def page_of(dialect: Dialect, wanted: OrderFilter | CertificateFilter | AccountFilter) -> Statement:
+    """The statement of one list."""
+    driver = Asked(dialect)
+    store = SqlStore(cast(SqlDriver, driver))
+    noun = {OrderFilter: store.orders, CertificateFilter: store.certificates, AccountFilter: store.accounts}
+    asyncio.run(cast(Any, noun[type(wanted)]).list(wanted))
+    return driver.statement

@@ -19,7 +19,8 @@ from acmehub.testing.store_samples import a_certificate, an_event, at, sow
 
 CORE = Path(acmehub.__file__).parent
 BY_HAND = [
-    CORE / "storage" / f"{name}.py" for name in ("audit/statements", "hot_statements", "rate_limits", "schema_steps")
+    CORE / "storage" / f"{name}.py"
+    for name in ("audit/statements", "hot_statements", "list_statements", "rate_limits", "schema_steps")
 ]
 
 

@@ -1,10 +1,12 @@
 """All admin services of a hub, one per noun."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import msgspec
 
 from acmehub.admin.operations.accounts import AccountsAdmin
+from acmehub.admin.operations.attention.service import AttentionService, Dates
 from acmehub.admin.operations.audit import AuditAdmin
 from acmehub.admin.operations.certificates import CertificatesAdmin
 from acmehub.admin.operations.check import CheckService
@@ -42,6 +44,7 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True):
     orders: OrdersAdmin
     accounts: AccountsAdmin
     certificates: CertificatesAdmin
+    attention: AttentionService
     audit: AuditAdmin
     resources_file: ResourcesFileService
     check: CheckService
@@ -62,6 +65,7 @@ def build_admin(
     revocation: RevocationService,
     refusals: Refusals,
     issuance_timeout: timedelta,
+    own_certificate: Callable[[], Dates | None],
 ) -> Admin:
     """The services over the parts of a hub."""
     principals = PrincipalService(store, vault, registry, clock)
@@ -79,6 +83,7 @@ def build_admin(
         orders=OrdersAdmin(store, clock, issuance_timeout),
         accounts=AccountsAdmin(store, clock),
         certificates=CertificatesAdmin(store, revocation, clock),
+        attention=AttentionService(store, clock, snapshots, issuance_timeout, own_certificate),
         audit=AuditAdmin(store, vault, clock),
         resources_file=ResourcesFileService(
             store, clock, principals, tokens, managed_challenges, authorities, profiles

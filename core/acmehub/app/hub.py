@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -30,6 +31,7 @@ from acmehub.app.bootstrap import (
     require_master_key,
     sealed_values,
 )
+from acmehub.app.own_certificate import own_certificate
 from acmehub.config import Config, ConfigError
 from acmehub.dns01 import Solver
 from acmehub.issuance import Dispatcher, IssuanceWorker
@@ -123,6 +125,7 @@ class Hub:
             revocation=self.revocation,
             refusals=self.refusals,
             issuance_timeout=timedelta(hours=config.worker.issuance_timeout_hours),
+            own_certificate=partial(own_certificate, config),
         )
 
     def _order_service(self) -> OrderService:

@@ -31,6 +31,7 @@ VERBS = {
     "order": "acmehub.cli.order",
     "account": "acmehub.cli.account",
     "certificate": "acmehub.cli.certificate",
+    "attention": "acmehub.cli.attention",
     "audit": "acmehub.cli.audit",
     "check": "acmehub.cli.check",
 }

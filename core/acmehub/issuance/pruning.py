@@ -1,5 +1,6 @@
-"""Pruning: expires orders that lapsed, and forgets used nonces, full buckets, zone leases that are over, orders that
-ended long ago, and old lines of timelines, in small batches; after an upgrade, fills what the migration left empty."""
+"""Pruning: expires orders that lapsed, and forgets used nonces, full buckets, zone leases that are over, idempotency
+keys past their day, orders that ended long ago, and old lines of timelines, in small batches; after an upgrade, fills
+what the migration left empty."""
 
 import logging
 import random
@@ -59,6 +60,7 @@ class Pruner(Loop[str]):
         if now >= self._forget_at:
             self._forget_at = now + FORGET_EVERY
             await self._store.zone_leases.prune(self._clock.now() - KEEP_ZONE_LEASES)
+            await self._store.idempotency.forget(self._clock.now())
             if self._keep is not None:
                 await self._forget(self._keep)
                 await self._forget_lines(self._keep)

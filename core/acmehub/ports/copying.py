@@ -40,7 +40,7 @@ class StoreSnapshot(Protocol):
 
     def pages(self) -> AsyncIterator[TablePage]:
         """Every table, those first that others refer to; without what belongs to a process (leases) or to the last
-        hour (used nonces, buckets of the limits)."""
+        day (used nonces, buckets of the limits, idempotency keys)."""
         ...
 
 

@@ -12,6 +12,7 @@ from acmehub.models import (
     Order,
     TxtRecord,
 )
+from acmehub.ports.figures import FailureCause
 from acmehub.ports.lists import ALL_ORDERS, OrderFilter
 from acmehub.rules.orders import Change, Lease, OrderBundle
 
@@ -110,6 +111,18 @@ class Orders(Protocol):
 
     async def list(self, wanted: OrderFilter = ALL_ORDERS, *, after: str = "", limit: int = 100) -> Sequence[Order]:
         """Orders, newest first, from beyond the order `after`."""
+        ...
+
+    async def causes(
+        self, since: datetime, opened_since: datetime, principal_ids: frozenset[str] | None = None
+    ) -> Sequence[FailureCause]:
+        """What the orders failed of that have failed since then and were opened since `opened_since`, those that failed
+        most first; with `principal_ids`, those of these principals."""
+        ...
+
+    async def waiting(self, principal_ids: frozenset[str] | None = None) -> Sequence[FailureCause]:
+        """As `causes`, of the orders that are not over and whose present step has failed; `first` and `last` say when
+        they were opened."""
         ...
 
     async def ids(self, prefix: str, limit: int) -> Sequence[str]:

@@ -5,7 +5,7 @@ A storage is written once over SQL (`storage/`) for two engines; another one mus
 """
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from acmehub.models import (
@@ -24,6 +24,8 @@ from acmehub.models import (
     Profile,
     Token,
 )
+from acmehub.ports.figures import Counts, ExpiryBucket
+from acmehub.ports.idempotency import IdempotencyKeys
 from acmehub.ports.lists import ALL_ACCOUNTS, ALL_CERTIFICATES, AccountFilter, CertificateFilter
 from acmehub.ports.order_store import Orders, TxtRecords
 from acmehub.ports.revisions import Revisions
@@ -177,12 +179,28 @@ class Certificates(Protocol):
         """As `Resources.ids`."""
         ...
 
+    async def expiry(
+        self, begin: datetime, step: timedelta, until: datetime, principal_ids: frozenset[str] | None = None
+    ) -> Sequence[ExpiryBucket]:
+        """How many certificates end in each `step` (whole seconds) from `begin` (its second) up to `until`, exclusive;
+        with `principal_ids`, those of accounts of these principals."""
+        ...
+
+    async def late(
+        self, now: datetime, limit: int, principal_ids: frozenset[str] | None = None
+    ) -> Sequence[Certificate]:
+        """Uncovered certificates that are past the end of their renewal window (the CA's, or by their dates) while no
+        order for the same set of names is open; those that end first come first. One that has ended longer ago than
+        half of its validity (or 200 days) is missed by nobody."""
+        ...
+
     async def fill_name_sets(self, limit: int) -> int:
-        """Write the `name_set` of up to `limit` certificates that have none; how many they were."""
+        """Write the `name_set` of up to `limit` certificates that have none, and what `CertificateFilter.below` needs
+        of up to `limit` names; how many they were."""
         ...
 
     async def name_sets_filled(self) -> bool:
-        """Whether every certificate has its `name_set`."""
+        """Whether nothing is left that `fill_name_sets` would write."""
         ...
 
 
@@ -241,6 +259,7 @@ class Store(Protocol):
     nonces: UsedNonces
     rate_limits: RateLimits
     zone_leases: ZoneLeases
+    idempotency: IdempotencyKeys
 
     @property
     def shared(self) -> bool:
@@ -270,6 +289,10 @@ class Store(Protocol):
 
     async def revisions(self) -> Revisions:
         """The revisions of all kinds of resources, in one read of a few rows: asked for on every newOrder."""
+        ...
+
+    async def counts(self, now: datetime) -> Counts:
+        """How much there is of what."""
         ...
 
     def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:

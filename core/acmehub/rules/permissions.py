@@ -92,6 +92,7 @@ PERMISSIONS: dict[str, Permission] = {
     "profile.add": _CHANGE,
     "profile.set": _CHANGE,
     "profile.remove": _CHANGE,
+    "attention.list": _READ,
     "audit.list": _AUDIT,
     "audit.show": _AUDIT,
     "audit.follow": _AUDIT,

@@ -19,6 +19,11 @@ from acmehub.rules.scopes import match_rule
 
 MOST_SERIAL_OCTETS = 21  # RFC 5280 section 4.1.2.2: 20, and one for the sign
 SHORT_LIVED = timedelta(days=10)
+OPEN = 0.03  # how long the window without other information is, as a share of the validity
+LEFT_AT_END = 1 / 3 - OPEN  # what is left of the validity at its end
+LEFT_AT_END_OF_SHORT = 1 / 2 - OPEN
+MISSED = 0.5  # how long after its end a certificate is missed that nobody renews, as a share of its validity
+LONGEST_MISSED = timedelta(days=200)
 SLICES = 12  # the window of a certificate is a twelfth of its campaign
 STALE = timedelta(days=1)  # how long the CA's window is used after the time for the next request
 SOONEST_RETRY = 60  # seconds; this and one day are the limits of RFC 9773 section 4.3.2
@@ -169,7 +174,7 @@ def default_window(not_before: datetime, not_after: datetime) -> Window:
     life = not_after - not_before
     left = life / 2 if life < SHORT_LIVED else life / 3
     start = not_after - left
-    return _window(start, start + life * 0.03)
+    return _window(start, start + life * OPEN)
 
 
 def _window(start: datetime, end: datetime) -> Window:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from acmehub.app.hub import Hub
+from acmehub.app.own_certificate import OWN_FILE
 from acmehub.config import Config, ConfigError
 from acmehub.models.identifiers import Identifier, canonical
 from acmehub.ports.authority import IssueRequest, SigningAuthority, UpstreamError
@@ -26,7 +27,7 @@ from acmehub.ports.clock import Clock
 from acmehub.ports.store import StoreError
 from acmehub.runtime.plugin_objects import PLUGIN_UNUSABLE
 from acmehub.runtime.vault import write_private
-from acmehub.serving.data_dir import OWN_FILE, ROOT_FILE
+from acmehub.serving.data_dir import ROOT_FILE
 
 RELOAD_INTERVAL = 60.0
 _RETRY = timedelta(hours=1)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-OWN_FILE = "tls.pem"  # the hub's own TLS certificate with its key
+from acmehub.app.own_certificate import OWN_FILE
+
 ROOT_FILE = "ca.pem"  # what clients must trust when the hub's own certificate is from one of its authorities
 URL_FILE = "url"
 FILES = (OWN_FILE, ROOT_FILE, URL_FILE)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from acmehub.models import Account, Actor, AuditEntry, Principal, Token
+from acmehub.models import Account, AccountStatus, Actor, AuditEntry, Principal, Token
 from acmehub.ports.lists import ALL_ACCOUNTS, AccountFilter
 from acmehub.ports.store import Accounts, Conflict, Missing
 from acmehub.storage import hot_statements, tables
@@ -10,7 +10,8 @@ from acmehub.storage.audit.entries import AuditRows
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import BUMP
-from acmehub.storage.listing import IdRange
+from acmehub.storage.list_statements import page_of_accounts
+from acmehub.storage.listing import IdRange, given_of
 from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.resources import replace_row
 from acmehub.storage.statements import Batch, Dialect, Unit
@@ -39,8 +40,6 @@ class SqlAccounts(Accounts):
         self._versions = hot_statements.ACTOR_VERSIONS
         self._actor = hot_statements.actor(account.prefixed("a"), token.prefixed("t"), principal.prefixed("p"))
         self._by_thumbprint = prepared(account.select().where(account.column("thumbprint") == Parameter(1)), dialect)
-        page = account.select().where(account.column("id") > Parameter(1)).order_by(account.column("id"))
-        self._list = prepared(page.limit(Parameter(2)), dialect)
         self._ids = IdRange(tables.Account, dialect)
         one_token = token.select().where(token.column("id") == Parameter(1))
         self._lock_token = prepared(one_token.lock_rows() if dialect is Dialect.POSTGRES else one_token, dialect)
@@ -123,10 +122,12 @@ class SqlAccounts(Accounts):
         return await self._driver.point_read(self._ids.read, prefix, limit)
 
     def _page(self, wanted: AccountFilter, after: str, limit: int) -> Unit[tuple[Account, ...]]:
-        page: list[Account] = []
-        while len(page) < limit and (rows := (yield self._list(after, limit))):
-            read = tuple(map(self._account.read, rows))
-            ids = wanted.principal_ids
-            page += [item for item in read if ids is None or item.principal_id in ids]
-            after = read[-1].id
-        return tuple(page[:limit])
+        dialect = self._driver.dialect
+        given = given_of(wanted, dialect)
+        if wanted.status not in (None, AccountStatus.VALID):
+            given["over"] = ()
+        if after:
+            given["after"] = (after,)
+        values = [value for values in given.values() for value in values]
+        rows = yield page_of_accounts(self._account.prefixed("page"), tuple(given), dialect)(*values, limit)
+        return tuple(map(self._account.read, rows))

@@ -1,12 +1,11 @@
 """The statements that are written by hand, each with its reason; every other one comes from Piccolo's query builder.
-Those of limits and of the schema stand in `rate_limits` and `schema_steps`.
+Those of lists, limits and the schema stand in `list_statements`, `rate_limits` and `schema_steps`.
 
 They are on the path of each request or step, where a reader of a plan or a log should find the text in one place, or
 Piccolo does not build them. Those with columns are functions that a noun calls once, when the store is made. `$1`,
 `{lock}` and `{skip}`: see `Sql`.
 """
 
-import re
 from collections.abc import Sequence
 
 from acmehub.storage.statements import Sql
@@ -84,92 +83,6 @@ def update(table: str, columns: Sequence[str], *, locked: bool) -> Sql:
         returning="" if locked else " RETURNING id",
     )
 
-
-# lists of orders, by the fields of `OrderFilter`: Piccolo correlates no subquery, and has no CROSS JOIN
-_ORDERS = {
-    "name": "o.id = a.order_id AND lower(a.identifier) = {} AND a.wildcard = {}",
-    "challenge_id": "o.id IN (SELECT t.order_id FROM txt_record AS t WHERE t.managed_challenge_id = {})",
-    "unfinished": "o.stage NOT IN ('done', 'failed')",
-    "account_id": "o.account_id = {}",
-    "token_id": "o.token_id = {}",
-    "principal_id": "o.principal_id = {}",
-    "status": "o.status = {}",
-    "authority_id": "o.authority_id = {}",
-    "stage": "o.stage || '' = {}",
-    "since": "o.created >= {}",
-    "principal_ids": "{} LIKE '%' || o.principal_id || '%'",
-    "failing": "o.attempts > 0 AND coalesce((SELECT e.kind FROM event AS e WHERE e.order_id = o.id"
-    " ORDER BY e.id DESC LIMIT 1), '') <> {}",
-    "after": "o.created <= (SELECT created FROM orders WHERE id = {}) AND (o.created < (SELECT created FROM orders"
-    " WHERE id = {}) OR o.id < {})",
-}
-_CERTIFICATES = {
-    "name": "c.id = n.certificate_id AND n.name = {}",
-    "principal_id": "c.account_id IN (SELECT a.id FROM account AS a WHERE a.principal_id = {})",
-    "token_id": "c.account_id IN (SELECT a.id FROM account AS a WHERE a.token_id = {})",
-    "authority_id": "c.authority_id = {}",
-    "principal_ids": "{} LIKE '%' || (SELECT a.principal_id FROM account AS a WHERE a.id = c.account_id) || '%'",
-    "ends_before": "c.not_after <= {}",
-    "uncovered": "c.revoked IS NULL AND c.name_set IS NOT NULL AND NOT EXISTS (SELECT 1 FROM certificate AS d"
-    " WHERE d.name_set = c.name_set AND d.not_after >= c.not_after AND (d.not_after > c.not_after OR d.id > c.id)"
-    " AND d.revoked IS NULL)",
-    "after": "c.created <= (SELECT created FROM certificate WHERE id = {}) AND (c.created < (SELECT created"
-    " FROM certificate WHERE id = {}) OR c.id < {})",
-    "beyond": "c.not_after >= (SELECT not_after FROM certificate WHERE id = {}) AND (c.not_after > (SELECT not_after"
-    " FROM certificate WHERE id = {}) OR c.id > {})",
-}
-_NARROW = ("name", "challenge_id", "unfinished", "account_id", "token_id", "principal_id", "status", "authority_id")
-
-
-def page_of_orders(columns: str, given: Sequence[str]) -> Sql:
-    """A list of orders by what is `given`, newest first; values: those of the conditions in this order, then the limit.
-
-    Only the narrowest condition is left to an index: without statistics SQLite takes any. CROSS JOIN has it begin with
-    the few authorizations of a name.
-    """
-    best = next((name for name in _NARROW if name in given), "")
-    texts = [_ORDERS[name] if name in (best, "unfinished") else _unindexed(_ORDERS[name]) for name in given]
-    source = "authorization_ AS a CROSS JOIN orders AS o" if "name" in given else "orders AS o"
-    return _page(columns, "orders", f"o.id FROM {source}", texts, "{}.created DESC, {}.id DESC", "o")
-
-
-def page_of_certificates(columns: str, given: Sequence[str]) -> Sql:
-    """A list of certificates by what is `given`, newest first, or by their end where that is given; see
-    `page_of_orders`."""
-    by_end = "ends_before" in given
-    texts = [_unindexed(_CERTIFICATES[name]) if by_end else _CERTIFICATES[name] for name in given]
-    source = "certificate_name AS n CROSS JOIN certificate AS c" if "name" in given else "certificate AS c"
-    order = "{}.not_after, {}.id" if by_end else "{}.created DESC, {}.id DESC"
-    return _page(columns, "certificate", f"c.id FROM {source}", texts, order, "c")
-
-
-def _unindexed(condition: str) -> str:
-    """The same condition on one column, which no index is used for."""
-    return re.sub(r"^(\w\.\w+_id|o\.status) (=|IN)", r"\1 || '' \2", condition)
-
-
-def _page(columns: str, table: str, ids: str, conditions: Sequence[str], order: str, alias: str) -> Sql:
-    """The ids are found first, so that nothing but them is sorted; columns with alias `page`."""
-    text = " AND ".join(conditions)
-    numbers = [f"${number}" for number in range(1, text.count("{}") + 2)]
-    return Sql(
-        "SELECT {columns} FROM {table} AS page WHERE page.id IN"
-        " (SELECT {ids}{where} ORDER BY {order} LIMIT {limit}) ORDER BY {outer}",
-        columns=columns,
-        table=table,
-        ids=ids,
-        where=f" WHERE {text.format(*numbers)}" if text else "",
-        order=order.format(alias, alias),
-        outer=order.format("page", "page"),
-        limit=numbers[-1],
-    )
-
-
-# after an upgrade: Piccolo correlates no subquery
-FILL_NAME_SETS = Sql(
-    "UPDATE certificate SET name_set = (SELECT o.name_set FROM orders AS o WHERE o.id = certificate.order_id)"
-    " WHERE id IN (SELECT id FROM certificate WHERE name_set IS NULL ORDER BY id LIMIT $1 {skip}) RETURNING id"
-)
 
 # each end of a single-flight lock: passes locked rows over, see `LOCK_ORDER`
 WAKE_WAITING = Sql(
@@ -343,6 +256,16 @@ TAKE_ZONE = Sql(
 
 # after each such record
 END_ZONE = Sql("UPDATE zone_lease SET lease_until = $3 WHERE place = $1 AND fence = $2 RETURNING fence")
+
+# each request with an idempotency key: conditions in ON CONFLICT. Values: owner and key, hash, end of the claim, end of
+# it all, now
+CLAIM_REQUEST = Sql(
+    "INSERT INTO idempotency (place, body_hash, sealed_answer, fence, lease_until, expires)"
+    " VALUES ($1, $2, NULL, 1, $3, $4) ON CONFLICT (place) DO UPDATE SET body_hash = excluded.body_hash,"
+    " sealed_answer = NULL, fence = idempotency.fence + 1, lease_until = excluded.lease_until,"
+    " expires = excluded.expires WHERE idempotency.expires <= $5 OR (idempotency.sealed_answer IS NULL"
+    " AND idempotency.lease_until <= $5 AND idempotency.body_hash = excluded.body_hash) RETURNING fence"
+)
 
 # ------------------------------------------------------------------------------------------------ resources, nonces
 

@@ -38,8 +38,9 @@ INDEXES = (
     # foreign keys and look-ups
     Index("token_title", tables.Token, "title"),
     Index("token_principal", tables.Token, "principal_id"),
-    Index("account_token", tables.Account, "token_id"),
-    Index("account_principal", tables.Account, "principal_id"),
+    Index("account_token", tables.Account, "token_id, id"),
+    Index("account_principal", tables.Account, "principal_id, id"),
+    Index("account_over", tables.Account, "id", "status <> 'valid'"),
     # lists, newest first
     Index("orders_created", tables.Order, "created, id"),
     Index("orders_account", tables.Order, "account_id, created, id"),
@@ -52,6 +53,8 @@ INDEXES = (
     Index("orders_token", tables.Order, "token_id, created, id"),
     Index("orders_principal", tables.Order, "principal_id, created, id"),
     Index("orders_authority", tables.Order, "authority_id, created, id"),
+    # failed ones of some principals, among all that they ever had
+    Index("orders_failed", tables.Order, "principal_id, created, id", "status = 'invalid'"),
     # what is stuck
     Index("orders_unfinished", tables.Order, "created, id", "stage NOT IN ('done', 'failed')"),
     # jobs: only the rows that still have something to do
@@ -83,15 +86,18 @@ INDEXES = (
     Index("txt_record_value", tables.TxtRecord, "value"),
     Index("txt_record_due", tables.TxtRecord, "run_at", "state = 'remove'"),
     Index("certificate_order", tables.Certificate, "order_id"),
-    Index("certificate_account", tables.Certificate, "account_id"),
+    Index("certificate_account", tables.Certificate, "account_id, created, id"),
     Index("certificate_authority", tables.Certificate, "authority_id, created, id"),
     Index("certificate_serial", tables.Certificate, "serial"),
     Index("certificate_created", tables.Certificate, "created, id"),
-    Index("certificate_ends", tables.Certificate, "not_after, id"),
+    Index("certificate_ends", tables.Certificate, "not_after, id, account_id"),
+    Index("certificate_revoked", tables.Certificate, "created, id", "revoked IS NOT NULL"),
     Index("certificate_name_set", tables.Certificate, "name_set, not_after"),
     Index("certificate_unfilled", tables.Certificate, "id", "name_set IS NULL"),
     Index("certificate_name_certificate", tables.CertificateName, "certificate_id"),
     Index("certificate_name_name", tables.CertificateName, "name, certificate_id"),
+    Index("certificate_name_below", tables.CertificateName, "reversed, certificate_id"),
+    Index("certificate_name_unfilled", tables.CertificateName, "id", "reversed IS NULL"),
     Index("event_order", tables.Event, "order_id, id"),
     # lists of the audit, newest first; seals whose entries are there
     Index("audit_object", tables.Audit, "object_id, id"),
@@ -104,4 +110,5 @@ INDEXES = (
     Index("used_nonce_expires", tables.UsedNonce, "expires"),
     Index("rate_limit_full_at", tables.RateLimit, "full_at"),
     Index("zone_lease_until", tables.ZoneLease, "lease_until"),
+    Index("idempotency_expires", tables.Idempotency, "expires"),
 )

@@ -2,17 +2,19 @@
 
 from datetime import UTC, datetime, timedelta
 
-from acmehub.models import Authorization, Order
+from acmehub.models import Authorization, Order, Stage, TxtState
+from acmehub.ports.figures import CertificateState, Counts
 from acmehub.rules.orders import Lease, OrderBundle
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.driver import SqlDriver
+from acmehub.storage.list_statements import BACKLOG, CERTIFICATE_COUNTS, OPEN_ORDERS, STANDING_RECORDS
+from acmehub.storage.listing import BEFORE_ALL
 from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.statements import Batch, Dialect, Unit
 
 _GROUP = 16
 IN_FLIGHT = timedelta(seconds=5)  # what a process sent to a DNS provider before it died may still arrive
-BEFORE_ALL = datetime.fromtimestamp(0, UTC)
 AFTER_ALL = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -78,6 +80,27 @@ class Leases:
                 ends.append(hot_statements.END_WINDOW_LEASES(at, owner))
                 ends.append(hot_statements.END_ZONE_LEASES(soon, owner))
                 yield Batch(tuple(ends))
+
+
+def read_counts(dialect: Dialect, now: datetime) -> Unit[Counts]:
+    """`Store.counts`."""
+    at = time_value(dialect, now)
+    stages = yield OPEN_ORDERS()
+    ((lasting, ended, revoked),) = yield CERTIFICATE_COUNTS(at)
+    records = yield STANDING_RECORDS()
+    ((due, claimed),) = yield BACKLOG(at)
+    certificates = {
+        CertificateState.VALID: lasting - revoked,
+        CertificateState.REVOKED: revoked,
+        CertificateState.EXPIRED: ended,
+    }
+    return Counts(
+        open_orders={Stage(stage): count for stage, count in stages},
+        certificates={state: count for state, count in certificates.items() if count},
+        txt_records={TxtState(state): count for state, count in records},
+        due_since=read_time(dialect, due),
+        claimed=claimed,
+    )
 
 
 def as_text(groups: frozenset[str]) -> str:

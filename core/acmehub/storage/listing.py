@@ -1,6 +1,6 @@
 """Lists of orders and certificates, ids by how they begin, and the look-ups of newOrder and finalize."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -8,15 +8,19 @@ from piccolo.query.methods.select import Select
 from piccolo.table import Table
 
 from acmehub.models import Authorization, AuthorizationMode, EventKind, Order, OrderStatus, Stage
+from acmehub.models.events import TROUBLES
 from acmehub.models.identifiers import base_name, identifier_of, is_wildcard
-from acmehub.ports.lists import CertificateFilter, OrderFilter
+from acmehub.ports.figures import FailureCause
+from acmehub.ports.lists import AccountFilter, CertificateFilter, OrderFilter
 from acmehub.storage import tables
-from acmehub.storage.codec import Codec, time_value
-from acmehub.storage.hot_statements import lasting_authorizations, page_of_orders, same_csr
+from acmehub.storage.codec import Codec, read_time, time_value
+from acmehub.storage.hot_statements import lasting_authorizations, same_csr
+from acmehub.storage.list_statements import causes, page_of_orders
 from acmehub.storage.piccolo_engine import Parameter, prepared, scalar
-from acmehub.storage.statements import Dialect, Unit
+from acmehub.storage.statements import Dialect, Sql, Unit
 
 _LATEST = 32
+BEFORE_ALL = datetime.fromtimestamp(0, UTC)
 _OPEN = (OrderStatus.PENDING, OrderStatus.READY, OrderStatus.PROCESSING)
 
 
@@ -51,6 +55,9 @@ class OrderLists:
         self._latest = prepared(latest.order_by(table.created, table.id, ascending=False).limit(_LATEST), dialect)
         self._one = prepared(order.select().where(table.id == Parameter(1)), dialect)
         self._same_csr = same_csr(order.columns)
+        both = (False, True)
+        self._causes = tuple(causes(waiting=False, narrowed=narrowed, dialect=dialect) for narrowed in both)
+        self._waiting = tuple(causes(waiting=True, narrowed=narrowed, dialect=dialect) for narrowed in both)
         self._held = lasting_authorizations(authorization.prefixed("held"))
 
     def lock_holders(self, order_id: str, lock_key: str, upstream_url: str) -> Unit[tuple[Order, ...]]:
@@ -125,14 +132,73 @@ class OrderLists:
             given["unfinished"] = ()
         if wanted.failing:
             given["failing"] = (EventKind.WAITS_FOR_LOCK.value,)
+        if wanted.status is OrderStatus.INVALID:
+            given["failed"] = ()
         if after:
             given["after"] = (after,) * 3
         values = [value for values in given.values() for value in values]
-        rows = yield page_of_orders(self._order.prefixed("page"), tuple(given))(*values, limit)
+        rows = yield page_of_orders(self._order.prefixed("page"), tuple(given), self._dialect)(*values, limit)
         return tuple(map(self._order.read, rows))
 
+    def causes(
+        self, since: datetime, opened_since: datetime, principal_ids: frozenset[str] | None
+    ) -> Unit[tuple[FailureCause, ...]]:
+        """`Orders.causes`."""
+        sql = self._causes[principal_ids is not None]
+        return (yield from self._grouped(sql, since, opened_since, principal_ids))
 
-def given_of(wanted: OrderFilter | CertificateFilter, dialect: Dialect) -> dict[str, tuple[Any, ...]]:
+    def waiting(self, principal_ids: frozenset[str] | None) -> Unit[tuple[FailureCause, ...]]:
+        """`Orders.waiting`."""
+        sql = self._waiting[principal_ids is not None]
+        return (yield from self._grouped(sql, BEFORE_ALL, BEFORE_ALL, principal_ids))
+
+    def _grouped(
+        self, sql: Sql, since: datetime, opened_since: datetime, principal_ids: frozenset[str] | None
+    ) -> Unit[tuple[FailureCause, ...]]:
+        times = [time_value(self._dialect, moment) for moment in (since, opened_since)]
+        kinds = "".join(f"|{kind.value}|" for kind in sorted(TROUBLES))
+        among = () if principal_ids is None else (set_value(principal_ids, self._dialect),)
+        found: dict[tuple[str, ...], FailureCause] = {}
+        for row in (yield sql(*times, kinds, *among)):
+            authority_id, challenge_id, problem, trouble, principal_id, count, first, last, order_id = row
+            begin, end = read_time(self._dialect, first), read_time(self._dialect, last)
+            if begin is None or end is None:
+                continue
+            cause = FailureCause(
+                authority_id=authority_id,
+                managed_challenge_id=challenge_id,
+                problem=problem,
+                trouble=EventKind(trouble) if trouble else None,
+                count=count,
+                first=begin,
+                last=end,
+                order_id=order_id,
+                principals={principal_id: count},
+            )
+            key = (authority_id, challenge_id, problem, trouble)
+            found[key] = _together(found[key], cause) if key in found else cause
+        return tuple(sorted(found.values(), key=lambda cause: (-cause.count, cause.order_id)))
+
+
+def _together(one: FailureCause, other: FailureCause) -> FailureCause:
+    """A cause of the orders of some principals and of those of another one."""
+    return msgspec.structs.replace(
+        one,
+        count=one.count + other.count,
+        first=min(one.first, other.first),
+        last=max(one.last, other.last),
+        order_id=max(one.order_id, other.order_id),
+        principals={**one.principals, **other.principals},
+    )
+
+
+def set_value(ids: frozenset[str], dialect: Dialect) -> Any:
+    """A set of ids as one value."""
+    listed = sorted(ids)
+    return msgspec.json.encode(listed).decode() if dialect is Dialect.SQLITE else listed
+
+
+def given_of(wanted: OrderFilter | CertificateFilter | AccountFilter, dialect: Dialect) -> dict[str, tuple[Any, ...]]:
     """The fields of a filter that narrow something, with the values of their conditions."""
     given: dict[str, tuple[Any, ...]] = {}
     for name, value in msgspec.structs.asdict(wanted).items():
@@ -140,6 +206,8 @@ def given_of(wanted: OrderFilter | CertificateFilter, dialect: Dialect) -> dict[
             given[name] = (" ".join(sorted(value)),)
         elif isinstance(value, datetime):
             given[name] = (time_value(dialect, value),)
+        elif isinstance(value, frozenset):
+            given[name] = (set_value(value, dialect),)
         elif value:
             given[name] = (str(value),)
     return given

@@ -19,7 +19,7 @@ from piccolo.conf.apps import MigrationModule
 
 from acmehub.storage import migrations
 from acmehub.storage.driver import SchemaSession, SqlDriver
-from acmehub.storage.piccolo_app import APP_CONFIG
+from acmehub.storage.piccolo_conf import APP_CONFIG
 from acmehub.storage.piccolo_engine import bound, transaction
 from acmehub.storage.statements import Dialect
 

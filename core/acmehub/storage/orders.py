@@ -10,6 +10,7 @@ from msgspec import structs
 
 from acmehub.models import Authorization, AuthorizationMode, Event, EventKind, Order, TxtRecord
 from acmehub.ports.clock import Clock
+from acmehub.ports.figures import FailureCause
 from acmehub.ports.lists import ALL_ORDERS, OrderFilter
 from acmehub.ports.order_store import Orders
 from acmehub.ports.store import Conflict, Fenced, Missing
@@ -21,9 +22,8 @@ from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.jobs import JobRows
 from acmehub.storage.listing import IdRange, OrderLists
-from acmehub.storage.piccolo_engine import Parameter, prepared
+from acmehub.storage.piccolo_engine import Parameter, prepared, speaking
 from acmehub.storage.records import EventRows
-from acmehub.storage.retention import Retention
 from acmehub.storage.statements import Batch, Changed, Dialect, Statement, Unit
 from acmehub.storage.versioned_cache import VersionedCache
 
@@ -302,6 +302,14 @@ class SqlOrders(Orders):
     async def list(self, wanted: OrderFilter = ALL_ORDERS, *, after: str = "", limit: int = 100) -> Sequence[Order]:
         return await self._driver.read(self._lists.page, wanted, after, limit)
 
+    async def causes(
+        self, since: datetime, opened_since: datetime, principal_ids: frozenset[str] | None = None
+    ) -> Sequence[FailureCause]:
+        return await self._driver.read(self._lists.causes, since, opened_since, principal_ids)
+
+    async def waiting(self, principal_ids: frozenset[str] | None = None) -> Sequence[FailureCause]:
+        return await self._driver.read(self._lists.waiting, principal_ids)
+
     async def ids(self, prefix: str, limit: int) -> Sequence[str]:
         return await self._driver.point_read(self._ids.read, prefix, limit)
 
@@ -313,6 +321,33 @@ class SqlOrders(Orders):
         if over:
             await self._driver.write(self._retention.forget, over)
         return len(over)
+
+
+class Retention:
+    """Forgetting what is long over: an order and all that belongs to it, in one transaction per batch."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        certificate, name = tables.Certificate, tables.CertificateName
+        with speaking(dialect):
+            its = certificate.select(certificate.id).where(certificate.order_id == Parameter(1))
+            parts = (  # in the order that the foreign keys allow
+                name.delete().where(name.certificate_id.is_in(its)),
+                certificate.delete().where(certificate.order_id == Parameter(1)),
+                tables.Event.delete().where(tables.Event.order_id == Parameter(1)),
+                tables.Authorization.delete().where(tables.Authorization.order_id == Parameter(1)),
+                tables.Order.delete().where(tables.Order.id == Parameter(1)),
+            )
+        self._parts = tuple(prepared(part, dialect) for part in parts)
+
+    def over(self, before: datetime, limit: int) -> Unit[tuple[str, ...]]:
+        """Which orders can go; nothing that is over comes to life again, so that this needs no lock."""
+        rows = yield hot_statements.OVER_ORDERS(time_value(self._dialect, before), limit)
+        return tuple(row[0] for row in rows)
+
+    def forget(self, order_ids: tuple[str, ...]) -> Unit[None]:
+        """Delete them."""
+        yield Batch(tuple(part.many([(id,) for id in order_ids]) for part in self._parts))
 
 
 def _in_order(authorizations: list[Authorization]) -> tuple[Authorization, ...]:

@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from acmehub.models import AuditEntry, Authority, Campaign, ManagedChallenge, Principal, Profile, Token
 from acmehub.ports.clock import Clock, SystemClock
 from acmehub.ports.copying import CopiesRows, StoreSnapshot, TablePage
+from acmehub.ports.figures import Counts
+from acmehub.ports.idempotency import IdempotencyKeys
 from acmehub.ports.order_store import Orders, TxtRecords
 from acmehub.ports.revisions import Revisions
 from acmehub.ports.seals import Seals
@@ -27,7 +30,8 @@ from acmehub.storage.audit.seals import SqlSeals
 from acmehub.storage.certificates import CertificateRows, SqlCertificates
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.hot_statements import TOUCH
-from acmehub.storage.jobs import Leases
+from acmehub.storage.idempotency import SqlIdempotencyKeys
+from acmehub.storage.jobs import Leases, read_counts
 from acmehub.storage.orders import SqlOrders
 from acmehub.storage.rate_limits import SqlRateLimits
 from acmehub.storage.records import EventRows, SqlRecords, SqlUsedNonces
@@ -66,6 +70,7 @@ class SqlStore(Store, CopiesRows):
         self.nonces: UsedNonces = SqlUsedNonces(driver, self._revisions.known)
         self.rate_limits: RateLimits = SqlRateLimits(driver)
         self.zone_leases: ZoneLeases = SqlZoneLeases(driver)
+        self.idempotency: IdempotencyKeys = SqlIdempotencyKeys(driver)
 
     @property
     def shared(self) -> bool:
@@ -126,6 +131,9 @@ class SqlStore(Store, CopiesRows):
 
     async def revisions(self) -> Revisions:
         return await self._driver.point_read(self._revisions.read)
+
+    async def counts(self, now: datetime) -> Counts:
+        return await self._driver.read(read_counts, self._driver.dialect, now)
 
     def subscribe(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         return self._driver.subscribe(callback)

@@ -291,6 +291,7 @@ class CertificateName(Table, tablename="certificate_name", db=DB):
     id = BigSerial(primary_key=True)
     certificate_id = _to(Certificate)
     name = _text()
+    reversed = Bytea(default=None, null=True)
 
 
 class Event(Table, tablename="event", db=DB):
@@ -372,6 +373,17 @@ class ZoneLease(Table, tablename="zone_lease", db=DB):
     lease_until = _time()
 
 
+class Idempotency(Table, tablename="idempotency", db=DB):
+    """`ports.idempotency`: `place` is the owner and the key."""
+
+    place = _key()
+    body_hash = Bytea(default=None)
+    sealed_answer = Bytea(default=None, null=True)
+    fence = BigInt()
+    lease_until = _time()
+    expires = _time()
+
+
 class Revision(Table, tablename="revision", db=DB):
     """How often a kind of resource was changed."""
 
@@ -399,5 +411,6 @@ TABLES: tuple[type[Table], ...] = (
     UsedNonce,
     RateLimit,
     ZoneLease,
+    Idempotency,
     Revision,
 )

@@ -36,9 +36,12 @@ from acmehub.storage.resources import COPY
 from acmehub.storage.statements import Dialect
 
 PAGE = 500
-LEFT_OUT = (tables.UsedNonce, tables.RateLimit, tables.ZoneLease)
-"""Nonces are good for an hour, and not in another database (`copy_number`); a bucket is full again after a day; a zone
-is nobody's where no process has run yet."""
+LEFT_OUT = {  # table, and why its rows stay behind
+    tables.UsedNonce: "nonces are good for an hour, and not in another database (`copy_number`)",
+    tables.RateLimit: "a bucket is full again after a day",
+    tables.ZoneLease: "a zone is nobody's where no process has run yet",
+    tables.Idempotency: "a request that is repeated goes to the hub that answered it, within a day",
+}
 
 _COPIED = {table._meta.tablename: table for table in tables.TABLES if table not in LEFT_OUT}
 _OF_A_PROCESS = frozenset({"lease_owner", "lease_until"})  # of the former hub's processes: nobody else waits for them

@@ -10,7 +10,8 @@ from acmehub.rules.orders import Lease
 from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, read_time, time_value
 from acmehub.storage.driver import SqlDriver
-from acmehub.storage.jobs import BEFORE_ALL, as_text
+from acmehub.storage.jobs import as_text
+from acmehub.storage.listing import BEFORE_ALL
 from acmehub.storage.piccolo_engine import Parameter, prepared
 from acmehub.storage.records import EventRows
 from acmehub.storage.resources import replace_row

@@ -18,11 +18,13 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from acmehub.models import Account, AccountStatus, AuditEntry, Event, EventKind, Principal, Token
+from acmehub.models import AccountStatus, AuditEntry, Event, EventKind, Principal, Token
 from acmehub.ports.lists import CertificateFilter
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.orders import Change
 from acmehub.testing.store_audit_contract import AuditContract
+from acmehub.testing.store_figures_contract import FiguresContract
+from acmehub.testing.store_idempotency_contract import IdempotencyContract
 from acmehub.testing.store_jobs_contract import JobsContract
 from acmehub.testing.store_life_contract import LifeContract
 from acmehub.testing.store_limits_contract import LimitsContract
@@ -270,16 +272,6 @@ class AccountsContract:
         with pytest.raises(Conflict):
             await store.accounts.replace(seed.actor.account)
 
-    async def test_accounts_are_listed_by_id(self, store: Store) -> None:
-        seed = await sow(store)
-        made: list[Account] = [seed.actor.account]
-        for _ in range(4):
-            account, _ = await store.accounts.bind(an_account(seed.actor.token), lambda token, _: token)
-            made.append(account)
-        made.sort(key=lambda item: item.id)
-        assert await store.accounts.list(limit=3) == tuple(made[:3])
-        assert await store.accounts.list(after=made[2].id) == tuple(made[3:])
-
 
 class CertificatesContract:
     """Certificates, timelines, the audit, nonces."""
@@ -375,6 +367,8 @@ class StoreContract(
     ZonesContract,
     ListsContract,
     WritesContract,
+    FiguresContract,
+    IdempotencyContract,
     LifeContract,
 ):
     """Everything; needs the fixture `make_store`."""

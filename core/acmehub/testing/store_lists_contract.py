@@ -6,10 +6,21 @@ from typing import Any
 
 from msgspec.structs import asdict, replace
 
-from acmehub.models import Certificate, Event, EventKind, Order, OrderStatus, Stage, TxtRecord, new_id
+from acmehub.models import (
+    Account,
+    AccountStatus,
+    Certificate,
+    Event,
+    EventKind,
+    Order,
+    OrderStatus,
+    Stage,
+    TxtRecord,
+    new_id,
+)
 from acmehub.models.events import TROUBLES
 from acmehub.models.identifiers import identifier_of
-from acmehub.ports.lists import CertificateFilter, OrderFilter
+from acmehub.ports.lists import AccountFilter, CertificateFilter, OrderFilter
 from acmehub.ports.store import Store
 from acmehub.rules.orders import Change, OrderBundle
 from acmehub.testing.store_samples import (
@@ -93,6 +104,10 @@ class ListsContract:
             "name": ("a.corp.test", lambda order: identifier_of("a.corp.test") in map(_lower, order.identifiers)),
             "since": (at(3), lambda order: order.created >= at(3)),
             "failing": (True, lambda order: order in (orders[0], orders[3], orders[6])),
+            "principal_ids": (
+                frozenset({two.actor.principal.id, "nobody"}),
+                lambda order: order.principal_id == two.actor.principal.id,
+            ),
         }
         assert set(holds) == set(OrderFilter.__struct_fields__)
         newest_first = sorted(orders, key=lambda order: (order.created, order.id), reverse=True)
@@ -151,6 +166,120 @@ class ListsContract:
         await store.orders.add(bundle)
         await store.orders.apply(bundle.order.id, lambda now: Change(order=now.order, certificate=certificate))
         return certificate
+
+    async def test_accounts_are_listed_by_id(self, store: Store) -> None:
+        seed = await sow(store)
+        made: list[Account] = [seed.actor.account]
+        for _ in range(4):
+            account, _ = await store.accounts.bind(an_account(seed.actor.token), lambda token, _: token)
+            made.append(account)
+        made.sort(key=lambda item: item.id)
+        assert await store.accounts.list(limit=3) == tuple(made[:3])
+        assert await store.accounts.list(after=made[2].id) == tuple(made[3:])
+
+    async def test_accounts_are_found_by_each_filter_and_by_any_two(self, store: Store) -> None:
+        one, two = await sow(store), await _second(store)
+        made = [one.actor.account, two.actor.account]
+        for seed in (one, two, one):
+            account, _ = await store.accounts.bind(an_account(seed.actor.token), lambda token, _: token)
+            made.append(account)
+        made[2:4] = [
+            await store.accounts.replace(replace(item, status=status))
+            for item, status in zip(made[2:4], (AccountStatus.DEACTIVATED, AccountStatus.REVOKED), strict=True)
+        ]
+        mine = one.actor.principal.id
+        holds: dict[str, tuple[Any, Callable[[Account], bool]]] = {
+            "principal_id": (two.actor.principal.id, lambda item: item.principal_id == two.actor.principal.id),
+            "token_id": (one.actor.token.id, lambda item: item.token_id == one.actor.token.id),
+            "status": (AccountStatus.REVOKED, lambda item: item.status is AccountStatus.REVOKED),
+            "thumbprint": (made[4].thumbprint, lambda item: item.thumbprint == made[4].thumbprint),
+            "principal_ids": (frozenset({mine, "nobody"}), lambda item: item.principal_id == mine),
+        }
+        assert set(holds) == set(AccountFilter.__struct_fields__)
+        made.sort(key=lambda item: item.id)
+        for first, second in [*combinations(holds, 2), *((name, name) for name in holds)]:
+            wanted = AccountFilter(**{name: holds[name][0] for name in (first, second)})
+            expected = [item for item in made if holds[first][1](item) and holds[second][1](item)]
+            assert list(await store.accounts.list(wanted)) == expected, (first, second)
+            if expected:
+                assert await store.accounts.list(wanted, limit=1) == tuple(expected[:1])
+                assert await store.accounts.list(wanted, after=expected[0].id) == tuple(expected[1:])
+        everybody = frozenset({mine, two.actor.principal.id})
+        assert list(await store.accounts.list(AccountFilter(principal_ids=everybody))) == made
+        assert await store.accounts.list(AccountFilter(principal_ids=frozenset())) == ()
+        active = [item.id for item in made if item.status is AccountStatus.VALID]
+        assert [item.id for item in await store.accounts.list(AccountFilter(status=AccountStatus.VALID))] == active
+
+    async def test_a_list_of_some_principals_is_that_of_all_without_what_others_have(self, store: Store) -> None:
+        one, two = await sow(store), await _second(store)
+        third = a_principal("third")
+        await store.principals.add(third)
+        for number in range(12):
+            seed = one if number % 3 else two
+            status = OrderStatus.INVALID if number % 2 else OrderStatus.VALID
+            order = await _place(store, seed, number // 2, f"n{number}.corp.test", status=status, stage=Stage.DONE)
+            certificate = replace(a_certificate(order, created=at(number // 2)), not_after=at(9 - number))
+            await store.orders.apply(order.id, _issued(certificate))
+        mine, others = one.actor.principal.id, two.actor.principal.id
+        for some in ({mine}, {others}, {mine, others}, {third.id}, set[str]()):
+            among = frozenset(some)
+            for wanted in (
+                OrderFilter(),
+                OrderFilter(status=OrderStatus.INVALID),
+                OrderFilter(status=OrderStatus.VALID),
+                OrderFilter(since=at(3), authority_id=one.authority.id),
+            ):
+                kept = [item for item in await store.orders.list(wanted) if item.principal_id in among]
+                narrowed = replace(wanted, principal_ids=among)
+                assert list(await store.orders.list(narrowed)) == kept
+                assert await store.orders.list(narrowed, limit=2) == tuple(kept[:2])
+                if len(kept) > 1:
+                    assert await store.orders.list(narrowed, after=kept[1].id) == tuple(kept[2:])
+            of_account = {one.actor.account.id: mine, two.actor.account.id: others}
+            for asked in (CertificateFilter(), CertificateFilter(ends_before=at(5)), CertificateFilter(below="test")):
+                listed = await store.certificates.list(asked)
+                of_some = [item for item in listed if of_account[item.account_id] in among]
+                found = replace(asked, principal_ids=among)
+                assert list(await store.certificates.list(found)) == of_some
+                if len(of_some) > 1:
+                    assert await store.certificates.list(found, after=of_some[1].id) == tuple(of_some[2:])
+
+    async def test_certificates_below_a_name_are_found_each_once(self, store: Store) -> None:
+        seed = await sow(store)
+        names = (
+            ("corp.test",),
+            ("www.Corp.test", "a.www.corp.test"),
+            ("*.corp.test",),
+            ("xcorp.test", "corp.test.other"),
+            ("www.corp", "corp-.test", "www.corp.tes"),
+        )
+        made = [await self._certified(store, seed, 9 - number, *each) for number, each in enumerate(names)]
+
+        async def below(above: str, **wanted: Any) -> list[int]:
+            found = await store.certificates.list(CertificateFilter(below=above, **wanted))
+            return [made.index(item) for item in found]
+
+        assert await below("corp.test") == [0, 1, 2]
+        assert await below("www.corp.test") == [1]
+        assert await below("a.www.corp.test") == [1]
+        assert await below("test") == [0, 1, 2, 3, 4]
+        assert await below("orp.test") == []
+        assert await below("corp.test", name="a.www.corp.test") == [1]
+        assert await below("corp.test", ends_before=at(8 * 86400)) == [2, 1]
+
+    async def test_certificates_are_found_by_whether_they_are_revoked(self, store: Store) -> None:
+        seed = await sow(store)
+        good = await self._certified(store, seed, 2, "a.corp.test")
+        bad = await self._certified(store, seed, 1, "a.corp.test", revoked=at(1))
+
+        async def found(**wanted: Any) -> list[str]:
+            return [item.id for item in await store.certificates.list(CertificateFilter(**wanted))]
+
+        assert await found(revoked=True) == [bad.id]
+        assert await found(revoked=False) == [good.id]
+        assert await found(revoked=True, name="a.corp.test", ends_before=at(9 * 86400)) == [bad.id]
+        assert await found(revoked=True, principal_ids=frozenset({seed.actor.principal.id})) == [bad.id]
+        assert await found(revoked=True, uncovered=True) == []
 
     async def test_certificates_are_found_by_each_filter(self, store: Store) -> None:
         one, two = await sow(store), await _second(store)
@@ -217,3 +346,7 @@ class ListsContract:
 
 def _lower(identifier: Any) -> Any:
     return identifier_of(identifier.value)
+
+
+def _issued(certificate: Certificate) -> Callable[[OrderBundle], Change]:
+    return lambda now: Change(order=now.order, certificate=certificate)

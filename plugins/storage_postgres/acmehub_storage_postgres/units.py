@@ -48,17 +48,25 @@ class Joined:
         if len(parts) == 1:
             return parts[0]
         if guarded:
-            others = "".join(f", part{number} AS ({_after_guard(part)})" for number, part in enumerate(parts[1:]))
+            others, earlier = "", dict[str, str]()
+            for number, part in enumerate(parts[1:]):
+                others += f", part{number} AS ({_after_guard(part, earlier, f'part{number}')})"
             return f"WITH guard AS ({parts[0]}){others} SELECT * FROM guard"  # noqa: S608  the hub's own statements
         named = ", ".join(f"part{number} AS ({part})" for number, part in enumerate(parts[:-1]))
         return f"WITH {named} {parts[-1]}"
 
 
-def _after_guard(text: str) -> str:
-    """A statement that does nothing where the guard gave no row."""
+def _after_guard(text: str, earlier: dict[str, str], name: str) -> str:
+    """A statement that does nothing where the guard gave no row. `earlier`: by table, the part that inserts before it.
+
+    The server runs parts in any order, and numbers rows so: one that inserts asks for the one before it.
+    """
     insert = _INSERT.fullmatch(text)
     if insert is not None:
-        return f"{insert[1]} SELECT {insert[2]} FROM guard"  # noqa: S608  as above
+        before = earlier.get(insert[1])
+        earlier[insert[1]] = name
+        after = f" WHERE (SELECT count(*) FROM {before}) >= 0" if before else ""  # noqa: S608  as above
+        return f"{insert[1]} SELECT {insert[2]} FROM guard{after} RETURNING 1"  # noqa: S608  as above
     if not text.startswith("UPDATE ") or " WHERE " not in text or " RETURNING " in text:
         raise ValueError(f"no statement to follow a guard: {text}")
     return f"{text} AND EXISTS (SELECT 1 FROM guard)"  # noqa: S608  as above

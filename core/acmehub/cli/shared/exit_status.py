@@ -15,6 +15,7 @@ class Exit(IntEnum):
     CONFLICT = 4
     UNAVAILABLE = 5
     NO_HUB = 6
+    URGENT = 7
     INTERRUPTED = 130
 
 
@@ -26,6 +27,7 @@ MEANINGS = {
     Exit.CONFLICT: "conflict: the name is taken, the object is in use, or it changed meanwhile",
     Exit.UNAVAILABLE: "the storage cannot be used: locked, read-only, unreachable, served by another, older",
     Exit.NO_HUB: "no hub: nothing has been founded in the data directory or the storage",
+    Exit.URGENT: "`attention`: something of severity page is there",
     Exit.INTERRUPTED: "interrupted",
 }
 

@@ -1,0 +1,1 @@
+"""What needs a person now: what fails, since when, in whose words, what to do."""
