@@ -15,7 +15,7 @@ from acmehub.admin.resources.document import Document
 from acmehub.admin.services import Admin
 from acmehub.api.answers import Answer, of_problem
 from acmehub.api.calls import Asked, Calls
-from acmehub.api.idempotency import HEADER, Answers, Idempotency
+from acmehub.api.idempotency import HEADER, Answers
 from acmehub.api.openapi import document
 from acmehub.api.operations import OPERATIONS
 from acmehub.api.problems import EXPECTED, ApiError, invalid, problem_of
@@ -24,6 +24,7 @@ from acmehub.api.table import JSON, JSON_LINES, PREFIX, Operation
 from acmehub.api.waiting import Waiting
 from acmehub.config import Config
 from acmehub.ports.clock import Clock
+from acmehub.ports.idempotency import IdempotencyKeys
 from acmehub.runtime.client_limits.limits import ClientLimits
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.vault import Vault
@@ -49,7 +50,9 @@ class ApiParts(Protocol):
 class Api:
     """The API of one application; without `keys`, `Idempotency-Key` is refused."""
 
-    def __init__(self, hub: ApiParts, address_of: Callable[[HTTPScope], str], keys: Idempotency | None = None) -> None:
+    def __init__(
+        self, hub: ApiParts, address_of: Callable[[HTTPScope], str], keys: IdempotencyKeys | None = None
+    ) -> None:
         self._address_of = address_of
         self._sign_in = SignIn(hub.admin.tokens, hub.client_limits.buckets, hub.config.api)
         self._calls = Calls(hub.admin, Waiting(hub.order_events, hub.stopping, hub.clock))
