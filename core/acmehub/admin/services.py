@@ -13,6 +13,7 @@ from acmehub.admin.operations.check import CheckService
 from acmehub.admin.operations.forgetting import ForgettingService
 from acmehub.admin.operations.moving import MovingService
 from acmehub.admin.operations.orders import OrdersAdmin
+from acmehub.admin.operations.plugins import PluginsAdmin
 from acmehub.admin.operations.resealing import ResealingService
 from acmehub.admin.resources.authorities import AuthorityService
 from acmehub.admin.resources.campaigns import CampaignService
@@ -49,6 +50,7 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True):
     resources_file: ResourcesFileService
     check: CheckService
     forgetting: ForgettingService
+    plugins: PluginsAdmin
     resealing: ResealingService
     moving: MovingService
 
@@ -92,6 +94,7 @@ def build_admin(
             store, snapshots, registry, plugin_objects, solver, principals, tokens, managed_challenges, clock
         ),
         forgetting=ForgettingService(store, vault, clock),
+        plugins=PluginsAdmin(store, registry, clock),
         resealing=ResealingService(store, vault, clock),
         moving=MovingService(store, vault, clock),
     )

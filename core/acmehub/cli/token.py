@@ -274,7 +274,7 @@ async def _shown(session: Session, item: TokenView) -> Result:
     """A token, with the URL of its secret directory for those who may see it."""
     if not item.secret_directory:
         return Result(msgspec.structs.asdict(item), _lines(item))
-    key = await session.hub.admin.tokens.directory(item.id, session.acting)
+    key = (await session.hub.admin.tokens.directory(item.id, session.acting)).directory_key
     assert key is not None
     url = directory_url(session, key)
     data = {**msgspec.structs.asdict(item), "secret_directory_url": url}

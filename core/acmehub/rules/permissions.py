@@ -93,6 +93,8 @@ PERMISSIONS: dict[str, Permission] = {
     "profile.set": _CHANGE,
     "profile.remove": _CHANGE,
     "attention.list": _READ,
+    "plugin.list": _READ,
+    "plugin.show": _READ,
     "audit.list": _AUDIT,
     "audit.show": _AUDIT,
     "audit.follow": _AUDIT,

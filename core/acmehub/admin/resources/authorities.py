@@ -67,6 +67,7 @@ class AuthorityView(NewAuthority, frozen=True, kw_only=True):
     """
 
     id: str
+    version: int
     account_url: str
     created: datetime
     managed_by: str = ""
@@ -109,7 +110,13 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
             return await self._view(item)
 
     async def set(
-        self, ref: str, patch: Patch[NewAuthority], acting: Acting, *, sources: Sources | None = None
+        self,
+        ref: str,
+        patch: Patch[NewAuthority],
+        acting: Acting,
+        *,
+        sources: Sources | None = None,
+        version: int | None = None,
     ) -> AuthorityView:
         """Change one. With other settings the hub registers there again, with the same key: the same account, unless
         it is another CA now; with another plugin also with another key. Orders that wait for it go on at once."""
@@ -129,7 +136,7 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
                     written |= {"sealed_account_key": b"", "pauses": ()}
                 return replace(item, **changes, **written)
 
-            item = await self.rows.change(ref, rule, passage)
+            item = await self.rows.change(ref, rule, passage, version)
             if item.default:
                 await self._only_default(item.id, passage)
             await self._store.orders.wake(MENDABLE, authority_id=item.id)
@@ -150,7 +157,10 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
             if leading:
                 known = await passage.reach.only(leading)
                 which = f"profile {known[0].name!r} leads" if known else "a profile leads"
-                raise InUse(f"{self.rows.describe(item)} is where {which}: change or remove that first")
+                raise InUse(
+                    f"{self.rows.describe(item)} is where {which}: change or remove that first",
+                    [f"profile {one.name!r}" for one in known],
+                )
             await self.rows.remove(ref, self._users_of, INSTEAD, passage)
 
     def _stored(self) -> Resources[Authority]:

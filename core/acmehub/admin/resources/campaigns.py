@@ -54,6 +54,7 @@ class CampaignView(NewCampaign, frozen=True, kw_only=True):
 
     starts: datetime
     id: str
+    version: int
     created: datetime
     ended: datetime | None
     total: int
@@ -78,6 +79,12 @@ class CampaignPlan(msgspec.Struct, frozen=True, kw_only=True):
     first: tuple[Planned, ...]
 
 
+class CertificateCount(msgspec.Struct, frozen=True):
+    """How many certificates there are."""
+
+    count: int
+
+
 class CampaignService(ResourceService[Campaign, CampaignView]):
     """Verbs raise `ServiceError`s."""
 
@@ -98,21 +105,20 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
         self._authorities = authorities
         self._principals = principals
 
-    async def add(self, new: NewCampaign, acting: Acting) -> CampaignPlan:
-        """Begin a campaign: from now on the hub tells clients to renew."""
-        async with self._gate(acting, "campaign.add", new.name or _stem(new)) as passage:
+    async def add(self, new: NewCampaign, acting: Acting, *, dry_run: bool = False) -> CampaignPlan:
+        """Begin a campaign: from now on the hub tells clients to renew. With `dry_run` (`campaign.plan`), only what
+        that would do; nothing is stored."""
+        action = "campaign.plan" if dry_run else "campaign.add"
+        async with self._gate(acting, action, new.name or _stem(new)) as passage:
             item = await self._made(new, passage)
             passage.resolved(item.name)
             plan = await self._plan(item)
+            if dry_run:
+                return plan
             await self.rows.insert(
                 item, passage, f"{plan.campaign.left} certificates by {item.renew_by:%Y-%m-%dT%H:%MZ}"
             )
             return plan
-
-    async def plan(self, new: NewCampaign, acting: Acting) -> CampaignPlan:
-        """What `add` would do; nothing is stored."""
-        async with self._gate(acting, "campaign.plan", new.name or _stem(new)) as passage:
-            return await self._plan(await self._made(new, passage))
 
     async def list(self, acting: Acting) -> Sequence[CampaignView]:
         """All, oldest first, each with how far it is."""
@@ -132,21 +138,22 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
 
             return await self._view(await self.rows.change(ref, rule, passage))
 
-    async def advice(self, certificate: Certificate, acting: Acting) -> Advice:
+    async def advice(self, certificate_id: str, acting: Acting) -> Advice:
         """What the hub tells clients about a certificate now."""
-        async with self._gate(acting, "campaign.advice", f"certificate {certificate.id}") as passage:
-            if not await passage.reach.owns(certificate):
-                raise NotFound(f"there is no certificate with the id or the serial number {certificate.id}")
+        async with self._gate(acting, "campaign.advice", f"certificate {certificate_id}") as passage:
+            certificate = await self._store.certificates.get(certificate_id)
+            if certificate is None or not await passage.reach.owns(certificate):
+                raise NotFound(f"there is no certificate {certificate_id}")
             return advise(certificate, await self.rows.list(), self._clock.now())
 
-    async def in_use(self, authority: str, acting: Acting) -> int:
+    async def in_use(self, authority: str, acting: Acting) -> CertificateCount:
         """How many certificates of an authority are in use: those that a campaign concerns."""
         async with self._gate(acting, "campaign.in_use", authority) as passage:
             now = self._clock.now()
             row = await self._authorities.rows.find(authority, passage.reach)
             every = Campaign(name="", authority_id=row.id, starts=now, renew_by=now, created=now)
             [progress] = await progress_of(self._store, (every,), now, reach=passage.reach)
-            return progress.left
+            return CertificateCount(progress.left)
 
     async def _made(self, new: NewCampaign, passage: Passage) -> Campaign:
         now, reach = self._clock.now(), passage.reach

@@ -94,6 +94,7 @@ class ManagedChallengeView(NewManagedChallenge, frozen=True, kw_only=True):
     """
 
     id: str
+    version: int
     created: datetime
     managed_by: str = ""
     secrets: dict[str, SecretState] = {}
@@ -134,7 +135,13 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
             return await self._view(item)
 
     async def set(
-        self, ref: str, patch: Patch[NewManagedChallenge], acting: Acting, *, sources: Sources | None = None
+        self,
+        ref: str,
+        patch: Patch[NewManagedChallenge],
+        acting: Acting,
+        *,
+        sources: Sources | None = None,
+        version: int | None = None,
     ) -> ManagedChallengeView:
         """Change one; orders under way take the new settings at their next step, and those that wait for it go on at
         once."""
@@ -147,7 +154,7 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
                 require_given_tags(passage, item.tags, changed.tags, self.rows.describe(item))
                 return changed
 
-            item = await self.rows.change(ref, rule, passage)
+            item = await self.rows.change(ref, rule, passage, version)
             await self._store.orders.wake(MENDABLE, challenge_id=item.id)
             return await self._view(item)
 

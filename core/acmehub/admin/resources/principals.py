@@ -66,6 +66,7 @@ class PrincipalView(NewPrincipal, frozen=True, kw_only=True):
     last."""
 
     id: str
+    version: int
     managed_by: str = ""
     tokens: tuple[str, ...]
     created: datetime
@@ -85,7 +86,9 @@ class PrincipalService(ResourceService[Principal, PrincipalView]):
             self._require_may_be(None, item, passage)
             return await self._view(await self.rows.insert(item, passage))
 
-    async def set(self, ref: str, patch: Patch[NewPrincipal], acting: Acting) -> PrincipalView:
+    async def set(
+        self, ref: str, patch: Patch[NewPrincipal], acting: Acting, *, version: int | None = None
+    ) -> PrincipalView:
         """Change one; its tokens lose the roles that it loses."""
         async with self._gate(acting, "principal.set", ref) as passage:
             known = (await self.rows.find(ref, passage.reach)).profiles
@@ -96,7 +99,7 @@ class PrincipalService(ResourceService[Principal, PrincipalView]):
                 self._require_may_be(item, changed, passage)
                 return changed
 
-            return await self._view(await self.rows.change(ref, rule, passage, self._administrators_left))
+            return await self._view(await self.rows.change(ref, rule, passage, version, self._administrators_left))
 
     async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that has no tokens."""

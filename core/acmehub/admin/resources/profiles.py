@@ -77,6 +77,7 @@ class ProfileView(NewProfile, frozen=True, kw_only=True):
     file has set it last."""
 
     id: str
+    version: int
     created: datetime
     managed_by: str = ""
     problem: str = ""
@@ -109,7 +110,9 @@ class ProfileService(ResourceService[Profile, ProfileView]):
             await self.fields.check_lifetime(item.authority_id, item.lifetime_days)
             return await self._view(await self.rows.insert(item, passage))
 
-    async def set(self, ref: str, patch: Patch[NewProfile], acting: Acting) -> ProfileView:
+    async def set(
+        self, ref: str, patch: Patch[NewProfile], acting: Acting, *, version: int | None = None
+    ) -> ProfileView:
         """Change one; open orders keep the values that they started with."""
         async with self._gate(acting, "profile.set", ref) as passage:
             before = await self.rows.find(ref, passage.reach)
@@ -125,7 +128,7 @@ class ProfileService(ResourceService[Profile, ProfileView]):
                 require_given_tags(passage, item.tags, changed.tags, self.rows.describe(item))
                 return changed
 
-            return await self._view(await self.rows.change(ref, rule, passage))
+            return await self._view(await self.rows.change(ref, rule, passage, version))
 
     async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that no principal is limited to. The hub finishes its open orders."""
@@ -143,7 +146,7 @@ class ProfileService(ResourceService[Profile, ProfileView]):
 
     def _require_unnamed(self, users: Sequence[str], what: str) -> None:
         if users:
-            raise InUse(f"{what}: it is in use by {', '.join(users)}{INSTEAD}")
+            raise InUse(f"{what}: it is in use by {', '.join(users)}{INSTEAD}", users)
 
     async def _view(self, item: Profile) -> ProfileView:
         row = await self._store.authorities.get(item.authority_id) if item.authority_id else None

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from acmehub.admin.access.errors import InUse, Invalid, NotFound, ServiceError, Taken
+from acmehub.admin.access.errors import InUse, Invalid, NotFound, ServiceError, Taken, require_version
 from acmehub.admin.access.gate import Passage
 from acmehub.admin.access.names import the_only_id, whole_id
 from acmehub.admin.access.reach import Reach
@@ -82,13 +82,19 @@ class ResourceRows(Generic[R]):
         return item
 
     async def change(
-        self, ref: str, rule: Callable[[R], R], passage: Passage, needed: Callable[[R, R], Awaitable[Sequence[R]]] = _no
+        self,
+        ref: str,
+        rule: Callable[[R], R],
+        passage: Passage,
+        version: int | None = None,
+        needed: Callable[[R, R], Awaitable[Sequence[R]]] = _no,
     ) -> R:
         """Write what `rule` makes of the row as it is stored now, again after a conflict. The audit's entry has what
-        changed. `needed`, asked with the row before and after, gives other rows that must still be as they are when it
-        is written."""
+        changed. `VersionMismatch` when a `version` is given and the row has another one. `needed`, asked with the row
+        before and after, gives other rows that must still be as they are when it is written."""
         item = await self.find(ref, passage.reach, passage)
         while True:
+            require_version(item, version)
             changed = rule(item)
             if changed == item:
                 await passage.note()
@@ -117,7 +123,7 @@ class ResourceRows(Generic[R]):
             item = await self.find(ref, passage.reach, passage)
             users = await users_of(item, passage.reach)
             if users:
-                raise InUse(f"{self.describe(item)} is in use by {_some_of(users)}{instead}")
+                raise InUse(f"{self.describe(item)} is in use by {_some_of(users)}{instead}", users)
             try:
                 entry = passage.entry(object=self._named(item, ref), named=self._names(item))
                 await self._stored.remove(item, [entry], await needed(item, None))

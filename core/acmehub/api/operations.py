@@ -1,0 +1,400 @@
+"""The table of the REST API: routes, OpenAPI document, the command line's requests and docs/api.md derive from it.
+
+A call is `await getattr(getattr(admin, service), verb)(*path arguments, *body, acting, **query)`: the body, where there
+is one, is one argument.
+"""
+
+from typing import Any, Literal
+
+from acmehub.admin.operations.accounts import AccountFields, AccountPatch, AccountSummary
+from acmehub.admin.operations.certificates import (
+    CertificateDetail,
+    CertificatePage,
+    CertificateSummary,
+    Revocation,
+)
+from acmehub.admin.operations.check_results import Check, CheckRequest
+from acmehub.admin.operations.orders import OrderDetail, OrderState, OrderSummary
+from acmehub.admin.operations.queries import CertificateQuery, OrderQuery
+from acmehub.admin.resources.authorities import AuthorityPatch, AuthorityView, NewAuthority
+from acmehub.admin.resources.campaigns import CampaignPlan, CampaignView, CertificateCount, NewCampaign
+from acmehub.admin.resources.document import Document
+from acmehub.admin.resources.file import Applied
+from acmehub.admin.resources.managed_challenges import (
+    ManagedChallengePatch,
+    ManagedChallengeView,
+    NewManagedChallenge,
+)
+from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch, PrincipalView
+from acmehub.admin.resources.profiles import NewProfile, ProfilePatch, ProfileView
+from acmehub.admin.resources.tokens import (
+    AddedToken,
+    DirectoryView,
+    EabView,
+    EabViews,
+    NewToken,
+    TokenPatch,
+    TokenView,
+)
+from acmehub.api.documents import BulkResults, Me, TokenActions
+from acmehub.api.table import JSON_LINES, PEM_CHAIN, PREFIX, TOML, DryRun, Operation, Paging, TokensQuery
+from acmehub.models import AuditFilter, AuditRecord, Event
+from acmehub.rules.renewal import Advice
+from acmehub.runtime.plugin_details import PluginDetails
+from acmehub.runtime.plugins import InstalledPlugin
+
+
+def _row(
+    method: Literal["GET", "POST", "PATCH", "DELETE"], path: str, id: str, call: str, summary: str, **more: Any
+) -> Operation:
+    """A row; `call` is `service.verb`, or empty."""
+    service, _, verb = call.partition(".")
+    return Operation(method=method, path=path, id=id, service=service, verb=verb, summary=summary, **more)
+
+
+def _resource(
+    noun: str, path: str, service: str, what: str, types: tuple[Any, Any, Any], query: Any = None, **adding: Any
+) -> tuple[Operation, ...]:
+    """List, add, show, set and remove of a resource; `types`: how it is made, changed and seen."""
+    one, a = f"{path}/{{{noun}}}", "an" if what[0] in "aeiou" else "a"
+    new, patch, view = types
+    added = {"result": view, "created": ".", **adding}
+    return (
+        _row(
+            "GET",
+            path,
+            f"{noun}.list",
+            f"{service}.list",
+            f"List {_many(what)}",
+            query=query,
+            result=view,
+            paging=Paging.WHOLE,
+        ),
+        _row("POST", path, f"{noun}.add", f"{service}.add", f"Add {a} {what}", body=new, status=201, **added),
+        _row("GET", one, f"{noun}.show", f"{service}.show", f"Show {a} {what}", result=view),
+        _row(
+            "PATCH",
+            one,
+            f"{noun}.set",
+            f"{service}.set",
+            f"Change {a} {what}",
+            body=patch,
+            result=view,
+            conditional=True,
+            reads=f"{noun}.show",
+            new=new,
+        ),
+        _row("DELETE", one, f"{noun}.remove", f"{service}.remove", f"Remove {a} {what}", status=204),
+    )
+
+
+def _many(what: str) -> str:
+    return f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+
+
+_RESOURCES = (
+    *_resource("principal", "/principals", "principals", "principal", (NewPrincipal, PrincipalPatch, PrincipalView)),
+    _row(
+        "POST",
+        "/principals/{principal}/eab",
+        "token.eab_of",
+        "tokens.eab_of",
+        "View a principal's tokens as EAB credentials",
+        result=EabViews,
+        reveals=True,
+    ),
+    *_resource(
+        "token",
+        "/tokens",
+        "tokens",
+        "token",
+        (NewToken, TokenPatch, TokenView),
+        TokensQuery,
+        result=AddedToken,
+        created="token",
+        reveals=True,
+    ),
+    _row(
+        "POST", "/tokens/{token}/revoke", "token.revoke", "tokens.revoke", "Revoke a token for good", result=TokenView
+    ),
+    _row(
+        "POST",
+        "/tokens/{token}/eab",
+        "token.eab",
+        "tokens.eab",
+        "View a token as EAB credentials",
+        result=EabView,
+        reveals=True,
+    ),
+    _row(
+        "POST",
+        "/tokens/{token}/directory",
+        "token.directory",
+        "tokens.directory",
+        "View the key of a token's secret directory URL",
+        result=DirectoryView,
+        reveals=True,
+    ),
+    _row(
+        "POST",
+        "/tokens/actions",
+        "token.actions",
+        "",
+        "Do one thing to up to 100 tokens, each by itself",
+        action="token.set",
+        body=TokenActions,
+        result=BulkResults,
+    ),
+    *_resource(
+        "challenge",
+        "/managed-challenges",
+        "managed_challenges",
+        "managed challenge",
+        (NewManagedChallenge, ManagedChallengePatch, ManagedChallengeView),
+    ),
+    *_resource("authority", "/authorities", "authorities", "authority", (NewAuthority, AuthorityPatch, AuthorityView)),
+    _row(
+        "POST",
+        "/authorities/{authority}/clear-pause",
+        "authority.clear_pause",
+        "authorities.clear_pause",
+        "Order again from an authority that had paused the hub",
+        result=AuthorityView,
+    ),
+    _row(
+        "GET",
+        "/authorities/{authority}/certificates-in-use",
+        "campaign.in_use",
+        "campaigns.in_use",
+        "Count the certificates of an authority that are in use",
+        result=CertificateCount,
+    ),
+    *_resource("profile", "/profiles", "profiles", "profile", (NewProfile, ProfilePatch, ProfileView)),
+    _row(
+        "GET",
+        "/campaigns",
+        "campaign.list",
+        "campaigns.list",
+        "List campaigns, each with how far it is",
+        result=CampaignView,
+        paging=Paging.WHOLE,
+    ),
+    _row(
+        "POST",
+        "/campaigns",
+        "campaign.add",
+        "campaigns.add",
+        "Begin a campaign, or with dry_run plan it",
+        body=NewCampaign,
+        query=DryRun,
+        result=CampaignPlan,
+        status=201,
+        created="campaign",
+    ),
+    _row("GET", "/campaigns/{campaign}", "campaign.show", "campaigns.show", "Show a campaign", result=CampaignView),
+    _row("POST", "/campaigns/{campaign}/end", "campaign.end", "campaigns.end", "End a campaign", result=CampaignView),
+)
+
+_RUNNING = (
+    _row(
+        "GET",
+        "/orders",
+        "order.list",
+        "orders.list",
+        "List orders, newest first",
+        filter=OrderQuery,
+        result=OrderSummary,
+        paging=Paging.AFTER,
+    ),
+    _row(
+        "GET",
+        "/orders/{order}",
+        "order.show",
+        "orders.show",
+        "Show an order, or wait until it has changed",
+        result=OrderDetail,
+        waits=True,
+    ),
+    _row(
+        "GET",
+        "/orders/{order}/timeline",
+        "order.timeline",
+        "orders.show",
+        "Show the timeline of an order, oldest first",
+        action="order.show",
+        result=tuple[Event, ...],
+        member="timeline",
+    ),
+    _row(
+        "POST",
+        "/orders/{order}/retry",
+        "order.retry",
+        "orders.retry",
+        "Have an unfinished order worked on at once",
+        result=OrderState,
+    ),
+    _row(
+        "POST", "/orders/{order}/cancel", "order.cancel", "orders.cancel", "End an unfinished order", result=OrderState
+    ),
+    _row(
+        "GET",
+        "/accounts",
+        "account.list",
+        "accounts.list",
+        "List ACME accounts",
+        result=AccountSummary,
+        paging=Paging.AFTER,
+    ),
+    _row("GET", "/accounts/{account}", "account.show", "accounts.show", "Show an ACME account", result=AccountSummary),
+    _row(
+        "PATCH",
+        "/accounts/{account}",
+        "account.set",
+        "accounts.set",
+        "Correct what mode auto has learned of an account",
+        body=AccountPatch,
+        result=AccountSummary,
+        conditional=True,
+        reads="account.show",
+        new=AccountFields,
+    ),
+    _row(
+        "POST",
+        "/accounts/{account}/deactivate",
+        "account.deactivate",
+        "accounts.deactivate",
+        "Deactivate an account for good",
+        result=AccountSummary,
+    ),
+    _row(
+        "GET",
+        "/certificates",
+        "certificate.list",
+        "certificates.list",
+        "List certificates",
+        filter=CertificateQuery,
+        result=CertificateSummary,
+        paging=Paging.AFTER,
+        page=CertificatePage,
+    ),
+    _row(
+        "GET",
+        "/certificates/{certificate}",
+        "certificate.show",
+        "certificates.show",
+        "Show a certificate, by id or serial number",
+        result=CertificateDetail,
+    ),
+    _row(
+        "GET",
+        "/certificates/{certificate}/chain.pem",
+        "certificate.chain",
+        "certificates.show",
+        "Download the chain of a certificate",
+        action="certificate.show",
+        result=str,
+        member="chain",
+        media=PEM_CHAIN,
+    ),
+    _row(
+        "GET",
+        "/certificates/{certificate}/renewal",
+        "campaign.advice",
+        "campaigns.advice",
+        "Show when a certificate (by id) should be renewed",
+        result=Advice,
+    ),
+    _row(
+        "POST",
+        "/certificates/{certificate}/revoke",
+        "certificate.revoke",
+        "certificates.revoke",
+        "Revoke a certificate at its authority",
+        body=Revocation,
+        result=CertificateSummary,
+    ),
+    _row(
+        "POST",
+        "/checks",
+        "check",
+        "check.check",
+        "Say what an order for names would meet",
+        body=CheckRequest,
+        result=Check,
+    ),
+)
+
+_WHOLE = (
+    _row(
+        "GET",
+        "/audit",
+        "audit.list",
+        "audit.list",
+        "List the audit's entries, newest first",
+        filter=AuditFilter,
+        result=AuditRecord,
+        paging=Paging.BEFORE,
+    ),
+    _row(
+        "GET",
+        "/audit/export",
+        "audit.export",
+        "audit.export",
+        "Export the audit's entries, oldest first, a line each",
+        filter=AuditFilter,
+        result=AuditRecord,
+        media=JSON_LINES,
+    ),
+    _row("GET", "/audit/{entry:int}", "audit.show", "audit.show", "Show an entry of the audit", result=AuditRecord),
+    _row(
+        "GET",
+        "/plugins",
+        "plugin.list",
+        "plugins.list",
+        "List installed plugins",
+        result=InstalledPlugin,
+        paging=Paging.WHOLE,
+    ),
+    _row(
+        "GET",
+        "/plugins/{plugin}",
+        "plugin.show",
+        "plugins.show",
+        "Show a plugin with the JSON schema of its settings",
+        result=PluginDetails,
+    ),
+    _row(
+        "POST",
+        "/apply",
+        "apply",
+        "resources_file.apply",
+        "Make the resources as a file has them",
+        body=Document,
+        query=DryRun,
+        result=Applied,
+        reveals=True,
+    ),
+    _row(
+        "GET",
+        "/export",
+        "export",
+        "resources_file.export",
+        "Export all resources as TOML, secrets left out",
+        result=str,
+        media=TOML,
+    ),
+    _row("GET", "/me", "me", "", "Show who the token acts as", result=Me),
+)
+
+__all__ = ["OPERATIONS", "PREFIX", "Operation", "Paging", "operation_of"]
+
+OPERATIONS: dict[str, Operation] = {item.id: item for item in (*_RESOURCES, *_RUNNING, *_WHOLE)}
+"""All operations by id."""
+
+
+def operation_of(service: str, verb: str) -> Operation:
+    """The operation that a verb of a service is called by; `KeyError`."""
+    for item in OPERATIONS.values():
+        if (item.service, item.verb, item.member) == (service, verb, ""):
+            return item
+    raise KeyError(f"{service}.{verb}")
