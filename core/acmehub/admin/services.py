@@ -10,6 +10,7 @@ from acmehub.admin.operations.certificates import CertificatesAdmin
 from acmehub.admin.operations.check import CheckService
 from acmehub.admin.operations.moving import MovingService
 from acmehub.admin.operations.orders import OrdersAdmin
+from acmehub.admin.operations.plugins import PluginsAdmin
 from acmehub.admin.operations.resealing import ResealingService
 from acmehub.admin.resources.authorities import AuthorityService
 from acmehub.admin.resources.campaigns import CampaignService
@@ -43,6 +44,7 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True):
     audit: AuditAdmin
     resources_file: ResourcesFileService
     check: CheckService
+    plugins: PluginsAdmin
     resealing: ResealingService
     moving: MovingService
 
@@ -58,12 +60,13 @@ def build_admin(
     snapshots: Snapshots,
     revocation: RevocationService,
     issuance_timeout: timedelta,
+    own_tls: str,
 ) -> Admin:
-    """The services over the parts of a hub."""
+    """The services over the parts of a hub; `own_tls` names the authority that signs its own TLS certificate."""
     principals = PrincipalService(store, vault, registry, clock)
     tokens = TokenService(store, vault, registry, clock)
     managed_challenges = ManagedChallengeService(store, vault, registry, clock)
-    authorities = AuthorityService(store, vault, registry, clock)
+    authorities = AuthorityService(store, vault, registry, clock, own_tls)
     profiles = ProfileService(store, vault, registry, clock, authorities, plugin_objects)
     return Admin(
         principals=principals,
@@ -82,6 +85,7 @@ def build_admin(
         check=CheckService(
             store, snapshots, registry, plugin_objects, solver, principals, tokens, managed_challenges, clock
         ),
+        plugins=PluginsAdmin(store, registry, clock),
         resealing=ResealingService(store, vault, clock),
         moving=MovingService(store, vault, clock),
     )

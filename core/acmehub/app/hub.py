@@ -117,6 +117,7 @@ class Hub:
             snapshots=self.snapshots,
             revocation=self.revocation,
             issuance_timeout=timedelta(hours=config.worker.issuance_timeout_hours),
+            own_tls=config.tls.authority if config.tls.mode == "auto" else "",
         )
 
     def _order_service(self) -> OrderService:

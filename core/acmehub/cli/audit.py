@@ -57,7 +57,7 @@ def filters(verb: Callable[..., Any]) -> Callable[..., Any]:
 @hub_verb
 async def list_(session: Session, before: int | None, limit: int, **given: Any) -> Result:
     """Entries, newest first."""
-    found = await session.hub.admin.audit.list(session.acting, filter=AuditFilter(**given), before=before, limit=limit)
+    found = await session.admin.audit.list(session.acting, filter=AuditFilter(**given), before=before, limit=limit)
     rows = [
         (item.id, second(item.at), item.actor, item.action, item.object, "" if item.allowed else "refused", item.detail)
         for item in found
@@ -72,7 +72,7 @@ async def list_(session: Session, before: int | None, limit: int, **given: Any) 
 @hub_verb
 async def show(session: Session, entry: int) -> Result:
     """One entry."""
-    item = await session.hub.admin.audit.show(entry, session.acting)
+    item = await session.admin.audit.show(entry, session.acting)
     lines = fields(
         [
             ("entry", item.id),
@@ -93,7 +93,7 @@ async def show(session: Session, entry: int) -> Result:
 @hub_verb
 async def export(session: Session, file: Path, **given: Any) -> Result:
     """All entries as JSON Lines, oldest first, to FILE (mode 0600; one that exists is replaced) or standard output."""
-    entries = await session.hub.admin.audit.export(session.acting, filter=AuditFilter(**given))
+    entries = await session.admin.audit.export(session.acting, filter=AuditFilter(**given))
     if str(file) == "-":
         await _write(entries, sys.stdout)
         return Result(None)

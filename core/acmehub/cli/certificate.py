@@ -54,9 +54,7 @@ async def list_(session: Session, after: str, limit: int, **wanted: Any) -> Resu
     With --uncovered, revoked certificates are left out, and those for whose set of names another certificate that is
     not revoked is valid longer.
     """
-    page = await session.hub.admin.certificates.list(
-        session.acting, CertificateQuery(**wanted), after=after, limit=limit
-    )
+    page = await session.admin.certificates.list(session.acting, CertificateQuery(**wanted), after=after, limit=limit)
     found = page.items
     if not page.complete:
         say("acmehub: certificates of an earlier release are missing until `serve` or `worker` has run", err=True)
@@ -83,8 +81,8 @@ async def list_(session: Session, after: str, limit: int, **wanted: Any) -> Resu
 @hub_verb
 async def show(session: Session, certificate_id: str, pem: bool) -> Result:
     """One certificate, by id or serial number."""
-    line, stored = await session.hub.admin.certificates.show(certificate_id, session.acting)
-    advice = await session.hub.admin.campaigns.advice(stored, session.acting)
+    line, stored = await session.admin.certificates.show(certificate_id, session.acting)
+    advice = await session.admin.campaigns.advice(stored, session.acting)
     data = {
         **msgspec.structs.asdict(line),
         "order": stored.order_id,
@@ -121,7 +119,7 @@ async def show(session: Session, certificate_id: str, pem: bool) -> Result:
 @hub_verb
 async def revoke(session: Session, certificate_id: str, reason: str) -> Result:
     """Revoke a certificate at the authority that issued it."""
-    found = await session.hub.admin.certificates.revoke(certificate_id, reason, session.acting)
+    found = await session.admin.certificates.revoke(certificate_id, reason, session.acting)
     return Result(found, [f"certificate {found.id} is revoked"])
 
 

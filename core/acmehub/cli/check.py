@@ -42,7 +42,7 @@ async def check(session: Session, names: tuple[str, ...], live: bool, **wanted: 
     """
     if live:
         say("trying DNS and the authority …", err=True)
-    found = await session.hub.admin.check.check(names, session.acting, live=live, **wanted)
+    found = await session.admin.check.check(names, session.acting, live=live, **wanted)
     return Result({"good": found.good, **msgspec.structs.asdict(found)}, _lines(found), _status(found))
 
 

@@ -76,6 +76,8 @@ PERMISSIONS: dict[str, Permission] = {
     "profile.add": _CHANGE,
     "profile.set": _CHANGE,
     "profile.remove": _CHANGE,
+    "plugin.list": _READ,
+    "plugin.show": _READ,
     "audit.list": _READ,
     "audit.show": _READ,
     "audit.export": _READ,
