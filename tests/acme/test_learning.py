@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from acmehub.acme.orders import learning
 from acmehub.admin.access.errors import Invalid, NotFound
+from acmehub.admin.operations.accounts import AccountPatch
 from acmehub.models import Account, AuthorizationMode, Order, made_at, new_id
 from acmehub.models.problems import Problem, ProblemType
 from acmehub.ports.store import Conflict, StoreUnavailable
@@ -257,7 +258,7 @@ async def test_what_the_token_says_is_not_learned_about(lab: Lab, mode: Authoriz
 
 async def test_with_an_authority_that_signs_by_itself_nothing_is_learned_nor_used(lab: Lab) -> None:
     client = await lab.client(PLAIN, authorization=AUTO)
-    await lab.hub.admin.accounts.set((await account(lab, client)).id, ACCEPT, ROOT)
+    await lab.hub.admin.accounts.set((await account(lab, client)).id, AccountPatch(learned=ACCEPT), ROOT)
     await lab.no_authority()
     await lab.authority("ca_local", name="signs")
     await finalized(lab, client)
@@ -321,12 +322,12 @@ async def test_a_download_succeeds_though_it_cannot_be_noted(lab: Lab, monkeypat
 async def test_the_operator_corrects_what_was_learned_and_that_stays(lab: Lab) -> None:
     client = await lab.client(PLAIN, authorization=AUTO)
     id = (await account(lab, client)).id
-    await lab.hub.admin.accounts.set(id, ACCEPT, ROOT)
+    await lab.hub.admin.accounts.set(id, AccountPatch(learned=ACCEPT), ROOT)
     first = await client.new_order(NAMES)
     assert first.json["status"] == "pending"
     await asyncio.sleep(PAUSE)
     assert (await client.new_order(NAMES)).location == first.location  # it answered nothing: no matter
-    await lab.hub.admin.accounts.set(id, None, ROOT)
+    await lab.hub.admin.accounts.set(id, AccountPatch(learned=None), ROOT)
     assert (await account(lab, client)).learned is None
     assert [(entry.action, entry.detail) for entry in await lab.hub.store.records.audited(2)] == [
         ("account.set", "learned: none"),
@@ -338,7 +339,7 @@ async def test_who_has_no_right_to_it_is_refused_and_audited(lab: Lab) -> None:
     client = await lab.client(PLAIN, authorization=AUTO)
     id = (await account(lab, client)).id
     with pytest.raises(Forbidden):
-        await lab.hub.admin.accounts.set(id, ACCEPT, Acting("reader", frozenset()))
+        await lab.hub.admin.accounts.set(id, AccountPatch(learned=ACCEPT), Acting("reader", frozenset()))
     (entry,) = await lab.hub.store.records.audited(1)
     assert (entry.action, entry.actor, entry.allowed) == ("account.set", "reader", False)
     assert (await account(lab, client)).learned is None
@@ -347,9 +348,9 @@ async def test_who_has_no_right_to_it_is_refused_and_audited(lab: Lab) -> None:
 async def test_only_modes_that_can_be_learned_are_taken_and_only_for_accounts_that_are_there(lab: Lab) -> None:
     client = await lab.client(PLAIN, authorization=AUTO)
     with pytest.raises(Invalid):
-        await lab.hub.admin.accounts.set((await account(lab, client)).id, VERIFY, ROOT)
+        await lab.hub.admin.accounts.set((await account(lab, client)).id, AccountPatch(learned=VERIFY), ROOT)
     with pytest.raises(NotFound):
-        await lab.hub.admin.accounts.set("none", ACCEPT, ROOT)
+        await lab.hub.admin.accounts.set("none", AccountPatch(learned=ACCEPT), ROOT)
 
 
 @pytest.mark.parametrize(

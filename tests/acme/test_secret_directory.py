@@ -39,7 +39,7 @@ async def token_of(lab: Lab, id: str) -> Token:
 
 
 async def key_of(lab: Lab, ref: str) -> str:
-    key = await lab.hub.admin.tokens.directory(ref, ROOT)
+    key = (await lab.hub.admin.tokens.directory(ref, ROOT)).directory_key
     assert key is not None
     return key.reveal()
 
@@ -94,7 +94,7 @@ async def test_it_is_not_to_be_kept_by_caches(lab: Lab) -> None:
 async def test_there_is_none_unless_it_is_asked_for(lab: Lab) -> None:
     token, _ = await lab.token(title="plain")
     assert (token.directory_hash, token.sealed_directory_key) == (b"", b"")
-    assert await lab.hub.admin.tokens.directory("plain", ROOT) is None
+    assert (await lab.hub.admin.tokens.directory("plain", ROOT)).directory_key is None
     for key in ("", "0" * 32, token.id):
         assert (await lab.http.get(url_of(key))).status_code == 404
 

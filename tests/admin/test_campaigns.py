@@ -68,7 +68,7 @@ class Fleet(msgspec.Struct):
 
     async def left(self, **fields: object) -> int:
         """How many certificates a new campaign would have renewed."""
-        return (await self.campaigns.plan(self.friday(**fields), OPERATOR)).campaign.left
+        return (await self.campaigns.add(self.friday(**fields), OPERATOR, dry_run=True)).campaign.left
 
     async def progress(self) -> tuple[int, int, str]:
         [item] = await self.campaigns.list(AUDITOR)
@@ -88,7 +88,7 @@ async def fleet(house: House, registry: Registry) -> Fleet:
 async def test_a_dry_run_says_how_many_of_whom_and_changes_nothing(fleet: Fleet) -> None:
     for number in range(7):
         await fleet.issue(f"n{number}.corp.test")
-    plan = await fleet.campaigns.plan(fleet.friday(), AUDITOR)
+    plan = await fleet.campaigns.add(fleet.friday(), AUDITOR, dry_run=True)
     assert plan.principals == {fleet.seed.actor.principal.name: 7}
     assert (plan.campaign.left, plan.campaign.total, len(plan.first)) == (7, 7, 5)
     assert plan.first[0].names == ("n6.corp.test",)
@@ -203,10 +203,10 @@ async def test_what_makes_no_sense_is_refused_by_its_name(fleet: Fleet, field: s
 
 
 async def test_authority_and_principal_are_found_by_name(fleet: Fleet) -> None:
-    plan = await fleet.campaigns.plan(fleet.friday(authority="pebble", principal="firewall-01"), OPERATOR)
+    plan = await fleet.campaigns.add(fleet.friday(authority="pebble", principal="firewall-01"), OPERATOR, dry_run=True)
     assert (plan.campaign.authority, plan.campaign.principal) == ("pebble", "firewall-01")
     with pytest.raises(NotFound):
-        await fleet.campaigns.plan(fleet.friday(authority="pebbles"), OPERATOR)
+        await fleet.campaigns.add(fleet.friday(authority="pebbles"), OPERATOR, dry_run=True)
     with pytest.raises(NotFound, match="acmehub certificate campaigns"):
         await fleet.campaigns.end("nothing", OPERATOR)
 
@@ -215,4 +215,4 @@ async def test_the_certificates_of_an_authority_that_are_in_use_are_counted(flee
     await fleet.issue("a.corp.test")
     await fleet.issue("a.corp.test")
     await fleet.issue("b.corp.test")
-    assert await fleet.campaigns.in_use("pebble", OPERATOR) == 2
+    assert (await fleet.campaigns.in_use("pebble", OPERATOR)).count == 2

@@ -58,7 +58,14 @@ def test_a_principal_without_roles_is_told_with_the_cure() -> None:
 def authority(name: str, *, default: bool = False, enabled: bool = True, days: int = 0) -> AuthorityView:
     created = NOW + timedelta(days=days)
     return AuthorityView(
-        name=name, plugin="ca_local", default=default, enabled=enabled, id=name, account_url="", created=created
+        name=name,
+        plugin="ca_local",
+        default=default,
+        enabled=enabled,
+        id=name,
+        version=1,
+        account_url="",
+        created=created,
     )
 
 
@@ -69,7 +76,7 @@ def follows(
     touched: Sequence[str], authorities: Sequence[AuthorityView], own_tls: str = "", **profile: str
 ) -> list[str]:
     profiles = [
-        ProfileView(name=name, description="x", authority=leads, id=name, created=NOW, key_types=())
+        ProfileView(name=name, description="x", authority=leads, id=name, version=1, created=NOW, key_types=())
         for name, leads in profile.items()
     ]
     return list(remarks_on_authorities(touched, authorities, profiles, own_tls))

@@ -13,6 +13,9 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub.admin.access.errors import NotFound
+from acmehub.admin.operations.accounts import AccountPatch
+from acmehub.admin.operations.certificates import Revocation
+from acmehub.admin.operations.check_results import CheckRequest
 from acmehub.admin.operations.moving import BackupContent
 from acmehub.admin.operations.resealing import ResealingService
 from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
@@ -56,12 +59,6 @@ class Furnished(msgspec.Struct):
 Verb = Callable[[Furnished, Acting], Awaitable[object]]
 
 
-async def _advice(hall: Furnished, who: Acting) -> object:
-    certificate = await hall.house.store.certificates.get(hall.certificate)
-    assert certificate is not None
-    return await hall.admin.campaigns.advice(certificate, who)
-
-
 # by service and method, as they stand in `Admin`
 VERBS: dict[str, Verb] = {
     "principals.add": lambda hall, who: hall.admin.principals.add(NewPrincipal(name="new"), who),
@@ -99,11 +96,11 @@ VERBS: dict[str, Verb] = {
     "profiles.set": lambda hall, who: hall.admin.profiles.set("short", ProfilePatch(enabled=False), who),
     "profiles.remove": lambda hall, who: hall.admin.profiles.remove("short", who),
     "campaigns.add": lambda hall, who: hall.admin.campaigns.add(FRIDAY, who),
-    "campaigns.plan": lambda hall, who: hall.admin.campaigns.plan(FRIDAY, who),
+    "campaigns.add dry": lambda hall, who: hall.admin.campaigns.add(FRIDAY, who, dry_run=True),
     "campaigns.list": lambda hall, who: hall.admin.campaigns.list(who),
     "campaigns.show": lambda hall, who: hall.admin.campaigns.show("incident", who),
     "campaigns.end": lambda hall, who: hall.admin.campaigns.end("incident", who),
-    "campaigns.advice": _advice,
+    "campaigns.advice": lambda hall, who: hall.admin.campaigns.advice(hall.certificate, who),
     "campaigns.in_use": lambda hall, who: hall.admin.campaigns.in_use("ca", who),
     "orders.list": lambda hall, who: hall.admin.orders.list(who),
     "orders.show": lambda hall, who: hall.admin.orders.show(hall.order, who),
@@ -111,18 +108,24 @@ VERBS: dict[str, Verb] = {
     "orders.cancel": lambda hall, who: hall.admin.orders.cancel(hall.order, who),
     "accounts.list": lambda hall, who: hall.admin.accounts.list(who),
     "accounts.show": lambda hall, who: hall.admin.accounts.show(hall.account, who),
-    "accounts.set": lambda hall, who: hall.admin.accounts.set(hall.account, AuthorizationMode.ACCEPT, who),
+    "accounts.set": lambda hall, who: hall.admin.accounts.set(
+        hall.account, AccountPatch(learned=AuthorizationMode.ACCEPT), who
+    ),
     "accounts.deactivate": lambda hall, who: hall.admin.accounts.deactivate(hall.account, who),
     "certificates.list": lambda hall, who: hall.admin.certificates.list(who),
     "certificates.show": lambda hall, who: hall.admin.certificates.show(hall.certificate, who),
-    "certificates.revoke": lambda hall, who: hall.admin.certificates.revoke("none", "superseded", who),
+    "certificates.revoke": lambda hall, who: hall.admin.certificates.revoke(
+        "none", Revocation(reason="superseded"), who
+    ),
+    "plugins.list": lambda hall, who: hall.admin.plugins.list(who),
+    "plugins.show": lambda hall, who: hall.admin.plugins.show("ca_local", who),
     "audit.list": lambda hall, who: hall.admin.audit.list(who),
     "audit.show": lambda hall, who: hall.admin.audit.show(1, who),
     "audit.export": lambda hall, who: hall.admin.audit.export(who),
     "resources_file.apply": lambda hall, who: hall.admin.resources_file.apply(FILE, who),
     "resources_file.export": lambda hall, who: hall.admin.resources_file.export(who),
-    "check.check": lambda hall, who: hall.admin.check.check(["b.test"], who),
-    "check.check live": lambda hall, who: hall.admin.check.check(["b.test"], who, live=True),
+    "check.check": lambda hall, who: hall.admin.check.check(CheckRequest(names=("b.test",)), who),
+    "check.check live": lambda hall, who: hall.admin.check.check(CheckRequest(names=("b.test",), live=True), who),
     "resealing.reseal": lambda hall, who: hall.admin.resealing.reseal(who),
     "moving.backup": lambda hall, who: hall.admin.moving.backup(hall.house.folder / "hub.backup", CONTENT, who),
     "moving.copy": lambda hall, who: hall.admin.moving.copy(
@@ -140,10 +143,12 @@ NOUNS = {
     "accounts": "account",
     "certificates": "certificate",
     "audit": "audit",
+    "plugins": "plugin",
 }
 ALONE = {
     "resources_file.apply": "apply",
     "resources_file.export": "export",
+    "campaigns.add dry": "campaign.plan",
     "check.check": "check",
     "check.check live": "check.live",
     "resealing.reseal": "reseal",
@@ -160,7 +165,7 @@ def action_of(verb: str) -> str:
 
 READS = {
     *(verb for verb in VERBS if verb.endswith((".list", ".show"))),
-    "campaigns.plan",
+    "campaigns.add dry",
     "campaigns.advice",
     "campaigns.in_use",
     "resources_file.export",

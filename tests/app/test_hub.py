@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from acmehub.admin.operations.check_results import CheckRequest
 from acmehub.app.bootstrap import found, prepare_data_dir
 from acmehub.app.hub import Hub, build_hub
 from acmehub.config import Config, ConfigError, Storage, load_config
@@ -277,7 +278,7 @@ async def test_an_authority_that_is_refused_since_an_upgrade_is_named_with_its_c
         await hub.store.authorities.add(row)
     again = build_hub(config_in(tmp_path))
     async with again.running(serve=True):
-        found = await again.admin.check.check(("www.corp.test",), Acting.machine("test"))
+        found = await again.admin.check.check(CheckRequest(names=("www.corp.test",)), Acting.machine("test"))
     if why:
         assert re.search(f"authority 'old' cannot be used: .*{why}", caplog.text)
         assert re.search(why, found.authority.error)

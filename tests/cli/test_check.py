@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub import OrderRequest, Problem, ProblemType, hookimpl
-from acmehub.admin.operations.check_results import Check
+from acmehub.admin.operations.check_results import Check, CheckRequest
 from acmehub.app.hub import build_hub
 from acmehub.cli.root import run
 from acmehub.config import load_config
@@ -394,7 +394,9 @@ def test_what_the_policy_objects_to_stands_against_the_order(terminal: Terminal,
         hub = build_hub(config)
         hub.registry.add("policy", Policy())
         async with hub.running():
-            return await hub.admin.check.check(("www.corp.test",), Acting.machine("test"), principal=principal)
+            return await hub.admin.check.check(
+                CheckRequest(names=("www.corp.test",), principal=principal), Acting.machine("test")
+            )
 
     named = asyncio.run(ask("firewall-01"))
     assert (named.good, named.objection) == (False, "not on my watch")

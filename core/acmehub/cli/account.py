@@ -2,7 +2,7 @@
 
 import click
 
-from acmehub.admin.operations.accounts import AccountSummary
+from acmehub.admin.operations.accounts import AccountPatch, AccountSummary
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.models import AuthorizationMode
 
@@ -48,7 +48,7 @@ async def show(session: Session, account_id: str) -> Result:
 async def set_(session: Session, account_id: str, learned: str) -> Result:
     """Correct what mode `auto` has learned about a client (docs/slow-upstreams.md)."""
     mode = None if learned == "none" else AuthorizationMode(learned)
-    found = await session.admin.accounts.set(account_id, mode, session.acting)
+    found = await session.admin.accounts.set(account_id, AccountPatch(learned=mode), session.acting)
     return Result(found, _lines(found))
 
 

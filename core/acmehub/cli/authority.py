@@ -81,7 +81,7 @@ async def set_(
     before = await service.list(session.acting)
     item = await service.set(name, patch, session.acting, sources=session.sources)
     await remark_authorities(session, before, authority_name(before, name), item.name)
-    if options["enabled"] is False and (count := await session.admin.campaigns.in_use(item.id, session.acting)):
+    if options["enabled"] is False and (count := (await session.admin.campaigns.in_use(item.id, session.acting)).count):
         command = f"acmehub certificate renew-by DATE --authority {shlex.quote(item.name)}"
         return _shown(item, f"{count} certificates of it are in use; to have them renewed elsewhere: {command}")
     return _shown(item)

@@ -27,8 +27,7 @@ async def renew_by(session: Session, dry_run: bool, **options: Any) -> Result:
     issued from now on is not concerned. DATE is UTC; a date alone means its first moment.
     """
     new = new_of(NewCampaign, options)
-    service = session.admin.campaigns
-    plan = await (service.plan if dry_run else service.add)(new, session.acting)
+    plan = await session.admin.campaigns.add(new, session.acting, dry_run=dry_run)
     return Result({**_data(plan), "dry_run": dry_run}, _lines(plan, dry_run))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 import msgspec
 
-from acmehub.admin.operations.certificates import REASONS, CertificateSummary
+from acmehub.admin.operations.certificates import REASONS, CertificateSummary, Revocation
 from acmehub.admin.operations.queries import CertificateQuery
 from acmehub.cli.campaigns import campaigns, end_campaign, renew_by
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
@@ -54,7 +54,9 @@ async def list_(session: Session, after: str, limit: int, **wanted: Any) -> Resu
     With --uncovered, revoked certificates are left out, and those for whose set of names another certificate that is
     not revoked is valid longer.
     """
-    page = await session.admin.certificates.list(session.acting, CertificateQuery(**wanted), after=after, limit=limit)
+    page = await session.admin.certificates.list(
+        session.acting, filter=CertificateQuery(**wanted), after=after, limit=limit
+    )
     found = page.items
     if not page.complete:
         say("acmehub: certificates of an earlier release are missing until `serve` or `worker` has run", err=True)
@@ -81,18 +83,11 @@ async def list_(session: Session, after: str, limit: int, **wanted: Any) -> Resu
 @hub_verb
 async def show(session: Session, certificate_id: str, pem: bool) -> Result:
     """One certificate, by id or serial number."""
-    line, stored = await session.admin.certificates.show(certificate_id, session.acting)
-    advice = await session.admin.campaigns.advice(stored, session.acting)
-    data = {
-        **msgspec.structs.asdict(line),
-        "order": stored.order_id,
-        "account": stored.account_id,
-        "chain": stored.chain,
-        "replaced_by": stored.replaced_by,
-        "renewal": advice,
-    }
+    line = await session.admin.certificates.show(certificate_id, session.acting)
+    advice = await session.admin.campaigns.advice(line.id, session.acting)
+    data = {**msgspec.structs.asdict(line), "renewal": advice}
     if pem:
-        return Result(data, stored.chain.splitlines())
+        return Result(data, line.chain.splitlines())
     lines = fields(
         [
             ("certificate", line.id),
@@ -105,9 +100,9 @@ async def show(session: Session, certificate_id: str, pem: bool) -> Result:
             ("valid until", moment(line.not_after)),
             ("revoked", _revoked(line)),
             ("to renew", f"{moment(advice.window.start)} to {moment(advice.window.end)}, by {_BY[advice.origin]}"),
-            ("replaced by", f"order {stored.replaced_by}" if stored.replaced_by else ""),
-            ("order", stored.order_id),
-            ("account", stored.account_id),
+            ("replaced by", f"order {line.replaced_by}" if line.replaced_by else ""),
+            ("order", line.order),
+            ("account", line.account),
         ]
     )
     return Result(data, lines)
@@ -119,7 +114,7 @@ async def show(session: Session, certificate_id: str, pem: bool) -> Result:
 @hub_verb
 async def revoke(session: Session, certificate_id: str, reason: str) -> Result:
     """Revoke a certificate at the authority that issued it."""
-    found = await session.admin.certificates.revoke(certificate_id, reason, session.acting)
+    found = await session.admin.certificates.revoke(certificate_id, Revocation(reason=reason), session.acting)
     return Result(found, [f"certificate {found.id} is revoked"])
 
 

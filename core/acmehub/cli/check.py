@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from acmehub.admin.operations.check_results import CheckRequest
 from acmehub.cli.shared.exit_status import Exit
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb
 from acmehub.cli.shared.terminal import say
@@ -42,7 +43,7 @@ async def check(session: Session, names: tuple[str, ...], live: bool, **wanted: 
     """
     if live:
         say("trying DNS and the authority …", err=True)
-    found = await session.admin.check.check(names, session.acting, live=live, **wanted)
+    found = await session.admin.check.check(CheckRequest(names=names, live=live, **wanted), session.acting)
     return Result({"good": found.good, **msgspec.structs.asdict(found)}, _lines(found), _status(found))
 
 

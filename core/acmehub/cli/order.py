@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Any
 
 import click
-import msgspec
 
 from acmehub.admin.access.errors import ServiceError
 from acmehub.admin.operations.orders import OrderDetail, OrderSummary
@@ -16,7 +15,7 @@ from acmehub.admin.operations.queries import OrderQuery
 from acmehub.cli.shared.exit_status import Exit
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.shared.times import PAST
-from acmehub.models import Event, Order, OrderStatus, Stage
+from acmehub.models import Event, OrderStatus, Stage
 from acmehub.models.events import TROUBLES
 from acmehub.runtime.advice import advice
 
@@ -76,7 +75,7 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
 @hub_verb
 async def list_(session: Session, after: str, limit: int, **wanted: Any) -> Result:
     """Orders, newest first; options narrow the list together."""
-    found = await session.admin.orders.list(session.acting, OrderQuery(**wanted), after=after, limit=limit)
+    found = await session.admin.orders.list(session.acting, filter=OrderQuery(**wanted), after=after, limit=limit)
     return Result(list(found), _table(found))
 
 
@@ -117,7 +116,7 @@ def _names(item: OrderSummary) -> str:
 async def show(session: Session, order_id: str) -> Result:
     """One order and its timeline: what happened, when, how long it took, which server said what."""
     found = await session.admin.orders.show(order_id, session.acting)
-    return Result(_data(found), [*_head(found), "", *timeline(found.timeline)])
+    return Result(found, [*_head(found), "", *timeline(found.timeline)])
 
 
 @order.command(epilog=RETRY)
@@ -137,7 +136,7 @@ async def retry(session: Session, order_id: str, dry_run: bool, **wanted: Any) -
         raise click.UsageError("either ORDER, or --failing and options that narrow it")
     if order_id:
         changed = await session.admin.orders.retry(order_id, session.acting)
-        return Result(_changed(changed), [f"order {changed.id} is due now, at stage {changed.stage}"])
+        return Result(changed, [f"order {changed.id} is due now, at stage {changed.stage}"])
     if not query.failing:
         raise click.UsageError("name an ORDER, or say --failing for all that fail (`acmehub order list --failing`)")
     return await _retry_all(session, query, dry_run)
@@ -149,7 +148,7 @@ async def _retry_all(session: Session, query: OrderQuery, dry_run: bool) -> Resu
     retried: list[str] = []
     refused: dict[str, str] = {}
     after = ""
-    while page := await session.admin.orders.list(session.acting, query, after=after, limit=PAGE):
+    while page := await session.admin.orders.list(session.acting, filter=query, after=after, limit=PAGE):
         after = page[-1].id
         listed += page
         for item in () if dry_run else page:
@@ -172,85 +171,33 @@ async def _retry_all(session: Session, query: OrderQuery, dry_run: bool) -> Resu
 async def cancel(session: Session, order_id: str) -> Result:
     """End an unfinished order: its client sees it invalid, its TXT records are removed."""
     changed = await session.admin.orders.cancel(order_id, session.acting)
-    return Result(_changed(changed), [f"order {changed.id} is {changed.status}"])
-
-
-def _changed(order: Order) -> dict[str, object]:
-    return {"id": order.id, "status": order.status, "stage": order.stage, "run_at": order.run_at}
-
-
-def _data(found: OrderDetail) -> dict[str, object]:
-    order = found.bundle.order
-    return {
-        "id": order.id,
-        "status": order.status,
-        "stage": order.stage,
-        "names": [item.value for item in order.identifiers],
-        "principal": found.principal,
-        "token": found.token,
-        "account": order.account_id,
-        "authority": found.authority,
-        "profile": order.client_profile,
-        "mode": order.mode,
-        "created": order.created,
-        "expires": order.expires,
-        "run_at": order.run_at,
-        "attempts": order.attempts,
-        "deadline": order.deadline,
-        "upstream_order": order.upstream_url,
-        "certificate": order.certificate_id,
-        "error": order.error,
-        "authorizations": [
-            {
-                "name": item.identifier.value,
-                "wildcard": item.wildcard,
-                "status": item.status,
-                "upstream_status": item.upstream_status,
-                "error": item.error,
-            }
-            for item in found.bundle.authorizations
-        ],
-        "records": [
-            {
-                "name": item.name,
-                "zone": item.zone,
-                "state": item.state,
-                "attempts": item.attempts,
-                "last_error": item.last_error,
-            }
-            for item in found.records
-        ],
-        "timeline": [msgspec.structs.asdict(event) for event in found.timeline],
-    }
+    return Result(changed, [f"order {changed.id} is {changed.status}"])
 
 
 def _head(found: OrderDetail) -> list[str]:
-    order = found.bundle.order
-    authorizations = [
-        f"{'*.' if item.wildcard else ''}{item.identifier.value} {item.status}" for item in found.bundle.authorizations
-    ]
+    authorizations = [f"{'*.' if item.wildcard else ''}{item.name} {item.status}" for item in found.authorizations]
     records = [
         f"{item.name} {item.state}{f' ({item.last_error})' if item.last_error else ''}" for item in found.records
     ]
     return fields(
         [
-            ("order", order.id),
-            ("status", f"{order.status} (fulfilment: {order.stage})"),
-            ("names", [item.value for item in order.identifiers]),
+            ("order", found.id),
+            ("status", f"{found.status} (fulfilment: {found.stage})"),
+            ("names", found.names),
             ("principal", f"{found.principal}, by token {found.token!r}"),
             ("authority", found.authority),
-            ("profile", order.client_profile),
-            ("asked upstream", f"profile {order.profile}" if order.profile else ""),
-            ("mode", order.mode),
-            ("created", moment(order.created)),
-            ("next step", moment(order.run_at) if order.run_at else ""),
-            ("failures", f"{order.attempts} of this step" if order.attempts else ""),
+            ("profile", found.profile),
+            ("asked upstream", f"profile {found.upstream_profile}" if found.upstream_profile else ""),
+            ("mode", found.mode),
+            ("created", moment(found.created)),
+            ("next step", moment(found.run_at) if found.run_at else ""),
+            ("failures", f"{found.attempts} of this step" if found.attempts else ""),
             *_trouble(found),
-            ("until", moment(order.deadline) if order.attempts else ""),
-            ("upstream", order.upstream_url),
-            ("certificate", order.certificate_id),
-            ("error", order.error.detail if order.error else ""),
-            *(("", part.detail) for part in (order.error.subproblems if order.error else ())),
+            ("until", moment(found.deadline) if found.attempts else ""),
+            ("upstream", found.upstream_order),
+            ("certificate", found.certificate),
+            ("error", found.error.detail if found.error else ""),
+            *(("", part.detail) for part in (found.error.subproblems if found.error else ())),
             ("authorizations", authorizations),
             ("TXT records", records),
         ]
@@ -259,12 +206,11 @@ def _head(found: OrderDetail) -> list[str]:
 
 def _trouble(found: OrderDetail) -> list[tuple[str, str]]:
     """What keeps the order from going on, or has ended it, and what to do about it."""
-    order = found.bundle.order
-    failed = order.status is OrderStatus.INVALID
+    failed = found.status is OrderStatus.INVALID
     last = next((item for item in reversed(found.timeline) if item.kind in TROUBLES), None)
-    if last is None or not (failed or order.attempts):
+    if last is None or not (failed or found.attempts):
         return []
-    todo = advice(last.kind, order=order.id, authority=shlex.quote(found.authority), failed=failed)
+    todo = advice(last.kind, order=found.id, authority=shlex.quote(found.authority), failed=failed)
     return [("ended by" if failed else "waits because", f"{last.kind}: {last.detail}"), ("what to do", todo)]
 
 

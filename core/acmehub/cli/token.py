@@ -271,7 +271,7 @@ async def _shown(session: Session, item: TokenView) -> Result:
     """A token, with the URL of its secret directory for those who may see it."""
     if not item.secret_directory:
         return Result(msgspec.structs.asdict(item), _lines(item))
-    key = await session.admin.tokens.directory(item.id, session.acting)
+    key = (await session.admin.tokens.directory(item.id, session.acting)).directory_key
     assert key is not None
     url = Urls(await session.public_url()).secret_directory(key.reveal())
     data = {**msgspec.structs.asdict(item), "secret_directory_url": url}

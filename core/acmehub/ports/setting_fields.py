@@ -1,6 +1,6 @@
 """The settings of a plugin, told in words: what `acmehub plugin show` prints."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import inspect
@@ -30,6 +30,27 @@ def setting_fields(kind: type[PluginSettings]) -> tuple[SettingField, ...]:
     assert isinstance(info, inspect.StructType)
     secrets = secret_fields(kind)
     return tuple(_field(field, field.name in secrets) for field in info.fields)
+
+
+def settings_schema(kind: type[PluginSettings]) -> dict[str, Any]:
+    """The JSON schema of `kind`, for programs that make a form of it; secrets are marked `writeOnly`."""
+    shown = [
+        _shown(field, item) for field, item in zip(msgspec.structs.fields(kind), setting_fields(kind), strict=True)
+    ]
+    namespace = {"__doc__": kind.__doc__}
+    clone = msgspec.defstruct(kind.__name__, shown, kw_only=True, forbid_unknown_fields=True, namespace=namespace)
+    return msgspec.json.schema(clone, schema_hook=lambda _: {"type": "string"})  # a path: it is written as a text
+
+
+def _shown(field: msgspec.structs.FieldInfo, item: SettingField) -> tuple[str, Any, Any]:
+    """A field of the struct whose schema is given out: a secret is a text without a default."""
+    if item.secret:
+        meta = msgspec.Meta(
+            description=item.description or None, extra_json_schema={"format": "password", "writeOnly": True}
+        )
+        secret = Annotated[str | None, meta]
+        return (field.name, secret, msgspec.NODEFAULT if item.required else None)
+    return (field.name, field.type, msgspec.NODEFAULT if item.required else item.default)
 
 
 def _field(field: inspect.Field, secret: bool) -> SettingField:

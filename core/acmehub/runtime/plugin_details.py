@@ -1,21 +1,24 @@
 """What is installed, and one plugin with all that it offers: for `acmehub plugin` and its likes over the API."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from acmehub.ports.setting_fields import SettingField, setting_fields
+from acmehub.ports.setting_fields import SettingField, setting_fields, settings_schema
 from acmehub.runtime.plugin_flaws import HOOKS
 from acmehub.runtime.plugins import InstalledPlugin, PluginBroken, PluginError, PluginMissing, Registry
 
 
 class Offered(msgspec.Struct, frozen=True):
-    """What a plugin offers under one name: `kind` is `authority`, `DNS provider`, `storage` or `notifier`."""
+    """What a plugin offers under one name: `kind` is `authority`, `DNS provider`, `storage` or `notifier`,
+    `schema` the JSON schema of the settings, secrets marked `writeOnly`."""
 
     name: str
     kind: str
     summary: str
     settings: tuple[SettingField, ...]
+    schema: dict[str, Any]
 
 
 class PluginDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +60,7 @@ def plugin_details(registry: Registry, name: str) -> PluginDetails:
         built_in=line.built_in,
         hooks=tuple(hook for hook in HOOKS if plugin_name in registry.names(hook)),
         offers=tuple(
-            Offered(item.name, kind, item.summary, setting_fields(item.settings))
+            Offered(item.name, kind, item.summary, setting_fields(item.settings), settings_schema(item.settings))
             for kind, item in registry.registrations(plugin_name)
         ),
     )

@@ -1,5 +1,9 @@
 """Errors of the admin services. Every message says what is wrong and how to fix it."""
 
+from collections.abc import Sequence
+
+from acmehub.models import Model
+
 
 class ServiceError(Exception):
     """A verb that was not done; `rules.permissions.Forbidden` is the other one, for want of a right."""
@@ -23,8 +27,27 @@ class Invalid(ServiceError):
 
 
 class InUse(ServiceError):
-    """The object cannot be removed while others need it; the message says which."""
+    """The object cannot be removed while others need it; `users` are those that are known."""
+
+    def __init__(self, message: str, users: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.users = tuple(users)
+
+
+class VersionMismatch(ServiceError):
+    """The object was changed since the caller has read it: it has the version `current`, not `expected`."""
+
+    def __init__(self, expected: int, current: int) -> None:
+        super().__init__(f"it has the version {current}, not {expected}: read it again, then change it")
+        self.expected = expected
+        self.current = current
 
 
 class Refused(ServiceError):
     """Nobody may do this in the state that the object is in."""
+
+
+def require_version(item: Model, expected: int | None) -> None:
+    """`VersionMismatch` unless the stored `item` has the version that is expected (None: any)."""
+    if expected is not None and item.version != expected:
+        raise VersionMismatch(expected, item.version)

@@ -6,9 +6,10 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.access.errors import Invalid, NotFound
+from acmehub.admin.access.errors import Invalid, NotFound, require_version
 from acmehub.admin.access.gate import Gate, Passage
 from acmehub.admin.access.names import Names, whole_id
+from acmehub.admin.resources.fields import Patch, patch_of
 from acmehub.models import Account, AccountStatus, AuthorizationMode
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Conflict, Store
@@ -21,6 +22,7 @@ class AccountSummary(msgspec.Struct, frozen=True, kw_only=True):
     """An ACME account in a list; `authorization` is the mode that its orders get at a relaying authority."""
 
     id: str
+    version: int
     status: AccountStatus
     principal: str
     token: str
@@ -31,6 +33,15 @@ class AccountSummary(msgspec.Struct, frozen=True, kw_only=True):
     authorization: AuthorizationMode
     authorization_why: str
     learned: AuthorizationMode | None
+
+
+class AccountFields(msgspec.Struct, frozen=True, kw_only=True):
+    """What operators may change of an account: the mode that `auto` has learned for it (None: none)."""
+
+    learned: AuthorizationMode | None = None
+
+
+AccountPatch = patch_of("AccountPatch", AccountFields)
 
 
 class AccountsAdmin:
@@ -68,17 +79,25 @@ class AccountsAdmin:
             await cancel_open_orders(self._store, account.id, self._clock.now())  # also what a crash left open
             return await self._view(account)
 
-    async def set(self, account_id: str, learned: AuthorizationMode | None, acting: Acting) -> AccountSummary:
-        """Correct what was learned (None: forget it). It stays until another kind of client uses the account."""
+    async def set(
+        self, account_id: str, patch: Patch[AccountFields], acting: Acting, *, version: int | None = None
+    ) -> AccountSummary:
+        """Correct what was learned (None: forget it). It stays until another kind of client uses the account.
+        `VersionMismatch` when the account has another `version` than this."""
+        given = patch.given()
+        learned: AuthorizationMode | None = given.get("learned")
 
         def rule(account: Account) -> Account:
+            require_version(account, version)
+            if not given:
+                return account
             why = f"{SET_BY} {acting.name}" if learned is not None else ""
             return replace(account, learned=learned, learned_why=why)
 
         async with self._gate(acting, "account.set", f"account {account_id}") as passage:
             if learned is not None and learned not in LEARNABLE:
                 raise Invalid("learned", "preapproved, accept or none; for others set the token's 'authorization'")
-            detail = f"learned: {learned.value if learned is not None else 'none'}"
+            detail = f"learned: {learned.value if learned is not None else 'none'}" if given else ""
             return await self._view(await self._change(await self._find(account_id, passage), rule, passage, detail))
 
     async def _change(
@@ -112,6 +131,7 @@ def _summary(account: Account, names: Names) -> AccountSummary:
     explained = explain_mode(names.mode(account.token_id), account)
     return AccountSummary(
         id=account.id,
+        version=account.version,
         status=account.status,
         principal=names.principal(account.principal_id),
         token=names.token(account.token_id),

@@ -41,6 +41,22 @@ class CertificateSummary(msgspec.Struct, frozen=True, kw_only=True):
     revocation_reason: int | None = None
 
 
+class CertificateDetail(CertificateSummary, frozen=True, kw_only=True):
+    """A certificate with its chain (PEM, leaf first), the ids of its order and account, and the id of the order whose
+    certificate replaces it."""
+
+    order: str
+    account: str
+    chain: str
+    replaced_by: str | None
+
+
+class Revocation(msgspec.Struct, frozen=True, kw_only=True):
+    """How a certificate is revoked: for one of `REASONS`, or for none."""
+
+    reason: str = ""
+
+
 class CertificatePage(msgspec.Struct, frozen=True):
     """A page of a list; it is not `complete` while the worker still stores the sets of names that it needs."""
 
@@ -61,7 +77,7 @@ class CertificatesAdmin:
         self._queries = Queries(store, clock)
 
     async def list(
-        self, acting: Acting, query: CertificateQuery = CertificateQuery(), *, after: str = "", limit: int = 100
+        self, acting: Acting, *, filter: CertificateQuery = CertificateQuery(), after: str = "", limit: int = 100
     ) -> CertificatePage:
         """Certificates that are looked for, newest first, or by their end where that is asked for; `after` is the id of
         the last one of the page before."""
@@ -69,19 +85,26 @@ class CertificatesAdmin:
             names = await Names.read(self._store)
             after = await whole_id(self._store.certificates, after, "after")
             found = await self._store.certificates.list(
-                await self._queries.certificates(query), after=after, limit=limit
+                await self._queries.certificates(filter), after=after, limit=limit
             )
-            complete = not query.uncovered or await self._store.certificates.name_sets_filled()
+            complete = not filter.uncovered or await self._store.certificates.name_sets_filled()
             return CertificatePage(tuple(_summary(item, names) for item in found), complete)
 
-    async def show(self, ref: str, acting: Acting) -> tuple[CertificateSummary, Certificate]:
-        """One certificate, as lists show it and as it is stored."""
+    async def show(self, ref: str, acting: Acting) -> CertificateDetail:
+        """One certificate."""
         async with self._gate(acting, "certificate.show", f"certificate {ref}"):
             certificate = await self._find(ref)
-            return _summary(certificate, await Names.read(self._store)), certificate
+            line = _summary(certificate, await Names.read(self._store))
+            return CertificateDetail(
+                **msgspec.structs.asdict(line),
+                order=certificate.order_id,
+                account=certificate.account_id,
+                chain=certificate.chain,
+                replaced_by=certificate.replaced_by,
+            )
 
-    async def revoke(self, ref: str, reason: str, acting: Acting) -> CertificateSummary:
-        """Revoke a certificate at the authority that issued it; `reason` is one of `REASONS`, or empty for none.
+    async def revoke(self, ref: str, revocation: Revocation, acting: Acting) -> CertificateSummary:
+        """Revoke a certificate at the authority that issued it.
 
         Raises the authority's `UpstreamError`s too. `RevocationService` writes the entry for the audit once the
         authority has answered.
@@ -90,6 +113,7 @@ class CertificatesAdmin:
             certificate = await self._find(ref)
             if certificate.revoked is not None:
                 raise Refused(f"certificate {certificate.id} was revoked on {certificate.revoked:%Y-%m-%d}")
+            reason = revocation.reason
             if reason and reason not in REASONS:
                 raise Invalid("reason", f"{reason!r} is not one of {', '.join(REASONS)}")
             revoked = await self._revocation.revoke(certificate, REASONS[reason] if reason else None, acting.name)

@@ -8,7 +8,14 @@ from msgspec.structs import replace
 from acmehub.acme.orders.authority_choice import choose_authority, choose_profile
 from acmehub.admin.access.errors import Invalid
 from acmehub.admin.access.gate import Gate
-from acmehub.admin.operations.check_results import AuthorityCheck, Check, NameCheck, ProfileCheck, TokenCheck
+from acmehub.admin.operations.check_results import (
+    AuthorityCheck,
+    Check,
+    CheckRequest,
+    NameCheck,
+    ProfileCheck,
+    TokenCheck,
+)
 from acmehub.admin.operations.requesters import Requester, anybody, refusal_of, warning_of
 from acmehub.admin.resources.managed_challenges import ManagedChallengeService
 from acmehub.admin.resources.principals import PrincipalService
@@ -86,32 +93,25 @@ class CheckService:
 
     async def check(
         self,
-        names: Sequence[str],
+        asked: CheckRequest,
         acting: Acting,
-        *,
-        principal: str = "",
-        token: str = "",
-        profile: str = "",
-        challenge: str = "",
-        live: bool = False,
     ) -> Check:
-        """What would happen to an order for `names`, with this token, or the best one of this principal, and with this
-        profile, where they are given. `challenge` is tried instead of the managed challenge that the order would use.
+        """What would happen to the order that is asked about; with `live` this is the action `check.live`.
 
         Raises `ServiceError`s for what is named and not there, `Problem` for names that no order can have, `Forbidden`.
         """
-        action = "check.live" if live else "check"
-        async with self._gate(acting, action, ", ".join(names)) as passage:
-            identifiers = tuple(identifier_of(name) for name in names)
+        principal, token, profile, live = asked.principal, asked.token, asked.profile, asked.live
+        async with self._gate(acting, "check.live" if live else "check", ", ".join(asked.names)) as passage:
+            identifiers = tuple(identifier_of(name) for name in asked.names)
             check_identifiers(identifiers)
             requesters = await self._requesters(principal, token)
-            asked = await self._managed_challenges.rows.find(challenge) if challenge else None
+            instead = await self._managed_challenges.rows.find(asked.challenge) if asked.challenge else None
             snapshot = await self._snapshots.current()
             found = [await self._evaluate(snapshot, one, identifiers, profile) for one in requesters]
             best = min(found, key=lambda one: len(one.refused))
             if live:
                 await passage.note()
-            checked: Sequence[NameCheck] = [await self._name(*item, best, asked, live=live) for item in best.names]
+            checked: Sequence[NameCheck] = [await self._name(*item, best, instead, live=live) for item in best.names]
             if not (principal or token):
                 checked = await self._with_principals(snapshot, checked, profile)
             authority = await self._tried(best) if live and not best.authority.error else best.authority

@@ -10,9 +10,20 @@ from acmehub.admin.access.errors import NotFound, Refused
 from acmehub.admin.access.gate import Gate, Passage
 from acmehub.admin.access.names import Names, whole_id
 from acmehub.admin.operations.queries import OrderQuery, Queries
-from acmehub.models import Event, EventKind, Order, OrderStatus, Stage, TxtRecord
+from acmehub.admin.resources.fields import view_of
+from acmehub.models import (
+    AuthorizationMode,
+    AuthorizationStatus,
+    Event,
+    EventKind,
+    Order,
+    OrderStatus,
+    Stage,
+    TxtRecord,
+    TxtState,
+)
 from acmehub.models.events import TROUBLES
-from acmehub.models.problems import Problem, ProblemType
+from acmehub.models.problems import Problem, ProblemDocument, ProblemType
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Missing, Store
 from acmehub.rules.downloading import may_be_taken_up, taken_up
@@ -42,15 +53,66 @@ class OrderSummary(msgspec.Struct, frozen=True, kw_only=True):
     preauthorization: bool = False
 
 
-class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """An order with all that is known of it; `timeline` oldest first, `records` are TXT records not yet removed."""
+class AuthorizationLine(msgspec.Struct, frozen=True, kw_only=True):
+    """An authorization of an order; `name` has no wildcard label, `upstream_status` is what the CA said last."""
 
-    bundle: OrderBundle
+    name: str
+    wildcard: bool
+    status: AuthorizationStatus
+    upstream_status: str
+    error: ProblemDocument | None
+
+
+class RecordLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A TXT record of an order that is not removed yet; `attempts` are those that failed."""
+
+    name: str
+    zone: str
+    state: TxtState
+    attempts: int
+    last_error: str
+
+
+class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """An order with all that operators may know of it; `timeline` oldest first, `records` are TXT records not yet
+    removed.
+
+    `profile`: the one that the client named, `upstream_profile` the one that is asked for at the authority. `account`,
+    `certificate`: ids. `version` grows with every change.
+    """
+
+    id: str
+    version: int
+    status: OrderStatus
+    stage: Stage
+    names: tuple[str, ...]
     principal: str
     token: str
+    account: str
     authority: str
+    profile: str | None
+    upstream_profile: str | None
+    mode: AuthorizationMode
+    created: datetime
+    expires: datetime
+    run_at: datetime | None
+    attempts: int
+    deadline: datetime
+    upstream_order: str | None
+    certificate: str | None
+    error: ProblemDocument | None
+    authorizations: tuple[AuthorizationLine, ...]
+    records: tuple[RecordLine, ...]
     timeline: tuple[Event, ...]
-    records: tuple[TxtRecord, ...]
+
+
+class OrderState(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an order is after a verb has changed it."""
+
+    id: str
+    status: OrderStatus
+    stage: Stage
+    run_at: datetime | None
 
 
 class OrdersAdmin:
@@ -66,13 +128,13 @@ class OrdersAdmin:
         self._queries = Queries(store, clock)
 
     async def list(
-        self, acting: Acting, query: OrderQuery = OrderQuery(), *, after: str = "", limit: int = 100
+        self, acting: Acting, *, filter: OrderQuery = OrderQuery(), after: str = "", limit: int = 100
     ) -> Sequence[OrderSummary]:
         """Orders that are looked for, newest first; `after` is the id of the last one of the page before."""
         async with self._gate(acting, "order.list"):
             names = await Names.read(self._store)
             after = await whole_id(self._store.orders, after, "after")
-            found = await self._store.orders.list(await self._queries.orders(query), after=after, limit=limit)
+            found = await self._store.orders.list(await self._queries.orders(filter), after=after, limit=limit)
             troubled = [order.id for order in found if order.attempts or order.status is OrderStatus.INVALID]
             events = await self._store.records.latest(troubled, TROUBLES)
             last_words = {event.order_id: f"{event.kind}: {event.detail}" for event in events}
@@ -86,16 +148,10 @@ class OrdersAdmin:
             if bundle is None:
                 raise NotFound(f"there is no order {order_id}")
             names = await Names.read(self._store)
-            return OrderDetail(
-                bundle=bundle,
-                principal=names.principal(bundle.order.principal_id),
-                token=names.token(bundle.order.token_id),
-                authority=names.authority(bundle.order.authority_id),
-                timeline=tuple(await self._store.records.timeline(order_id)),
-                records=tuple(await self._store.txt_records.of_order(order_id)),
-            )
+            timeline = await self._store.records.timeline(order_id)
+            return _detail(bundle, names, timeline, await self._store.txt_records.of_order(order_id))
 
-    async def retry(self, order_id: str, acting: Acting) -> Order:
+    async def retry(self, order_id: str, acting: Acting) -> OrderState:
         """Have an unfinished order worked on at once: its failures are forgotten, its issuance timeout starts again.
 
         One that is `invalid` stays so (RFC 8555 section 7.1.6), and its client must order again; only a certificate
@@ -121,7 +177,7 @@ class OrdersAdmin:
         async with self._gate(acting, "order.retry", f"order {order_id}") as passage:
             return await self._apply(order_id, rule, passage)
 
-    async def cancel(self, order_id: str, acting: Acting) -> Order:
+    async def cancel(self, order_id: str, acting: Acting) -> OrderState:
         """End an unfinished order: it turns `invalid`, its TXT records are removed."""
         now = self._clock.now()
         reason = Problem(ProblemType.UNAUTHORIZED, "the order was cancelled by the operator of this server")
@@ -134,7 +190,7 @@ class OrdersAdmin:
         async with self._gate(acting, "order.cancel", f"order {order_id}") as passage:
             return await self._apply(order_id, rule, passage)
 
-    async def _apply(self, order_id: str, rule: Callable[[OrderBundle], Change], passage: Passage) -> Order:
+    async def _apply(self, order_id: str, rule: Callable[[OrderBundle], Change], passage: Passage) -> OrderState:
         def audited(bundle: OrderBundle) -> Change:
             return replace(rule(bundle), audit=(passage.entry(),))
 
@@ -144,7 +200,46 @@ class OrdersAdmin:
             bundle = await self._store.orders.apply(order_id, audited)
         except Missing:
             raise NotFound(f"there is no order {order_id}") from None
-        return bundle.order
+        order = bundle.order
+        return OrderState(id=order.id, status=order.status, stage=order.stage, run_at=order.run_at)
+
+
+def _detail(bundle: OrderBundle, names: Names, timeline: Sequence[Event], records: Sequence[TxtRecord]) -> OrderDetail:
+    order = bundle.order
+    return OrderDetail(
+        id=order.id,
+        version=order.version,
+        status=order.status,
+        stage=order.stage,
+        names=tuple(item.value for item in order.identifiers),
+        principal=names.principal(order.principal_id),
+        token=names.token(order.token_id),
+        account=order.account_id,
+        authority=names.authority(order.authority_id),
+        profile=order.client_profile,
+        upstream_profile=order.profile,
+        mode=order.mode,
+        created=order.created,
+        expires=order.expires,
+        run_at=order.run_at,
+        attempts=order.attempts,
+        deadline=order.deadline,
+        upstream_order=order.upstream_url,
+        certificate=order.certificate_id,
+        error=order.error,
+        authorizations=tuple(
+            AuthorizationLine(
+                name=item.identifier.value,
+                wildcard=item.wildcard,
+                status=item.status,
+                upstream_status=item.upstream_status,
+                error=item.error,
+            )
+            for item in bundle.authorizations
+        ),
+        records=tuple(view_of(RecordLine, item) for item in records),
+        timeline=tuple(timeline),
+    )
 
 
 def _summary(order: Order, names: Names, last_words: str) -> OrderSummary:

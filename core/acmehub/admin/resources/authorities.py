@@ -67,6 +67,7 @@ class AuthorityView(NewAuthority, frozen=True, kw_only=True):
     signs the hub's own TLS certificate."""
 
     id: str
+    version: int
     account_url: str
     created: datetime
     problem: str = ""
@@ -110,7 +111,13 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
             return await self._view(item)
 
     async def set(
-        self, ref: str, patch: Patch[NewAuthority], acting: Acting, *, sources: Sources | None = None
+        self,
+        ref: str,
+        patch: Patch[NewAuthority],
+        acting: Acting,
+        *,
+        sources: Sources | None = None,
+        version: int | None = None,
     ) -> AuthorityView:
         """Change one. With other settings the hub registers there again, with the same key: the same account, unless
         it is another CA now; with another plugin also with another key. Orders that wait for it go on at once."""
@@ -127,7 +134,7 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
                     written |= {"sealed_account_key": b"", "pauses": ()}
                 return replace(item, **changes, **written)
 
-            item = await self.rows.change(ref, rule, passage)
+            item = await self.rows.change(ref, rule, passage, version)
             if item.default:
                 await self._only_default(item.id, passage)
             await self._store.orders.wake(MENDABLE, authority_id=item.id)
@@ -147,7 +154,10 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
             leading = [one.name for one in await self._store.profiles.list() if one.authority_id == item.id]
             if leading:
                 what = self.rows.describe(item)
-                raise InUse(f"{what} is where profile {leading[0]!r} leads: change or remove that first")
+                raise InUse(
+                    f"{what} is where profile {leading[0]!r} leads: change or remove that first",
+                    [f"profile {name!r}" for name in leading],
+                )
             await self.rows.remove(ref, self._users_of, INSTEAD, passage)
 
     def _stored(self) -> Resources[Authority]:

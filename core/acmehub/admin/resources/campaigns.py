@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec.structs import replace
 
-from acmehub.admin.access.errors import Invalid, Refused
+from acmehub.admin.access.errors import Invalid, NotFound, Refused
 from acmehub.admin.resources.authorities import AuthorityService
 from acmehub.admin.resources.campaign_progress import Progress, progress_of
 from acmehub.admin.resources.fields import described, view_of
@@ -52,6 +52,7 @@ class CampaignView(NewCampaign, frozen=True, kw_only=True):
 
     starts: datetime
     id: str
+    version: int
     created: datetime
     ended: datetime | None
     total: int
@@ -76,6 +77,12 @@ class CampaignPlan(msgspec.Struct, frozen=True, kw_only=True):
     first: tuple[Planned, ...]
 
 
+class CertificateCount(msgspec.Struct, frozen=True):
+    """How many certificates there are."""
+
+    count: int
+
+
 class CampaignService(ResourceService[Campaign, CampaignView]):
     """Verbs raise `ServiceError`s."""
 
@@ -96,22 +103,19 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
         self._authorities = authorities
         self._principals = principals
 
-    async def add(self, new: NewCampaign, acting: Acting) -> CampaignPlan:
-        """Begin a campaign: from now on the hub tells clients to renew."""
+    async def add(self, new: NewCampaign, acting: Acting, *, dry_run: bool = False) -> CampaignPlan:
+        """Begin a campaign: from now on the hub tells clients to renew. With `dry_run` (`campaign.plan`), only what
+        that would do; nothing is stored."""
         name = new.name or await self._free_name(new.renew_by)
-        async with self._gate(acting, "campaign.add", name) as passage:
+        async with self._gate(acting, "campaign.plan" if dry_run else "campaign.add", name) as passage:
             item = await self._made(new, name)
             plan = await self._plan(item)
+            if dry_run:
+                return plan
             await self.rows.insert(
                 item, passage, f"{plan.campaign.left} certificates by {item.renew_by:%Y-%m-%dT%H:%MZ}"
             )
             return plan
-
-    async def plan(self, new: NewCampaign, acting: Acting) -> CampaignPlan:
-        """What `add` would do; nothing is stored."""
-        name = new.name or await self._free_name(new.renew_by)
-        async with self._gate(acting, "campaign.plan", name):
-            return await self._plan(await self._made(new, name))
 
     async def list(self, acting: Acting) -> Sequence[CampaignView]:
         """All, oldest first, each with how far it is."""
@@ -130,19 +134,22 @@ class CampaignService(ResourceService[Campaign, CampaignView]):
 
             return await self._view(await self.rows.change(ref, rule, passage))
 
-    async def advice(self, certificate: Certificate, acting: Acting) -> Advice:
+    async def advice(self, certificate_id: str, acting: Acting) -> Advice:
         """What the hub tells clients about a certificate now."""
-        async with self._gate(acting, "campaign.advice", f"certificate {certificate.id}"):
+        async with self._gate(acting, "campaign.advice", f"certificate {certificate_id}"):
+            certificate = await self._store.certificates.get(certificate_id)
+            if certificate is None:
+                raise NotFound(f"there is no certificate {certificate_id}")
             return advise(certificate, await self.rows.list(), self._clock.now())
 
-    async def in_use(self, authority: str, acting: Acting) -> int:
+    async def in_use(self, authority: str, acting: Acting) -> CertificateCount:
         """How many certificates of an authority are in use: those that a campaign concerns."""
         async with self._gate(acting, "campaign.in_use", authority):
             now = self._clock.now()
             row = await self._authorities.rows.find(authority)
             every = Campaign(name="", authority_id=row.id, starts=now, renew_by=now, created=now)
             [progress] = await progress_of(self._store, (every,), now)
-            return progress.left
+            return CertificateCount(progress.left)
 
     async def _made(self, new: NewCampaign, name: str) -> Campaign:
         now = self._clock.now()

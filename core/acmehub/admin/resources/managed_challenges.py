@@ -84,6 +84,7 @@ class ManagedChallengeView(NewManagedChallenge, frozen=True, kw_only=True):
     """A managed challenge as operators see it; `problem` says why its settings are missing (plugin not installed)."""
 
     id: str
+    version: int
     created: datetime
     problem: str = ""
 
@@ -121,7 +122,13 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
             return await self._view(item)
 
     async def set(
-        self, ref: str, patch: Patch[NewManagedChallenge], acting: Acting, *, sources: Sources | None = None
+        self,
+        ref: str,
+        patch: Patch[NewManagedChallenge],
+        acting: Acting,
+        *,
+        sources: Sources | None = None,
+        version: int | None = None,
     ) -> ManagedChallengeView:
         """Change one; orders under way take the new settings at their next step, and those that wait for it go on at
         once."""
@@ -133,7 +140,7 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
                 _check_zone(changed)
                 return changed
 
-            item = await self.rows.change(ref, rule, passage)
+            item = await self.rows.change(ref, rule, passage, version)
             await self._store.orders.wake(MENDABLE, challenge_id=item.id)
             return await self._view(item)
 

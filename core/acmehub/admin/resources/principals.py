@@ -41,6 +41,7 @@ class PrincipalView(NewPrincipal, frozen=True, kw_only=True):
     """A principal as operators see it, with the titles of its tokens."""
 
     id: str
+    version: int
     tokens: tuple[str, ...]
     created: datetime
 
@@ -59,7 +60,9 @@ class PrincipalService(ResourceService[Principal, PrincipalView]):
             item = Principal(created=self._clock.now(), **values)
             return await self._view(await self.rows.insert(item, passage))
 
-    async def set(self, ref: str, patch: Patch[NewPrincipal], acting: Acting) -> PrincipalView:
+    async def set(
+        self, ref: str, patch: Patch[NewPrincipal], acting: Acting, *, version: int | None = None
+    ) -> PrincipalView:
         """Change one; its tokens lose the roles that it loses."""
         async with self._gate(acting, "principal.set", ref) as passage:
             changes = await self._checked(patch.given())
@@ -70,7 +73,7 @@ class PrincipalService(ResourceService[Principal, PrincipalView]):
                 require_over(acting, (one.role for one in (*item.roles, *changed.roles)), self.rows.describe(item))
                 return changed
 
-            return await self._view(await self.rows.change(ref, rule, passage))
+            return await self._view(await self.rows.change(ref, rule, passage, version))
 
     async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that has no tokens."""

@@ -67,6 +67,7 @@ class ProfileView(NewProfile, frozen=True, kw_only=True):
     """A profile as operators see it; `problem` says why orders for it would fail."""
 
     id: str
+    version: int
     created: datetime
     problem: str = ""
 
@@ -97,7 +98,9 @@ class ProfileService(ResourceService[Profile, ProfileView]):
             await self.fields.check_lifetime(item.authority_id, item.lifetime_days)
             return await self._view(await self.rows.insert(item, passage))
 
-    async def set(self, ref: str, patch: Patch[NewProfile], acting: Acting) -> ProfileView:
+    async def set(
+        self, ref: str, patch: Patch[NewProfile], acting: Acting, *, version: int | None = None
+    ) -> ProfileView:
         """Change one; open orders keep the values that they started with."""
         async with self._gate(acting, "profile.set", ref) as passage:
             changes = await self.fields.stored(patch.given())
@@ -106,7 +109,9 @@ class ProfileService(ResourceService[Profile, ProfileView]):
                 self._require_unnamed(await self._users_of(before), f"{self.rows.describe(before)} cannot be renamed")
             after = replace(before, **changes)
             await self.fields.check_lifetime(after.authority_id, after.lifetime_days)
-            return await self._view(await self.rows.change(ref, lambda item: replace(item, **changes), passage))
+            return await self._view(
+                await self.rows.change(ref, lambda item: replace(item, **changes), passage, version)
+            )
 
     async def remove(self, ref: str, acting: Acting) -> None:
         """Remove one that no principal is limited to. The hub finishes its open orders."""
@@ -122,7 +127,7 @@ class ProfileService(ResourceService[Profile, ProfileView]):
 
     def _require_unnamed(self, users: Sequence[str], what: str) -> None:
         if users:
-            raise InUse(f"{what}: it is in use by {', '.join(users)}{INSTEAD}")
+            raise InUse(f"{what}: it is in use by {', '.join(users)}{INSTEAD}", users)
 
     async def _view(self, item: Profile) -> ProfileView:
         row = await self._store.authorities.get(item.authority_id) if item.authority_id else None

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from acmehub.admin.access.errors import InUse, Invalid, NotFound, ServiceError, Taken
+from acmehub.admin.access.errors import InUse, Invalid, NotFound, ServiceError, Taken, require_version
 from acmehub.admin.access.gate import Passage
 from acmehub.admin.access.names import whole_id
 from acmehub.models import Authority, Campaign, ManagedChallenge, Principal, Profile, Token
@@ -65,11 +65,12 @@ class ResourceRows(Generic[R]):
             raise self._taken(item, conflict) from conflict
         return item
 
-    async def change(self, ref: str, rule: Callable[[R], R], passage: Passage) -> R:
+    async def change(self, ref: str, rule: Callable[[R], R], passage: Passage, version: int | None = None) -> R:
         """Write what `rule` makes of the row as it is stored now, again after a conflict. The audit's entry has what
-        changed."""
+        changed. `VersionMismatch` when a `version` is given and the row has another one."""
         item = await self.find(ref, passage)
         while True:
+            require_version(item, version)
             changed = rule(item)
             if changed == item:
                 await passage.note()
@@ -91,7 +92,7 @@ class ResourceRows(Generic[R]):
             item = await self.find(ref, passage)
             users = await users_of(item)
             if users:
-                raise InUse(f"{self.describe(item)} is in use by {_some_of(users)}{instead}")
+                raise InUse(f"{self.describe(item)} is in use by {_some_of(users)}{instead}", users)
             try:
                 await self._stored.remove(item, [passage.entry(object=self._named(item, ref))])
             except Conflict as conflict:

@@ -89,6 +89,7 @@ class TokenView(NewToken, frozen=True, kw_only=True):
     """A token as operators see it; `id` is the client id and the EAB key id."""
 
     id: str
+    version: int
     state: TokenState
     uses: int
     revoked: datetime | None
@@ -120,6 +121,12 @@ class EabViews(msgspec.Struct, frozen=True):
 
     shown: tuple[EabView, ...]
     left_out: dict[str, str]
+
+
+class DirectoryView(msgspec.Struct, frozen=True):
+    """The key of a token's secret directory URL (`/acme/<key>/directory`); None when it has none."""
+
+    directory_key: Secret | None
 
 
 class TokenService(ResourceService[Token, TokenView]):
@@ -160,7 +167,7 @@ class TokenService(ResourceService[Token, TokenView]):
                 if owner is None or item.principal_id == owner.id
             ]
 
-    async def set(self, ref: str, patch: Patch[NewToken], acting: Acting) -> TokenView:
+    async def set(self, ref: str, patch: Patch[NewToken], acting: Acting, *, version: int | None = None) -> TokenView:
         """Change limits, names, mode, title; disable and enable. Nothing changes a revoked token."""
         async with self._gate(acting, "token.set", ref) as passage:
             owner = await self._owner(await self.rows.find(ref))
@@ -178,7 +185,7 @@ class TokenService(ResourceService[Token, TokenView]):
                     raise self._revoked(item)
                 return changed
 
-            return self._view_of(await self.rows.change(ref, rule, passage), owner)
+            return self._view_of(await self.rows.change(ref, rule, passage, version), owner)
 
     async def revoke(self, ref: str, acting: Acting) -> TokenView:
         """End a token and its accounts for good; a second time changes nothing."""
@@ -258,13 +265,13 @@ class TokenService(ResourceService[Token, TokenView]):
         key = eab_text(self._vault.open(HMAC_PURPOSE, item.id, item.sealed_hmac_key))
         return EabView(item.id, Secret(key), self._directory_key(item), item.title, item.expires)
 
-    async def directory(self, ref: str, acting: Acting) -> Secret | None:
-        """The key of a token's secret directory URL (`/acme/<key>/directory`); None when it has none. Audited."""
+    async def directory(self, ref: str, acting: Acting) -> DirectoryView:
+        """The key of a token's secret directory URL. Audited."""
         async with self._gate(acting, "token.directory", ref) as passage:
             item = await self.rows.find(ref, passage)
             require_over(acting, self._roles(item.scope, await self._owner(item)), self.rows.describe(item))
             await passage.note()
-            return self._directory_key(item)
+            return DirectoryView(self._directory_key(item))
 
     def _directory_key(self, item: Token) -> Secret | None:
         if not item.sealed_directory_key:

@@ -177,5 +177,6 @@ def _only_gives(field: _Field) -> bool:
 
 
 def other_fields(item: msgspec.Struct, *known: str) -> list[tuple[str, object]]:
-    """The fields of a view for people that a verb prints in no way of its own."""
-    return [(name.replace("_", " "), getattr(item, name)) for name in item.__struct_fields__ if name not in known]
+    """The fields of a view for people that a verb prints in no way of its own; the version is for programs."""
+    without = {*known, "version"}
+    return [(name.replace("_", " "), getattr(item, name)) for name in item.__struct_fields__ if name not in without]
