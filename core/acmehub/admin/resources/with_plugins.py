@@ -71,7 +71,7 @@ class PluginResourceService(ResourceService[R, V]):
         kind = self.registration(plugin).settings
         secrets = secret_fields(kind)
         written = {
-            name: _resolved(value, f"settings.{name}", sources) if name in secrets else value
+            name: resolved(value, f"settings.{name}", sources) if name in secrets else value
             for name, value in settings.items()
         }
         merged = {name: value for name, value in {**(stored or {}), **written}.items() if value is not None}
@@ -122,10 +122,10 @@ def given_fields(new: msgspec.Struct) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in ("plugin", "settings")}
 
 
-def _resolved(value: Any, place: str, sources: Sources | None) -> Any:
+def resolved(value: Any, place: str, sources: Sources | None) -> Any:
     """A secret with `env:` and `file:` resolved, in lists as well."""
     if isinstance(value, list | tuple):
-        return [_resolved(item, place, sources) for item in value]
+        return [resolved(item, place, sources) for item in value]
     if not isinstance(value, str) or not value.startswith(("env:", "file:")):
         return value
     if sources is None:
