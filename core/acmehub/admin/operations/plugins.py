@@ -26,8 +26,9 @@ class PluginsAdmin:
     async def list(self, acting: Acting) -> Sequence[InstalledPlugin]:
         """The plugins that are installed, and those that stored resources name and that are not."""
         async with self._gate(acting, "plugin.list"):
-            rows = (*await self._store.authorities.list(), *await self._store.managed_challenges.list())
-            return installed_plugins(self._registry, [row.plugin for row in rows])
+            named = [item.plugin for item in await self._store.authorities.list()]
+            named += [item.plugin for item in await self._store.managed_challenges.list()]
+            return installed_plugins(self._registry, named)
 
     async def show(self, name: str, acting: Acting) -> PluginDetails:
         """The plugin that `name` belongs to. It is loaded to be looked at, and not put to use in the hub by that."""

@@ -11,7 +11,7 @@ from acmehub.admin.resources.document import Document, InvalidFile
 from acmehub.admin.resources.fields import Patch
 from acmehub.admin.resources.with_plugins import Sources
 from acmehub.admin.services import Admin
-from acmehub.api.operations import OPERATIONS
+from acmehub.api.operations import operation_of
 from acmehub.api.table import JSON, JSON_LINES, MERGE_PATCH, Operation, Paging
 from acmehub.cli.remote.connection import Connection, connected
 from acmehub.cli.remote.documents import plain_body, with_places, without_defaults
@@ -26,26 +26,29 @@ PAGE = 200
 
 
 class RemoteAdmin:
-    """The services of `Admin` that the API has."""
+    """Its attributes are the services of `Admin`, theirs the verbs that the API has."""
 
     def __init__(self, connection: Connection) -> None:
-        for service in {item.service for item in OPERATIONS.values()} - {""}:
-            setattr(self, service, _Service(self, connection, service))
+        self._connection = connection
+
+    def __getattr__(self, service: str) -> "_Service":
+        return _Service(self, self._connection, service)
 
 
 class _Service:
-    """A service, whose attributes are its verbs."""
-
     def __init__(self, admin: RemoteAdmin, connection: Connection, service: str) -> None:
         self._admin = admin
         self._connection = connection
         self._service = service
 
     def __getattr__(self, verb: str) -> Callable[..., Awaitable[Any]]:
-        for item in OPERATIONS.values():
-            if (item.service, item.verb, item.member) == (self._service, verb, ""):
-                return _Verb(cast(Admin, self._admin), self._connection, item)
-        raise Failed(f"{self._service} {verb}: this works on the hub's own machine, without --hub", Exit.USAGE)
+        try:
+            operation = operation_of(self._service, verb)
+        except KeyError:
+            raise Failed(
+                f"{self._service} {verb}: it is done on the hub's own machine, without --hub", Exit.USAGE
+            ) from None
+        return _Verb(cast(Admin, self._admin), self._connection, operation)
 
 
 class _Verb:
@@ -66,7 +69,7 @@ class _Verb:
             body = await self._with_sources(body, arguments, sources)
         if operation.paging is not Paging.NONE:
             return await self._list(path, keywords)
-        query = _query(operation, keywords)
+        query = _query(keywords)
         try:
             response = await self._connection.request(
                 operation.method,
@@ -94,7 +97,7 @@ class _Verb:
     async def _list(self, path: str, keywords: dict[str, Any]) -> Any:
         """The items of as many pages as it takes to have `limit`, or all there are."""
         limit: int | None = keywords.pop("limit", None)
-        query = _query(self._operation, keywords)
+        query = _query(keywords)
         items: list[Any] = []
         members: dict[str, msgspec.Raw] = {}
         while limit is None or len(items) < limit:
@@ -111,7 +114,8 @@ class _Verb:
             return items
         others = {info.name: info.type for info in msgspec.structs.fields(self._operation.page) if info.name != "items"}
         return self._operation.page(
-            items=tuple(items), **{name: _decoded(members[name], kind) for name, kind in others.items() if name in members}
+            items=tuple(items),
+            **{name: _decoded(members[name], kind) for name, kind in others.items() if name in members},
         )
 
 
@@ -122,7 +126,7 @@ async def remote_admin(hub: RemoteHub) -> AsyncIterator[tuple[Admin, Connection]
         yield cast(Admin, RemoteAdmin(connection)), connection
 
 
-def _query(operation: Operation, keywords: dict[str, Any]) -> dict[str, str]:
+def _query(keywords: dict[str, Any]) -> dict[str, str]:
     """The parameters of the URL: fields of the filter, and the keywords; without those that say nothing."""
     given = dict(keywords)
     filter: msgspec.Struct | None = given.pop("filter", None)

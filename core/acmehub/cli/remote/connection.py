@@ -12,7 +12,7 @@ import msgspec
 from acmehub import __version__
 from acmehub.api.problems import ProblemBody
 from acmehub.api.table import JSON, PREFIX
-from acmehub.cli.remote.problems import error_of, name_of, problem_of
+from acmehub.cli.remote.problems import error_of, media_of, name_of, problem_of
 from acmehub.cli.remote.token_file import read_token
 from acmehub.cli.shared.exit_status import Exit, Failed
 from acmehub.cli.shared.remote_hub import RemoteHub
@@ -75,7 +75,7 @@ class Connection:
         end = time.monotonic() + LONGEST
         while True:
             response = await self._sent(method, url, headers, body, end)
-            if 200 <= response.status < 300:
+            if response.status == 204 or (200 <= response.status < 300 and media_of(response) == accept):
                 return response
             problem = problem_of(response)
             if problem is None:

@@ -13,9 +13,15 @@ from acmehub.ports.authority import UpstreamError
 from acmehub.ports.store import StoreUnavailable
 from acmehub.rules.permissions import Forbidden
 
+
+def media_of(response: HttpResponse) -> str:
+    """The media type of a response, without parameters."""
+    return response.header("Content-Type").partition(";")[0].strip().lower()
+
+
 def problem_of(response: HttpResponse) -> ProblemBody | None:
     """The problem document in a response; None when it has none, so that it is not the API that answers."""
-    if response.header("Content-Type").partition(";")[0].strip().lower() != PROBLEM_JSON:
+    if media_of(response) != PROBLEM_JSON:
         return None
     try:
         return msgspec.json.decode(response.body, type=ProblemBody)
