@@ -6,7 +6,7 @@ is one, is one argument.
 
 from typing import Any, Literal
 
-from acmehub.admin.operations.accounts import AccountPatch, AccountSummary
+from acmehub.admin.operations.accounts import AccountFields, AccountPatch, AccountSummary
 from acmehub.admin.operations.certificates import (
     CertificateDetail,
     CertificatePage,
@@ -82,6 +82,7 @@ def _resource(
             result=view,
             conditional=True,
             reads=f"{noun}.show",
+            new=new,
         ),
         _row("DELETE", one, f"{noun}.remove", f"{service}.remove", f"Remove {a} {what}", status=204),
     )
@@ -255,6 +256,7 @@ _RUNNING = (
         result=AccountSummary,
         conditional=True,
         reads="account.show",
+        new=AccountFields,
     ),
     _row(
         "POST",

@@ -58,10 +58,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     `query`: one whose fields the verb takes as keywords one by one. `result`: the type of what the verb returns; with
     `paging`, of one item of it, and the verb returns a sequence of those, or a `page` with `items`. `member`: the
     answer is this member of the result alone. `media`: of the answer. `created`: the member of the result that has the
-    `id` of what was made, as a path with dots ("." for the result itself). `conditional`: the verb takes the version of
-    `If-Match` as the keyword `version`, and `reads` is the operation that shows what is changed. `waits`: `wait` and
-    `since` hold the answer until there is a newer version. `reveals`: the result has secrets in clear. An operation
-    without a service is the API's own.
+    `id` and the `version` of what was made ("." is the result itself). `conditional`: the verb takes the version of
+    `If-Match` as the keyword `version`; `reads` is the operation that shows what is changed, `new` the struct that has
+    the defaults which null stands for. `waits`: `wait` and `since` hold the answer until there is a newer version.
+    `reveals`: the result has secrets in clear. An operation without a service is the API's own.
     """
 
     id: str
@@ -83,6 +83,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     created: str = ""
     conditional: bool = False
     reads: str = ""
+    new: Any = None
     waits: bool = False
     reveals: bool = False
 

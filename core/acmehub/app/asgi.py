@@ -5,7 +5,7 @@ docs/adr/0005-acme-in-litestar.md
 """
 
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 from litestar import Litestar, Request, Response, Router, asgi
 from litestar.enums import ScopeType
@@ -17,9 +17,12 @@ from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
 from acmehub.acme.resources import ROUTES
 from acmehub.acme.server.app import AcmeServer, unexpected
+from acmehub.acme.server.client_address import TrustedProxies, client_address
 from acmehub.acme.server.context import HubParts, build_context
 from acmehub.acme.server.responses import PROBLEM, encode
 from acmehub.acme.server.urls import PREFIX
+from acmehub.api.routes import Api, ApiParts, failed
+from acmehub.api.table import PREFIX as API
 from acmehub.app import front_page
 from acmehub.app.health import health_routes
 from acmehub.models.problems import ProblemDocument
@@ -27,13 +30,19 @@ from acmehub.rules.jws import MAX_BODY
 from acmehub.runtime.plugins import PluginBroken, PluginError
 
 
-def create_app(hub: HubParts) -> Litestar:
+class AppParts(HubParts, ApiParts, Protocol):
+    """The parts of a hub that the application uses."""
+
+
+def create_app(hub: AppParts) -> Litestar:
     """The application of a hub; the hub must be running when requests come, but need not be yet.
 
-    Raises `PluginError` for a plugin's route at a path of the ACME server.
+    Raises `PluginError` for a plugin's route at a path of the ACME server or of the API.
     """
     of_plugins = _plugin_routes(hub)
-    own = [_mounted(AcmeServer(build_context(hub), ROUTES)), *health_routes(hub)]
+    own: list[ControllerRouterHandler] = [_mounted(AcmeServer(build_context(hub), ROUTES)), *health_routes(hub)]
+    if hub.config.api.enabled:
+        own.append(_api(hub))
     if all(item.path != front_page.PATH for item in of_plugins.routes):
         own.append(front_page.front_page(hub.config))
     return _Application(
@@ -65,6 +74,11 @@ def _mounted(server: AcmeServer) -> ASGIRouteHandler:
     return acme
 
 
+def _api(hub: AppParts) -> Router:
+    proxies = TrustedProxies(hub.config.trusted_proxies)
+    return Api(hub, lambda scope: client_address(scope, proxies), getattr(hub.store, "idempotency", None)).router()
+
+
 def _plugin_routes(hub: HubParts) -> Router:
     handlers: list[ControllerRouterHandler] = []
     for name in hub.registry.names("register_routes"):
@@ -74,15 +88,16 @@ def _plugin_routes(hub: HubParts) -> Router:
             handlers += offered
     router = Router("/", route_handlers=handlers)
     for route in router.routes:
-        if route.path.startswith(PREFIX):
-            raise PluginError(
-                f"a plugin has the route {route.path}: paths that begin with {PREFIX} are the ACME server's"
-            )
+        for prefix, whose in ((PREFIX, "the ACME server's"), (API, "the API's")):
+            if route.path.startswith(prefix):
+                raise PluginError(f"a plugin has the route {route.path}: paths that begin with {prefix} are {whose}")
     return router
 
 
-def _problem(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Errors outside of the ACME server: RFC 7807 without ACME's types."""
+def _problem(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Errors outside of the ACME server: RFC 7807 without ACME's types; those of the API with its own."""
+    if request.url.path.startswith(f"{API}/"):
+        return failed(request, error)
     if isinstance(error, HTTPException) and error.status_code < 500:
         status, headers, detail = error.status_code, dict(error.headers or {}), error.detail
     else:

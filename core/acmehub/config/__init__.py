@@ -8,6 +8,7 @@ from acmehub.config.secret_sources import resolve_text
 from acmehub.config.sections import (
     TERMS_OF_HUB,
     Acme,
+    Api,
     AuditSection,
     Config,
     Dns,
@@ -25,6 +26,7 @@ __all__ = [
     "FILE_NAME",
     "TERMS_OF_HUB",
     "Acme",
+    "Api",
     "AuditSection",
     "Config",
     "ConfigError",

@@ -154,6 +154,19 @@ class Limits(Section, frozen=True, kw_only=True):
     token_orders_per_second: Natural = 20
 
 
+class Api(Section, frozen=True, kw_only=True):
+    """`[api]`: the REST API `/api/v1`, and how much of it is answered, per minute (0: no limit).
+
+    `address_requests`: requests from one address (IPv6: one /64); `token_requests`: requests with one API token;
+    `new_credentials`: tries from one address of credentials that this process has not found to be right before.
+    """
+
+    enabled: bool = True
+    address_requests: Natural = 1_200
+    token_requests: Natural = 600
+    new_credentials: Natural = 30
+
+
 class AuditSection(Section, frozen=True, kw_only=True):
     """`[audit]`: `keep_days`, after which entries are deleted, oldest first; 0 keeps everything."""
 
@@ -186,6 +199,7 @@ class Config(Section, frozen=True, kw_only=True):
     verify: Verify = Verify()
     worker: Worker = Worker()
     limits: Limits = Limits()
+    api: Api = Api()
     audit: AuditSection = AuditSection()
     log: Log = Log()
 

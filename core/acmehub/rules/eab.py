@@ -143,7 +143,7 @@ def use_token(token: Token, principal: Principal, *, address: str, now: datetime
         raise _refused(_why(token, principal, state))
     if not may_use(token, principal, Role.MANAGED_ACME_CONSUMER):
         raise _refused("it is not for ACME: token and principal both need the role managed_acme_consumer")
-    if token.networks and not _within(address, token.networks):
+    if token.networks and not within(address, token.networks):
         raise _refused(f"it may not be used from {address or 'an unknown address'}")
     return replace(token, uses=token.uses + 1)
 
@@ -189,7 +189,8 @@ def _payload_jwk(payload: bytes) -> bytes:
     return canonical_jwk(jwk)
 
 
-def _within(address: str, networks: tuple[str, ...]) -> bool:
+def within(address: str, networks: tuple[str, ...]) -> bool:
+    """Whether an address is in one of the networks (CIDR)."""
     try:
         place = parse_address(address)
     except ValueError:

@@ -9,6 +9,10 @@ class ServiceError(Exception):
     """A verb that was not done; `rules.permissions.Forbidden` is the other one, for want of a right."""
 
 
+class Unauthenticated(ServiceError):
+    """It is not known who asks; the message is the same whatever is wrong."""
+
+
 class NotFound(ServiceError):
     """There is no such object."""
 

@@ -29,7 +29,8 @@ class InvalidFile(ServiceError):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """The resources of a file, in its order; `file` is how messages call it, `places` where each entry stands in its
+    """The resources of a file, in its order; `file` is how messages call it (empty: it is none), `places` where each
+    entry stands in its
     `text`."""
 
     authorities: tuple[NewAuthority, ...] = ()
@@ -55,7 +56,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     def place(self, kind: str, new: New, field: str = "") -> str:
         """An entry of the file in messages, with the line of its `field` if that is there."""
         at = self.places.get((kind, _identity(new)), ())
-        where = f"{self.file}:{line_of(self.text, (*at, *path_of(field)))}: " if at else ""
+        where = f"{self.file}:{line_of(self.text, (*at, *path_of(field)))}: " if at and self.file else ""
         return f"{where}[[{kind}]] {name_of(new)!r}"
 
 
@@ -74,9 +75,19 @@ def read_document(text: str, file: str) -> Document:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:  # its text has line and column
         raise InvalidFile((f"{file}: not TOML: {error}",)) from None
-    errors: list[str] = [
-        f"{file}:{line_of(text, (key,))}: {key}: unknown table{_near(key, _KINDS)}" for key in raw if key not in _KINDS
-    ]
+    return read_tables(raw, file, text)
+
+
+def read_tables(raw: Mapping[str, Any], file: str = "", text: str = "") -> Document:
+    """The resources of tables that are read already; with `file` and its `text`, messages say where each stands.
+
+    Raises `InvalidFile` with all errors.
+    """
+
+    def where(*path: str | int) -> str:
+        return f"{file}:{line_of(text, path)}: " if file else ""
+
+    errors: list[str] = [f"{where(key)}{key}: unknown table{_near(key, _KINDS)}" for key in raw if key not in _KINDS]
     places: dict[tuple[str, tuple[str, str]], tuple[str | int, ...]] = {}
 
     def entries(kind: str, new: type[N]) -> tuple[N, ...]:
@@ -85,12 +96,11 @@ def read_document(text: str, file: str) -> Document:
             try:
                 made = _read(entry, new)
             except Invalid as error:
-                line = line_of(text, at + path_of(error.field))
-                errors.append(f"{file}:{line}: {place_of(kind, entry, number)}: {error}")
+                errors.append(f"{where(*at, *path_of(error.field))}{place_of(kind, entry, number)}: {error}")
                 continue
             key = _identity(made)
             if key in found:
-                errors.append(f"{file}:{line_of(text, at)}: {place_of(kind, entry, number)}: declared twice")
+                errors.append(f"{where(*at)}{place_of(kind, entry, number)}: declared twice")
             found[key] = made
             places[kind, key] = at
         return tuple(found.values())
@@ -108,8 +118,8 @@ def read_document(text: str, file: str) -> Document:
     defaults = [item for item in document.authorities if item.default]
     if len(defaults) > 1:
         names = " and ".join(item.name for item in defaults)
-        line = line_of(text, (*places["authority", _identity(defaults[1])], "default"))
-        errors.append(f"{file}:{line}: [[authority]]: only one can be the default, not {names}")
+        at = (*places["authority", _identity(defaults[1])], "default")
+        errors.append(f"{where(*at)}[[authority]]: only one can be the default, not {names}")
     if errors:
         raise InvalidFile(tuple(errors))
     return document
@@ -146,7 +156,7 @@ def _read(entry: object, new: type[N]) -> N:
             raise Invalid(key, f"unknown key{_near(key, new.__struct_fields__)}")
     values = dict(entry)
     if new is NewPrincipal and isinstance(values.get("roles"), list):
-        values["roles"] = [parse_role(str(text)) for text in values["roles"]]
+        values["roles"] = [item if isinstance(item, Mapping) else parse_role(str(item)) for item in values["roles"]]
     try:
         return msgspec.convert(values, new)
     except msgspec.ValidationError as error:

@@ -1,6 +1,5 @@
 """API tokens: made for a principal, limited, shown as EAB credentials, disabled, revoked."""
 
-import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -10,18 +9,23 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from acmehub.admin.access.authentication import Authentication, hash_secret
 from acmehub.admin.access.errors import Invalid, NotFound, Refused
 from acmehub.admin.access.names import whole_id
 from acmehub.admin.resources.fields import Patch, described, patch_of, view_of
 from acmehub.admin.resources.service import ResourceService, checked_name
 from acmehub.models import AuthorizationMode, Principal, Role, Token, TokenLimits, TokenState, new_id
 from acmehub.models.addresses import parse_network
+from acmehub.models.audit import Origin
+from acmehub.ports.clock import Clock
 from acmehub.ports.settings import Secret
-from acmehub.ports.store import Resources
+from acmehub.ports.store import Resources, Store
 from acmehub.rules.eab import TOKEN_MOVES, eab_text, may_use, new_hmac_key, token_state
 from acmehub.rules.permissions import Acting, require_over
 from acmehub.rules.scopes import parse_rule
 from acmehub.rules.secret_directories import directory_hash, new_directory_key
+from acmehub.runtime.plugins import Registry
+from acmehub.runtime.vault import Vault
 
 HMAC_PURPOSE = "token.hmac"
 DIRECTORY_PURPOSE = "token.directory"
@@ -135,6 +139,14 @@ class TokenService(ResourceService[Token, TokenView]):
     noun = "token"
     label = "token"
     name_field = "title"
+
+    def __init__(self, store: Store, vault: Vault, registry: Registry, clock: Clock) -> None:
+        super().__init__(store, vault, registry, clock)
+        self._authentication = Authentication(store, clock)
+
+    async def authenticate(self, id: str, secret: str, origin: Origin) -> Acting:
+        """Who acts with the API token of this client id and API secret, from `origin`; `Unauthenticated`."""
+        return await self._authentication.of_token(id, secret, origin)
 
     async def add(self, new: NewToken, acting: Acting) -> AddedToken:
         """Add a token; its API secret is in the result and nowhere else."""
@@ -358,11 +370,6 @@ def checked_rule(text: str, field: str) -> str:
 def roles_of(principal: Principal) -> frozenset[Role]:
     """The roles that a principal has, narrowed or not."""
     return frozenset(item.role for item in principal.roles)
-
-
-def hash_secret(secret: str) -> bytes:
-    """The hash of an API secret: a plain SHA-256, since a secret has 256 random bits."""
-    return hashlib.sha256(secret.encode()).digest()
 
 
 def _checked_scope(scope: Sequence[Role], owner: str, roles: frozenset[Role]) -> tuple[Role, ...]:
