@@ -7,10 +7,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from acmehub.admin.access.errors import NotFound
 from acmehub.admin.resources.document import Document, InvalidFile
 from acmehub.admin.resources.fields import Patch
 from acmehub.admin.resources.with_plugins import Sources
 from acmehub.admin.services import Admin
+from acmehub.api.answers import MOST, cursor_of
 from acmehub.api.operations import operation_of
 from acmehub.api.table import JSON, JSON_LINES, MERGE_PATCH, Operation, Paging
 from acmehub.cli.remote.connection import Connection, connected
@@ -20,10 +22,6 @@ from acmehub.cli.shared.exit_status import Exit, Failed
 from acmehub.cli.shared.remote_hub import RemoteHub
 from acmehub.ports.settings import Secret
 from acmehub.rules.permissions import Acting
-
-PAGE = 200
-"""The most items that the API gives at once."""
-
 
 class RemoteAdmin:
     """Its attributes are the services of `Admin`, theirs the verbs that the API has."""
@@ -63,7 +61,8 @@ class _Verb:
         """`arguments` are those of the path, the body where there is one, and who acts, whom the token says."""
         operation = self._operation
         count = len(operation.path_arguments)
-        path = operation.url(*(quote(str(item), safe="") for item in arguments[:count]))
+        references = [await self._reference(str(item), arguments[-1]) for item in arguments[:count]]
+        path = operation.url(*(quote(item, safe="") for item in references))
         body = arguments[count] if operation.body is not None else None
         if sources is not None and body is not None:
             body = await self._with_sources(body, arguments, sources)
@@ -87,6 +86,16 @@ class _Verb:
             return None
         return _decoded(response.body, operation.result) if operation.media == JSON else response.body.decode()
 
+    async def _reference(self, name: str, acting: Acting) -> str:
+        """A name as a path can have it: the id instead of one that has a slash in it."""
+        if not name:
+            raise NotFound(f"there is no {self._operation.path_arguments[0][0]} ''")
+        if "/" not in name and name not in (".", ".."):
+            return name
+        listed = await getattr(self._admin, self._operation.service).list(acting)
+        found = [item.id for item in listed if name in (getattr(item, "name", ""), getattr(item, "title", ""))]
+        return found[0] if len(found) == 1 else name
+
     async def _with_sources(self, body: msgspec.Struct, arguments: Sequence[Any], sources: Sources) -> msgspec.Struct:
         acting: Acting = arguments[-1]
         plugin = getattr(body, "plugin", "")
@@ -97,18 +106,20 @@ class _Verb:
     async def _list(self, path: str, keywords: dict[str, Any]) -> Any:
         """The items of as many pages as it takes to have `limit`, or all there are."""
         limit: int | None = keywords.pop("limit", None)
+        behind = keywords.pop(self._operation.paging.value, None)
         query = _query(keywords)
+        if behind:
+            query["after"] = cursor_of(self._operation, behind)
         items: list[Any] = []
         members: dict[str, msgspec.Raw] = {}
         while limit is None or len(items) < limit:
-            query["limit"] = str(PAGE if limit is None else min(PAGE, limit - len(items)))
+            query["limit"] = str(MOST if limit is None else min(MOST, limit - len(items)))
             response = await self._connection.request("GET", path, query=query)
             members = _decoded(response.body, dict[str, msgspec.Raw])
             items += _decoded(members.pop("items"), list[self._operation.result])  # type: ignore[name-defined]
             after = _decoded(members.pop("next", b"null"), str | None)
             if after is None:
                 break
-            query.pop("before", None)
             query["after"] = after
         if self._operation.page is None:
             return items
