@@ -1,4 +1,4 @@
-"""Fixtures of the API's tests: the hub of the ACME server's tests behind the real application, with one of everything."""
+"""Fixtures of the API's tests: the hub of the ACME server's tests, with one of everything, without limits."""
 
 import asyncio
 import shutil
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from acmehub.config import Acme
+from acmehub.config import Acme, Api
 from tests.acme.lab import laboratory
-from tests.api.desk import Desk
+from tests.api.desk import UNLIMITED, Desk
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, founded: Path) -> Path:
 @pytest.fixture
 async def desk(folder: Path) -> AsyncIterator[Desk]:
     """A hub with one of everything."""
-    async with laboratory(folder, Acme()) as lab:
+    async with laboratory(folder, Acme(), api=Api(**UNLIMITED)) as lab:
         made = Desk(lab)
         await made.furnish()
         yield made

@@ -1,9 +1,12 @@
 """A hub with one of everything, and API tokens of principals with each role."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+from msgspec.structs import replace
 
 from acmehub.admin.resources.authorities import NewAuthority
 from acmehub.admin.resources.campaigns import NewCampaign
@@ -11,17 +14,32 @@ from acmehub.admin.resources.managed_challenges import NewManagedChallenge
 from acmehub.admin.resources.principals import NewPrincipal
 from acmehub.admin.resources.profiles import NewProfile
 from acmehub.admin.resources.tokens import NewToken, TokenPatch
+from acmehub.api.examples import EXAMPLES
+from acmehub.api.idempotency import Idempotency
+from acmehub.api.table import Operation
+from acmehub.app.asgi import create_app
+from acmehub.config import Api
 from acmehub.models import Role, RoleAssignment
 from acmehub.rules.orders import Change
 from acmehub.rules.permissions import Acting
 from acmehub.testing.store_samples import Seed, a_certificate
-from tests.acme.lab import Lab
+from tests.acme.lab import BASE, Lab
 
 API = "/api/v1"
 ROOT = Acting.machine("test")
 FRIDAY = datetime(2099, 11, 27, tzinfo=UTC)
 CONSUMER = (RoleAssignment(Role.MANAGED_ACME_CONSUMER),)
+UNLIMITED: dict[str, Any] = {"address_requests": 0, "token_requests": 0, "new_credentials": 0}
 RFC2136 = {"server": "192.0.2.53", "key_name": "acmehub", "key_secret": "c2VjcmV0LW9mLXRoZS1rZXk="}
+THERE: dict[str, str | int] = {
+    "principal": "app",
+    "challenge": "zone",
+    "authority": "ca",
+    "profile": "short",
+    "campaign": "incident",
+    "plugin": "ca_acme",
+    "entry": 1,
+}
 
 
 class Desk:
@@ -85,6 +103,34 @@ class Desk:
         answer = await self.ask("GET", path, **rest)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def path(self, item: Operation) -> str:
+        """The path of an operation on what is here."""
+        known = {**THERE, **self.ids}
+        return item.url(*(known[name] for name, _ in item.path_arguments)).removeprefix(API)
+
+    async def ask_operation(self, item: Operation, **rest: Any) -> httpx.Response:
+        """An operation on what is here, with the example as its body."""
+        return await self.ask(item.method, self.path(item), EXAMPLES.get(item.id), **rest)
+
+    async def state(self) -> list[object]:
+        """All rows of all resources."""
+        store = self.hub.store
+        nouns = (store.principals, store.tokens, store.managed_challenges, store.authorities, store.profiles)
+        order = await store.orders.get(self.ids["order"])
+        return [*[await noun.list() for noun in nouns], await store.campaigns.list(), order]
+
+    @asynccontextmanager
+    async def another(self, keys: Idempotency | None = None, **api: Any) -> AsyncIterator[httpx.AsyncClient]:
+        """The application of the same hub once more, with other settings of `[api]` and a store of keys."""
+        config = self.hub.config
+        self.hub.config = replace(config, api=Api(**{**UNLIMITED, **api}))
+        if keys is not None:
+            self.hub.store.idempotency = keys  # type: ignore[attr-defined]
+        transport = httpx.ASGITransport(create_app(self.hub))  # type: ignore[arg-type]
+        self.hub.config = config
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
+            yield http
 
     async def _with_orders(self) -> None:
         token = await self.admin.tokens.rows.find("EAB")

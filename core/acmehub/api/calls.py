@@ -20,7 +20,6 @@ from acmehub.api.answers import (
     key_in,
     key_of,
     of_result,
-    plain,
 )
 from acmehub.api.documents import BulkResult, BulkResults, Me, TokenActions
 from acmehub.api.operations import OPERATIONS
@@ -98,7 +97,7 @@ class Calls:
         raw = reading.read_json(asked.body, asked.media, (MERGE_PATCH, JSON))
         shows = OPERATIONS[operation.reads]
         current = await self._verb(shows)(*asked.arguments, asked.acting)
-        return (reading.read_patch(raw, operation.body, operation.new, plain(current)),)
+        return (reading.read_patch(raw, operation.body, operation.new, msgspec.json.decode(encode(current))),)
 
     async def _call(self, asked: Asked, body: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         more = {"version": asked.version} if asked.operation.conditional else {}
