@@ -5,12 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from acmehub.cli.root import run
+from acmehub.cli.shared.remote_hub import MACHINE_VERBS
+from acmehub.config import load_config
+from tests.cli.served import serving
 
 COMMAND = Path(sys.executable).with_name("acmehub")
 
@@ -92,6 +97,46 @@ class Terminal:
         return err.strip()
 
 
+class RemoteTerminal(Terminal):
+    """The command with `--hub`, for the hub of the folder, which is served from the first verb on that can be asked for
+    so; verbs of the hub's machine run without it."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+        super().__init__(folder, capsys, caplog)
+        self.stack = ExitStack()
+        self._options: tuple[str, ...] = ()
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        if arguments[0] in MACHINE_VERBS:
+            return super().__call__(*arguments)
+        if not self._options:
+            self._options = self._served()
+        return super().__call__(*self._options, *arguments)
+
+    def _served(self) -> tuple[str, ...]:
+        path = self.folder / "acmehub.toml"
+        config = load_config(path if path.exists() else None, overrides={"data_dir": self.folder / "data"})
+        served = self.stack.enter_context(serving(config, as_machine=True))
+        token = self.folder / "data" / "api.token"
+        token.write_text(f"acmehub_{'0' * 44}_{'0' * 43}\n")
+        token.chmod(0o600)
+        return ("--hub", served.url, "--token-file", str(token), "--ca-file", str(served.root_file))
+
+
+OVER_API = {"test_resources", "test_operations", "test_profiles", "test_campaigns", "test_check", "test_remarks"}
+"""Files whose tests of `terminal` run over the API, too: each noun once. CLI_OVER_API=1 adds all others."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`terminal` on the hub's machine and, where a test can, over the API."""
+    if "terminal" not in metafunc.fixturenames:
+        return
+    is_chosen = metafunc.module.__name__.rpartition(".")[2] in OVER_API or bool(os.environ.get("CLI_OVER_API"))
+    is_local = next(metafunc.definition.iter_markers("on_machine"), None) is not None
+    ways = ["here", "over-api"] if is_chosen and not is_local else ["here"]
+    metafunc.parametrize("terminal", ways, indirect=True)
+
+
 @pytest.fixture(scope="session")
 def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data directory of a hub that has just been founded, to be copied."""
@@ -103,24 +148,36 @@ def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def empty_terminal(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Terminal:
-    """The command in an empty folder, in this process; its logs go to pytest."""
+def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the current one; logs of commands in this process go to pytest."""
     monkeypatch.chdir(tmp_path)
     for module in ("shared.session", "serve"):
         monkeypatch.setattr(f"acmehub.cli.{module}.set_up_logs", lambda config: None)
-    return Terminal(tmp_path, capsys, caplog)
+    return tmp_path
 
 
 @pytest.fixture
-def terminal(empty_terminal: Terminal, founded: Path) -> Terminal:
-    """The same in a folder with a hub in `data`."""
-    shutil.copytree(founded, empty_terminal.folder / "data")
-    return empty_terminal
+def empty_terminal(quiet: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Terminal:
+    """The command in an empty folder, in this process."""
+    return Terminal(quiet, capsys, caplog)
+
+
+@pytest.fixture
+def terminal(
+    quiet: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    founded: Path,
+    request: pytest.FixtureRequest,
+) -> Iterator[Terminal]:
+    """The command for a hub in `data` of a folder of its own: on its machine, or over its API."""
+    shutil.copytree(founded, quiet / "data")
+    if request.param == "here":
+        yield Terminal(quiet, capsys, caplog)
+        return
+    remote = RemoteTerminal(quiet, capsys, caplog)
+    with remote.stack:
+        yield remote
 
 
 @pytest.fixture

@@ -85,6 +85,7 @@ def test_eab_is_shown_with_commands_for_clients_and_is_audited(terminal: Termina
         assert words in said
 
 
+@pytest.mark.on_machine
 def test_behind_a_proxy_no_ca_file_is_named(terminal: Terminal) -> None:
     (terminal.folder / "acmehub.toml").write_text('public_url = "https://hub.test"\n[tls]\nmode = "off"\n')
     terminal.ok("token", "add", "t", "--names", "a.test")
@@ -94,6 +95,7 @@ def test_behind_a_proxy_no_ca_file_is_named(terminal: Terminal) -> None:
     assert "-d a.test" in said
 
 
+@pytest.mark.on_machine
 def test_the_url_that_serve_was_given_as_an_option_is_known_to_other_commands(terminal: Terminal) -> None:
     terminal.ok("token", "add", "t", "--names", "a.test")
     (terminal.folder / "data" / "url").write_text("https://hub.test:9443\n")

@@ -68,12 +68,13 @@ def build_admin(
     refusals: Refusals,
     issuance_timeout: timedelta,
     own_certificate: Callable[[], Dates | None],
+    own_tls: str,
 ) -> Admin:
-    """The services over the parts of a hub."""
+    """The services over the parts of a hub; `own_tls` names the authority that signs its own TLS certificate."""
     principals = PrincipalService(store, vault, registry, clock)
     tokens = TokenService(store, vault, registry, clock, refusals)
     managed_challenges = ManagedChallengeService(store, vault, registry, clock)
-    authorities = AuthorityService(store, vault, registry, clock)
+    authorities = AuthorityService(store, vault, registry, clock, own_tls)
     profiles = ProfileService(store, vault, registry, clock, authorities, plugin_objects)
     return Admin(
         principals=principals,

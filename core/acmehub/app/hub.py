@@ -126,6 +126,7 @@ class Hub:
             refusals=self.refusals,
             issuance_timeout=timedelta(hours=config.worker.issuance_timeout_hours),
             own_certificate=partial(own_certificate, config),
+            own_tls=config.tls.authority if config.tls.mode == "auto" else "",
         )
 
     def _order_service(self) -> OrderService:

@@ -18,7 +18,7 @@ def account() -> None:
 @hub_verb
 async def list_(session: Session, after: str, limit: int) -> Result:
     """All accounts."""
-    found = await session.hub.admin.accounts.list(session.acting, after=after, limit=limit)
+    found = await session.admin.accounts.list(session.acting, after=after, limit=limit)
     rows = [(item.id, item.status, item.principal, item.token, moment(item.created), item.user_agent) for item in found]
     heads = ("ACCOUNT", "STATUS", "PRINCIPAL", "TOKEN", "CREATED", "CLIENT")
     return Result(list(found), table(heads, rows, "no accounts"))
@@ -29,7 +29,7 @@ async def list_(session: Session, after: str, limit: int) -> Result:
 @hub_verb
 async def show(session: Session, account_id: str) -> Result:
     """One account."""
-    found = await session.hub.admin.accounts.show(account_id, session.acting)
+    found = await session.admin.accounts.show(account_id, session.acting)
     return Result(found, _lines(found))
 
 
@@ -48,7 +48,7 @@ async def show(session: Session, account_id: str) -> Result:
 async def set_(session: Session, account_id: str, learned: str) -> Result:
     """Correct what mode `auto` has learned about a client (docs/slow-upstreams.md)."""
     mode = None if learned == "none" else AuthorizationMode(learned)
-    found = await session.hub.admin.accounts.set(account_id, AccountPatch(learned=mode), session.acting)
+    found = await session.admin.accounts.set(account_id, AccountPatch(learned=mode), session.acting)
     return Result(found, _lines(found))
 
 
@@ -57,7 +57,7 @@ async def set_(session: Session, account_id: str, learned: str) -> Result:
 @hub_verb
 async def deactivate(session: Session, account_id: str) -> Result:
     """Refuse an account for good; its device must register again with EAB credentials."""
-    found = await session.hub.admin.accounts.deactivate(account_id, session.acting)
+    found = await session.admin.accounts.deactivate(account_id, session.acting)
     return Result(found, [f"account {account_id} is {found.status}"])
 
 

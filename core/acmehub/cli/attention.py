@@ -20,7 +20,7 @@ async def attention(session: Session) -> Result:
 
     Exit status 7 when something of severity page is there, else 0: for cron and monitoring.
     """
-    items = await session.hub.admin.attention.list(session.acting)
+    items = await session.admin.attention.list(session.acting)
     urgent = any(item.severity is Severity.PAGE for item in items)
     lines = [line for item in items for line in _lines(item)] or ["nothing needs you"]
     return Result(list(items), lines, Exit.URGENT if urgent else Exit.DONE)

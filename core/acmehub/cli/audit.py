@@ -75,7 +75,7 @@ def filters(verb: Callable[..., Any]) -> Callable[..., Any]:
 @hub_verb
 async def list_(session: Session, before: int | None, limit: int, follow: bool, **given: Any) -> Result:
     """Entries, newest first; with --follow oldest first, and new ones as they come."""
-    wanted, entries = AuditFilter(**given), session.hub.admin.audit
+    wanted, entries = AuditFilter(**given), session.admin.audit
     if follow:
         if before is not None:
             raise click.UsageError("--follow goes on with new entries: it takes no --before")
@@ -104,7 +104,7 @@ def _row(item: AuditView) -> tuple[object, ...]:
 async def _follow(session: Session, wanted: AuditFilter, limit: int) -> NoReturn:
     """The latest entries, then what comes."""
     as_json = click.get_current_context().params["as_json"]
-    entries = session.hub.admin.audit
+    entries = session.admin.audit
     latest = await entries.list(session.acting, filter=wanted, limit=limit)
     news = AuditNews(tuple(reversed(latest)), max((item.id for item in latest), default=0))
     while True:
@@ -123,7 +123,7 @@ async def _follow(session: Session, wanted: AuditFilter, limit: int) -> NoReturn
 @hub_verb
 async def show(session: Session, entry: int) -> Result:
     """One entry."""
-    item = await session.hub.admin.audit.show(entry, session.acting)
+    item = await session.admin.audit.show(entry, session.acting)
     lines = fields(
         [
             ("entry", item.id),
@@ -155,7 +155,7 @@ async def verify(session: Session, mac: str) -> Result:
     """Check that no sealed entry was altered, deleted or inserted; exit status 1 names the first range that was."""
     progress = Progress("entries")
     try:
-        done = await session.hub.admin.audit.verify(session.acting, mac=mac, progress=progress)
+        done = await session.admin.audit.verify(session.acting, mac=mac, progress=progress)
     finally:
         progress.end()
     lines = [f"{done.entries} entries under {done.seals} seals are as they were sealed"]
@@ -183,7 +183,7 @@ async def export(session: Session, file: Path, **given: Any) -> Result:
 
     Without a filter their seals follow, so that docs/audit.md's script can verify the file.
     """
-    entries = await session.hub.admin.audit.export(session.acting, filter=AuditFilter(**given))
+    entries = await session.admin.audit.export(session.acting, filter=AuditFilter(**given))
     if str(file) == "-":
         await _write(entries, sys.stdout)
         return Result(None)

@@ -27,7 +27,7 @@ async def renew_by(session: Session, dry_run: bool, **options: Any) -> Result:
     issued from now on is not concerned. DATE is UTC; a date alone means its first moment.
     """
     new = new_of(NewCampaign, options)
-    plan = await session.hub.admin.campaigns.add(new, session.acting, dry_run=dry_run)
+    plan = await session.admin.campaigns.add(new, session.acting, dry_run=dry_run)
     return Result({**_data(plan), "dry_run": dry_run}, _lines(plan, dry_run))
 
 
@@ -35,7 +35,7 @@ async def renew_by(session: Session, dry_run: bool, **options: Any) -> Result:
 @hub_verb
 async def campaigns(session: Session) -> Result:
     """Campaigns, oldest first, and how many certificates are still to be renewed."""
-    found = await session.hub.admin.campaigns.list(session.acting)
+    found = await session.admin.campaigns.list(session.acting)
     rows = [
         (item.name, item.state, f"{item.left} of {item.total}", moment(item.renew_by), _for(item)) for item in found
     ]
@@ -47,7 +47,7 @@ async def campaigns(session: Session) -> Result:
 @hub_verb
 async def end_campaign(session: Session, name: str) -> Result:
     """Call a campaign off: clients that have not renewed yet are told their ordinary time again."""
-    item = await session.hub.admin.campaigns.end(name, session.acting)
+    item = await session.admin.campaigns.end(name, session.acting)
     return Result(item, [f"ended campaign {item.name}; {item.left} of {item.total} certificates were not renewed"])
 
 

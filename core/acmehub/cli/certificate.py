@@ -54,7 +54,7 @@ async def list_(session: Session, after: str, limit: int, **wanted: Any) -> Resu
     With --uncovered, revoked certificates are left out, and those for whose set of names another certificate that is
     not revoked is valid longer.
     """
-    page = await session.hub.admin.certificates.list(
+    page = await session.admin.certificates.list(
         session.acting, filter=CertificateQuery(**wanted), after=after, limit=limit
     )
     found = page.items
@@ -83,8 +83,8 @@ async def list_(session: Session, after: str, limit: int, **wanted: Any) -> Resu
 @hub_verb
 async def show(session: Session, certificate_id: str, pem: bool) -> Result:
     """One certificate, by id or serial number."""
-    line = await session.hub.admin.certificates.show(certificate_id, session.acting)
-    advice = await session.hub.admin.campaigns.advice(line.id, session.acting)
+    line = await session.admin.certificates.show(certificate_id, session.acting)
+    advice = await session.admin.campaigns.advice(line.id, session.acting)
     data = {**msgspec.structs.asdict(line), "renewal": advice}
     if pem:
         return Result(data, line.chain.splitlines())
@@ -114,7 +114,7 @@ async def show(session: Session, certificate_id: str, pem: bool) -> Result:
 @hub_verb
 async def revoke(session: Session, certificate_id: str, reason: str) -> Result:
     """Revoke a certificate at the authority that issued it."""
-    found = await session.hub.admin.certificates.revoke(certificate_id, Revocation(reason=reason), session.acting)
+    found = await session.admin.certificates.revoke(certificate_id, Revocation(reason=reason), session.acting)
     return Result(found, [f"certificate {found.id} is revoked"])
 
 

@@ -11,7 +11,7 @@ from acmehub.admin.resources.managed_challenges import ManagedChallengePatch, Ma
 from acmehub.cli.shared.remarks import remark
 from acmehub.cli.shared.resource_options import add_options, new_of, other_fields, patch_from, set_options
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
-from acmehub.cli.shared.settings import read_options, settings_options, shown_settings
+from acmehub.cli.shared.settings import read_plugin_options, settings_options, shown_settings
 from acmehub.models import Propagation, PropagationMode
 
 
@@ -20,6 +20,7 @@ def challenge() -> None:
     """Managed challenges: for which names the hub answers DNS challenges, and with which credentials."""
 
 
+KIND = "DNS provider"  # of what plugins offer
 ADD = """\b
 Examples:
   acmehub challenge add "corp zone" --plugin dns_rfc2136 --match "corp.test, *.corp.test" \\
@@ -61,12 +62,12 @@ async def add(
     session: Session, plugin: str, pairs: tuple[str, ...], settings_file: Path | None, **options: Any
 ) -> Result:
     """Add a managed challenge."""
-    service = session.hub.admin.managed_challenges
+    service = session.admin.managed_challenges
     new = new_of(
         NewManagedChallenge,
         options,
         plugin=plugin,
-        settings=read_options(service.registration(plugin).settings, pairs, settings_file),
+        settings=await read_plugin_options(session, KIND, plugin, pairs, settings_file),
         propagation=_propagation(Propagation(), options) or Propagation(),
     )
     added = await service.add(new, session.acting, sources=session.sources)
@@ -78,7 +79,7 @@ async def add(
 @hub_verb
 async def list_(session: Session) -> Result:
     """All managed challenges."""
-    found = await session.hub.admin.managed_challenges.list(session.acting)
+    found = await session.admin.managed_challenges.list(session.acting)
     rows = [
         (item.name, item.plugin, "enabled" if item.enabled else "disabled", item.match, ", ".join(item.tags))
         for item in found
@@ -91,7 +92,7 @@ async def list_(session: Session) -> Result:
 @hub_verb
 async def show(session: Session, name: str) -> Result:
     """One managed challenge, its secrets left out."""
-    return _shown(await session.hub.admin.managed_challenges.show(name, session.acting))
+    return _shown(await session.admin.managed_challenges.show(name, session.acting))
 
 
 @challenge.command(name="set", epilog=SET)
@@ -103,10 +104,10 @@ async def set_(
     session: Session, name: str, pairs: tuple[str, ...], settings_file: Path | None, **options: Any
 ) -> Result:
     """Change a managed challenge; what is not named stays. Orders under way take it at their next step."""
-    service = session.hub.admin.managed_challenges
+    service = session.admin.managed_challenges
     before = await service.show(name, session.acting)
     kind = options["plugin"] or before.plugin
-    settings = read_options(service.registration(kind).settings, pairs, settings_file) if pairs or settings_file else {}
+    settings = await read_plugin_options(session, KIND, kind, pairs, settings_file) if pairs or settings_file else {}
     patch = patch_from(
         ManagedChallengePatch,
         NewManagedChallenge,
@@ -124,7 +125,7 @@ async def set_(
 @hub_verb
 async def remove(session: Session, name: str) -> Result:
     """Remove a managed challenge that has no record in DNS."""
-    await session.hub.admin.managed_challenges.remove(name, session.acting)
+    await session.admin.managed_challenges.remove(name, session.acting)
     return Result({"removed": name}, [f"removed managed challenge {name}"])
 
 

@@ -43,7 +43,7 @@ async def check(session: Session, names: tuple[str, ...], live: bool, **wanted: 
     """
     if live:
         say("trying DNS and the authority …", err=True)
-    found = await session.hub.admin.check.check(CheckRequest(names=names, live=live, **wanted), session.acting)
+    found = await session.admin.check.check(CheckRequest(names=names, live=live, **wanted), session.acting)
     return Result({"good": found.good, **msgspec.structs.asdict(found)}, _lines(found), _status(found))
 
 

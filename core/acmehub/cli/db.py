@@ -3,14 +3,19 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from acmehub.cli.moving import copy
 from acmehub.cli.shared.exit_status import Exit
 from acmehub.cli.shared.finding import no_hub
-from acmehub.cli.shared.session import Result, Session, config_options, configured, hub_verb, json_option, show
+from acmehub.cli.shared.session import Result, actor, config_options, configured, json_option, machine_verb, show
 from acmehub.config import Config
+from acmehub.rules.permissions import Acting
+
+if TYPE_CHECKING:
+    from acmehub.app.hub import Hub
 
 
 @click.group()
@@ -32,13 +37,13 @@ def upgrade(config_file: Path | None, data_dir: Path | None, as_json: bool) -> N
 
 
 @db.command(epilog="\b\nExample, after another key was put first in master_keys:\n  acmehub db reseal")
-@hub_verb
-async def reseal(session: Session) -> Result:
+@machine_verb
+async def reseal(hub: "Hub") -> Result:
     """Seal every secret again, under the first of master_keys, so that the older keys can be taken out.
 
     Exit status 1 when some could not be opened: the key that they are under is missing in master_keys.
     """
-    done = await session.hub.admin.resealing.reseal(session.acting)
+    done = await hub.admin.resealing.reseal(Acting.machine(actor()))
     if not done.rows:
         return Result(done, ["there are no secrets in the storage: nothing to seal again"])
     counts = f"{done.resealed} of {done.rows} rows sealed again under the first master key"
@@ -52,7 +57,7 @@ async def reseal(session: Session) -> Result:
 
 
 async def _migrate(config: Config) -> int:
-    from acmehub.app.hub import open_store  # as in `hub_verb`
+    from acmehub.app.hub import open_store  # as in `machine_verb`
     from acmehub.ports.clock import SystemClock
     from acmehub.ports.store import StoreAbsent, StoreOutdated
     from acmehub.runtime.plugins import build_registry

@@ -15,11 +15,10 @@ from acmehub.cli.shared.finding import no_hub
 from acmehub.cli.shared.progress import Progress
 from acmehub.cli.shared.session import (
     Result,
-    Session,
     actor,
     config_options,
-    hub_verb,
     json_option,
+    machine_verb,
     read_config,
     show,
 )
@@ -31,6 +30,7 @@ from acmehub.serving.data_dir import FILES
 
 if TYPE_CHECKING:
     from acmehub.admin.operations.backup_file import BackupReader
+    from acmehub.app.hub import Hub
 
 _CONFIG = "acmehub.toml"
 _RESTORED_CONFIG = "acmehub.toml.restored"
@@ -57,15 +57,15 @@ Examples:
 @click.command(epilog=BACKUP)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-@hub_verb
-async def backup(session: Session, file: Path, force: bool) -> Result:
+@machine_verb
+async def backup(hub: "Hub", file: Path, force: bool) -> Result:
     """Write the whole hub into one file, while it runs: rows, master keys, its certificates, acmehub.toml.
 
     With the file, anybody is this hub: it is for its owner's eyes only (mode 0600), and should be kept so.
     """
     from acmehub.admin.operations.moving import BackupContent  # cryptography, which --help need not wait for
 
-    config = session.hub.config
+    config = hub.config
     content = BackupContent(
         keys=_master_keys(config),
         files=_files(config),
@@ -75,7 +75,7 @@ async def backup(session: Session, file: Path, force: bool) -> Result:
     )
     progress = Progress("rows")
     try:
-        made = await session.hub.admin.moving.backup(file, content, session.acting, force=force, progress=progress)
+        made = await hub.admin.moving.backup(file, content, Acting.machine(actor()), force=force, progress=progress)
     finally:
         progress.end()
     rest = _not_kept(config)
@@ -242,12 +242,17 @@ async def _copy(config: Config, plugin: str, pairs: Sequence[str], settings_file
     from acmehub.app.bootstrap import require_master_key
     from acmehub.app.hub import build_hub, open_store  # as above
     from acmehub.ports.copying import CopiesRows
+    from acmehub.ports.setting_fields import setting_fields
     from acmehub.ports.settings import secret_fields
     from acmehub.ports.store import StoreAbsent
 
     hub = build_hub(config)
     kind = hub.registry.storages[plugin].settings
-    written = {key: value for key, value in read_options(kind, pairs, settings_file).items() if value is not None}
+    written = {
+        key: value
+        for key, value in read_options(setting_fields(kind), pairs, settings_file).items()
+        if value is not None
+    }
     settings = _resolved(written)
     target = open_store(replace(config, storage=Storage(plugin=plugin, settings=settings)), hub.registry, hub.clock)
     in_use = isinstance(hub.store, CopiesRows) and await hub.store.used_elsewhere()

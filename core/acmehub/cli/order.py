@@ -75,7 +75,7 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
 @hub_verb
 async def list_(session: Session, after: str, limit: int, **wanted: Any) -> Result:
     """Orders, newest first; options narrow the list together."""
-    found = await session.hub.admin.orders.list(session.acting, filter=OrderQuery(**wanted), after=after, limit=limit)
+    found = await session.admin.orders.list(session.acting, filter=OrderQuery(**wanted), after=after, limit=limit)
     return Result(list(found), _table(found))
 
 
@@ -115,7 +115,7 @@ def _names(item: OrderSummary) -> str:
 @hub_verb
 async def show(session: Session, order_id: str) -> Result:
     """One order and its timeline: what happened, when, how long it took, which server said what."""
-    found = await session.hub.admin.orders.show(order_id, session.acting)
+    found = await session.admin.orders.show(order_id, session.acting)
     return Result(found, [*_head(found), "", *timeline(found.timeline)])
 
 
@@ -135,7 +135,7 @@ async def retry(session: Session, order_id: str, dry_run: bool, **wanted: Any) -
     if order_id and (dry_run or query != OrderQuery()):
         raise click.UsageError("either ORDER, or --failing and options that narrow it")
     if order_id:
-        changed = await session.hub.admin.orders.retry(order_id, session.acting)
+        changed = await session.admin.orders.retry(order_id, session.acting)
         return Result(changed, [f"order {changed.id} is due now, at stage {changed.stage}"])
     if not query.failing:
         raise click.UsageError("name an ORDER, or say --failing for all that fail (`acmehub order list --failing`)")
@@ -148,12 +148,12 @@ async def _retry_all(session: Session, query: OrderQuery, dry_run: bool) -> Resu
     retried: list[str] = []
     refused: dict[str, str] = {}
     after = ""
-    while page := await session.hub.admin.orders.list(session.acting, filter=query, after=after, limit=PAGE):
+    while page := await session.admin.orders.list(session.acting, filter=query, after=after, limit=PAGE):
         after = page[-1].id
         listed += page
         for item in () if dry_run else page:
             try:
-                await session.hub.admin.orders.retry(item.id, session.acting)
+                await session.admin.orders.retry(item.id, session.acting)
                 retried.append(item.id)
             except ServiceError as error:
                 refused[item.id] = str(error)
@@ -170,7 +170,7 @@ async def _retry_all(session: Session, query: OrderQuery, dry_run: bool) -> Resu
 @hub_verb
 async def cancel(session: Session, order_id: str) -> Result:
     """End an unfinished order: its client sees it invalid, its TXT records are removed."""
-    changed = await session.hub.admin.orders.cancel(order_id, session.acting)
+    changed = await session.admin.orders.cancel(order_id, session.acting)
     return Result(changed, [f"order {changed.id} is {changed.status}"])
 
 

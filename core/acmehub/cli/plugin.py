@@ -1,4 +1,4 @@
-"""`acmehub plugin`. Its verbs need no hub: an author uses them before there is one."""
+"""`acmehub plugin`. On this machine its verbs need no hub: an author uses them before there is one."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -8,12 +8,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from acmehub.cli.shared.exit_status import Exit
-from acmehub.cli.shared.session import Result, config_options, fields, json_option, quiet_config, show, table
+from acmehub.cli.shared.session import (
+    Result,
+    Session,
+    config_options,
+    fields,
+    json_option,
+    over_api,
+    quiet_config,
+    remote_hub,
+    show,
+    table,
+)
 from acmehub.cli.shared.terminal import say
 from acmehub.config import Config
 
 if TYPE_CHECKING:
-    from acmehub.runtime.plugin_details import Offered
+    from acmehub.runtime.plugin_details import Offered, PluginDetails
     from acmehub.runtime.plugins import InstalledPlugin, Registry
 
 SHOW = """\b
@@ -33,8 +44,12 @@ def plugin() -> None:
 @json_option
 def list_(config_file: Path | None, data_dir: Path | None, as_json: bool) -> int:
     """All installed plugins; one is active when the configuration or a stored resource names it."""
-    config = quiet_config(config_file, data_dir)
-    found = asyncio.run(_installed(config))
+    remote = remote_hub(config_file, data_dir)
+    found: Sequence[InstalledPlugin]
+    if remote is None:
+        found = asyncio.run(_installed(quiet_config(config_file, data_dir)))
+    else:
+        found = asyncio.run(over_api(_listed, remote))
     rows = [
         (item.name, item.state, f"{item.distribution} {item.version}".strip(), item.reason or ", ".join(item.offers))
         for item in found
@@ -49,12 +64,11 @@ def list_(config_file: Path | None, data_dir: Path | None, as_json: bool) -> int
 @json_option
 def show_(name: str, config_file: Path | None, data_dir: Path | None, as_json: bool) -> int:
     """One plugin, which is loaded for it: what it offers, with which settings. Fails for one that does not load."""
-    from acmehub.runtime.plugin_details import plugin_details
-
-    config = quiet_config(config_file, data_dir)
-    registry = _registry(config)
-    _load(registry, asyncio.run(_stored(config, registry)))
-    details = plugin_details(registry, name)
+    remote = remote_hub(config_file, data_dir)
+    if remote is None:
+        details = _details(quiet_config(config_file, data_dir), name)
+    else:
+        details = asyncio.run(over_api(_shown, remote, name=name))
     lines = fields(
         [
             ("plugin", details.name),
@@ -72,12 +86,21 @@ def show_(name: str, config_file: Path | None, data_dir: Path | None, as_json: b
     return Exit.FAILED if details.reason else Exit.DONE
 
 
+async def _listed(session: Session) -> Sequence["InstalledPlugin"]:
+    return await session.admin.plugins.list(session.acting)
+
+
+async def _shown(session: Session, name: str) -> "PluginDetails":
+    return await session.admin.plugins.show(name, session.acting)
+
+
 def _registry(config: Config) -> "Registry":
     """The plugins that the configuration names, as far as they load: the registry remembers what is wrong."""
+    from acmehub.runtime.plugin_details import load_named
     from acmehub.runtime.plugins import BUILT_INS, Registry
 
     registry = Registry()
-    _load(registry, (*BUILT_INS, *_named(config)))
+    load_named(registry, (*BUILT_INS, *_named(config)))
     return registry
 
 
@@ -87,29 +110,20 @@ def _named(config: Config) -> Iterator[str]:
     yield from (item.plugin for item in config.notifier)
 
 
-def _load(registry: "Registry", names: Sequence[str]) -> dict[str, str]:
-    """Load these; why those that are not installed are missing, by name."""
-    from acmehub.runtime.plugins import PluginError, PluginMissing
-
-    missing = {}
-    for name in names:
-        try:
-            registry.load(name)
-        except PluginMissing as error:
-            missing[name.partition(".")[0]] = str(error)
-        except PluginError:  # kept by the registry
-            continue
-    return missing
-
-
 async def _installed(config: Config) -> Sequence["InstalledPlugin"]:
     """The plugins that are installed, and those that are named and are not."""
-    from acmehub.runtime.plugins import InstalledPlugin
+    from acmehub.runtime.plugin_details import installed_plugins
 
     registry = _registry(config)
-    missing = _load(registry, [*_named(config), *await _stored(config, registry)])
-    absent = [InstalledPlugin(name=name, state="missing", reason=reason) for name, reason in missing.items()]
-    return sorted([*registry.installed(), *absent], key=lambda item: item.name)
+    return installed_plugins(registry, [*_named(config), *await _stored(config, registry)])
+
+
+def _details(config: Config, name: str) -> "PluginDetails":
+    from acmehub.runtime.plugin_details import load_named, plugin_details
+
+    registry = _registry(config)
+    load_named(registry, asyncio.run(_stored(config, registry)))
+    return plugin_details(registry, name)
 
 
 async def _stored(config: Config, registry: "Registry") -> Sequence[str]:

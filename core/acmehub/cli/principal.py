@@ -28,7 +28,7 @@ Examples:
 @hub_verb
 async def add(session: Session, **options: Any) -> Result:
     """Add a principal."""
-    added = await session.hub.admin.principals.add(new_of(NewPrincipal, options), session.acting)
+    added = await session.admin.principals.add(new_of(NewPrincipal, options), session.acting)
     remark(added)
     return _shown(added)
 
@@ -37,7 +37,7 @@ async def add(session: Session, **options: Any) -> Result:
 @hub_verb
 async def list_(session: Session) -> Result:
     """All principals."""
-    found = await session.hub.admin.principals.list(session.acting)
+    found = await session.admin.principals.list(session.acting)
     rows = [
         (item.name, item.type, "enabled" if item.enabled else "disabled", _roles(item), ", ".join(item.tokens))
         for item in found
@@ -50,7 +50,7 @@ async def list_(session: Session) -> Result:
 @hub_verb
 async def show(session: Session, name: str) -> Result:
     """One principal, with its tokens."""
-    return _shown(await session.hub.admin.principals.show(name, session.acting))
+    return _shown(await session.admin.principals.show(name, session.acting))
 
 
 @principal.command(name="set", epilog="\b\nExample:\n  acmehub principal set firewall-01 --disable")
@@ -59,7 +59,7 @@ async def show(session: Session, name: str) -> Result:
 async def set_(session: Session, name: str, **options: Any) -> Result:
     """Change a principal; what is not named stays. A disabled one is refused at its next request."""
     patch = patch_from(PrincipalPatch, NewPrincipal, options)
-    changed = await session.hub.admin.principals.set(name, patch, session.acting)
+    changed = await session.admin.principals.set(name, patch, session.acting)
     remark(changed)
     return _shown(changed)
 
@@ -69,7 +69,7 @@ async def set_(session: Session, name: str, **options: Any) -> Result:
 @hub_verb
 async def remove(session: Session, name: str) -> Result:
     """Remove a principal that has no tokens."""
-    await session.hub.admin.principals.remove(name, session.acting)
+    await session.admin.principals.remove(name, session.acting)
     return Result({"removed": name}, [f"removed principal {name}"])
 
 
@@ -81,7 +81,7 @@ async def forget(session: Session, name: str) -> Result:
 
     Contacts and User-Agents of its accounts go, and the addresses in the audit's entries of what it did.
     """
-    done = await session.hub.admin.forgetting.forget(name, session.acting)
+    done = await session.admin.forgetting.forget(name, session.acting)
     return Result(
         done, [f"{done.pseudonym} stands for it now: in {done.entries} entries of the audit, {done.accounts} accounts"]
     )

@@ -32,14 +32,14 @@ Examples:
 @hub_verb
 async def add(session: Session, **options: Any) -> Result:
     """Add a profile. Clients see it in the directory at once."""
-    return _shown(await session.hub.admin.profiles.add(new_of(NewProfile, options), session.acting))
+    return _shown(await session.admin.profiles.add(new_of(NewProfile, options), session.acting))
 
 
 @profile.command(name="list", epilog="\b\nExample:\n  acmehub profile list --json")
 @hub_verb
 async def list_(session: Session) -> Result:
     """All profiles."""
-    found = await session.hub.admin.profiles.list(session.acting)
+    found = await session.admin.profiles.list(session.acting)
     rows = [
         (item.name, item.authority or "(policy)", item.upstream_profile or "-", _state(item), item.description)
         for item in found
@@ -52,7 +52,7 @@ async def list_(session: Session) -> Result:
 @hub_verb
 async def show(session: Session, name: str) -> Result:
     """One profile."""
-    return _shown(await session.hub.admin.profiles.show(name, session.acting))
+    return _shown(await session.admin.profiles.show(name, session.acting))
 
 
 @profile.command(name="set", epilog=SET)
@@ -61,7 +61,7 @@ async def show(session: Session, name: str) -> Result:
 async def set_(session: Session, name: str, **options: Any) -> Result:
     """Change a profile; what is not named stays. Orders that are under way keep what they were opened with."""
     patch = patch_from(ProfilePatch, NewProfile, options)
-    return _shown(await session.hub.admin.profiles.set(name, patch, session.acting))
+    return _shown(await session.admin.profiles.set(name, patch, session.acting))
 
 
 @profile.command(epilog="\b\nExample:\n  acmehub profile remove short")
@@ -69,7 +69,7 @@ async def set_(session: Session, name: str, **options: Any) -> Result:
 @hub_verb
 async def remove(session: Session, name: str) -> Result:
     """Remove a profile. Orders that named it are finished nonetheless; renewals that name it are refused."""
-    await session.hub.admin.profiles.remove(name, session.acting)
+    await session.admin.profiles.remove(name, session.acting)
     return Result({"removed": name}, [f"removed profile {name}"])
 
 

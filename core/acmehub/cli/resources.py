@@ -35,10 +35,11 @@ async def apply(session: Session, file: Path, dry_run: bool) -> Result:
     """
     document = read_document(_text(file), "standard input" if str(file) == "-" else str(file))
     sources = Sources(os.environ, Path.cwd() if str(file) == "-" else file.parent)
-    applied = await session.hub.admin.resources_file.apply(document, session.acting, sources=sources, dry_run=dry_run)
+    before = await session.admin.authorities.list(session.acting)
+    applied = await session.admin.resources_file.apply(document, session.acting, sources=sources, dry_run=dry_run)
     changed = {(item.kind, item.name) for item in applied.changes if item.step is not Step.UNCHANGED}
     remark(*(new for kind, new in document.entries() if (kind, name_of(new)) in changed))
-    await remark_authorities(session, *(name for kind, name in changed if kind == "authority"))
+    await remark_authorities(session, before, *(name for kind, name in changed if kind == "authority"))
     return Result(_data(applied, dry_run), _lines(applied, dry_run))
 
 
@@ -46,7 +47,7 @@ async def apply(session: Session, file: Path, dry_run: bool) -> Result:
 @hub_verb
 async def export(session: Session) -> Result:
     """Print the resources as a file for `acmehub apply`, with secrets left out."""
-    text = await session.hub.admin.resources_file.export(session.acting)
+    text = await session.admin.resources_file.export(session.acting)
     return Result({"toml": text}, escape_encoded(text).removesuffix("\n").split("\n"))
 
 

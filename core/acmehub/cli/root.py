@@ -11,6 +11,7 @@ import click
 
 from acmehub import __version__
 from acmehub.cli.shared.exit_status import MEANINGS, Exit, Failed
+from acmehub.cli.shared.remote_hub import HUB_VARIABLE, MACHINE_VERBS, RemoteHub, remote_of, remote_options
 
 VERBS = {
     "serve": "acmehub.cli.serve",
@@ -61,6 +62,17 @@ class Root(click.Group):
         self._ask_plugins()
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb; not one of the hub's machine for a hub elsewhere, but for its help."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in MACHINE_VERBS and isinstance(ctx.obj, RemoteHub) and not {"-h", "--help"} & set(rest):
+            raise click.UsageError(
+                f"{name!r} runs on the hub's own machine, without --hub (or {HUB_VARIABLE}): nothing was sent", ctx
+            )
+        return name, command, rest
+
     def _ask_plugins(self) -> None:
         """Let the plugins of the configuration add verbs; there is none without `plugins = […]`."""
         from acmehub.config import find_config, load_config
@@ -85,6 +97,7 @@ Examples:
   acmehub token add "Firewall 01" --names "*.corp.test"
   acmehub token eab "Firewall 01"
   acmehub check www.corp.test --principal firewall-01
+  acmehub --hub https://hub.example.com --token-file hub.token order list --failing
 
 {_exit_table()}
 """
@@ -94,11 +107,15 @@ Examples:
     cls=Root, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
 @click.version_option(__version__, prog_name="acmehub", message="%(prog)s %(version)s")
-def root() -> None:
+@remote_options
+@click.pass_context
+def root(ctx: click.Context, hub: str | None, token_file: Path | None, ca_file: Path | None) -> None:
     """A managed ACME service: certificates from a real CA for devices that cannot prove control of a domain.
 
-    Every verb takes --config FILE and --data-dir DIR; verbs that show something take --json.
+    Every verb takes --config FILE and --data-dir DIR; verbs that show something take --json. With --hub, verbs work on
+    a hub elsewhere, with the rights of an API token; those that need the hub's own machine say so.
     """
+    ctx.obj = remote_of(hub, token_file, ca_file)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -21,8 +21,6 @@ from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment
 from acmehub.cli.shared.terminal import say
 from acmehub.cli.snippets import Values, snippets
 from acmehub.models import Role, RoleAssignment, TokenLimits
-from acmehub.ports.settings import Secret
-from acmehub.serving.data_dir import ROOT_FILE
 
 
 @click.group()
@@ -91,7 +89,7 @@ async def add(
     new = new_of(NewToken, options, principal=principal or title, limits=TokenLimits(**dict(limit)))
     if principal is None:
         await _make_application(session, title, new.scope)
-    added = await session.hub.admin.tokens.add(new, session.acting)
+    added = await session.admin.tokens.add(new, session.acting)
     secret = added.secret.reveal()
     remark(added.token)
     shown = await _shown(session, added.token)
@@ -103,9 +101,9 @@ async def add(
 
 async def _make_application(session: Session, name: str, roles: tuple[Role, ...]) -> None:
     """The application that a token without `--principal` belongs to."""
-    if not any(item.name == name for item in await session.hub.admin.principals.list(session.acting)):
+    if not any(item.name == name for item in await session.admin.principals.list(session.acting)):
         new = NewPrincipal(name=name, roles=tuple(RoleAssignment(role) for role in roles))
-        await session.hub.admin.principals.add(new, session.acting)
+        await session.admin.principals.add(new, session.acting)
 
 
 @token.command(name="list", epilog="\b\nExample:\n  acmehub token list --principal firewall-01")
@@ -113,7 +111,7 @@ async def _make_application(session: Session, name: str, roles: tuple[Role, ...]
 @hub_verb
 async def list_(session: Session, principal: str) -> Result:
     """All tokens."""
-    found = await session.hub.admin.tokens.list(session.acting, principal=principal)
+    found = await session.admin.tokens.list(session.acting, principal=principal)
     rows = [(item.title, item.principal, item.state, _uses(item), item.names or "-", item.id) for item in found]
     return Result(found, table(("TITLE", "PRINCIPAL", "STATE", "USES", "NAMES", "ID"), rows, "no tokens"))
 
@@ -123,7 +121,7 @@ async def list_(session: Session, principal: str) -> Result:
 @hub_verb
 async def show(session: Session, title: str) -> Result:
     """One token, without its secrets but the URL of its secret directory, which is audited."""
-    return await _shown(session, await session.hub.admin.tokens.show(title, session.acting))
+    return await _shown(session, await session.admin.tokens.show(title, session.acting))
 
 
 @token.command(name="set", epilog=SET)
@@ -143,9 +141,9 @@ async def set_(
         new_directory=options["secret_directory"] or UNSET,
         limits=await _limits(session, title, dict(limit), clear=no_limits),
     )
-    changed = await session.hub.admin.tokens.set(title, patch, session.acting) if patch.given() or not end else None
+    changed = await session.admin.tokens.set(title, patch, session.acting) if patch.given() or not end else None
     if end:
-        changed = await session.hub.admin.tokens.revoke(changed.id if changed else title, session.acting)
+        changed = await session.admin.tokens.revoke(changed.id if changed else title, session.acting)
     assert changed is not None
     if changed.revoked is None:
         remark(changed)
@@ -156,7 +154,7 @@ async def _limits(session: Session, title: str, given: dict[str, int], *, clear:
     """The token's limits with those that are given laid over them."""
     if not given and not clear:
         return UNSET
-    before = TokenLimits() if clear else (await session.hub.admin.tokens.show(title, session.acting)).limits
+    before = TokenLimits() if clear else (await session.admin.tokens.show(title, session.acting)).limits
     return msgspec.structs.replace(before, **given)
 
 
@@ -165,7 +163,7 @@ async def _limits(session: Session, title: str, given: dict[str, int], *, clear:
 @hub_verb
 async def revoke(session: Session, title: str) -> Result:
     """End a token and its accounts, for good; the same as `token set --revoke`."""
-    changed = await session.hub.admin.tokens.revoke(title, session.acting)
+    changed = await session.admin.tokens.revoke(title, session.acting)
     return Result(changed, _lines(changed))
 
 
@@ -174,7 +172,7 @@ async def revoke(session: Session, title: str) -> Result:
 @hub_verb
 async def remove(session: Session, title: str) -> Result:
     """Remove a token that has bound no account; one that has can be revoked."""
-    await session.hub.admin.tokens.remove(title, session.acting)
+    await session.admin.tokens.remove(title, session.acting)
     return Result({"removed": title}, [f"removed token {title}"])
 
 
@@ -198,15 +196,14 @@ async def eab(session: Session, title: str, clients: tuple[str, ...], principal:
         raise click.UsageError("either TITLE, or --principal with --csv FILE")
     if csv_file is not None:
         return await _eab_file(session, principal, csv_file)
-    hub = session.hub
-    found = await hub.admin.tokens.eab(title, session.acting)
-    shown = await hub.admin.tokens.show(found.kid, session.acting)
-    directory = f"{hub.config.public_url}/acme/directory"
+    urls = Urls(await session.public_url())
+    found = await session.admin.tokens.eab(title, session.acting)
+    shown = await session.admin.tokens.show(found.kid, session.acting)
+    directory = urls.directory
     key = found.hmac_key.reveal()
-    root = (hub.config.data_dir / ROOT_FILE).absolute() if hub.config.tls.mode == "auto" else None
     data = {"kid": found.kid, "hmac_key": key, "directory": directory}
     if found.directory_key is not None:
-        data["secret_directory"] = directory_url(session, found.directory_key)
+        data["secret_directory"] = urls.secret_directory(found.directory_key.reveal())
     secret = data.get("secret_directory")
     lines = fields(
         [
@@ -214,7 +211,7 @@ async def eab(session: Session, title: str, clients: tuple[str, ...], principal:
             ("HMAC key", key),
             ("directory", directory),
             ("secret directory", secret),
-            ("trust", root),
+            ("trust", session.root_file),
         ]
     )
     values = Values(
@@ -222,7 +219,7 @@ async def eab(session: Session, title: str, clients: tuple[str, ...], principal:
         kid=found.kid,
         hmac_key=key,
         name=example_name(shown.names),
-        ca=str(root or ""),
+        ca=str(session.root_file or ""),
         secret_directory=secret or "",
     )
     return Result(data, [*lines, *_pasted(values, clients)])
@@ -230,9 +227,9 @@ async def eab(session: Session, title: str, clients: tuple[str, ...], principal:
 
 async def _eab_file(session: Session, principal: str, path: Path) -> Result:
     """The file is made first, so that nothing is revealed that cannot be written."""
+    directory = Urls(await session.public_url()).directory
     with _private_file(path) as file:
-        found = await session.hub.admin.tokens.eab_of(principal, session.acting)
-        directory = f"{session.hub.config.public_url}/acme/directory"
+        found = await session.admin.tokens.eab_of(principal, session.acting)
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
         for item in found.shown:
@@ -274,16 +271,11 @@ async def _shown(session: Session, item: TokenView) -> Result:
     """A token, with the URL of its secret directory for those who may see it."""
     if not item.secret_directory:
         return Result(msgspec.structs.asdict(item), _lines(item))
-    key = (await session.hub.admin.tokens.directory(item.id, session.acting)).directory_key
+    key = (await session.admin.tokens.directory(item.id, session.acting)).directory_key
     assert key is not None
-    url = directory_url(session, key)
+    url = Urls(await session.public_url()).secret_directory(key.reveal())
     data = {**msgspec.structs.asdict(item), "secret_directory_url": url}
     return Result(data, _lines(item, url))
-
-
-def directory_url(session: Session, key: Secret) -> str:
-    """The secret directory with this key, as clients are given it."""
-    return Urls(session.hub.config.base_url).secret_directory(key.reveal())
 
 
 def _limits_text(limits: TokenLimits) -> str:

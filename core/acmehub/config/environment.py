@@ -9,7 +9,7 @@ from acmehub.config.errors import ConfigError
 from acmehub.config.sections import Config, Section
 
 PREFIX = "ACMEHUB_"
-NOT_SETTINGS = frozenset({"CONFIG", "CRASH_POINTS", "INSTANCE", "RELEASE"})
+NOT_SETTINGS = frozenset({"CA_FILE", "CONFIG", "CRASH_POINTS", "HUB", "INSTANCE", "RELEASE", "TOKEN_FILE"})
 _FROM_KUBERNETES = re.compile(
     r"SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?"
 )  # Kubernetes sets these for a service with the name acmehub

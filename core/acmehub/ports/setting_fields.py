@@ -18,6 +18,11 @@ class SettingField(msgspec.Struct, frozen=True):
     default: Any
     secret: bool
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether any text is a value."""
+        return not {"text", "secret text"}.isdisjoint(self.type.split(" or "))
+
 
 def setting_fields(kind: type[PluginSettings]) -> tuple[SettingField, ...]:
     """The settings of `kind` in their order, described by `Annotated[…, msgspec.Meta(description=…)]`."""

@@ -1,12 +1,13 @@
-"""One plugin with all that it offers, for `acmehub plugin show`."""
+"""What is installed, and one plugin with all that it offers: for `acmehub plugin` and its likes over the API."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from acmehub.ports.setting_fields import SettingField, setting_fields, settings_schema
 from acmehub.runtime.plugin_flaws import HOOKS
-from acmehub.runtime.plugins import PluginBroken, Registry
+from acmehub.runtime.plugins import InstalledPlugin, PluginBroken, PluginError, PluginMissing, Registry
 
 
 class Offered(msgspec.Struct, frozen=True):
@@ -63,3 +64,23 @@ def plugin_details(registry: Registry, name: str) -> PluginDetails:
             for kind, item in registry.registrations(plugin_name)
         ),
     )
+
+
+def installed_plugins(registry: Registry, named: Iterable[str]) -> Sequence[InstalledPlugin]:
+    """The plugins that are installed, and those of the `named` ones that are not; the named ones are loaded."""
+    missing = load_named(registry, named)
+    absent = [InstalledPlugin(name=name, state="missing", reason=reason) for name, reason in missing.items()]
+    return sorted([*registry.installed(), *absent], key=lambda item: item.name)
+
+
+def load_named(registry: Registry, named: Iterable[str]) -> Mapping[str, str]:
+    """Load these plugins, as far as they load; why those that are not installed are missing, by name."""
+    missing = {}
+    for name in named:
+        try:
+            registry.load(name)
+        except PluginMissing as error:
+            missing[name.partition(".")[0]] = str(error)
+        except PluginError:  # kept by the registry
+            continue
+    return missing

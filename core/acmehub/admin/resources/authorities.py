@@ -15,10 +15,12 @@ from acmehub.admin.resources.service import checked_name, checked_tags, require_
 from acmehub.admin.resources.with_plugins import PluginResourceService, SecretState, Settings, Sources, given_fields
 from acmehub.models import Authority, Pause, new_id
 from acmehub.models.events import MENDABLE
-from acmehub.ports.store import Resources
+from acmehub.ports.clock import Clock
+from acmehub.ports.store import Resources, Store
 from acmehub.rules.permissions import Acting, require_unnarrowed
 from acmehub.runtime.plugin_objects import AUTHORITY_SETTINGS
-from acmehub.runtime.plugins import Offers
+from acmehub.runtime.plugins import Offers, Registry
+from acmehub.runtime.vault import Vault
 
 INSTEAD = (
     " by orders, which are kept for the record: disable it (`acmehub authority set … --disabled`), and have its"
@@ -64,7 +66,7 @@ class AuthorityView(NewAuthority, frozen=True, kw_only=True):
     """An authority as operators see it: `settings` without secrets, of which `secrets` says whether they are set;
     `account_url` is the hub's account there, `problem` says why the settings are missing (plugin not installed),
     `pauses` what the CA takes no orders for until they are cleared, `managed_by` which resources file has set it last.
-    """
+    `signs_own_tls`: it signs the hub's own TLS certificate."""
 
     id: str
     version: int
@@ -74,6 +76,7 @@ class AuthorityView(NewAuthority, frozen=True, kw_only=True):
     secrets: dict[str, SecretState] = {}
     problem: str = ""
     pauses: tuple[Pause, ...] = ()
+    signs_own_tls: bool = False
 
 
 class AuthorityService(PluginResourceService[Authority, AuthorityView]):
@@ -82,6 +85,11 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
     noun = "authority"
     label = "authority"
     purpose = AUTHORITY_SETTINGS
+
+    def __init__(self, store: Store, vault: Vault, registry: Registry, clock: Clock, own_tls: str = "") -> None:
+        """`own_tls`: the name of the authority that signs the hub's own TLS certificate, if one does."""
+        super().__init__(store, vault, registry, clock)
+        self._own_tls = own_tls
 
     @property
     def offers(self) -> Offers:
@@ -179,7 +187,15 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
 
     async def _view(self, item: Authority) -> AuthorityView:
         public = self.public(item)
-        return view_of(AuthorityView, item, settings=public.values, secrets=public.secrets, problem=public.problem)
+        own_tls = item.name == self._own_tls
+        return view_of(
+            AuthorityView,
+            item,
+            settings=public.values,
+            secrets=public.secrets,
+            problem=public.problem,
+            signs_own_tls=own_tls,
+        )
 
 
 def checked_fields(values: dict[str, Any]) -> dict[str, Any]:

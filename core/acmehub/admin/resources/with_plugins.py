@@ -84,7 +84,7 @@ class PluginResourceService(ResourceService[R, V]):
         _refuse_placeholders(settings, "settings")
         secrets = secret_fields(kind)
         written = {
-            name: _resolved(value, f"settings.{name}", sources) if name in secrets else value
+            name: resolved(value, f"settings.{name}", sources) if name in secrets else value
             for name, value in settings.items()
         }
         merged = {name: value for name, value in {**(stored or {}), **written}.items() if value is not None}
@@ -154,10 +154,10 @@ def _refuse_placeholders(value: Any, place: str) -> None:
             _refuse_placeholders(item, place)
 
 
-def _resolved(value: Any, place: str, sources: Sources | None) -> Any:
+def resolved(value: Any, place: str, sources: Sources | None) -> Any:
     """A secret with `env:` and `file:` resolved, in lists as well."""
     if isinstance(value, list | tuple):
-        return [_resolved(item, place, sources) for item in value]
+        return [resolved(item, place, sources) for item in value]
     if not isinstance(value, str) or not value.startswith(("env:", "file:")):
         return value
     if sources is None:

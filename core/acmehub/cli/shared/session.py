@@ -1,4 +1,4 @@
-"""What every verb shares: the options --config, --data-dir and --json, an open hub, and how results are printed."""
+"""What every verb shares: the options --config, --data-dir and --json, the hub, and how results are printed."""
 
 import asyncio
 import functools
@@ -9,26 +9,33 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
 from acmehub.admin.resources.with_plugins import Sources
 from acmehub.cli.shared.finding import no_hub
+from acmehub.cli.shared.remote_hub import HUB_VARIABLE, RemoteHub
 from acmehub.cli.shared.terminal import say
 from acmehub.config import Config, ConfigError, find_config, load_config, located, warnings_of
 from acmehub.models.text import escape_controls, json_line
 from acmehub.rules.permissions import Acting
-from acmehub.serving.data_dir import last_url
+from acmehub.serving.data_dir import ROOT_FILE, last_url
 from acmehub.serving.logs import set_up_logs
 
 if TYPE_CHECKING:
+    from acmehub.admin.services import Admin
     from acmehub.app.hub import Hub
 
 
+T = TypeVar("T")
 # POSIX user names, and those of a domain (`alice@corp.test`, `CORP\\alice`)
 _USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}\$?", re.ASCII)
+
+
+NOBODY = Acting("", frozenset())
+"""Who acts on a remote hub, which knows that by the token."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -40,10 +47,16 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """An open hub, and the person at the keyboard."""
+    """The verbs of a hub, and the person at the keyboard.
 
-    hub: "Hub"
+    `admin` is that of an open hub on this machine, or asks a remote one, which knows by the token who acts: `acting` is
+    nobody then. `root_file`: the PEM file of the roots that clients must trust, if it is not a public CA.
+    """
+
+    admin: "Admin"
     acting: Acting
+    public_url: Callable[[], Awaitable[str]]
+    root_file: Path | None
 
     @property
     def sources(self) -> Sources:
@@ -123,23 +136,80 @@ def _secret_settings(config: Config, hook: str, plugin: str) -> frozenset[str]:
 
 
 def hub_verb(verb: Callable[..., Awaitable[Result]]) -> Callable[..., int]:
-    """A verb that works on an open hub: adds --config, --data-dir and --json, and prints its `Result`.
+    """A verb that works on a hub, on this machine or (`acmehub --hub`) a remote one: adds --config, --data-dir and
+    --json, and prints its `Result`.
 
     `verb` is given a `Session`, then its own options by name.
     """
+
+    async def local(hub: "Hub", **arguments: Any) -> Result:
+        return await verb(_session_of(hub), **arguments)
 
     @config_options
     @json_option
     @functools.wraps(verb)
     def command(config_file: Path | None, data_dir: Path | None, as_json: bool, **arguments: Any) -> int:
-        with configured(config_file, data_dir=data_dir) as config:
-            config = msgspec.structs.replace(config, public_url=config.public_url or last_url(config.data_dir))
-            log_warnings(config)
-            result = asyncio.run(_with_hub(verb, config, arguments))
+        remote = remote_hub(config_file, data_dir)
+        if remote is None:
+            result = _on_machine(local, config_file, data_dir, arguments)
+        else:
+            result = asyncio.run(over_api(verb, remote, **arguments))
         show(result, as_json)
         return result.status
 
     return command
+
+
+def machine_verb(verb: Callable[..., Awaitable[Result]]) -> Callable[..., int]:
+    """A verb that works on an open hub of this machine alone: as `hub_verb`, but `verb` is given the `Hub`."""
+
+    @config_options
+    @json_option
+    @functools.wraps(verb)
+    def command(config_file: Path | None, data_dir: Path | None, as_json: bool, **arguments: Any) -> int:
+        result = _on_machine(verb, config_file, data_dir, arguments)
+        show(result, as_json)
+        return result.status
+
+    return command
+
+
+def remote_hub(config_file: Path | None, data_dir: Path | None) -> RemoteHub | None:
+    """The hub that `acmehub --hub` names; None for one on this machine. The options are those of a verb."""
+    remote = click.get_current_context().find_object(RemoteHub)
+    for option, given in (("--config", config_file), ("--data-dir", data_dir)):
+        if remote is not None and given is not None:
+            raise click.UsageError(
+                f"{option} is for a hub on this machine, and --hub (or {HUB_VARIABLE}) names one elsewhere: give one"
+            )
+    return remote
+
+
+async def over_api(verb: Callable[..., Awaitable[T]], remote: RemoteHub, **arguments: Any) -> T:
+    """What `verb` makes of a session with a hub elsewhere, and of the arguments."""
+    from acmehub.cli.remote.admin import remote_admin  # as in `_with_hub`
+
+    async with remote_admin(remote) as (admin, connection):
+        return await verb(Session(admin, NOBODY, connection.public_url, remote.ca_file), **arguments)
+
+
+def _on_machine(
+    verb: Callable[..., Awaitable[Result]], config_file: Path | None, data_dir: Path | None, arguments: dict[str, Any]
+) -> Result:
+    with configured(config_file, data_dir=data_dir) as config:
+        config = msgspec.structs.replace(config, public_url=config.public_url or last_url(config.data_dir))
+        log_warnings(config)
+        return asyncio.run(_with_hub(verb, config, arguments))
+
+
+def _session_of(hub: "Hub") -> Session:
+    config = hub.config
+
+    async def public_url() -> str:
+        return config.public_url
+
+    root = (config.data_dir / ROOT_FILE).absolute() if config.tls.mode == "auto" else None
+    return Session(hub.admin, Acting.machine(actor()), public_url, root)
 
 
 def log_warnings(config: Config) -> None:
@@ -210,6 +280,6 @@ async def _with_hub(verb: Callable[..., Awaitable[Result]], config: Config, argu
     hub = build_hub(config)
     try:
         async with hub.running(migrate=False, founds=False):
-            return await verb(Session(hub, Acting.machine(actor())), **arguments)
+            return await verb(hub, **arguments)
     except StoreAbsent as absent:
         raise no_hub(config, str(absent), os.environ, Path.cwd()) from None

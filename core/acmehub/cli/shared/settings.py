@@ -3,13 +3,16 @@
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import click
 
+from acmehub.admin.access.errors import NotFound
 from acmehub.admin.resources.authorities import AuthorityView
 from acmehub.admin.resources.managed_challenges import ManagedChallengeView
-from acmehub.ports.settings import PLACEHOLDER, PluginSettings, Secret
+from acmehub.cli.shared.session import Session
+from acmehub.ports.setting_fields import SettingField
+from acmehub.ports.settings import PLACEHOLDER
 
 
 def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,7 +36,19 @@ def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def read_options(kind: type[PluginSettings], pairs: Sequence[str], settings_file: Path | None) -> dict[str, Any]:
+async def read_plugin_options(
+    session: Session, kind: str, plugin: str, pairs: Sequence[str], settings_file: Path | None
+) -> dict[str, Any]:
+    """`read_options` by the settings that the hub says its plugin has; `kind` is that of an `Offered`."""
+    try:
+        offers = (await session.admin.plugins.show(plugin, session.acting)).offers
+    except NotFound:  # the verb that gets the settings says so
+        offers = ()
+    found = next((item.settings for item in offers if (item.kind, item.name) == (kind, plugin)), ())
+    return read_options(found, pairs, settings_file)
+
+
+def read_options(known: Sequence[SettingField], pairs: Sequence[str], settings_file: Path | None) -> dict[str, Any]:
     """The settings that the options give; those of `--set` win. None is written for one without a value."""
     settings: dict[str, Any] = {}
     if settings_file is not None:
@@ -41,18 +56,18 @@ def read_options(kind: type[PluginSettings], pairs: Sequence[str], settings_file
             settings.update(tomllib.loads(settings_file.read_text("utf-8")))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise click.BadParameter(f"{settings_file}: {error}", param_hint="--settings") from None
-    hints = get_type_hints(kind)
+    texts = {item.name for item in known if item.takes_text}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--set")
-        settings[key] = _value(text, hints.get(key)) if text else None
+        settings[key] = _value(text, key in texts) if text else None
     return settings
 
 
-def _value(text: str, hint: Any) -> Any:
+def _value(text: str, is_text: bool) -> Any:
     """Text for a field of text; what TOML makes of it for any other (5353, true, ["a", "b"])."""
-    if get_origin(hint) is not tuple and (hint in (str, Secret) or {str, Secret} & set(get_args(hint))):
+    if is_text:
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]

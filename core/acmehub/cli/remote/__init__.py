@@ -1,0 +1,1 @@
+"""A hub elsewhere: the verbs of `admin` as requests to its API."""
