@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
-from acmehub.admin.operations.orders import OrderQuery
-from acmehub.admin.operations.queries import CertificateQuery
+from acmehub.admin.operations.accounts import AccountPatch
+from acmehub.admin.operations.certificates import Revocation
+from acmehub.admin.operations.check_results import CheckRequest
+from acmehub.admin.operations.queries import CertificateQuery, OrderQuery
 from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
 from acmehub.admin.resources.campaigns import NewCampaign
 from acmehub.admin.resources.document import Document
@@ -154,8 +156,9 @@ CASES: list[Case] = [
     Case(
         action="campaign.plan",
         service="campaigns",
-        verb="plan",
+        verb="add",
         body=lambda side: (NewCampaign(name="new", principal=f"app-{side.tag}", renew_by=RENEW_BY),),
+        query=lambda _: {"dry_run": True},
     ),
     Case(
         action="campaign.add",
@@ -164,7 +167,7 @@ CASES: list[Case] = [
         body=lambda side: (NewCampaign(name="new", principal=f"app-{side.tag}", renew_by=RENEW_BY),),
     ),
     Case(action="campaign.end", service="campaigns", verb="end", noun="incident"),
-    Case(action="campaign.advice", service="campaigns", verb="advice", body=lambda side: (side.certificate,)),
+    Case(action="campaign.advice", service="campaigns", verb="advice", body=lambda side: (side.certificate.id,)),
     Case(action="campaign.in_use", service="campaigns", verb="in_use", noun="ca"),
     Case(action="order.list", service="orders", verb="list"),
     *(
@@ -172,7 +175,7 @@ CASES: list[Case] = [
             action="order.list",
             service="orders",
             verb="list",
-            query=lambda side, field=field, noun=noun: {"query": OrderQuery(**{field: f"{noun}-{side.tag}"})},
+            query=lambda side, field=field, noun=noun: {"filter": OrderQuery(**{field: f"{noun}-{side.tag}"})},
         )
         for field, noun in (("principal", "app"), ("token", "eab"), ("authority", "ca"), ("challenge", "zone"))
     ),
@@ -187,7 +190,7 @@ CASES: list[Case] = [
         verb="set",
         noun="account",
         nameless=True,
-        body=lambda _: (AuthorizationMode.ACCEPT,),
+        body=lambda _: (AccountPatch(learned=AuthorizationMode.ACCEPT),),
     ),
     Case(action="account.deactivate", service="accounts", verb="deactivate", noun="account", nameless=True),
     Case(action="certificate.list", service="certificates", verb="list"),
@@ -196,7 +199,7 @@ CASES: list[Case] = [
             action="certificate.list",
             service="certificates",
             verb="list",
-            query=lambda side, field=field, noun=noun: {"query": CertificateQuery(**{field: f"{noun}-{side.tag}"})},
+            query=lambda side, field=field, noun=noun: {"filter": CertificateQuery(**{field: f"{noun}-{side.tag}"})},
         )
         for field, noun in (("principal", "app"), ("token", "eab"), ("authority", "ca"))
     ),
@@ -207,29 +210,31 @@ CASES: list[Case] = [
         verb="revoke",
         noun="certificate",
         nameless=True,
-        body=lambda _: ("no reason of RFC 5280",),
-    ),
-    Case(action="check", service="check", verb="check", body=lambda side: ([f"www.{side.tag}.test"],)),
-    Case(
-        action="check",
-        service="check",
-        verb="check",
-        body=lambda side: ([f"www.{side.tag}.test"],),
-        query=lambda side: {"principal": f"app-{side.tag}"},
+        body=lambda _: (Revocation(reason="no reason of RFC 5280"),),
     ),
     Case(
         action="check",
         service="check",
         verb="check",
-        body=lambda side: ([f"www.{side.tag}.test"],),
-        query=lambda side: {"token": f"eab-{side.tag}"},
+        body=lambda side: (CheckRequest(names=(f"www.{side.tag}.test",)),),
+    ),
+    Case(
+        action="check",
+        service="check",
+        verb="check",
+        body=lambda side: (CheckRequest(names=(f"www.{side.tag}.test",), principal=f"app-{side.tag}"),),
+    ),
+    Case(
+        action="check",
+        service="check",
+        verb="check",
+        body=lambda side: (CheckRequest(names=(f"www.{side.tag}.test",), token=f"eab-{side.tag}"),),
     ),
     Case(
         action="check.live",
         service="check",
         verb="check",
-        body=lambda side: ([f"www.{side.tag}.test"],),
-        query=lambda side: {"challenge": f"zone-{side.tag}", "live": True},
+        body=lambda side: (CheckRequest(names=(f"www.{side.tag}.test",), challenge=f"zone-{side.tag}", live=True),),
     ),
     Case(
         action="apply",
@@ -245,10 +250,21 @@ CASES: list[Case] = [
         query=lambda _: {"dry_run": True},
     ),
     Case(action="export", service="resources_file", verb="export"),
+    Case(action="attention.list", service="attention", verb="list"),
     Case(action="audit.list", service="audit", verb="list"),
+    Case(action="audit.follow", service="audit", verb="follow"),
     Case(action="audit.export", service="audit", verb="export"),
 ]
-ELSEWHERE = {"audit.show", "reseal", "backup.create", "storage.copy"}
+ELSEWHERE = {
+    "audit.show",
+    "audit.verify",
+    "plugin.list",
+    "plugin.show",
+    "principal.forget",
+    "reseal",
+    "backup.create",
+    "storage.copy",
+}
 """What no tags concern, and is called with something else than a thing of a side."""
 
 
@@ -256,7 +272,9 @@ async def furnish(admin: Admin, store: Store) -> tuple[Side, Side]:
     """Both sides of a hub that is empty: `lab` and `production`. Its default authority bears no tag."""
     await admin.authorities.add(NewAuthority(name="untagged", plugin="ca_local"), ROOT)
     sides = await _side(admin, store, LAB), await _side(admin, store, PRODUCTION)
-    await admin.check.check(["www.lab.test"], ROOT)  # the authority makes its keys at its first use
+    await admin.check.check(
+        CheckRequest(names=("www.lab.test",)), ROOT
+    )  # the authority makes its keys at its first use
     return sides
 
 

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from acmehub.models import Campaign, Certificate, new_id
 from acmehub.rules.renewal import (
     STALE,
-    Origin,
     Window,
+    WindowOrigin,
     advise,
     campaign_window,
     cert_id,
@@ -126,17 +126,17 @@ def test_what_the_ca_said_counts_while_it_is_fresh() -> None:
         window_start=NOW + DAY, window_end=NOW + 2 * DAY, window_until=NOW, explanation_url="https://ca.test/why"
     )
     advice = advise(said, (), NOW)
-    assert advice.origin is Origin.UPSTREAM
+    assert advice.origin is WindowOrigin.UPSTREAM
     assert advice.window == Window(NOW + DAY, NOW + 2 * DAY)
     assert advice.explanation_url == "https://ca.test/why"
-    assert advise(said, (), NOW + STALE).origin is Origin.DATES
-    assert advise(replace(said, window_until=None), (), NOW).origin is Origin.DATES
+    assert advise(said, (), NOW + STALE).origin is WindowOrigin.DATES
+    assert advise(replace(said, window_until=None), (), NOW).origin is WindowOrigin.DATES
 
 
 def test_a_revoked_certificate_is_to_be_renewed_now_whatever_else_is_said() -> None:
     said = a_certificate(revoked=NOW - DAY, window_start=NOW + DAY, window_end=NOW + 2 * DAY, window_until=NOW + DAY)
     advice = advise(said, (a_campaign(starts=NOW + DAY),), NOW)
-    assert advice.origin is Origin.REVOCATION
+    assert advice.origin is WindowOrigin.REVOCATION
     assert advice.window.start < advice.window.end < NOW
 
 
@@ -193,7 +193,7 @@ def test_a_campaign_is_for_what_fits_all_its_criteria_and_was_issued_before_it(
 ) -> None:
     campaign = a_campaign(**criteria)
     assert concerns(campaign, a_certificate()) is meant
-    assert (advise(a_certificate(), (campaign,), NOW).origin is Origin.CAMPAIGN) is meant
+    assert (advise(a_certificate(), (campaign,), NOW).origin is WindowOrigin.CAMPAIGN) is meant
 
 
 def test_of_several_campaigns_the_earliest_counts_and_its_page_is_told() -> None:
@@ -210,7 +210,7 @@ def test_a_certificate_that_the_ca_wants_renewed_sooner_keeps_the_cas_window_and
         window_start=NOW - DAY, window_end=NOW - DAY / 2, window_until=NOW + DAY, explanation_url="https://ca.test/x"
     )
     advice = advise(urgent, (a_campaign(explanation_url="https://a.test"),), NOW)
-    assert (advice.origin, advice.explanation_url) == (Origin.UPSTREAM, "https://ca.test/x")
+    assert (advice.origin, advice.explanation_url) == (WindowOrigin.UPSTREAM, "https://ca.test/x")
 
 
 def test_clients_come_back_sooner_in_a_campaign_and_when_there_may_be_news() -> None:

@@ -56,7 +56,7 @@ class ProblemBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     reference: str = ""
 
 
-class ProblemType(msgspec.Struct, frozen=True):
+class ApiProblem(msgspec.Struct, frozen=True):
     """A type: the last part of its URL, the status, the title."""
 
     name: str
@@ -70,24 +70,24 @@ class ProblemType(msgspec.Struct, frozen=True):
 
 
 _TYPES = (
-    ProblemType("malformed", 400, "The request cannot be read"),
-    ProblemType("unauthenticated", 401, "An API token is needed"),
-    ProblemType("forbidden", 403, "The token's roles do not allow this"),
-    ProblemType("not-found", 404, "There is no such thing"),
-    ProblemType("method-not-allowed", 405, "This cannot be done here"),
-    ProblemType("taken", 409, "The name is taken"),
-    ProblemType("in-use", 409, "It is in use"),
-    ProblemType("refused", 409, "This cannot be done in its present state"),
-    ProblemType("still-running", 409, "The first request with this key is not answered yet"),
-    ProblemType("version-mismatch", 412, "It was changed meanwhile"),
-    ProblemType("too-large", 413, "The body is too large"),
-    ProblemType("unsupported-media-type", 415, "The body has another media type than is read here"),
-    ProblemType("invalid", 422, "A value does not fit"),
-    ProblemType("key-reused", 422, "The key was used for another request"),
-    ProblemType("rate-limited", 429, "Too many requests"),
-    ProblemType("internal", 500, "The hub failed"),
-    ProblemType("upstream", 502, "The CA refused or did not answer"),
-    ProblemType("storage-unavailable", 503, "The hub's storage does not answer"),
+    ApiProblem("malformed", 400, "The request cannot be read"),
+    ApiProblem("unauthenticated", 401, "An API token is needed"),
+    ApiProblem("forbidden", 403, "The token's roles do not allow this"),
+    ApiProblem("not-found", 404, "There is no such thing"),
+    ApiProblem("method-not-allowed", 405, "This cannot be done here"),
+    ApiProblem("taken", 409, "The name is taken"),
+    ApiProblem("in-use", 409, "It is in use"),
+    ApiProblem("refused", 409, "This cannot be done in its present state"),
+    ApiProblem("still-running", 409, "The first request with this key is not answered yet"),
+    ApiProblem("version-mismatch", 412, "It was changed meanwhile"),
+    ApiProblem("too-large", 413, "The body is too large"),
+    ApiProblem("unsupported-media-type", 415, "The body has another media type than is read here"),
+    ApiProblem("invalid", 422, "A value does not fit"),
+    ApiProblem("key-reused", 422, "The key was used for another request"),
+    ApiProblem("rate-limited", 429, "Too many requests"),
+    ApiProblem("internal", 500, "The hub failed"),
+    ApiProblem("upstream", 502, "The CA refused or did not answer"),
+    ApiProblem("storage-unavailable", 503, "The hub's storage does not answer"),
 )
 TYPES = {item.name: item for item in _TYPES}
 """All types by name."""

@@ -11,13 +11,13 @@ from acmehub.cli.campaigns import campaigns, end_campaign, renew_by
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.shared.terminal import say
 from acmehub.cli.shared.times import DURATION
-from acmehub.rules.renewal import Origin
+from acmehub.rules.renewal import WindowOrigin
 
 _BY = {
-    Origin.REVOCATION: "its revocation",
-    Origin.CAMPAIGN: "a campaign",
-    Origin.UPSTREAM: "the CA's word",
-    Origin.DATES: "its dates",
+    WindowOrigin.REVOCATION: "its revocation",
+    WindowOrigin.CAMPAIGN: "a campaign",
+    WindowOrigin.UPSTREAM: "the CA's word",
+    WindowOrigin.DATES: "its dates",
 }
 
 

@@ -33,7 +33,7 @@ NEWS_RETRY = 900  # the least, when a client waits for the CA's next window
 _SECOND = timedelta(seconds=1)
 
 
-class Origin(enum.StrEnum):
+class WindowOrigin(enum.StrEnum):
     """The origin of a window."""
 
     REVOCATION = "revocation"
@@ -53,7 +53,7 @@ class Advice(msgspec.Struct, frozen=True):
     """When to renew a certificate, the reason, and the URL of an explanation (or empty)."""
 
     window: Window
-    origin: Origin
+    origin: WindowOrigin
     explanation_url: str = ""
 
 
@@ -117,7 +117,7 @@ def advise(certificate: Certificate, campaigns: Iterable[Campaign], now: datetim
     """When to renew a certificate; of several campaigns, the one with the earliest window for it."""
     if certificate.revoked is not None:
         end = min(certificate.revoked, now)
-        return Advice(_window(end - timedelta(hours=1), end - _SECOND), Origin.REVOCATION)
+        return Advice(_window(end - timedelta(hours=1), end - _SECOND), WindowOrigin.REVOCATION)
     ordinary = _ordinary(certificate, now)
     found = [
         (window.start, window, campaign)
@@ -127,7 +127,7 @@ def advise(certificate: Certificate, campaigns: Iterable[Campaign], now: datetim
     if not found:
         return ordinary
     _, window, campaign = min(found, key=lambda item: item[0])
-    return Advice(window, Origin.CAMPAIGN, campaign.explanation_url)
+    return Advice(window, WindowOrigin.CAMPAIGN, campaign.explanation_url)
 
 
 def concerns(campaign: Campaign, certificate: Certificate) -> bool:
@@ -164,8 +164,8 @@ def share(certificate_id: str) -> float:
 def _ordinary(certificate: Certificate, now: datetime) -> Advice:
     start, end, until = certificate.window_start, certificate.window_end, certificate.window_until
     if start is not None and end is not None and until is not None and start < end and now < until + STALE:
-        return Advice(_window(start, end), Origin.UPSTREAM, certificate.explanation_url)
-    return Advice(default_window(certificate.not_before, certificate.not_after), Origin.DATES)
+        return Advice(_window(start, end), WindowOrigin.UPSTREAM, certificate.explanation_url)
+    return Advice(default_window(certificate.not_before, certificate.not_after), WindowOrigin.DATES)
 
 
 def default_window(not_before: datetime, not_after: datetime) -> Window:
@@ -186,7 +186,7 @@ def _window(start: datetime, end: datetime) -> Window:
 def retry_after(certificate: Certificate, advice: Advice, usual: int, now: datetime) -> int:
     """Retry-After for a client in seconds: less than `usual` in a campaign, or when the hub asks the CA sooner."""
     seconds = usual
-    if advice.origin is Origin.CAMPAIGN:
+    if advice.origin is WindowOrigin.CAMPAIGN:
         seconds = min(seconds, CAMPAIGN_RETRY)
     until = certificate.window_until
     if until is not None and until > now:

@@ -202,9 +202,7 @@ def given_of(wanted: OrderFilter | CertificateFilter | AccountFilter, dialect: D
     """The fields of a filter that narrow something, with the values of their conditions."""
     given: dict[str, tuple[Any, ...]] = {}
     for name, value in msgspec.structs.asdict(wanted).items():
-        if isinstance(value, frozenset):
-            given[name] = (" ".join(sorted(value)),)
-        elif isinstance(value, datetime):
+        if isinstance(value, datetime):
             given[name] = (time_value(dialect, value),)
         elif isinstance(value, frozenset):
             given[name] = (set_value(value, dialect),)

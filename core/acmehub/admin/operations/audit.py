@@ -129,8 +129,10 @@ class AuditAdmin:
 
 
 def _seen_by(acting: Acting, action: str, filter: AuditFilter) -> AuditFilter:
-    """The filter; with a role that sees only its own entries, of those."""
-    return replace(filter, actor_ids=frozenset({acting.principal_id})) if own_entries(acting, action) else filter
+    """The filter; with a role that sees only its own entries, of those: none where nobody knows whose they are."""
+    if not own_entries(acting, action):
+        return filter
+    return replace(filter, actor_ids=frozenset({acting.principal_id} - {""}))
 
 
 class _Verification:

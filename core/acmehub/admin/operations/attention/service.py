@@ -207,5 +207,5 @@ class AttentionService:
 
     async def list(self, acting: Acting) -> Sequence[AttentionItem]:
         """What needs a person, the worst first. Where the storage cannot be read, that alone."""
-        async with self._gate(acting, "attention.list"):
-            return ranked(await self.items())
+        async with self._gate(acting, "attention.list") as passage:
+            return ranked(await self.items(await passage.reach.principal_ids()))
