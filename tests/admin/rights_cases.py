@@ -4,7 +4,7 @@ before the services can be driven by the same cases: a case has the path, the bo
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -282,7 +282,9 @@ async def _side(admin: Admin, store: Store, tag: str) -> Side:
     consumer = (RoleAssignment(Role.MANAGED_ACME_CONSUMER, (tag,)),)
     app = await admin.principals.add(NewPrincipal(name=f"app-{tag}", roles=consumer), ROOT)
     idle = await admin.principals.add(NewPrincipal(name=f"idle-{tag}", tags=(tag,)), ROOT)
-    eab = await admin.tokens.add(NewToken(title=f"eab-{tag}", principal=app.name, secret_directory=True), ROOT)
+    soon = datetime.now(UTC) + timedelta(days=7)  # what attention has to say of it
+    token = NewToken(title=f"eab-{tag}", principal=app.name, secret_directory=True, expires=soon)
+    eab = await admin.tokens.add(token, ROOT)
     unused = await admin.tokens.add(NewToken(title=f"unused-{tag}", principal=app.name), ROOT)
     zone = await admin.managed_challenges.add(
         NewManagedChallenge(

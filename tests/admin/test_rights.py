@@ -119,6 +119,7 @@ VERBS: dict[str, Verb] = {
     ),
     "plugins.list": lambda hall, who: hall.admin.plugins.list(who),
     "plugins.show": lambda hall, who: hall.admin.plugins.show("ca_local", who),
+    "attention.list": lambda hall, who: hall.admin.attention.list(who),
     "audit.list": lambda hall, who: hall.admin.audit.list(who),
     "audit.show": lambda hall, who: hall.admin.audit.show(1, who),
     "audit.export": lambda hall, who: hall.admin.audit.export(who),
@@ -145,6 +146,7 @@ NOUNS = {
     "orders": "order",
     "accounts": "account",
     "certificates": "certificate",
+    "attention": "attention",
     "audit": "audit",
     "plugins": "plugin",
 }
@@ -181,13 +183,14 @@ READS = {
 WRITES = sorted(set(VERBS) - READS)
 MAY = {
     Role.ADMINISTRATOR: set(VERBS),
-    Role.OPERATOR: set(VERBS) - {"forgetting.forget", "resealing.reseal", "moving.backup", "moving.copy"},
+    Role.OPERATOR: set(VERBS)
+    - {"audit.verify", "forgetting.forget", "resealing.reseal", "moving.backup", "moving.copy"},
     Role.AUDITOR: READS,
     Role.MANAGED_ACME_CONSUMER: set(),
     Role.MANAGED_CHALLENGE_CONSUMER: set(),
 }
 NOBODY = Acting("nobody", frozenset())
-BEFORE = {"tokens.authenticate"}  # it finds out who acts
+BEFORE = {"tokens.authenticate", "attention.items"}  # it finds out who acts; what the hub itself asks
 
 
 def holding(*roles: RoleAssignment) -> Acting:

@@ -73,7 +73,8 @@ class Desk:
         """The `Authorization` of a new principal with these roles."""
         assignments = tuple(RoleAssignment(role, tags) for role in roles)
         await self.admin.principals.add(NewPrincipal(name=name, roles=assignments), ROOT)
-        added = await self.admin.tokens.add(NewToken(title=f"of {name}", principal=name, scope=roles, **token), ROOT)
+        flags = {"reveal": True, "delegates": True, **token}
+        added = await self.admin.tokens.add(NewToken(title=f"of {name}", principal=name, scope=roles, **flags), ROOT)
         return f"Bearer acmehub_{added.token.id}_{added.secret.reveal()}"
 
     async def disable(self, name: str) -> None:

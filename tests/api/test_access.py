@@ -60,7 +60,7 @@ async def test_a_role_that_may_not_gets_403_from_every_route_and_changes_nothing
 
 async def test_who_acts_is_the_principal_and_comes_by_the_api(desk: Desk) -> None:
     me = await desk.get("/me", as_=Role.AUDITOR)
-    assert (me["name"], me["roles"]) == ("an auditor", [{"role": "auditor", "tags": []}])
+    assert (me["name"], me["roles"]) == ("an auditor", [{"role": "auditor", "tags": [], "names": ""}])
     assert me["token"] in desk.bearers[Role.AUDITOR]
 
 

@@ -43,7 +43,7 @@ def test_a_verb_takes_path_arguments_then_a_body_then_who_acts_then_keywords(ite
     wanted |= set(item.query.__struct_fields__) if item.query is not None else set()
     wanted |= {"version"} if item.conditional else set()
     wanted |= {item.paging.value, "limit"} if item.paging in (Paging.AFTER, Paging.BEFORE) else set()
-    assert keywords - {"sources"} == wanted
+    assert keywords - {"sources", "progress"} == wanted
 
 
 def test_a_verb_is_found_by_its_service_and_name() -> None:

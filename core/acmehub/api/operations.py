@@ -7,6 +7,8 @@ is one, is one argument.
 from typing import Any, Literal
 
 from acmehub.admin.operations.accounts import AccountFields, AccountPatch, AccountSummary
+from acmehub.admin.operations.attention.item import AttentionItem
+from acmehub.admin.operations.audit import AuditNews, AuditView, Verified
 from acmehub.admin.operations.certificates import (
     CertificateDetail,
     CertificatePage,
@@ -14,6 +16,7 @@ from acmehub.admin.operations.certificates import (
     Revocation,
 )
 from acmehub.admin.operations.check_results import Check, CheckRequest
+from acmehub.admin.operations.forgetting import Forgotten
 from acmehub.admin.operations.orders import OrderDetail, OrderState, OrderSummary
 from acmehub.admin.operations.queries import CertificateQuery, OrderQuery
 from acmehub.admin.resources.authorities import AuthorityPatch, AuthorityView, NewAuthority
@@ -37,8 +40,19 @@ from acmehub.admin.resources.tokens import (
     TokenView,
 )
 from acmehub.api.documents import BulkResults, Me, TokenActions
-from acmehub.api.table import JSON_LINES, PEM_CHAIN, PREFIX, TOML, DryRun, Operation, Paging, TokensQuery
-from acmehub.models import AuditFilter, AuditRecord, Event
+from acmehub.api.table import (
+    JSON_LINES,
+    PEM_CHAIN,
+    PREFIX,
+    TOML,
+    AuditBehind,
+    AuditMac,
+    DryRun,
+    Operation,
+    Paging,
+    TokensQuery,
+)
+from acmehub.models import AuditFilter, AuditRecord, Event, Seal
 from acmehub.rules.renewal import Advice
 from acmehub.runtime.plugin_details import PluginDetails
 from acmehub.runtime.plugins import InstalledPlugin
@@ -102,6 +116,14 @@ _RESOURCES = (
         "View a principal's tokens as EAB credentials",
         result=EabViews,
         reveals=True,
+    ),
+    _row(
+        "POST",
+        "/principals/{principal}/forget",
+        "principal.forget",
+        "forgetting.forget",
+        "Replace what is personal about a principal by a pseudonym",
+        result=Forgotten,
     ),
     *_resource(
         "token",
@@ -327,13 +349,41 @@ _RUNNING = (
 _WHOLE = (
     _row(
         "GET",
+        "/attention",
+        "attention.list",
+        "attention.list",
+        "List what needs a person, the worst first",
+        result=AttentionItem,
+        paging=Paging.WHOLE,
+    ),
+    _row(
+        "GET",
         "/audit",
         "audit.list",
         "audit.list",
         "List the audit's entries, newest first",
         filter=AuditFilter,
-        result=AuditRecord,
+        result=AuditView,
         paging=Paging.BEFORE,
+    ),
+    _row(
+        "GET",
+        "/audit/news",
+        "audit.follow",
+        "audit.follow",
+        "Follow the audit: entries after an id, oldest first",
+        filter=AuditFilter,
+        query=AuditBehind,
+        result=AuditNews,
+    ),
+    _row(
+        "GET",
+        "/audit/verify",
+        "audit.verify",
+        "audit.verify",
+        "Check the seals of the whole audit",
+        query=AuditMac,
+        result=Verified,
     ),
     _row(
         "GET",
@@ -342,10 +392,10 @@ _WHOLE = (
         "audit.export",
         "Export the audit's entries, oldest first, a line each",
         filter=AuditFilter,
-        result=AuditRecord,
+        result=AuditRecord | Seal,
         media=JSON_LINES,
     ),
-    _row("GET", "/audit/{entry:int}", "audit.show", "audit.show", "Show an entry of the audit", result=AuditRecord),
+    _row("GET", "/audit/{entry:int}", "audit.show", "audit.show", "Show an entry of the audit", result=AuditView),
     _row(
         "GET",
         "/plugins",

@@ -44,6 +44,19 @@ class TokensQuery(msgspec.Struct, frozen=True, kw_only=True):
     principal: str = ""
 
 
+class AuditBehind(msgspec.Struct, frozen=True, kw_only=True):
+    """From where on the audit is followed: behind the entry with this id, so many entries at a time."""
+
+    after: int = 0
+    limit: int = 200
+
+
+class AuditMac(msgspec.Struct, frozen=True, kw_only=True):
+    """The MAC of a seal that was written down elsewhere, which the chain must have; empty: none."""
+
+    mac: str = ""
+
+
 class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     """With `dry_run` nothing is changed: the answer says what would be."""
 

@@ -77,9 +77,7 @@ def _mounted(server: AcmeServer) -> ASGIRouteHandler:
 
 def _api(hub: AppParts) -> Router:
     proxies = TrustedProxies(hub.config.trusted_proxies)
-    return ApiRoutes(
-        hub, lambda scope: client_address(scope, proxies), getattr(hub.store, "idempotency", None)
-    ).router()
+    return ApiRoutes(hub, lambda scope: client_address(scope, proxies), hub.store.idempotency).router()
 
 
 def _plugin_routes(hub: AppParts) -> Router:

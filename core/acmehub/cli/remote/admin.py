@@ -58,8 +58,18 @@ class _Verb:
         self._connection = connection
         self._operation = operation
 
-    async def __call__(self, *arguments: Any, sources: Sources | None = None, **keywords: Any) -> Any:
-        """`arguments` are those of the path, the body where there is one, and who acts, whom the token says."""
+    async def __call__(
+        self,
+        *arguments: Any,
+        sources: Sources | None = None,
+        progress: Callable[[int], None] | None = None,
+        **keywords: Any,
+    ) -> Any:
+        """`arguments` are those of the path, the body where there is one, and who acts, whom the token says.
+
+        The hub tells no `progress`.
+        """
+        del progress
         operation = self._operation
         count = len(operation.path_arguments)
         references = [await self._reference(str(item), arguments[-1]) for item in arguments[:count]]
