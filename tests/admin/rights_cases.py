@@ -4,7 +4,7 @@ before the services can be driven by the same cases: a case has the path, the bo
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -28,6 +28,7 @@ from acmehub.rules.permissions import Acting
 from acmehub.testing.store_samples import Seed, a_certificate
 
 RENEW_BY = datetime(2099, 11, 27, tzinfo=UTC)
+USES = 50  # of a token that has one more, which attention speaks of
 SETTINGS = {"server": "s", "key_secret": "k"}
 ROOT = Acting.machine("cli:root")
 LAB, PRODUCTION = "lab", "production"
@@ -282,8 +283,7 @@ async def _side(admin: Admin, store: Store, tag: str) -> Side:
     consumer = (RoleAssignment(Role.MANAGED_ACME_CONSUMER, (tag,)),)
     app = await admin.principals.add(NewPrincipal(name=f"app-{tag}", roles=consumer), ROOT)
     idle = await admin.principals.add(NewPrincipal(name=f"idle-{tag}", tags=(tag,)), ROOT)
-    soon = datetime.now(UTC) + timedelta(days=7)  # what attention has to say of it
-    token = NewToken(title=f"eab-{tag}", principal=app.name, secret_directory=True, expires=soon)
+    token = NewToken(title=f"eab-{tag}", principal=app.name, secret_directory=True, use_limit=USES + 1)
     eab = await admin.tokens.add(token, ROOT)
     unused = await admin.tokens.add(NewToken(title=f"unused-{tag}", principal=app.name), ROOT)
     zone = await admin.managed_challenges.add(
@@ -312,7 +312,7 @@ async def _ordered(
 ) -> tuple[str, str, Certificate]:
     token = await admin.tokens.rows.find(eab)
     account = Account(jwk=b"{}", thumbprint=new_id(), token_id=token.id, principal_id=app, created=datetime.now(UTC))
-    await store.accounts.bind(account, lambda row, _: row)
+    await store.accounts.bind(account, lambda row, _: msgspec.structs.replace(row, uses=USES))
     principal, authority = await admin.principals.rows.find(app), await admin.authorities.rows.find(ca)
     seed = Seed(Actor(account, token, principal), authority, await admin.managed_challenges.rows.find(zone))
     done = seed.order(f"done.{host}.test", created=datetime.now(UTC))
