@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from acmehub.admin.operations.orders import OrderQuery
-from acmehub.admin.operations.queries import CertificateQuery
+from acmehub.admin.operations.queries import CertificateQuery, OrderQuery
 from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
 from acmehub.admin.resources.campaigns import NewCampaign
 from acmehub.admin.resources.document import Document
@@ -95,6 +94,16 @@ def _resource(
     ]
 
 
+LOOKED_FOR = (("principal", "app"), ("token", "eab"), ("authority", "ca"), ("challenge", "zone"))
+
+
+def _looked_for(action: str, service: str, query: Callable[..., msgspec.Struct], field: str, noun: str) -> Case:
+    def asked(side: Side) -> Mapping[str, Any]:
+        return {"query": query(**{field: f"{noun}-{side.tag}"})}
+
+    return Case(action=action, service=service, verb="list", query=asked)
+
+
 CASES: list[Case] = [
     *_resource(
         "principals",
@@ -167,15 +176,7 @@ CASES: list[Case] = [
     Case(action="campaign.advice", service="campaigns", verb="advice", body=lambda side: (side.certificate,)),
     Case(action="campaign.in_use", service="campaigns", verb="in_use", noun="ca"),
     Case(action="order.list", service="orders", verb="list"),
-    *(
-        Case(
-            action="order.list",
-            service="orders",
-            verb="list",
-            query=lambda side, field=field, noun=noun: {"query": OrderQuery(**{field: f"{noun}-{side.tag}"})},
-        )
-        for field, noun in (("principal", "app"), ("token", "eab"), ("authority", "ca"), ("challenge", "zone"))
-    ),
+    *(_looked_for("order.list", "orders", OrderQuery, *pair) for pair in LOOKED_FOR),
     Case(action="order.show", service="orders", verb="show", noun="order", nameless=True),
     Case(action="order.retry", service="orders", verb="retry", noun="order", nameless=True),
     Case(action="order.cancel", service="orders", verb="cancel", noun="order", nameless=True),
@@ -191,15 +192,7 @@ CASES: list[Case] = [
     ),
     Case(action="account.deactivate", service="accounts", verb="deactivate", noun="account", nameless=True),
     Case(action="certificate.list", service="certificates", verb="list"),
-    *(
-        Case(
-            action="certificate.list",
-            service="certificates",
-            verb="list",
-            query=lambda side, field=field, noun=noun: {"query": CertificateQuery(**{field: f"{noun}-{side.tag}"})},
-        )
-        for field, noun in (("principal", "app"), ("token", "eab"), ("authority", "ca"))
-    ),
+    *(_looked_for("certificate.list", "certificates", CertificateQuery, *pair) for pair in LOOKED_FOR[:3]),
     Case(action="certificate.show", service="certificates", verb="show", noun="certificate", nameless=True),
     Case(
         action="certificate.revoke",
@@ -280,10 +273,20 @@ async def _side(admin: Admin, store: Store, tag: str) -> Side:
     campaign = NewCampaign(name=f"incident-{tag}", principal=app.name, renew_by=RENEW_BY)
     incident = (await admin.campaigns.add(campaign, ROOT)).campaign
     account, order, certificate = await _ordered(admin, store, app.id, eab.token.id, ca.id, zone.id, f"host-{tag}")
-    resources = {"app": app, "idle": idle, "eab": eab.token, "unused": unused.token, "zone": zone, "ca": ca}
-    others = {"spare": spare, "short": short, "incident": incident}
-    ids = {name: item.id for name, item in (resources | others).items()}
-    ids |= {"account": account, "order": order, "certificate": certificate.id}
+    ids = {
+        "app": app.id,
+        "idle": idle.id,
+        "eab": eab.token.id,
+        "unused": unused.token.id,
+        "zone": zone.id,
+        "ca": ca.id,
+        "spare": spare.id,
+        "short": short.id,
+        "incident": incident.id,
+        "account": account,
+        "order": order,
+        "certificate": certificate.id,
+    }
     return Side(tag=tag, ids=ids, certificate=certificate, serial=certificate.serial)
 
 

@@ -145,4 +145,4 @@ async def test_a_storage_that_does_not_narrow_a_list_is_an_error_and_no_leak(
         monkeypatch.setattr(noun, "list", every)
     for service in (house.admin.orders, house.admin.certificates, house.admin.accounts):
         with pytest.raises(RuntimeError, match="has not narrowed"):
-            await service.list(of_lab(Role.AUDITOR))  # type: ignore[attr-defined]
+            await service.list(of_lab(Role.AUDITOR))

@@ -83,8 +83,8 @@ class Reach:
     async def owned(self, items: Sequence[T]) -> Sequence[T]:
         """What a list that the storage narrowed by `principal_ids` gave; an error where it has not."""
         ids = await self.principal_ids()
-        for item in items if ids is not None else ():
-            if await self._principal_of(item) not in ids:
+        for item in items:
+            if ids is not None and await self._principal_of(item) not in ids:
                 raise RuntimeError("the storage has not narrowed a list by principal_ids")
         return items
 
