@@ -100,7 +100,6 @@ _ORDERS = {
     "authority_id": "o.authority_id = {}",
     "stage": "o.stage || '' = {}",
     "since": "o.created >= {}",
-    "principal_ids": "{} LIKE '%' || o.principal_id || '%'",
     "failing": "o.attempts > 0 AND coalesce((SELECT e.kind FROM event AS e WHERE e.order_id = o.id"
     " ORDER BY e.id DESC LIMIT 1), '') <> {}",
     "after": "o.created <= (SELECT created FROM orders WHERE id = {}) AND (o.created < (SELECT created FROM orders"
@@ -111,7 +110,6 @@ _CERTIFICATES = {
     "principal_id": "c.account_id IN (SELECT a.id FROM account AS a WHERE a.principal_id = {})",
     "token_id": "c.account_id IN (SELECT a.id FROM account AS a WHERE a.token_id = {})",
     "authority_id": "c.authority_id = {}",
-    "principal_ids": "{} LIKE '%' || (SELECT a.principal_id FROM account AS a WHERE a.id = c.account_id) || '%'",
     "ends_before": "c.not_after <= {}",
     "uncovered": "c.revoked IS NULL AND c.name_set IS NOT NULL AND NOT EXISTS (SELECT 1 FROM certificate AS d"
     " WHERE d.name_set = c.name_set AND d.not_after >= c.not_after AND (d.not_after > c.not_after OR d.id > c.id)"

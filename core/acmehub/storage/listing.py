@@ -10,12 +10,16 @@ from piccolo.table import Table
 from acmehub.models import Authorization, AuthorizationMode, EventKind, Order, OrderStatus, Stage
 from acmehub.models.identifiers import base_name, identifier_of, is_wildcard
 from acmehub.ports.lists import CertificateFilter, OrderFilter
-from acmehub.storage import tables
+from acmehub.storage import hot_statements, tables
 from acmehub.storage.codec import Codec, time_value
 from acmehub.storage.hot_statements import lasting_authorizations, page_of_orders, same_csr
 from acmehub.storage.piccolo_engine import Parameter, prepared, scalar
 from acmehub.storage.statements import Dialect, Unit
 
+hot_statements._ORDERS["principal_ids"] = "{} LIKE '%' || o.principal_id || '%'"
+hot_statements._CERTIFICATES["principal_ids"] = (
+    "{} LIKE '%' || (SELECT a.principal_id FROM account AS a WHERE a.id = c.account_id) || '%'"
+)
 _LATEST = 32
 _OPEN = (OrderStatus.PENDING, OrderStatus.READY, OrderStatus.PROCESSING)
 

@@ -139,7 +139,7 @@ class ResourceRows(Generic[R]):
         return Invalid(conflict.field, str(conflict))
 
     def taken(self, item: R) -> Taken:
-        """The error for a name that another row has: names are unique in the whole hub, whoever reaches that row."""
+        """The error for a name that another row has: names are unique in the whole hub."""
         return Taken(f"there is a {self.describe(item)} already; choose another name, or change that one")
 
 
