@@ -272,7 +272,7 @@ async def _side(admin: Admin, store: Store, tag: str) -> Side:
     short = await admin.profiles.add(NewProfile(name=f"short-{tag}", description="Short", tags=(tag,)), ROOT)
     campaign = NewCampaign(name=f"incident-{tag}", principal=app.name, renew_by=RENEW_BY)
     incident = (await admin.campaigns.add(campaign, ROOT)).campaign
-    account, order, certificate = await _ordered(admin, store, app.id, eab.token.id, ca.id, zone.id, f"host-{tag}")
+    account, order, certificate = await ordered(admin, store, app.id, eab.token.id, ca.id, zone.id, f"host-{tag}")
     ids = {
         "app": app.id,
         "idle": idle.id,
@@ -290,9 +290,10 @@ async def _side(admin: Admin, store: Store, tag: str) -> Side:
     return Side(tag=tag, ids=ids, certificate=certificate, serial=certificate.serial)
 
 
-async def _ordered(
+async def ordered(
     admin: Admin, store: Store, app: str, eab: str, ca: str, zone: str, host: str
 ) -> tuple[str, str, Certificate]:
+    """An account of a token, one order of it that waits and one that has led to a certificate."""
     token = await admin.tokens.rows.find(eab)
     account = Account(jwk=b"{}", thumbprint=new_id(), token_id=token.id, principal_id=app, created=datetime.now(UTC))
     await store.accounts.bind(account, lambda row, _: row)

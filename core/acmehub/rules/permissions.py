@@ -113,7 +113,8 @@ class Acting(msgspec.Struct, frozen=True):
     the principal's id ("" for a person with a shell on the hub's machine).
 
     `proven`: it may do what takes `step_up`: a token with `reveal`, a person who has just proved who they are.
-    `delegates`: it may make tokens; each person may, an API token only with its flag of this name.
+    `delegates`: it may make tokens; each person may, an API token only with its flag of this name. `managing`: who owns
+    the resources file that it applies, which what it changes bears as `managed_by` (empty: nobody).
     """
 
     name: str
@@ -122,6 +123,7 @@ class Acting(msgspec.Struct, frozen=True):
     principal_id: str = ""
     proven: bool = False
     delegates: bool = False
+    managing: str = ""
 
     @classmethod
     def machine(cls, name: str) -> "Acting":

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from acmehub.admin.access.errors import InUse, Invalid, NotFound, ServiceError, Taken
 from acmehub.admin.access.gate import Passage
@@ -17,6 +18,12 @@ R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaig
 
 ID = re.compile(r"[0-9a-f]{32,64}")
 MAX_VALUE = 200  # characters of a value in the audit
+
+
+def _managed(item: R, passage: Passage) -> R:
+    """The row with the resources file that sets it, if one does."""
+    owner = passage.acting.managing
+    return item if not owner or isinstance(item, Campaign) else replace(item, managed_by=owner)
 
 
 async def _no(_before: object, _after: object) -> tuple[()]:
@@ -75,6 +82,7 @@ class ResourceRows(Generic[R]):
 
     async def insert(self, item: R, passage: Passage, detail: str = "") -> R:
         """Store a new one; `Taken`."""
+        item = _managed(item, passage)
         try:
             await self._stored.add(item, [passage.entry(detail)])
         except Conflict as conflict:
@@ -82,17 +90,24 @@ class ResourceRows(Generic[R]):
         return item
 
     async def change(
-        self, ref: str, rule: Callable[[R], R], passage: Passage, needed: Callable[[R, R], Awaitable[Sequence[R]]] = _no
+        self,
+        ref: str,
+        rule: Callable[[R], R],
+        passage: Passage,
+        needed: Callable[[R, R], Awaitable[Sequence[R]]] = _no,
+        *,
+        owned: bool = True,
     ) -> R:
         """Write what `rule` makes of the row as it is stored now, again after a conflict. The audit's entry has what
         changed. `needed`, asked with the row before and after, gives other rows that must still be as they are when it
-        is written."""
+        is written. What a resources file changes is `owned` by that file."""
         item = await self.find(ref, passage.reach, passage)
         while True:
             changed = rule(item)
             if changed == item:
                 await passage.note()
                 return item
+            changed = _managed(changed, passage) if owned else changed
             entry = passage.entry(difference(item, changed), object=self._named(item, ref))
             try:
                 return await self._stored.replace(changed, [entry], await needed(item, changed))
