@@ -157,7 +157,7 @@ async def test_a_storage_that_does_not_narrow_a_list_is_an_error_and_no_leak(
 async def test_a_check_names_no_principal_and_no_authority_that_is_not_reached(
     house: House, sides: tuple[Side, Side]
 ) -> None:
-    lab, production = sides
+    _, production = sides
     everywhere = RoleAssignment(Role.MANAGED_ACME_CONSUMER)
     wide = PrincipalPatch(roles=(RoleAssignment(everywhere.role, (production.tag,)), everywhere))
     await house.principals.set("app-production", wide, ROOT)
