@@ -162,10 +162,10 @@ def require(acting: Acting, action: str, tags: Collection[str] | None = None) ->
         require_proof(acting, action)
 
 
-def own_entries(acting: Acting, action: str) -> bool:
-    """Whether the actor sees only what it has done itself."""
+def entries_of(acting: Acting, action: str) -> frozenset[str] | None:
+    """The principals whose entries of the audit the actor may see: None for all, else its own id."""
     row = PERMISSIONS[action]
-    return acting.unrestricted.isdisjoint(row.roles - row.own)
+    return frozenset({acting.principal_id}) if acting.unrestricted.isdisjoint(row.roles - row.own) else None
 
 
 def require_proof(acting: Acting, what: str) -> None:

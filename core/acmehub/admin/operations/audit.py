@@ -9,7 +9,7 @@ from acmehub.admin.access.gate import Gate
 from acmehub.models import AuditFilter, AuditRecord
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store
-from acmehub.rules.permissions import Acting, own_entries
+from acmehub.rules.permissions import Acting, entries_of
 
 PAGE = 500
 
@@ -59,8 +59,8 @@ class AuditAdmin:
 
 def _own(filter: AuditFilter, acting: Acting, action: str) -> AuditFilter:
     """The filter, for who sees only its own entries with its own name."""
-    return replace(filter, actor=acting.name) if own_entries(acting, action) and not filter.actor else filter
+    return replace(filter, actor=acting.name) if entries_of(acting, action) is not None and not filter.actor else filter
 
 
 def _may_see(entry: AuditRecord, acting: Acting, action: str) -> bool:
-    return entry.actor == acting.name or not own_entries(acting, action)
+    return entry.actor == acting.name or entries_of(acting, action) is None
