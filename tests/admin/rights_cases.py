@@ -98,6 +98,16 @@ def _resource(
     ]
 
 
+LOOKED_FOR = (("principal", "app"), ("token", "eab"), ("authority", "ca"), ("challenge", "zone"))
+
+
+def _looked_for(action: str, service: str, query: Callable[..., msgspec.Struct], field: str, noun: str) -> Case:
+    def asked(side: Side) -> Mapping[str, Any]:
+        return {"filter": query(**{field: f"{noun}-{side.tag}"})}
+
+    return Case(action=action, service=service, verb="list", query=asked)
+
+
 CASES: list[Case] = [
     *_resource(
         "principals",
@@ -171,15 +181,7 @@ CASES: list[Case] = [
     Case(action="campaign.advice", service="campaigns", verb="advice", body=lambda side: (side.certificate.id,)),
     Case(action="campaign.in_use", service="campaigns", verb="in_use", noun="ca"),
     Case(action="order.list", service="orders", verb="list"),
-    *(
-        Case(
-            action="order.list",
-            service="orders",
-            verb="list",
-            query=lambda side, field=field, noun=noun: {"filter": OrderQuery(**{field: f"{noun}-{side.tag}"})},
-        )
-        for field, noun in (("principal", "app"), ("token", "eab"), ("authority", "ca"), ("challenge", "zone"))
-    ),
+    *(_looked_for("order.list", "orders", OrderQuery, *pair) for pair in LOOKED_FOR),
     Case(action="order.show", service="orders", verb="show", noun="order", nameless=True),
     Case(action="order.retry", service="orders", verb="retry", noun="order", nameless=True),
     Case(action="order.cancel", service="orders", verb="cancel", noun="order", nameless=True),
@@ -195,15 +197,7 @@ CASES: list[Case] = [
     ),
     Case(action="account.deactivate", service="accounts", verb="deactivate", noun="account", nameless=True),
     Case(action="certificate.list", service="certificates", verb="list"),
-    *(
-        Case(
-            action="certificate.list",
-            service="certificates",
-            verb="list",
-            query=lambda side, field=field, noun=noun: {"filter": CertificateQuery(**{field: f"{noun}-{side.tag}"})},
-        )
-        for field, noun in (("principal", "app"), ("token", "eab"), ("authority", "ca"))
-    ),
+    *(_looked_for("certificate.list", "certificates", CertificateQuery, *pair) for pair in LOOKED_FOR[:3]),
     Case(action="certificate.show", service="certificates", verb="show", noun="certificate", nameless=True),
     Case(
         action="certificate.revoke",
@@ -299,17 +293,28 @@ async def _side(admin: Admin, store: Store, tag: str) -> Side:
     short = await admin.profiles.add(NewProfile(name=f"short-{tag}", description="Short", tags=(tag,)), ROOT)
     campaign = NewCampaign(name=f"incident-{tag}", principal=app.name, renew_by=RENEW_BY)
     incident = (await admin.campaigns.add(campaign, ROOT)).campaign
-    account, order, certificate = await _ordered(admin, store, app.id, eab.token.id, ca.id, zone.id, f"host-{tag}")
-    resources = {"app": app, "idle": idle, "eab": eab.token, "unused": unused.token, "zone": zone, "ca": ca}
-    others = {"spare": spare, "short": short, "incident": incident}
-    ids = {name: item.id for name, item in (resources | others).items()}
-    ids |= {"account": account, "order": order, "certificate": certificate.id}
+    account, order, certificate = await ordered(admin, store, app.id, eab.token.id, ca.id, zone.id, f"host-{tag}")
+    ids = {
+        "app": app.id,
+        "idle": idle.id,
+        "eab": eab.token.id,
+        "unused": unused.token.id,
+        "zone": zone.id,
+        "ca": ca.id,
+        "spare": spare.id,
+        "short": short.id,
+        "incident": incident.id,
+        "account": account,
+        "order": order,
+        "certificate": certificate.id,
+    }
     return Side(tag=tag, ids=ids, certificate=certificate, serial=certificate.serial)
 
 
-async def _ordered(
+async def ordered(
     admin: Admin, store: Store, app: str, eab: str, ca: str, zone: str, host: str
 ) -> tuple[str, str, Certificate]:
+    """An account of a token, one order of it that waits and one that has led to a certificate."""
     token = await admin.tokens.rows.find(eab)
     account = Account(jwk=b"{}", thumbprint=new_id(), token_id=token.id, principal_id=app, created=datetime.now(UTC))
     await store.accounts.bind(account, lambda row, _: msgspec.structs.replace(row, uses=USES))

@@ -1,18 +1,25 @@
 """Roles that tags narrow: each verb with each of them, on what bears their tag and on what bears another one, driven by
 the table of permissions."""
 
+import ast
+import inspect
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from acmehub.admin.access.errors import Invalid, NotFound, ServiceError
+from acmehub.admin.operations.check_results import CheckRequest
+from acmehub.admin.resources.authorities import AuthorityPatch
+from acmehub.admin.resources.principals import PrincipalPatch
+from acmehub.admin.services import Admin
 from acmehub.models import Role, RoleAssignment
 from acmehub.models.problems import Problem
 from acmehub.ports.store import Store
 from acmehub.rules.permissions import NARROWABLE, PERMISSIONS, Acting, Forbidden
 from tests.admin.conftest import House
-from tests.admin.rights_cases import CASES, ELSEWHERE, LAB, Case, Side, furnish
+from tests.admin.rights_cases import CASES, ELSEWHERE, LAB, ROOT, Case, Side, furnish, ordered
 from tests.admin.test_rights import state
 
 NARROWED = [role for role in Role if role in NARROWABLE]
@@ -118,7 +125,7 @@ async def test_nothing_is_made_of_or_asked_by_what_bears_another_tag(
         written = {"app-production", "eab-production", "ca-production", "zone-production", production.certificate.id}
         words = production.words - (written if isinstance(found, Exception) else set())
         assert [word for word in words if word in (str(found) if isinstance(found, Exception) else told(found))] == []
-        if case.action.endswith((".add", ".plan")) or case.action == "apply":
+        if case.action.endswith((".add", ".plan", ".advice")) or case.action == "apply":
             assert isinstance(found, Exception), case.action
 
 
@@ -145,4 +152,51 @@ async def test_a_storage_that_does_not_narrow_a_list_is_an_error_and_no_leak(
         monkeypatch.setattr(noun, "list", every)
     for service in (house.admin.orders, house.admin.certificates, house.admin.accounts):
         with pytest.raises(RuntimeError, match="has not narrowed"):
-            await service.list(of_lab(Role.AUDITOR))  # type: ignore[attr-defined]
+            await service.list(of_lab(Role.AUDITOR))
+
+
+async def test_a_check_names_no_principal_and_no_authority_that_is_not_reached(
+    house: House, sides: tuple[Side, Side]
+) -> None:
+    _, production = sides
+    everywhere = RoleAssignment(Role.MANAGED_ACME_CONSUMER)
+    wide = PrincipalPatch(roles=(RoleAssignment(everywhere.role, (production.tag,)), everywhere))
+    await house.principals.set("app-production", wide, ROOT)
+    check, asked = house.admin.check.check, CheckRequest(names=("www.lab.test",))
+    [whole] = (await check(asked, ROOT)).names
+    assert set(whole.principals or ()) == {"app-lab", "app-production"}
+    found = await check(asked, of_lab(Role.AUDITOR))
+    assert (found.good, found.names[0].principals) == (True, ("app-lab",))
+    assert (found.authority.name, found.authority.plugin, found.authority.signing) == ("", "", True)
+    await house.authorities.set("ca-lab", AuthorityPatch(default=True), ROOT)
+    assert (await check(asked, of_lab(Role.AUDITOR))).authority.name == "ca-lab"
+    await house.authorities.set("ca-production", AuthorityPatch(default=True, enabled=False), ROOT)
+    stopped = await check(asked, of_lab(Role.AUDITOR))
+    assert not [word for word in production.words if word in told(stopped)]
+
+
+async def test_certificates_in_use_are_counted_of_the_principals_that_are_reached(
+    house: House, sides: tuple[Side, Side]
+) -> None:
+    lab, production = sides
+    ids = production.ids
+    await ordered(house.admin, house.store, ids["app"], ids["eab"], lab.ids["ca"], ids["zone"], "elsewhere")
+    await house.store.certificates.list()
+    counted = [(await house.campaigns.in_use("ca-lab", who)).count for who in (ROOT, of_lab(Role.OPERATOR))]
+    assert counted == [2, 1]
+
+
+def test_what_is_looked_up_for_an_actor_is_looked_up_within_its_reach() -> None:
+    """`ResourceRows.find` without a reach is for the hub itself."""
+    admin = Path(inspect.getfile(Admin)).parent
+    calls = [
+        (path.name, node.lineno)
+        for path in sorted(admin.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "find"
+        and ast.unparse(node.func).endswith(("rows.find", "_principals.find", "_tokens.find", "_challenges.find"))
+        and len(node.args) < 2
+    ]
+    assert calls == []

@@ -8,7 +8,7 @@ import pytest
 from acmehub.admin.resources.authorities import NewAuthority
 from acmehub.admin.resources.document import InvalidFile, read_document
 from acmehub.admin.resources.file import Applied, Step
-from acmehub.admin.resources.principals import NewPrincipal
+from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch
 from acmehub.admin.resources.tokens import NewToken
 from acmehub.admin.resources.with_plugins import Sources
 from acmehub.models import Role, RoleAssignment, TokenState
@@ -264,3 +264,44 @@ async def test_a_scope_beyond_the_roles_that_the_file_gives_is_a_fault(house: Ho
 async def test_a_missing_environment_variable_is_a_fault(house: House) -> None:
     with pytest.raises(InvalidFile, match=r"settings.key_secret: the environment has no variable TSIG"):
         await apply(house, sources=Sources({}, Path()))
+
+
+MINE = '[[principal]]\nname = "app"\nroles = ["auditor"]\n'
+
+
+async def test_what_a_file_sets_bears_its_owner_and_another_owner_changes_it_only_when_it_takes_over(
+    house: House,
+) -> None:
+    await house.principals.add(NewPrincipal(name="by hand"), ROOT)
+    mine, hers = read_document(MINE, "a.toml"), read_document(MINE.replace("auditor", "operator"), "b.toml")
+    await house.files.apply(mine, ROOT, owner="a.toml")
+    assert (await house.principals.show("app", ROOT)).managed_by == "a.toml"
+    assert (await house.principals.show("by hand", ROOT)).managed_by == ""
+    [planned] = (await house.files.apply(hers, ROOT, owner="b.toml", dry_run=True)).changes
+    assert (planned.step, planned.fields, planned.managed_by) == (Step.CHANGE, ("roles",), "a.toml")
+    for owner in ("b.toml", ""):
+        with pytest.raises(InvalidFile, match=r"b.toml:1: \[\[principal\]\] 'app': it is managed by 'a.toml': "):
+            await house.files.apply(hers, ROOT, owner=owner)
+    assert (await house.principals.show("app", ROOT)).roles == (RoleAssignment(Role.AUDITOR),)
+    await house.files.apply(hers, ROOT, owner="b.toml", take_over=True)
+    changed = await house.principals.show("app", ROOT)
+    assert (changed.roles, changed.managed_by) == ((RoleAssignment(Role.OPERATOR),), "b.toml")
+
+
+async def test_a_change_by_hand_leaves_the_owner_who_lists_and_mends_it(house: House) -> None:
+    mine = read_document(MINE, "a.toml")
+    await house.files.apply(mine, ROOT, owner="a.toml")
+    by_hand = await house.principals.set("app", PrincipalPatch(enabled=False), ROOT)
+    assert by_hand.managed_by == "a.toml"
+    [planned] = (await house.files.apply(mine, ROOT, owner="a.toml", dry_run=True)).changes
+    assert (planned.fields, planned.managed_by) == (("enabled",), "")
+    await house.files.apply(mine, ROOT, owner="a.toml")
+    assert (await house.principals.show("app", ROOT)).enabled
+
+
+async def test_a_file_that_makes_another_authority_the_default_does_not_own_the_one_before(house: House) -> None:
+    await house.authorities.add(NewAuthority(name="first", plugin="ca_fake"), ROOT)
+    text = '[[authority]]\nname = "second"\nplugin = "ca_fake"\ndefault = true\n'
+    await house.files.apply(read_document(text, "a.toml"), ROOT, owner="a.toml")
+    owners = {item.name: (item.managed_by, item.default) for item in await house.authorities.list(ROOT)}
+    assert owners == {"first": ("", False), "second": ("a.toml", True)}

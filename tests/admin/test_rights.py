@@ -293,6 +293,26 @@ async def test_a_role_that_tags_narrow_is_not_the_whole_role(hall: Furnished, ve
         await VERBS[verb](hall, narrowed)
 
 
+@pytest.mark.parametrize("tags", [(), ("lab",)])
+async def test_an_operator_sees_of_the_audit_what_it_has_done_itself(hall: Furnished, tags: tuple[str, ...]) -> None:
+    operators = [
+        Acting(name, frozenset({RoleAssignment(Role.OPERATOR, tags)}), principal_id=name, proven=True, delegates=True)
+        for name in ("olga", "olga2")
+    ]
+    for who in operators:
+        with suppress(Forbidden):
+            await hall.admin.resealing.reseal(who)
+    olga, _ = operators
+    audit = hall.admin.audit
+    [entry] = await audit.list(olga)
+    assert (entry.actor, entry.action) == ("olga", "reseal")
+    assert [item.id async for item in await audit.export(olga)] == [entry.id]
+    assert await audit.show(entry.id, olga) == entry
+    with pytest.raises(NotFound, match=f"there is no entry {entry.id + 1} in the audit"):
+        await audit.show(entry.id + 1, olga)
+    assert len(await audit.list(ROOT)) > 2
+
+
 # ------------------------------------------------------------------------------------- the change and its entry
 
 

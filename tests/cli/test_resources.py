@@ -27,7 +27,7 @@ def test_a_principal_is_added_listed_shown_changed_and_removed(terminal: Termina
     assert [item["name"] for item in terminal.json("principal", "list")] == ["administrator", "firewall-01"]
     changed = terminal.json("principal", "set", "firewall-01", "--disable", "--role", "managed_acme_consumer:lab,iot")
     assert changed["enabled"] is False
-    assert changed["roles"] == [{"role": "managed_acme_consumer", "tags": ["lab", "iot"]}]
+    assert changed["roles"] == [{"role": "managed_acme_consumer", "tags": ["lab", "iot"], "names": ""}]
     assert terminal.json("principal", "set", "firewall-01", "--no-roles", "--enabled")["roles"] == []
     assert terminal.json("principal", "set", "firewall-01", "--name", "fw", "--type", "user")["type"] == "user"
     assert terminal.json("principal", "remove", "fw") == {"removed": "fw"}

@@ -63,6 +63,13 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
+class Applying(DryRun, frozen=True, kw_only=True):
+    """How a file is applied: what it changes bears `owner`; what another owner has set is changed with `take_over`."""
+
+    owner: str = ""
+    take_over: bool = False
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """A row: `id` is the action in `PERMISSIONS`, unless `action` names another one.
 

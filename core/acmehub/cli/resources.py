@@ -27,16 +27,26 @@ _SIGNS = {Step.CREATE: "+", Step.CHANGE: "~", Step.UNCHANGED: " "}
 @click.command(epilog=APPLY)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--owner", default="", help="Who manages what it changes  [default: the name of the file]")
+@click.option("--take-over", is_flag=True, help="Change what another owner has set, too.")
 @hub_verb
-async def apply(session: Session, file: Path, dry_run: bool) -> Result:
+async def apply(session: Session, file: Path, dry_run: bool, owner: str, take_over: bool) -> Result:
     """Bring resources to what a TOML file declares, by name; a second time changes nothing.
 
-    Secrets may be env:NAME or file:PATH, relative to the file. Resources that it does not name stay as they are.
+    Secrets may be env:NAME or file:PATH, relative to the file. Resources that it does not name stay as they are. What
+    it changes bears its name as `managed_by`.
     """
     document = read_document(_text(file), "standard input" if str(file) == "-" else str(file))
     sources = Sources(os.environ, Path.cwd() if str(file) == "-" else file.parent)
     before = await session.admin.authorities.list(session.acting)
-    applied = await session.admin.resources_file.apply(document, session.acting, sources=sources, dry_run=dry_run)
+    applied = await session.admin.resources_file.apply(
+        document,
+        session.acting,
+        sources=sources,
+        dry_run=dry_run,
+        owner=owner or ("" if str(file) == "-" else file.name),
+        take_over=take_over,
+    )
     changed = {(item.kind, item.name) for item in applied.changes if item.step is not Step.UNCHANGED}
     remark(*(new for kind, new in document.entries() if (kind, name_of(new)) in changed))
     await remark_authorities(session, before, *(name for kind, name in changed if kind == "authority"))
@@ -81,4 +91,5 @@ def _lines(applied: Applied, dry_run: bool) -> list[str]:
 
 def _line(item: PlannedChange) -> str:
     fields = f": {', '.join(item.fields)}" if item.fields else ""
-    return f"{_SIGNS[item.step]} {item.kind.replace('_', ' ')} {item.name!r}{fields}"
+    other = f" (managed by {item.managed_by!r})" if item.managed_by else ""
+    return f"{_SIGNS[item.step]} {item.kind.replace('_', ' ')} {item.name!r}{fields}{other}"

@@ -119,7 +119,8 @@ class Acting(msgspec.Struct, frozen=True):
     the principal's id ("" for a person with a shell on the hub's machine).
 
     `proven`: it may do what takes `step_up`: a token with `reveal`, a person who has just proved who they are.
-    `delegates`: it may make tokens; each person may, an API token only with its flag of this name.
+    `delegates`: it may make tokens; each person may, an API token only with its flag of this name. `managing`: who owns
+    the resources file that it applies, which what it changes bears as `managed_by` (empty: nobody).
     """
 
     name: str
@@ -128,6 +129,7 @@ class Acting(msgspec.Struct, frozen=True):
     principal_id: str = ""
     proven: bool = False
     delegates: bool = False
+    managing: str = ""
 
     @classmethod
     def machine(cls, name: str) -> "Acting":
@@ -172,10 +174,10 @@ def require(acting: Acting, action: str, tags: Collection[str] | None = None) ->
         require_proof(acting, action)
 
 
-def own_entries(acting: Acting, action: str) -> bool:
-    """Whether the actor sees only what it has done itself."""
+def entries_of(acting: Acting, action: str) -> frozenset[str] | None:
+    """The principals whose entries of the audit the actor may see: None for all, else its own id."""
     row = PERMISSIONS[action]
-    return acting.unrestricted.isdisjoint(row.roles - row.own)
+    return frozenset({acting.principal_id}) if acting.unrestricted.isdisjoint(row.roles - row.own) else None
 
 
 def require_proof(acting: Acting, what: str) -> None:

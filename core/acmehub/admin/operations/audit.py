@@ -12,7 +12,7 @@ from acmehub.models import AuditFilter, AuditRecord, Seal
 from acmehub.models.audit import AuditLine
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store
-from acmehub.rules.permissions import Acting, own_entries
+from acmehub.rules.permissions import Acting, entries_of
 from acmehub.runtime.sealed_audit.chain import ChainCheck, ChainFlaw
 from acmehub.runtime.sealed_audit.keys import ChainKeys
 from acmehub.runtime.vault import Vault
@@ -130,9 +130,8 @@ class AuditAdmin:
 
 def _seen_by(acting: Acting, action: str, filter: AuditFilter) -> AuditFilter:
     """The filter; with a role that sees only its own entries, of those: none where nobody knows whose they are."""
-    if not own_entries(acting, action):
-        return filter
-    return replace(filter, actor_ids=frozenset({acting.principal_id} - {""}))
+    seen = entries_of(acting, action)
+    return filter if seen is None else replace(filter, actor_ids=seen - {""})
 
 
 class _Verification:

@@ -112,7 +112,7 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
             if new.default:
                 require_unnarrowed(acting, passage.action, f"make {self.rows.describe(item)} the default")
             require_given_tags(passage, (), item.tags, self.rows.describe(item))
-            await self.rows.insert(item, passage)
+            item = await self.rows.insert(item, passage)
             if default:
                 await self._only_default(item.id, passage)
             return await self._view(item)
@@ -183,7 +183,7 @@ class AuthorityService(PluginResourceService[Authority, AuthorityView]):
         next change repairs that."""
         for other in await self.rows.list():
             if other.default and other.id != id:
-                await self.rows.change(other.name, lambda item: replace(item, default=False), passage)
+                await self.rows.change(other.id, lambda item: replace(item, default=False), passage, owned=False)
 
     async def _view(self, item: Authority) -> AuthorityView:
         public = self.public(item)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from acmehub.admin.access.errors import Invalid, NotFound, ServiceError
 from acmehub.admin.access.gate import Gate
@@ -29,6 +30,7 @@ from acmehub.admin.resources.principals import NewPrincipal, PrincipalPatch, Pri
 from acmehub.admin.resources.principals import checked_fields as checked_principal_fields
 from acmehub.admin.resources.profiles import NewProfile, ProfilePatch, ProfileService
 from acmehub.admin.resources.rows import ResourceRows
+from acmehub.admin.resources.service import checked_name
 from acmehub.admin.resources.token_fields import checked_fields as checked_token_fields
 from acmehub.admin.resources.tokens import AddedToken, NewToken, TokenPatch, TokenService
 from acmehub.admin.resources.with_plugins import PluginResourceService, Sources, given_fields
@@ -48,12 +50,13 @@ class Step(enum.StrEnum):
 
 class PlannedChange(msgspec.Struct, frozen=True):
     """One line of a plan; `fields` are those that change, a setting as `settings.NAME` (none with another `plugin`,
-    whose settings start from the defaults)."""
+    whose settings start from the defaults). `managed_by`: another owner, who has set it last."""
 
     kind: str
     name: str
     step: Step
     fields: tuple[str, ...] = ()
+    managed_by: str = ""
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -100,15 +103,26 @@ class ResourcesFileService:
         self._profiles = profiles
 
     async def apply(
-        self, document: Document, acting: Acting, *, sources: Sources | None = None, dry_run: bool = False
+        self,
+        document: Document,
+        acting: Acting,
+        *,
+        sources: Sources | None = None,
+        dry_run: bool = False,
+        owner: str = "",
+        take_over: bool = False,
     ) -> Applied:
         """Carry a file out, or with `dry_run` only return what that would do.
 
+        What it changes bears `owner` as `managed_by`; what another owner has set is changed only with `take_over`.
         All of it is checked before the first write; `InvalidFile` has every fault. A failure in the middle (a storage
         that goes away) leaves the first part done: apply the file again.
         """
         async with self._gate(acting, "apply") as passage:
-            plan = await self._plan(document, sources, passage.reach)
+            acting = replace(acting, managing=checked_name(owner, "owner") if owner else "")
+            plan = [_of_another(item, acting.managing) for item in await self._plan(document, sources, passage.reach)]
+            if not (dry_run or take_over):
+                _refuse_others(plan, document)
             added: list[AddedToken] = []
             if not dry_run:
                 for planned in plan:
@@ -189,7 +203,7 @@ class ResourcesFileService:
         different = [field.removesuffix("_id") for field, value in fields.items() if getattr(row, field) != value]
         changed = (*different, *settings)
         step = Step.CHANGE if changed else Step.UNCHANGED
-        return _Planned(PlannedChange(kind, name, step, changed), new, row.id)
+        return _Planned(PlannedChange(kind, name, step, changed, getattr(row, "managed_by", "")), new, row.id)
 
     async def _owner_of(self, new: NewToken, document: Document, reach: Reach) -> "_Owner":
         """The token's principal as it will be: with the roles that the file gives it."""
@@ -241,6 +255,26 @@ class ResourcesFileService:
                     return await self._tokens.add(new, acting)
                 await self._tokens.set(planned.id, TokenPatch(**_given(new, "principal")), acting)
         return None
+
+
+def _of_another(planned: _Planned, owner: str) -> _Planned:
+    """The line names another owner only."""
+    line = planned.line
+    same = line.managed_by == owner or line.step is not Step.CHANGE
+    return replace(planned, line=replace(line, managed_by="")) if same else planned
+
+
+def _refuse_others(plan: Sequence[_Planned], document: Document) -> None:
+    """`InvalidFile` for what this file would change and another owner has set."""
+    others = [item for item in plan if item.line.managed_by]
+    if others:
+        how = "apply it there, or take it over with --take-over; --dry-run lists what differs"
+        raise InvalidFile(
+            tuple(
+                f"{document.place(item.line.kind, item.new)}: it is managed by {item.line.managed_by!r}: {how}"
+                for item in others
+            )
+        )
 
 
 def _named_by(error: ServiceError) -> str:

@@ -130,7 +130,7 @@ class ManagedChallengeService(PluginResourceService[ManagedChallenge, ManagedCha
             )
             _check_zone(item)
             require_given_tags(passage, (), item.tags, self.rows.describe(item))
-            await self.rows.insert(item, passage)
+            item = await self.rows.insert(item, passage)
             await self._store.orders.wake(MENDABLE, challenge_id=item.id)
             return await self._view(item)
 

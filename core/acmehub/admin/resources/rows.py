@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from acmehub.admin.access.errors import InUse, Invalid, NotFound, ServiceError, Taken, require_version
 from acmehub.admin.access.gate import Passage
@@ -17,6 +18,12 @@ R = TypeVar("R", Principal, Token, ManagedChallenge, Authority, Profile, Campaig
 
 ID = re.compile(r"[0-9a-f]{32,64}")
 MAX_VALUE = 200  # characters of a value in the audit
+
+
+def _managed(item: R, passage: Passage) -> R:
+    """The row with the resources file that sets it, if one does."""
+    owner = passage.acting.managing
+    return item if not owner or isinstance(item, Campaign) else replace(item, managed_by=owner)
 
 
 async def _no(_before: object, _after: object) -> tuple[()]:
@@ -75,6 +82,7 @@ class ResourceRows(Generic[R]):
 
     async def insert(self, item: R, passage: Passage, detail: str = "") -> R:
         """Store a new one; `Taken`."""
+        item = _managed(item, passage)
         try:
             await self._stored.add(item, [passage.entry(detail, named=self._names(item))])
         except Conflict as conflict:
@@ -88,10 +96,13 @@ class ResourceRows(Generic[R]):
         passage: Passage,
         version: int | None = None,
         needed: Callable[[R, R], Awaitable[Sequence[R]]] = _no,
+        *,
+        owned: bool = True,
     ) -> R:
         """Write what `rule` makes of the row as it is stored now, again after a conflict. The audit's entry has what
         changed. `VersionMismatch` when a `version` is given and the row has another one. `needed`, asked with the row
-        before and after, gives other rows that must still be as they are when it is written."""
+        before and after, gives other rows that must still be as they are when it is written. What a resources file
+        changes is `owned` by that file."""
         item = await self.find(ref, passage.reach, passage)
         while True:
             require_version(item, version)
@@ -99,6 +110,7 @@ class ResourceRows(Generic[R]):
             if changed == item:
                 await passage.note()
                 return item
+            changed = _managed(changed, passage) if owned else changed
             entry = passage.entry(
                 object=self._named(item, ref), difference=difference(item, changed), named=self._names(item)
             )
@@ -151,7 +163,7 @@ class ResourceRows(Generic[R]):
         return Invalid(conflict.field, str(conflict))
 
     def taken(self, item: R) -> Taken:
-        """The error for a name that another row has: names are unique in the whole hub, whoever reaches that row."""
+        """The error for a name that another row has: names are unique in the whole hub."""
         return Taken(f"there is a {self.describe(item)} already; choose another name, or change that one")
 
 
