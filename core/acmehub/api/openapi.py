@@ -17,7 +17,7 @@ from acmehub.api.examples import EXAMPLES
 from acmehub.api.operations import OPERATIONS
 from acmehub.api.problems import PROBLEM_JSON, TYPES, ProblemBody
 from acmehub.api.schemas import Schema, Schemas, nullable, without_null
-from acmehub.api.table import JSON, JSON_LINES, MERGE_PATCH, PREFIX, TOML, Operation, Paging
+from acmehub.api.table import JSON, JSON_LINES, LARGEST, MERGE_PATCH, PREFIX, TOML, Operation, Paging
 from acmehub.api.waiting import LONGEST
 from acmehub.rules.permissions import PERMISSIONS
 
@@ -144,7 +144,7 @@ def _parameter(name: str, schema: Schema, description: str) -> dict[str, Any]:
 
 def _of_path(kind: type) -> Schema:
     if kind is int:
-        return {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+        return {"type": "integer", "minimum": 0, "maximum": LARGEST}
     return {"type": "string", "minLength": 1}
 
 
