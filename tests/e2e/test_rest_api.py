@@ -13,18 +13,15 @@ from acmehub.testing.hub_process import HubProcess
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "2")
 PHASES = os.environ.get("SCHEMATHESIS_PHASES", "examples,fuzzing")  # make nightly: with coverage
 HOOKS = """\
-import json
 import schemathesis
 
 @schemathesis.serializer("application/toml")
-class Toml:
-    def as_requests(self, context, value):
-        return {"data": value.encode() if isinstance(value, str) else b""}
+def toml(context, value):
+    return value.encode() if isinstance(value, str) else b""
 
 @schemathesis.deserializer("application/jsonl")
 def lines(context, response):
-    first = response.content.splitlines()[:1]
-    return json.loads(first[0]) if first else None
+    return response.content.decode()
 """
 CONFIG = """\
 hooks = "hooks.py"

@@ -164,7 +164,7 @@ def _success(item: Operation, schemas: Schemas) -> dict[str, Any]:
         return {"204": {"description": "It is gone."}}
     schema = _shown(item, schemas)
     content = {"schema": schema}
-    if item.media in (JSON, JSON_LINES):
+    if item.media == JSON:
         content["example"] = schemas.sample(schema)
     answer: dict[str, Any] = {"description": f"{item.summary}.", "content": {item.media: content}}
     found = {str(item.status): answer}
@@ -177,7 +177,14 @@ def _success(item: Operation, schemas: Schemas) -> dict[str, Any]:
 
 def _shown(item: Operation, schemas: Schemas) -> Schema:
     """The schema of an answer's body."""
-    if item.media not in (JSON, JSON_LINES):
+    if item.media == JSON_LINES:
+        line = schemas.sample(schemas.of(item.result))
+        return {
+            "type": "string",
+            "description": "A JSON object a line.",
+            "examples": [msgspec.json.encode(line).decode()],
+        }
+    if item.media != JSON:
         return {"type": "string"}
     schema = schemas.of(item.result)
     if item.paging is Paging.NONE:

@@ -15,6 +15,7 @@ from acmehub.admin.resources.document import Document
 from acmehub.admin.services import Admin
 from acmehub.api.answers import Answer, of_problem
 from acmehub.api.calls import Asked, Calls
+from acmehub.api.docs_page import docs_routes
 from acmehub.api.idempotency import HEADER, Answers
 from acmehub.api.openapi import document
 from acmehub.api.operations import OPERATIONS
@@ -65,7 +66,7 @@ class Api:
         """All routes, below `PREFIX`."""
         return Router(
             PREFIX,
-            route_handlers=[*(self._handler(path) for path in self._by_path), _openapi()],
+            route_handlers=[*(self._handler(path) for path in self._by_path), _openapi(), *docs_routes()],
             request_max_body_size=MOST_BYTES,
             exception_handlers={Exception: failed},
         )
