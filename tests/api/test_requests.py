@@ -175,7 +175,8 @@ async def test_a_defect_has_a_reference_that_the_log_has_as_well(desk: Desk, cap
 )
 async def test_pages_put_together_are_the_list(desk: Desk, path: str) -> None:
     whole = (await desk.get(f"{path}?limit=200"))["items"]
-    found, after = [], ""
+    found: list[Any] = []
+    after: str | None = ""
     while after is not None:
         page = await desk.get(f"{path}?limit=3{f'&after={after}' if after else ''}")
         assert 1 <= len(page["items"]) <= 3
