@@ -114,14 +114,14 @@ async def test_the_page_loads_files_of_the_hub_alone(desk: Desk, page: httpx.Res
     assert "default-src 'none'; script-src 'self'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
     assert not re.search(r"<script>|<style|style=| on\w+=|https?:", page.text)
-    loaded = re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text)
+    loaded = re.findall(r'(?:src|href)="(assets/[^"]+)"', page.text)
     assert len(loaded) == 3
     for name in loaded:
         answer = await desk.http.get(f"{API}/{name}")
         assert answer.status_code == 200
-        assert answer.content == (STATIC / name.removeprefix("docs/")).read_bytes()
+        assert answer.content == (STATIC / name.removeprefix("assets/")).read_bytes()
     for name in ("VENDORED.toml", "..%2f__init__.py", "LICENSE"):
-        assert (await desk.http.get(f"{API}/docs/{name}")).status_code == 404
+        assert (await desk.http.get(f"{API}/assets/{name}")).status_code == 404
 
 
 def test_what_is_vendored_is_listed_with_hash_and_licence() -> None:

@@ -27,9 +27,9 @@ _PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>acmehub API</title>
-<link rel="icon" href="data:,"><link rel="stylesheet" href="docs/swagger-ui.css"></head>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="assets/swagger-ui.css"></head>
 <body><div id="api">The API is described in <a href="openapi.json">openapi.json</a>.</div>
-<script src="docs/swagger-ui-bundle.js"></script><script src="docs/start.js"></script></body>
+<script src="assets/swagger-ui-bundle.js"></script><script src="assets/start.js"></script></body>
 </html>
 """
 
@@ -41,7 +41,7 @@ def docs_routes() -> list[HTTPRouteHandler]:
     def page() -> Response[str]:
         return Response(_PAGE, media_type=MediaType.HTML, headers={**_SECURITY, "cache-control": "no-cache"})
 
-    @get("/docs/{name:str}", include_in_schema=False, sync_to_thread=True)
+    @get("/assets/{name:str}", include_in_schema=False, sync_to_thread=True)
     def file(name: FromPath[str]) -> Response[bytes]:
         if name not in _FILES:
             raise ApiError("not-found", "there is nothing at this path")

@@ -56,7 +56,7 @@ class ProblemBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     reference: str = ""
 
 
-class ProblemType(msgspec.Struct, frozen=True):
+class ProblemKind(msgspec.Struct, frozen=True):
     """A type: the last part of its URL, the status, the title."""
 
     name: str
@@ -70,24 +70,24 @@ class ProblemType(msgspec.Struct, frozen=True):
 
 
 _TYPES = (
-    ProblemType("malformed", 400, "The request cannot be read"),
-    ProblemType("unauthenticated", 401, "An API token is needed"),
-    ProblemType("forbidden", 403, "The token's roles do not allow this"),
-    ProblemType("not-found", 404, "There is no such thing"),
-    ProblemType("method-not-allowed", 405, "This cannot be done here"),
-    ProblemType("taken", 409, "The name is taken"),
-    ProblemType("in-use", 409, "It is in use"),
-    ProblemType("refused", 409, "This cannot be done in its present state"),
-    ProblemType("still-running", 409, "The first request with this key is not answered yet"),
-    ProblemType("version-mismatch", 412, "It was changed meanwhile"),
-    ProblemType("too-large", 413, "The body is too large"),
-    ProblemType("unsupported-media-type", 415, "The body has another media type than is read here"),
-    ProblemType("invalid", 422, "A value does not fit"),
-    ProblemType("key-reused", 422, "The key was used for another request"),
-    ProblemType("rate-limited", 429, "Too many requests"),
-    ProblemType("internal", 500, "The hub failed"),
-    ProblemType("upstream", 502, "The CA refused or did not answer"),
-    ProblemType("storage-unavailable", 503, "The hub's storage does not answer"),
+    ProblemKind("malformed", 400, "The request cannot be read"),
+    ProblemKind("unauthenticated", 401, "An API token is needed"),
+    ProblemKind("forbidden", 403, "The token's roles do not allow this"),
+    ProblemKind("not-found", 404, "There is no such thing"),
+    ProblemKind("method-not-allowed", 405, "This cannot be done here"),
+    ProblemKind("taken", 409, "The name is taken"),
+    ProblemKind("in-use", 409, "It is in use"),
+    ProblemKind("refused", 409, "This cannot be done in its present state"),
+    ProblemKind("still-running", 409, "The first request with this key is not answered yet"),
+    ProblemKind("version-mismatch", 412, "It was changed meanwhile"),
+    ProblemKind("too-large", 413, "The body is too large"),
+    ProblemKind("unsupported-media-type", 415, "The body has another media type than is read here"),
+    ProblemKind("invalid", 422, "A value does not fit"),
+    ProblemKind("key-reused", 422, "The key was used for another request"),
+    ProblemKind("rate-limited", 429, "Too many requests"),
+    ProblemKind("internal", 500, "The hub failed"),
+    ProblemKind("upstream", 502, "The CA refused or did not answer"),
+    ProblemKind("storage-unavailable", 503, "The hub's storage does not answer"),
 )
 TYPES = {item.name: item for item in _TYPES}
 """All types by name."""

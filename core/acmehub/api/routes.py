@@ -14,7 +14,7 @@ from litestar.types import HTTPScope
 from acmehub.admin.resources.document import Document
 from acmehub.admin.services import Admin
 from acmehub.api.answers import Answer, of_problem
-from acmehub.api.calls import Asked, Calls
+from acmehub.api.calls import ApiRequest, Calls
 from acmehub.api.docs_page import docs_routes
 from acmehub.api.idempotency import HEADER, Answers
 from acmehub.api.openapi import document
@@ -48,7 +48,7 @@ class ApiParts(Protocol):
     stopping: asyncio.Event
 
 
-class Api:
+class RestApi:
     """The API of one application; without `keys`, `Idempotency-Key` is refused."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Api:
     async def _answer(self, operation: Operation, request: Request[Any, Any, Any]) -> Response[Any]:
         request.state[REQUEST_ID] = request_id = secrets.token_hex(8)
         acting = await self._sign_in.acting(request, self._address_of(request.scope), request_id)
-        asked = Asked(
+        asked = ApiRequest(
             operation=operation,
             acting=acting,
             arguments=_arguments(operation, request),
@@ -109,7 +109,7 @@ class Api:
             return Stream(lines, media_type=JSON_LINES, headers={**ALWAYS, "x-request-id": request_id})
         return _response(await self._once(asked, request), request_id)
 
-    async def _once(self, asked: Asked, request: Request[Any, Any, Any]) -> Answer:
+    async def _once(self, asked: ApiRequest, request: Request[Any, Any, Any]) -> Answer:
         key = request.headers.get(HEADER)
         if key is None or asked.operation.method != "POST":
             return await self._calls.answer(asked)
