@@ -50,6 +50,7 @@ test: $(BIN)/.stamp $(if $(PYTEST_ARGS),,$(CERTBOT) provision)
 nightly: $(BIN)/.stamp
 	LOAD_SECONDS=60 $(BIN)/pytest -s tests/load tests/load/fresh_clone.py --ignore tests/load/test_busy_hub.py
 	LOAD_SECONDS=3600 $(BIN)/pytest -s tests/load/test_busy_hub.py
+	SCHEMATHESIS_EXAMPLES=20 SCHEMATHESIS_PHASES=examples,coverage,fuzzing $(BIN)/pytest -s tests/e2e/test_rest_api.py
 
 mutants: $(BIN)/.stamp $(if $(MUTANTS_ARGS),,provision)
 	@$(BIN)/python -m scripts.mutants $(MUTANTS_ARGS)

@@ -97,7 +97,8 @@ async def test_a_certificate_that_cannot_be_fetched_is_named_and_fetched_when_an
     assert [item.detail for item in await rig.timeline(order_id) if "fetched" in item.kind] == [words]
     rig.relay.mend()
     rig.clock.advance(30 * DAY)
-    again = await operator(rig).retry(order_id, OLGA)
+    await operator(rig).retry(order_id, OLGA)
+    again = await rig.order(order_id)
     assert (again.status, again.stage, again.error) == (OrderStatus.PROCESSING, Stage.DOWNLOADING, None)
     await rig.go()
     await rig.assert_valid(order_id)
@@ -190,7 +191,8 @@ async def test_an_order_that_waits_is_retried_whatever_it_waits_for(rig: Rig) ->
     await rig.go(12 * 3600)
     deadline = (await rig.order(order_id)).deadline
     rig.provider.mend()
-    again = await operator(rig).retry(order_id, OLGA)
+    await operator(rig).retry(order_id, OLGA)
+    again = await rig.order(order_id)
     assert (again.attempts, again.run_at) == (0, rig.clock.now())
     assert again.deadline > deadline
     await rig.go(60)

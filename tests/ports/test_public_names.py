@@ -16,6 +16,7 @@ import pytest
 
 import acmehub
 from acmehub import ports, storage_api, testing
+from acmehub.app.plugin_hub import PluginHub
 from acmehub.ports import hookspecs, plugins
 from acmehub.ports.copying import CopiesRows
 from acmehub.ports.store import Store
@@ -110,7 +111,8 @@ def with_fields(kinds: Iterable[type]) -> set[type]:
 
 def of_hooks() -> set[type]:
     hooks = [item for item in vars(hookspecs).values() if hasattr(item, f"{hookspecs.PROJECT}_spec")]
-    hints = [typing.get_type_hints(hook, localns={"click": importlib.import_module("click")}) for hook in hooks]
+    names = {"click": importlib.import_module("click"), "PluginHub": PluginHub}
+    hints = [typing.get_type_hints(hook, localns=names) for hook in hooks]
     return {kind for found in hints for hint in found.values() for kind in classes(hint)}
 
 

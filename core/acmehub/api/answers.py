@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import PurePath
@@ -98,13 +99,14 @@ def cursor_of(operation: Operation, key: str | int) -> str:
 
 def key_of(operation: Operation, cursor: str) -> str | int:
     """What `cursor_of` was made of; 422 for anything else."""
-    kind = int if operation.paging is Paging.BEFORE else str
-    try:
+    id: str
+    key: str | int
+    id, key = "", ""
+    with contextlib.suppress(binascii.Error, ValueError, msgspec.DecodeError):
         padded = cursor + "=" * (-len(cursor) % 4)
-        id, key = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=tuple[str, kind])
-    except (binascii.Error, ValueError, msgspec.DecodeError):
-        id, key = "", ""
-    if id != operation.id or key == "":
+        clear = base64.b64decode(padded, altchars=b"-_", validate=True)
+        id, key = msgspec.json.decode(clear, type=tuple[str, str | int])
+    if id != operation.id or isinstance(key, int) is not (operation.paging is Paging.BEFORE) or key == "":
         raise invalid("after", "is not what an answer of this list gave as `next`")
     return key
 

@@ -29,7 +29,7 @@ from acmehub.api.waiting import Waiting, WaitQuery
 from acmehub.rules.permissions import Acting, Forbidden
 
 
-class CallArguments(msgspec.Struct, frozen=True, kw_only=True):
+class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request, as far as a verb needs it: `arguments` of the path, `query` as it was sent, the media type of the
     body, and the version of `If-Match` (None: any)."""
 
@@ -49,7 +49,7 @@ class Calls:
         self._admin = admin
         self._waiting = waiting
 
-    async def answer(self, asked: CallArguments) -> Answer:
+    async def answer(self, asked: ApiRequest) -> Answer:
         """The answer of the operation; raises what its verb raises, and `ApiError`."""
         operation = asked.operation
         if operation.id == "me":
@@ -70,7 +70,7 @@ class Calls:
             result = await self._call(asked, body, keywords)
         return of_result(operation, result, is_dry=keywords.get("dry_run", False))
 
-    async def lines(self, asked: CallArguments) -> AsyncIterator[bytes]:
+    async def lines(self, asked: ApiRequest) -> AsyncIterator[bytes]:
         """The lines of an export, as they are read."""
         queries = reading.read_query(asked.query, self._kinds(asked.operation))
         return _encoded(await self._call(asked, (), queries))
@@ -85,7 +85,7 @@ class Calls:
         }
         return {name: kind for name, kind in kinds.items() if kind is not None}
 
-    async def _body(self, asked: CallArguments) -> tuple[Any, ...]:
+    async def _body(self, asked: ApiRequest) -> tuple[Any, ...]:
         """The body as the verb takes it: one argument, or none."""
         operation = asked.operation
         if operation.body is None:
@@ -99,14 +99,14 @@ class Calls:
         current = await self._verb(shows)(*asked.arguments, asked.acting)
         return (reading.read_patch(raw, operation.body, operation.new, msgspec.json.decode(encode(current))),)
 
-    async def _call(self, asked: CallArguments, body: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    async def _call(self, asked: ApiRequest, body: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         more = {"version": asked.version} if asked.operation.conditional else {}
         return await self._verb(asked.operation)(*asked.arguments, *body, asked.acting, **keywords, **more)
 
     def _verb(self, operation: Operation) -> Any:
         return getattr(getattr(self._admin, operation.service), operation.verb)
 
-    async def _list(self, asked: CallArguments, keywords: dict[str, Any], page: PageQuery) -> Answer:
+    async def _list(self, asked: ApiRequest, keywords: dict[str, Any], page: PageQuery) -> Answer:
         """One more item than the page has tells whether there is a next one."""
         operation = asked.operation
         key = key_of(operation, page.after) if page.after else None
@@ -124,7 +124,7 @@ class Calls:
         shown = {**msgspec.structs.asdict(Page(items, next)), **rest}
         return Answer(200, {}, encode(shown))
 
-    async def _token_actions(self, asked: CallArguments) -> BulkResults:
+    async def _token_actions(self, asked: ApiRequest) -> BulkResults:
         """Each by itself: a transaction and an entry of the audit, or a problem."""
         if asked.query:
             raise invalid(asked.query[0][0], "there are no parameters here")

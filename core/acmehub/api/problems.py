@@ -56,7 +56,7 @@ class ProblemBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     reference: str = ""
 
 
-class ApiProblem(msgspec.Struct, frozen=True):
+class ProblemKind(msgspec.Struct, frozen=True):
     """A type: the last part of its URL, the status, the title."""
 
     name: str
@@ -70,24 +70,24 @@ class ApiProblem(msgspec.Struct, frozen=True):
 
 
 _TYPES = (
-    ApiProblem("malformed", 400, "The request cannot be read"),
-    ApiProblem("unauthenticated", 401, "An API token is needed"),
-    ApiProblem("forbidden", 403, "The token's roles do not allow this"),
-    ApiProblem("not-found", 404, "There is no such thing"),
-    ApiProblem("method-not-allowed", 405, "This cannot be done here"),
-    ApiProblem("taken", 409, "The name is taken"),
-    ApiProblem("in-use", 409, "It is in use"),
-    ApiProblem("refused", 409, "This cannot be done in its present state"),
-    ApiProblem("still-running", 409, "The first request with this key is not answered yet"),
-    ApiProblem("version-mismatch", 412, "It was changed meanwhile"),
-    ApiProblem("too-large", 413, "The body is too large"),
-    ApiProblem("unsupported-media-type", 415, "The body has another media type than is read here"),
-    ApiProblem("invalid", 422, "A value does not fit"),
-    ApiProblem("key-reused", 422, "The key was used for another request"),
-    ApiProblem("rate-limited", 429, "Too many requests"),
-    ApiProblem("internal", 500, "The hub failed"),
-    ApiProblem("upstream", 502, "The CA refused or did not answer"),
-    ApiProblem("storage-unavailable", 503, "The hub's storage does not answer"),
+    ProblemKind("malformed", 400, "The request cannot be read"),
+    ProblemKind("unauthenticated", 401, "An API token is needed"),
+    ProblemKind("forbidden", 403, "The token's roles do not allow this"),
+    ProblemKind("not-found", 404, "There is no such thing"),
+    ProblemKind("method-not-allowed", 405, "This cannot be done here"),
+    ProblemKind("taken", 409, "The name is taken"),
+    ProblemKind("in-use", 409, "It is in use"),
+    ProblemKind("refused", 409, "This cannot be done in its present state"),
+    ProblemKind("still-running", 409, "The first request with this key is not answered yet"),
+    ProblemKind("version-mismatch", 412, "It was changed meanwhile"),
+    ProblemKind("too-large", 413, "The body is too large"),
+    ProblemKind("unsupported-media-type", 415, "The body has another media type than is read here"),
+    ProblemKind("invalid", 422, "A value does not fit"),
+    ProblemKind("key-reused", 422, "The key was used for another request"),
+    ProblemKind("rate-limited", 429, "Too many requests"),
+    ProblemKind("internal", 500, "The hub failed"),
+    ProblemKind("upstream", 502, "The CA refused or did not answer"),
+    ProblemKind("storage-unavailable", 503, "The hub's storage does not answer"),
 )
 TYPES = {item.name: item for item in _TYPES}
 """All types by name."""

@@ -21,7 +21,7 @@ from acmehub.acme.server.client_address import TrustedProxies, client_address
 from acmehub.acme.server.context import HubParts, build_context
 from acmehub.acme.server.responses import PROBLEM, encode
 from acmehub.acme.server.urls import PREFIX
-from acmehub.api.routes import ApiParts, ApiRoutes, failed
+from acmehub.api.routes import ApiParts, RestApi, failed
 from acmehub.api.table import PREFIX as API
 from acmehub.app import front_page
 from acmehub.app.health import health_routes
@@ -77,7 +77,7 @@ def _mounted(server: AcmeServer) -> ASGIRouteHandler:
 
 def _api(hub: AppParts) -> Router:
     proxies = TrustedProxies(hub.config.trusted_proxies)
-    return ApiRoutes(hub, lambda scope: client_address(scope, proxies), hub.store.idempotency).router()
+    return RestApi(hub, lambda scope: client_address(scope, proxies), hub.store.idempotency).router()
 
 
 def _plugin_routes(hub: AppParts) -> Router:
