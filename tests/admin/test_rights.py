@@ -116,6 +116,7 @@ VERBS: dict[str, Verb] = {
     "certificates.list": lambda hall, who: hall.admin.certificates.list(who),
     "certificates.show": lambda hall, who: hall.admin.certificates.show(hall.certificate, who),
     "certificates.revoke": lambda hall, who: hall.admin.certificates.revoke("none", "superseded", who),
+    "attention.list": lambda hall, who: hall.admin.attention.list(who),
     "audit.list": lambda hall, who: hall.admin.audit.list(who),
     "audit.show": lambda hall, who: hall.admin.audit.show(1, who),
     "audit.export": lambda hall, who: hall.admin.audit.export(who),
@@ -139,6 +140,7 @@ NOUNS = {
     "orders": "order",
     "accounts": "account",
     "certificates": "certificate",
+    "attention": "attention",
     "audit": "audit",
 }
 ALONE = {
