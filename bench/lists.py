@@ -5,8 +5,8 @@
     python -m bench.lists --orders 1000000 …
 
 100 000 orders, half as many certificates, as many entries of the audit. Principals, tokens and accounts have unequal
-shares, and one authority, one principal and one status have few rows among them. No statistics are gathered. Prints
-the slowest lists, and fails where one takes longer than 100 ms of the store's time.
+shares, and one authority, one principal and one status have few rows among them. SQLite has no statistics, PostgreSQL
+those that autovacuum makes. Prints the slowest lists, and fails where one takes longer than 100 ms of the store's time.
 """
 
 import argparse
@@ -46,6 +46,7 @@ from acmehub.storage.certificates import reversed_labels
 from acmehub.storage.codec import Codec
 from acmehub.storage.driver import SqlDriver
 from acmehub.storage.piccolo_engine import transaction
+from acmehub.storage.statements import Dialect
 from acmehub.storage.store import SqlStore
 from acmehub.storage_api import SqliteDriver
 from acmehub.testing.store_samples import (
@@ -275,6 +276,9 @@ async def measure(driver: SqlDriver, orders: int) -> int:
     await store.open()
     begin = time.monotonic()
     filled = await fill(store, driver, orders)
+    if driver.dialect is Dialect.POSTGRES:
+        async with driver.schema() as session:
+            await session.execute("VACUUM ANALYZE")
     print(f"{orders} orders written in {time.monotonic() - begin:.0f} s")
     took: list[tuple[float, str]] = []
     for name, ask in questions(store, filled):
@@ -286,7 +290,7 @@ async def measure(driver: SqlDriver, orders: int) -> int:
         took.append((best, name))
     await store.close()
     took.sort(reverse=True)
-    for milliseconds, name in took[:15]:
+    for milliseconds, name in took[:25]:
         print(f"{milliseconds:8.1f} ms  {name}")
     slow = [name for milliseconds, name in took if milliseconds > MOST_MILLISECONDS and not name.startswith(FIGURES)]
     print(f"{len(took)} questions, {len(slow)} of them slower than {MOST_MILLISECONDS:.0f} ms")
