@@ -87,7 +87,11 @@ class Asked:
         self.dialect = dialect
 
     async def read(self, verb: Any, *args: Any) -> Any:
-        self.statement = next(verb(*args))
+        """A list that is read in another way where there is much of it is told that there is little."""
+        unit = verb(*args)
+        self.statement = next(unit)
+        if self.statement.sql is list_statements.COUNT_BELOW:
+            self.statement = unit.send([(0,)])
         return ()
 
 

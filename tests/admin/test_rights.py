@@ -190,7 +190,7 @@ MAY = {
     Role.MANAGED_CHALLENGE_CONSUMER: set(),
 }
 NOBODY = Acting("nobody", frozenset())
-BEFORE = {"tokens.authenticate", "attention.items"}  # it finds out who acts; what the hub itself asks
+BEFORE = {"tokens.authenticate"}  # it finds out who acts
 
 
 def holding(*roles: RoleAssignment) -> Acting:

@@ -6,7 +6,8 @@ from datetime import timedelta
 import msgspec
 
 from acmehub.admin.operations.accounts import AccountsAdmin
-from acmehub.admin.operations.attention.service import AttentionService, Dates
+from acmehub.admin.operations.attention.reading import Attention, Dates
+from acmehub.admin.operations.attention.service import AttentionService
 from acmehub.admin.operations.audit import AuditAdmin
 from acmehub.admin.operations.certificates import CertificatesAdmin
 from acmehub.admin.operations.check import CheckService
@@ -86,7 +87,7 @@ def build_admin(
         orders=OrdersAdmin(store, clock, issuance_timeout),
         accounts=AccountsAdmin(store, clock),
         certificates=CertificatesAdmin(store, revocation, clock),
-        attention=AttentionService(store, clock, snapshots, issuance_timeout, own_certificate),
+        attention=AttentionService(store, clock, Attention(store, clock, snapshots, issuance_timeout, own_certificate)),
         audit=AuditAdmin(store, vault, clock),
         resources_file=ResourcesFileService(
             store, clock, principals, tokens, managed_challenges, authorities, profiles

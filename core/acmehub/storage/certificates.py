@@ -110,7 +110,10 @@ class SqlCertificates(Certificates):
         given = given_of(wanted, dialect)
         if wanted.below:
             above = reversed_labels(wanted.below)
-            given["below"] = (above, above[:-1] + b"/")
+            span = above, above[:-1] + b"/"
+            ((count,),) = yield list_statements.COUNT_BELOW(*span)
+            del given["below"]
+            given["below" if count < list_statements.MANY else "many_below"] = span
         if wanted.revoked is not None:
             given.pop("revoked", None)
             given["revoked" if wanted.revoked else "unrevoked"] = ()

@@ -33,6 +33,8 @@ _ORDERS = {  # by the fields of `OrderFilter`
 _CERTIFICATES = {  # by the fields of `CertificateFilter`
     "name": "c.id = n.certificate_id AND n.name = {}",
     "below": "c.id IN (SELECT n.certificate_id FROM certificate_name AS n WHERE n.reversed >= {} AND n.reversed < {})",
+    "many_below": "EXISTS (SELECT 1 FROM certificate_name AS n WHERE n.certificate_id = c.id AND n.reversed >= {}"
+    " AND n.reversed < {})",
     "principal_id": "c.account_id IN (SELECT a.id FROM account AS a WHERE a.principal_id = {})",
     "token_id": "c.account_id IN (SELECT a.id FROM account AS a WHERE a.token_id = {})",
     "principal_ids": "c.account_id IN (SELECT a.id FROM account AS a WHERE a.principal_id IN (@{}))",
@@ -189,12 +191,12 @@ def late(columns: str, *, narrowed: bool, dialect: Dialect) -> Sql:
             f"extract(epoch FROM {span}) / 86400" for span in ("c.not_after - c.not_before", "c.not_after - $1")
         )
     return _sql(
-        "SELECT {columns} FROM certificate AS c WHERE c.not_after >= $2"
+        "SELECT {columns} FROM certificate AS c WHERE c.id IN (SELECT c.id FROM certificate AS c"
+        " WHERE c.not_after >= $2 AND {uncovered}{of_principals}"
+        " AND c.name_set NOT IN (SELECT o.name_set FROM orders AS o WHERE o.stage NOT IN ('done', 'failed')))"
         " AND CASE WHEN c.window_start < c.window_end AND c.window_until > $3 THEN c.window_end < $1"
         " ELSE {left} < {life} * CASE WHEN {life} < $4 THEN {short} ELSE {other} END END"
-        " AND {left} > {life} * -{missed} AND {uncovered}"
-        " AND c.name_set NOT IN (SELECT o.name_set FROM orders AS o WHERE o.stage NOT IN ('done', 'failed'))"
-        "{of_principals} ORDER BY c.not_after, c.id LIMIT $8",
+        " AND {left} > {life} * -{missed} ORDER BY c.not_after, c.id LIMIT $8",
         dialect,
         columns=columns,
         life=life,
@@ -211,6 +213,14 @@ def _of_principals(value: str) -> str:
     """One more condition, which no index is used for."""
     return f" AND {_unindexed(_CERTIFICATES['principal_ids']).format(value)}"
 
+
+MANY = 1000
+# each list of certificates below a name: whether there are so many that a walk soon finds a page of them
+COUNT_BELOW = Sql(
+    "SELECT count(*) FROM (SELECT 1 FROM certificate_name AS n WHERE n.reversed >= $1 AND n.reversed < $2 LIMIT {many})"
+    " AS held",
+    many=str(MANY),
+)
 
 # for people and metrics
 OPEN_ORDERS = Sql("SELECT stage, count(*) FROM orders WHERE stage NOT IN ('done', 'failed') GROUP BY stage")

@@ -27,7 +27,8 @@ WIDER = (
     ("account_token", "account", "token_id, id"),
     ("account_principal", "account", "principal_id, id"),
     ("certificate_account", "certificate", "account_id, created, id"),
-    ("certificate_ends", "certificate", "not_after, id, account_id"),
+    ("certificate_ends", "certificate", "not_after, id, account_id, name_set, revoked"),
+    ("certificate_name_certificate", "certificate_name", "certificate_id, reversed"),
 )
 
 
@@ -42,6 +43,10 @@ async def forwards() -> MigrationManager:
         for name, table, columns in WIDER:
             await DB.run_ddl(f"DROP INDEX IF EXISTS {name}")
             await DB.run_ddl(f"CREATE INDEX {name} ON {table} ({columns})")
+        await DB.run_ddl("DROP INDEX IF EXISTS certificate_name_set")
+        await DB.run_ddl(
+            "CREATE INDEX certificate_name_set ON certificate (name_set, not_after, id) WHERE revoked IS NULL"
+        )
 
     manager.add_raw(add)
     return manager

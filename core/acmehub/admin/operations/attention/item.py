@@ -45,8 +45,8 @@ MOST_PRINCIPALS = 5
 
 
 def ranked(items: Iterable[AttentionItem]) -> list[AttentionItem]:
-    """The worst first, and of those the ones that last longest."""
+    """The worst first, and of those the ones that last longest; those of unknown age before them."""
     return sorted(
         items,
-        key=lambda item: (_RANK[item.severity], item.since is None, item.since and item.since.timestamp(), item.key),
+        key=lambda item: (_RANK[item.severity], item.since.timestamp() if item.since is not None else 0.0, item.key),
     )
