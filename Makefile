@@ -48,6 +48,7 @@ test: $(BIN)/.stamp $(if $(PYTEST_ARGS),,$(CERTBOT) provision)
 	@scripts/test $(PYTEST_ARGS)
 
 nightly: $(BIN)/.stamp
+	CLI_OVER_API=1 $(BIN)/pytest -q tests/cli
 	LOAD_SECONDS=60 $(BIN)/pytest -s tests/load tests/load/fresh_clone.py --ignore tests/load/test_busy_hub.py
 	LOAD_SECONDS=3600 $(BIN)/pytest -s tests/load/test_busy_hub.py
 

@@ -23,6 +23,7 @@ from acmehub.cli.shared.remote_hub import RemoteHub
 from acmehub.ports.settings import Secret
 from acmehub.rules.permissions import Acting
 
+
 class RemoteAdmin:
     """Its attributes are the services of `Admin`, theirs the verbs that the API has."""
 
