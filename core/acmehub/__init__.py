@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from acmehub.admin.access.errors import ServiceError as ServiceError
+    from acmehub.admin.access.errors import Unauthenticated as Unauthenticated
+    from acmehub.app.plugin_hub import PluginHub as PluginHub
     from acmehub.http_client.client import HttpClient as HttpClient
     from acmehub.http_client.messages import HttpError as HttpError
     from acmehub.http_client.messages import HttpResponse as HttpResponse
     from acmehub.http_client.messages import HttpTimeout as HttpTimeout
+    from acmehub.models.audit import Origin as Origin
+    from acmehub.models.audit import Via as Via
     from acmehub.models.identifiers import Identifier as Identifier
     from acmehub.models.principals import Principal as Principal
     from acmehub.models.principals import PrincipalType as PrincipalType
@@ -83,12 +88,18 @@ if TYPE_CHECKING:
     from acmehub.ports.store import StoreOutdated as StoreOutdated
     from acmehub.ports.store import StoreUnavailable as StoreUnavailable
     from acmehub.rules.csr import load_csr as load_csr
+    from acmehub.rules.permissions import Acting as Acting
+    from acmehub.rules.permissions import Forbidden as Forbidden
     from acmehub.rules.times import parse_retry_after as parse_retry_after
     from acmehub.rules.urls import https_or_loopback as https_or_loopback
     from acmehub.upstream.authority import AcmeRelay as AcmeRelay
     from acmehub.upstream.settings import RelaySettings as RelaySettings
 
 _HOMES = {
+    "acmehub.admin.access.errors": ("ServiceError", "Unauthenticated"),
+    "acmehub.app.plugin_hub": ("PluginHub",),
+    "acmehub.models.audit": ("Origin", "Via"),
+    "acmehub.rules.permissions": ("Acting", "Forbidden"),
     "acmehub.http_client.client": ("HttpClient",),
     "acmehub.http_client.messages": ("HttpError", "HttpResponse", "HttpTimeout"),
     "acmehub.ports.hookspecs": ("hookimpl",),

@@ -15,11 +15,11 @@ from acmehub.admin.resources.principals import NewPrincipal
 from acmehub.admin.resources.profiles import NewProfile
 from acmehub.admin.resources.tokens import NewToken, TokenPatch
 from acmehub.api.examples import EXAMPLES
-from acmehub.api.idempotency import Idempotency
 from acmehub.api.table import Operation
 from acmehub.app.asgi import create_app
 from acmehub.config import Api
 from acmehub.models import Role, RoleAssignment
+from acmehub.ports.idempotency import IdempotencyKeys
 from acmehub.rules.orders import Change
 from acmehub.rules.permissions import Acting
 from acmehub.testing.store_samples import Seed, a_certificate
@@ -121,7 +121,7 @@ class Desk:
         return [*[await noun.list() for noun in nouns], await store.campaigns.list(), order]
 
     @asynccontextmanager
-    async def another(self, keys: Idempotency | None = None, **api: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async def another(self, keys: IdempotencyKeys | None = None, **api: Any) -> AsyncIterator[httpx.AsyncClient]:
         """The application of the same hub once more, with other settings of `[api]` and a store of keys."""
         config = self.hub.config
         self.hub.config = replace(config, api=Api(**{**UNLIMITED, **api}))

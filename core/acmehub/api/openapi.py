@@ -17,7 +17,7 @@ from acmehub.api.examples import EXAMPLES
 from acmehub.api.operations import OPERATIONS
 from acmehub.api.problems import PROBLEM_JSON, TYPES, ProblemBody
 from acmehub.api.schemas import Schema, Schemas, nullable, without_null
-from acmehub.api.table import JSON, JSON_LINES, MERGE_PATCH, PREFIX, TOML, Operation, Paging
+from acmehub.api.table import JSON, JSON_LINES, LARGEST, MERGE_PATCH, PREFIX, TOML, Operation, Paging
 from acmehub.api.waiting import LONGEST
 from acmehub.rules.permissions import PERMISSIONS
 
@@ -144,7 +144,7 @@ def _parameter(name: str, schema: Schema, description: str) -> dict[str, Any]:
 
 def _of_path(kind: type) -> Schema:
     if kind is int:
-        return {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+        return {"type": "integer", "minimum": 0, "maximum": LARGEST}
     return {"type": "string", "minLength": 1}
 
 
@@ -164,7 +164,7 @@ def _success(item: Operation, schemas: Schemas) -> dict[str, Any]:
         return {"204": {"description": "It is gone."}}
     schema = _shown(item, schemas)
     content = {"schema": schema}
-    if item.media in (JSON, JSON_LINES):
+    if item.media == JSON:
         content["example"] = schemas.sample(schema)
     answer: dict[str, Any] = {"description": f"{item.summary}.", "content": {item.media: content}}
     found = {str(item.status): answer}
@@ -177,7 +177,14 @@ def _success(item: Operation, schemas: Schemas) -> dict[str, Any]:
 
 def _shown(item: Operation, schemas: Schemas) -> Schema:
     """The schema of an answer's body."""
-    if item.media not in (JSON, JSON_LINES):
+    if item.media == JSON_LINES:
+        line = schemas.sample(schemas.of(item.result))
+        return {
+            "type": "string",
+            "description": "A JSON object a line.",
+            "examples": [msgspec.json.encode(line).decode()],
+        }
+    if item.media != JSON:
         return {"type": "string"}
     schema = schemas.of(item.result)
     if item.paging is Paging.NONE:

@@ -125,6 +125,9 @@ def read_query(given: Sequence[tuple[str, str]], kinds: Mapping[str, type[msgspe
             raise _wrong(error, kind) from None
         for place in _naive(made[key], ""):
             raise invalid(place, "needs a time zone (2027-01-31T12:00:00Z)")
+        for name, value in values[key].items():  # msgspec takes the text "null" for none
+            if getattr(made[key], name) is None:
+                raise invalid(name, f"{value!r} is no value; leave the parameter out")
     return made
 
 

@@ -15,15 +15,17 @@ from acmehub.admin.resources.document import Document
 from acmehub.admin.services import Admin
 from acmehub.api.answers import Answer, of_problem
 from acmehub.api.calls import Asked, Calls
-from acmehub.api.idempotency import HEADER, Answers, Idempotency
+from acmehub.api.docs_page import docs_routes
+from acmehub.api.idempotency import HEADER, Answers
 from acmehub.api.openapi import document
 from acmehub.api.operations import OPERATIONS
 from acmehub.api.problems import EXPECTED, ApiError, invalid, problem_of
 from acmehub.api.sign_in import SignIn
-from acmehub.api.table import JSON, JSON_LINES, PREFIX, Operation
+from acmehub.api.table import JSON, JSON_LINES, LARGEST, PREFIX, Operation
 from acmehub.api.waiting import Waiting
 from acmehub.config import Config
 from acmehub.ports.clock import Clock
+from acmehub.ports.idempotency import IdempotencyKeys
 from acmehub.runtime.client_limits.limits import ClientLimits
 from acmehub.runtime.order_events import OrderEvents
 from acmehub.runtime.vault import Vault
@@ -49,40 +51,46 @@ class ApiParts(Protocol):
 class Api:
     """The API of one application; without `keys`, `Idempotency-Key` is refused."""
 
-    def __init__(self, hub: ApiParts, address_of: Callable[[HTTPScope], str], keys: Idempotency | None = None) -> None:
+    def __init__(
+        self, hub: ApiParts, address_of: Callable[[HTTPScope], str], keys: IdempotencyKeys | None = None
+    ) -> None:
         self._address_of = address_of
         self._sign_in = SignIn(hub.admin.tokens, hub.client_limits.buckets, hub.config.api)
         self._calls = Calls(hub.admin, Waiting(hub.order_events, hub.stopping, hub.clock))
+        self._by_path: dict[str, dict[str, Operation]] = {}
+        for item in OPERATIONS.values():
+            self._by_path.setdefault(item.path, {})[item.method] = item
         self._answers = Answers(keys, hub.vault, hub.clock) if keys is not None else None
 
     def router(self) -> Router:
         """All routes, below `PREFIX`."""
         return Router(
             PREFIX,
-            route_handlers=[*(self._handler(item) for item in OPERATIONS.values()), _openapi()],
+            route_handlers=[*(self._handler(path) for path in self._by_path), _openapi(), *docs_routes()],
             request_max_body_size=MOST_BYTES,
             exception_handlers={Exception: failed},
         )
 
-    def _handler(self, operation: Operation) -> HTTPRouteHandler:
-        path = operation.path
-        for name, kind in operation.path_arguments:
+    def _handler(self, path: str) -> HTTPRouteHandler:
+        """One handler for all methods of a path: so Litestar's `Allow` names them all."""
+        by_method = self._by_path[path]
+        some = next(iter(by_method.values()))
+        for name, kind in some.path_arguments:
             path = path.replace(f"{{{name}}}", f"{{{name}:{kind.__name__}}}")
-
-        async def handle(request: Request[Any, Any, Any]) -> Response[Any]:
-            return await self._answer(operation, request)
-
-        handle.__name__ = operation.id.replace(".", "_")
-        most = MOST_BYTES_OF_FILE if operation.body is Document else MOST_BYTES
+        takes_file = any(item.body is Document for item in by_method.values())
         decorate = route(
             path,
-            http_method=operation.method,
-            name=operation.id,
+            http_method=[item.method for item in by_method.values()],
             status_code=200,  # the answer has its own
-            request_max_body_size=most,
+            request_max_body_size=MOST_BYTES_OF_FILE if takes_file else MOST_BYTES,
             include_in_schema=False,
         )
-        return decorate(handle)
+
+        @decorate
+        async def handle(request: Request[Any, Any, Any]) -> Response[Any]:
+            return await self._answer(by_method[request.method], request)
+
+        return handle
 
     async def _answer(self, operation: Operation, request: Request[Any, Any, Any]) -> Response[Any]:
         request.state[REQUEST_ID] = request_id = secrets.token_hex(8)
@@ -149,7 +157,7 @@ def _arguments(operation: Operation, request: Request[Any, Any, Any]) -> tuple[s
     for (name, _), value in zip(operation.path_arguments, values, strict=True):
         if isinstance(value, str) and "\0" in value:
             raise invalid(name, "contains the character NUL")
-        if isinstance(value, int) and not 0 <= value < 2**63:
+        if isinstance(value, int) and not 0 <= value <= LARGEST:
             raise ApiError("not-found", f"there is no {name} {value}")
     return tuple(values)
 

@@ -1,7 +1,8 @@
 """JSON schemas of the API's types, for its OpenAPI document."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, get_args
 
 import msgspec
 
@@ -21,7 +22,9 @@ class Schemas:
         inputs, outputs = list(inputs), list(outputs)
         shown, self.components = _components([*inputs, *outputs])
         self._of = {repr(kind): schema for kind, schema in zip([*inputs, *outputs], shown, strict=True)}
-        sent = _names(_components(inputs)[1])
+        for kind in _structs([*inputs, *outputs]):
+            _say_times(kind, self.components[kind.__name__])
+        sent = _components(inputs)[1].keys()
         for name, schema in self.components.items():
             if "properties" not in schema:
                 continue
@@ -113,5 +116,27 @@ def _of_other(kind: type) -> Schema:
     return {"type": "string", "format": "password"} if kind is Secret else {"type": "string"}
 
 
-def _names(components: Mapping[str, Schema]) -> frozenset[str]:
-    return frozenset(components)
+def _structs(kinds: Iterable[Any]) -> set[type[msgspec.Struct]]:
+    """All structs within types."""
+    found: set[type[msgspec.Struct]] = set()
+    waiting = list(kinds)
+    while waiting:
+        kind = waiting.pop()
+        waiting += get_args(kind)
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in found:
+            found.add(kind)
+            waiting += [field.type for field in msgspec.structs.fields(kind)]
+    return found
+
+
+def _say_times(kind: type[msgspec.Struct], schema: Schema) -> None:
+    """Times are texts of a format: msgspec says so only of those that must have a time zone."""
+    for field in msgspec.structs.fields(kind):
+        if datetime in _parts(field.type):
+            found = schema["properties"][field.encode_name]
+            text = next(part for part in (found, *found.get("anyOf", ())) if part.get("type") == "string")
+            text["format"] = "date-time"
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    return (kind, *(part for argument in get_args(kind) for part in _parts(argument)))

@@ -22,6 +22,9 @@ NOT_HERE = {
     "storage.copy": "needs a stopped hub, and the configuration on its machine",
 }
 """Actions of `PERMISSIONS` that no operation has by their name, and why."""
+LARGEST = 2**63 - 2
+"""The largest number of an entry that a path may have: the one above it must fit into a column, too."""
+
 _ARGUMENT = re.compile(r"\{(\w+)(?::(int))?\}")
 
 

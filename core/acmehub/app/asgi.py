@@ -25,6 +25,7 @@ from acmehub.api.routes import Api, ApiParts, failed
 from acmehub.api.table import PREFIX as API
 from acmehub.app import front_page
 from acmehub.app.health import health_routes
+from acmehub.app.plugin_hub import PluginHub
 from acmehub.models.problems import ProblemDocument
 from acmehub.rules.jws import MAX_BODY
 from acmehub.runtime.plugins import PluginBroken, PluginError
@@ -79,10 +80,10 @@ def _api(hub: AppParts) -> Router:
     return Api(hub, lambda scope: client_address(scope, proxies), getattr(hub.store, "idempotency", None)).router()
 
 
-def _plugin_routes(hub: HubParts) -> Router:
+def _plugin_routes(hub: AppParts) -> Router:
     handlers: list[ControllerRouterHandler] = []
     for name in hub.registry.names("register_routes"):
-        for offered in hub.registry.ask(name, "register_routes"):
+        for offered in hub.registry.ask(name, "register_routes", hub=PluginHub(hub, name)):
             if not isinstance(offered, list | tuple):
                 raise PluginBroken(name, f"is broken: register_routes gave {offered!r}, expected a list of handlers")
             handlers += offered

@@ -11,6 +11,8 @@ from acmehub.ports.plugins import AccountCreated, Candidate, OrderFinished, Orde
 if TYPE_CHECKING:
     import click
 
+    from acmehub.app.plugin_hub import PluginHub
+
 PROJECT = "acmehub"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -37,8 +39,8 @@ def register_notifiers(register: Register) -> None:
 
 
 @hookspec
-def register_routes() -> Sequence[object]:  # type: ignore[empty-body]
-    """Give Litestar route handlers or routers to be served beside the hub's own, outside `/acme`."""
+def register_routes(hub: "PluginHub") -> Sequence[object]:  # type: ignore[empty-body]
+    """Give Litestar route handlers or routers to be served beside the hub's own, outside `/acme` and `/api/v1`."""
 
 
 @hookspec
