@@ -12,7 +12,7 @@ from acmehub.admin.access.errors import InUse, Invalid, NotFound, Refused, Taken
 from acmehub.admin.resources.document import InvalidFile
 from acmehub.cli.remote import connection
 from acmehub.cli.remote.admin import remote_admin
-from acmehub.cli.remote.connection import Connection, connected
+from acmehub.cli.remote.connection import HubConnection, connected
 from acmehub.cli.shared.exit_status import Exit, Failed
 from acmehub.cli.shared.remote_hub import RemoteHub
 from acmehub.cli.shared.session import NOBODY
@@ -49,7 +49,7 @@ def hub_at(port: int, token_file: Path) -> RemoteHub:
 
 
 @asynccontextmanager
-async def asking(port: int, token_file: Path) -> AsyncIterator[Connection]:
+async def asking(port: int, token_file: Path) -> AsyncIterator[HubConnection]:
     async with connected(hub_at(port, token_file)) as made:
         yield made
 

@@ -15,7 +15,7 @@ from acmehub.admin.services import Admin
 from acmehub.api.answers import MOST, cursor_of
 from acmehub.api.operations import operation_of
 from acmehub.api.table import JSON, JSON_LINES, MERGE_PATCH, Operation, Paging
-from acmehub.cli.remote.connection import Connection, connected
+from acmehub.cli.remote.connection import HubConnection, connected
 from acmehub.cli.remote.documents import plain_body, with_places, without_defaults
 from acmehub.cli.remote.sources import LocalSources
 from acmehub.cli.shared.exit_status import Exit, Failed
@@ -27,7 +27,7 @@ from acmehub.rules.permissions import Acting
 class RemoteAdmin:
     """Its attributes are the services of `Admin`, theirs the verbs that the API has."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: HubConnection) -> None:
         self._connection = connection
 
     def __getattr__(self, service: str) -> "_Service":
@@ -35,7 +35,7 @@ class RemoteAdmin:
 
 
 class _Service:
-    def __init__(self, admin: RemoteAdmin, connection: Connection, service: str) -> None:
+    def __init__(self, admin: RemoteAdmin, connection: HubConnection, service: str) -> None:
         self._admin = admin
         self._connection = connection
         self._service = service
@@ -53,7 +53,7 @@ class _Service:
 class _Verb:
     """A verb: takes what the verb of `admin` takes, and returns or raises what that does."""
 
-    def __init__(self, admin: Admin, connection: Connection, operation: Operation) -> None:
+    def __init__(self, admin: Admin, connection: HubConnection, operation: Operation) -> None:
         self._admin = admin
         self._connection = connection
         self._operation = operation
@@ -132,7 +132,7 @@ class _Verb:
 
 
 @asynccontextmanager
-async def remote_admin(hub: RemoteHub) -> AsyncIterator[tuple[Admin, Connection]]:
+async def remote_admin(hub: RemoteHub) -> AsyncIterator[tuple[Admin, HubConnection]]:
     """The verbs of a hub elsewhere, and the connection to it, which ends with the block."""
     async with connected(hub) as connection:
         yield cast(Admin, RemoteAdmin(connection)), connection

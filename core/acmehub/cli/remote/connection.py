@@ -36,7 +36,7 @@ _DIRECTORY = "/acme/directory"
 _NEW_NONCE = "/acme/new-nonce"
 
 
-class Connection:
+class HubConnection:
     """A hub, asked with one token."""
 
     def __init__(self, hub: RemoteHub, token: Secret, client: HttpClient) -> None:
@@ -120,7 +120,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(hub: RemoteHub) -> AsyncIterator[Connection]:
+async def connected(hub: RemoteHub) -> AsyncIterator[HubConnection]:
     """A connection to a hub, closed in the end. `Failed` without a token."""
     token = read_token(hub.token_file)
     client = HttpClient(
@@ -130,7 +130,7 @@ async def connected(hub: RemoteHub) -> AsyncIterator[Connection]:
         largest_body=LARGEST_ANSWER,
     )
     try:
-        yield Connection(hub, token, client)
+        yield HubConnection(hub, token, client)
     finally:
         await client.aclose()
 
