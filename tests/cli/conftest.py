@@ -123,7 +123,7 @@ class RemoteTerminal(Terminal):
         return ("--hub", served.url, "--token-file", str(token), "--ca-file", str(served.root_file))
 
 
-OVER_API = {"test_resources", "test_operations", "test_profiles", "test_campaigns", "test_check", "test_remarks"}
+OVER_API = {"test_resources", "test_operations", "test_profiles", "test_campaigns", "test_audit_verbs"}
 """Files whose tests of `terminal` run over the API, too: each noun once. CLI_OVER_API=1 adds all others."""
 
 

@@ -4,13 +4,11 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
 import uvloop
 
-from acmehub.api.idempotency import KeptAnswer
 from acmehub.app.hub import Hub, build_hub
 from acmehub.cli.shared.session import actor
 from acmehub.config import Config
@@ -19,32 +17,10 @@ from acmehub.rules.permissions import Acting
 from acmehub.serving.certificates import OwnCertificate, serving_certificate
 from acmehub.serving.server import HubServer
 from acmehub.serving.sockets import bind
+from tests.api.keys import KeysInMemory
 
 SECONDS = 60.0
 TOKEN = f"acmehub_{'0' * 44}_{'0' * 43}"
-
-
-class Keys:
-    """Idempotency keys, kept in memory."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, KeptAnswer] = {}
-
-    async def claim(self, key: str, body_hash: bytes, expires: datetime) -> bool:
-        del expires
-        if key in self._kept:
-            return False
-        self._kept[key] = KeptAnswer(body_hash, None)
-        return True
-
-    async def get(self, key: str) -> KeptAnswer | None:
-        return self._kept.get(key)
-
-    async def finish(self, key: str, answer: bytes) -> None:
-        self._kept[key] = msgspec.structs.replace(self._kept[key], answer=answer)
-
-    async def release(self, key: str) -> None:
-        self._kept.pop(key, None)
 
 
 class Served:
@@ -70,7 +46,7 @@ def serving(config: Config) -> Iterator[Served]:
     async def serve() -> None:
         hub = build_hub(config)
         if not hasattr(hub.store, "idempotency"):
-            hub.store.idempotency = Keys()  # type: ignore[attr-defined]
+            hub.store.idempotency = KeysInMemory()  # type: ignore[attr-defined]
         verified = hub.admin.tokens.authenticate
 
         async def authenticate(id: str, secret: str, origin: Origin) -> Acting:
