@@ -5,7 +5,7 @@
 #   make demo   the whole story on this machine: device -> hub -> CA -> DNS, then everything is stopped
 #   make check  lint and the fast tests, in a minute       make lint   ruff, mypy, import-linter, figures of the map
 #   make test   every test that this machine can run; with PYTEST_ARGS=tests/…, those alone
-#   make nightly the long forms of what `make test` has short: load for a minute each, a busy hub for an hour, a fresh clone
+#   make nightly the long forms of what `make test` has short: every verb over the API, load for a minute each, a busy hub for an hour
 #   make mutants breaks the code in 400 places, one at a time, and names the breaks that no test notices (an hour)
 #   make bench  speed beside Pebble in the same run       make dist   wheels and sdist in dist/
 #   make bench-proxied  what an order costs that a CA signs; BENCH_ARGS='--base TREE --kills 20' also compares and kills
@@ -48,6 +48,7 @@ test: $(BIN)/.stamp $(if $(PYTEST_ARGS),,$(CERTBOT) provision)
 	@scripts/test $(PYTEST_ARGS)
 
 nightly: $(BIN)/.stamp
+	CLI_OVER_API=1 $(BIN)/pytest -q tests/cli
 	LOAD_SECONDS=60 $(BIN)/pytest -s tests/load tests/load/fresh_clone.py --ignore tests/load/test_busy_hub.py
 	LOAD_SECONDS=3600 $(BIN)/pytest -s tests/load/test_busy_hub.py
 	SCHEMATHESIS_EXAMPLES=20 SCHEMATHESIS_PHASES=examples,coverage,fuzzing $(BIN)/pytest -s tests/e2e/test_rest_api.py

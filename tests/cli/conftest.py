@@ -15,7 +15,7 @@ import pytest
 from acmehub.cli.root import run
 from acmehub.cli.shared.remote_hub import MACHINE_VERBS
 from acmehub.config import load_config
-from tests.cli.served import serving
+from tests.cli.served import TOKEN, serving
 
 COMMAND = Path(sys.executable).with_name("acmehub")
 
@@ -104,26 +104,26 @@ class RemoteTerminal(Terminal):
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
         super().__init__(folder, capsys, caplog)
         self.stack = ExitStack()
-        self._options: tuple[str, ...] = ()
+        self.options: tuple[str, ...] = ()
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         if arguments[0] in MACHINE_VERBS:
             return super().__call__(*arguments)
-        if not self._options:
-            self._options = self._served()
-        return super().__call__(*self._options, *arguments)
+        if not self.options:
+            self.options = self._served()
+        return super().__call__(*self.options, *arguments)
 
     def _served(self) -> tuple[str, ...]:
         path = self.folder / "acmehub.toml"
         config = load_config(path if path.exists() else None, overrides={"data_dir": self.folder / "data"})
-        served = self.stack.enter_context(serving(config, as_machine=True))
+        served = self.stack.enter_context(serving(config))
         token = self.folder / "data" / "api.token"
-        token.write_text(f"acmehub_{'0' * 44}_{'0' * 43}\n")
+        token.write_text(f"{TOKEN}\n")
         token.chmod(0o600)
         return ("--hub", served.url, "--token-file", str(token), "--ca-file", str(served.root_file))
 
 
-OVER_API = {"test_resources", "test_operations", "test_profiles", "test_campaigns", "test_check", "test_remarks"}
+OVER_API = {"test_resources", "test_operations", "test_profiles", "test_campaigns", "test_audit_verbs"}
 """Files whose tests of `terminal` run over the API, too: each noun once. CLI_OVER_API=1 adds all others."""
 
 
@@ -134,6 +134,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     is_chosen = metafunc.module.__name__.rpartition(".")[2] in OVER_API or bool(os.environ.get("CLI_OVER_API"))
     is_local = next(metafunc.definition.iter_markers("on_machine"), None) is not None
     ways = ["here", "over-api"] if is_chosen and not is_local else ["here"]
+    if next(metafunc.definition.iter_markers("over_api"), None) is not None:
+        ways = ["over-api"]
     metafunc.parametrize("terminal", ways, indirect=True)
 
 

@@ -355,6 +355,7 @@ def test_a_paused_authority_stands_against_the_order(terminal: Terminal, dns: Dn
     assert terminal.json("check", "b.corp.test")["good"]
 
 
+@pytest.mark.on_machine
 def test_a_missing_plugin_stands_against_the_order(terminal: Terminal, dns: DnsServer) -> None:
 
     async def forget(noun: str) -> None:

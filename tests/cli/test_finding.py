@@ -135,10 +135,10 @@ def filled(founded: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 
 @pytest.fixture
-def found(empty_terminal: Terminal, filled: tuple[Path, Found]) -> Found:
+def found(terminal: Terminal, filled: tuple[Path, Found]) -> Found:
     """What is in the data directory of `terminal`, which has its own copy."""
     folder, made = filled
-    shutil.copytree(folder, empty_terminal.folder / "data", dirs_exist_ok=True)
+    shutil.copytree(folder, terminal.folder / "data", dirs_exist_ok=True)
     return made
 
 

@@ -11,6 +11,8 @@ from acmehub.runtime.vault import decode_key, encode_key
 from tests.cli.conftest import Terminal
 from tests.test_docs import FENCE, ROOT
 
+pytestmark = pytest.mark.on_machine
+
 TOKEN = ("token", "add", "Firewall 01", "--names", "*.corp.test")
 PAGE = ROOT / "docs" / "operate.md"
 OTHER = encode_key(bytes(32))

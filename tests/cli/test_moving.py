@@ -19,6 +19,8 @@ from acmehub.runtime.vault import decode_key, encode_key
 from acmehub.storage.sqlite.files import connect
 from tests.cli.conftest import Terminal
 
+pytestmark = pytest.mark.on_machine
+
 WRONG = encode_key(bytes([9]) * 32)
 
 

@@ -14,6 +14,8 @@ from acmehub.cli.shared.exit_status import Exit
 from tests.cli.conftest import Terminal
 from tests.cli.test_commands import LEAVES
 
+pytestmark = pytest.mark.on_machine
+
 FOUNDS = {"serve", "init"}
 ASKS_NONE = {"key new", "plugin list", "plugin show", "restore"}
 VALUES = {"FILE": "resources.toml", "DATE": "2030-01-01", "ENTRY": "1", "PLUGIN": "storage_sqlite"}

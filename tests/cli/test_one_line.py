@@ -164,6 +164,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.on_machine
 @pytest.mark.parametrize(("text", "why"), CONFIGS.items(), ids=repr)
 @pytest.mark.parametrize("verb", [("order", "list"), ("init", "--hub"), ("db", "upgrade")], ids=" ".join)
 def test_a_wrong_configuration_is_one_line(text: str, why: str, verb: tuple[str, ...], terminal: Terminal) -> None:
@@ -181,6 +182,7 @@ def test_a_wrong_configuration_is_one_line(text: str, why: str, verb: tuple[str,
     assert why.lower() in line.lower()
 
 
+@pytest.mark.on_machine
 def test_a_file_that_cannot_be_read_is_named(terminal: Terminal) -> None:
     for verb in (("order", "list", "--config", "/proc/self/mem"), ("apply", "/proc/self/mem")):
         said = terminal.refused(Exit.USAGE, *verb)

@@ -14,6 +14,8 @@ from acmehub.runtime.plugins import BUILT_INS, build_registry
 from tests.cli.conftest import Terminal
 from tests.installed_plugins import install_plugin
 
+pytestmark = pytest.mark.on_machine
+
 Install = Callable[..., None]
 OWN = (*BUILT_INS, "ca_letsencrypt", "ca_zerossl", "dns_cloudflare", "dns_rfc2136", "storage_postgres")
 SOURCE = """

@@ -42,7 +42,8 @@ class FieldError(msgspec.Struct, frozen=True, kw_only=True):
 
 class ProblemBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A problem document. `users`: what needs the object; `expected` and `current`: versions; `server`: the CA that
-    refused; `reference`: what the hub's log names the failure by."""
+    refused; `reference`: what the hub's log names the failure by; `acme`: the type that an ACME client would get
+    (RFC 8555 section 6.7)."""
 
     type: str
     title: str
@@ -54,6 +55,7 @@ class ProblemBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     current: int | None = None
     server: str = ""
     reference: str = ""
+    acme: str = ""
 
 
 class ProblemKind(msgspec.Struct, frozen=True):
@@ -161,7 +163,9 @@ def problem_of(error: Exception) -> ApiError:
         case Refused() | ServiceError():
             return ApiError("refused", str(error))
         case Problem() if error.status < 500:
-            return ApiError("invalid", error.detail, errors=[_of_name(part) for part in error.subproblems])
+            return ApiError(
+                "invalid", error.detail, errors=[_of_name(part) for part in error.subproblems], acme=error.type.urn
+            )
         case UpstreamError():
             return ApiError("upstream", error.detail, server=error.server)
         case StoreUnavailable():

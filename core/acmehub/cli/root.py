@@ -11,7 +11,7 @@ import click
 
 from acmehub import __version__
 from acmehub.cli.shared.exit_status import MEANINGS, Exit, Failed
-from acmehub.cli.shared.remote_hub import HUB_VARIABLE, MACHINE_VERBS, RemoteHub, remote_of, remote_options
+from acmehub.cli.shared.remote_hub import HUB_VARIABLE, MACHINE_VERBS, remote_of, remote_options
 
 VERBS = {
     "serve": "acmehub.cli.serve",
@@ -67,7 +67,7 @@ class Root(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The verb; not one of the hub's machine for a hub elsewhere, but for its help."""
         name, command, rest = super().resolve_command(ctx, args)
-        if name in MACHINE_VERBS and isinstance(ctx.obj, RemoteHub) and not {"-h", "--help"} & set(rest):
+        if name in MACHINE_VERBS and ctx.params.get("hub") and not {"-h", "--help"} & set(rest):
             raise click.UsageError(
                 f"{name!r} runs on the hub's own machine, without --hub (or {HUB_VARIABLE}): nothing was sent", ctx
             )

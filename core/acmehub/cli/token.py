@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -53,6 +53,7 @@ Examples:
   acmehub token add "Firewall 01" --names "*.corp.test"
   acmehub token add "Printers" --principal printers --network 10.1.0.0/16 --use-limit 20 --expires 90d
   acmehub token add "NAS" --names nas.corp.test --secret-directory --pin
+  acmehub token add "alice's laptop" --principal alice --scope operator --out hub.token
 """
 COLUMNS = ("title", "kid", "hmac_key", "directory", "expires")
 EAB = """\b
@@ -77,26 +78,52 @@ Examples:
 @limit_option
 @click.option("--principal", help="Whose token it is  [default: an application of the same name, made when missing]")
 @click.option("--pin", is_flag=True, help="Only the first account key may be bound; the same as --use-limit 1.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the API token to this new file, which only its owner can read, and do not show the secret.",
+)
 @hub_verb
 async def add(
-    session: Session, principal: str | None, pin: bool, limit: tuple[tuple[str, int], ...], **options: Any
+    session: Session,
+    principal: str | None,
+    pin: bool,
+    limit: tuple[tuple[str, int], ...],
+    out: Path | None,
+    **options: Any,
 ) -> Result:
-    """Add a token. Its API secret is shown now and never again; EAB credentials by `token eab`."""
+    """Add a token. Its API secret is shown now and never again; EAB credentials by `token eab`.
+
+    As `Authorization: Bearer acmehub_ID_SECRET` it opens the API to a token whose scope has an operator's role.
+    """
     if pin and options["use_limit"] not in (None, 1):
         raise click.UsageError("--pin is a limit of one use: it cannot stand beside another --use-limit")
     options["use_limit"] = 1 if pin else options["use_limit"]
     title: str = options["title"]
     new = new_of(NewToken, options, principal=principal or title, limits=TokenLimits(**dict(limit)))
-    if principal is None:
-        await _make_application(session, title, new.scope)
-    added = await session.admin.tokens.add(new, session.acting)
-    secret = added.secret.reveal()
+    with ExitStack() as stack:
+        file = stack.enter_context(_private_file(out)) if out is not None else None  # before the secret is made
+        if principal is None:
+            await _make_application(session, title, new.scope)
+        added = await session.admin.tokens.add(new, session.acting)
+        secret = added.secret.reveal()
+        if file is not None:
+            file.write(f"{bearer(added.token.id, secret)}\n")
     remark(added.token)
     shown = await _shown(session, added.token)
-    lines = [*shown.lines, f"API secret (shown once): {secret}"]
+    if out is None:
+        data, told = {"secret": secret}, f"API secret (shown once): {secret}"
+    else:
+        data, told = {"file": str(out)}, f"its API token is in {out}: acmehub --hub URL --token-file {out} …"
+    lines = [*shown.lines, told]
     if Role.MANAGED_ACME_CONSUMER in new.scope:
         lines.append(f"for an ACME client: acmehub token eab {title!r}")
-    return Result({**shown.data, "secret": secret}, lines)
+    return Result({**shown.data, **data}, lines)
+
+
+def bearer(id: str, secret: str) -> str:
+    """A token as the API takes it."""
+    return f"acmehub_{id}_{secret}"
 
 
 async def _make_application(session: Session, name: str, roles: tuple[Role, ...]) -> None:

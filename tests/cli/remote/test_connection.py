@@ -19,9 +19,9 @@ from acmehub.cli.shared.session import NOBODY
 from acmehub.ports.authority import UpstreamError
 from acmehub.ports.store import StoreUnavailable
 from acmehub.rules.permissions import Forbidden
+from tests.cli.remote.conftest import TOKEN
 from tests.http_client.servers import Answering, Authority, ok, read_request, serving
 
-TOKEN = f"acmehub_{'1' * 44}_{'s' * 43}"
 DIRECTORY = ok(
     b'{"newNonce": "https://hub.test/acme/new-nonce", "newAccount": "", "newOrder": "", "meta": {}}',
     "Content-Type: application/json",
@@ -37,14 +37,6 @@ def problem(name: str, status: int, *lines: str, **more: object) -> bytes:
     """A problem document as the API answers it."""
     body = {"type": f"/docs/problems#{name}", "title": name, "status": status, "detail": f"words of {name}", **more}
     return ok(msgspec.json.encode(body), "Content-Type: application/problem+json", *lines, status=f"{status} X")
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    path = tmp_path / "hub.token"
-    path.write_text(f"{TOKEN}\n")
-    path.chmod(0o600)
-    return path
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from acmehub.admin.resources.document import InvalidFile
 from acmehub.api.problems import PROBLEM_JSON, ProblemBody
 from acmehub.cli.shared.exit_status import Exit, Failed
 from acmehub.http_client.messages import HttpResponse
+from acmehub.models.problems import Problem, ProblemType, Subproblem
 from acmehub.ports.authority import UpstreamError
 from acmehub.ports.store import StoreUnavailable
 from acmehub.rules.permissions import Forbidden
@@ -31,6 +32,10 @@ def problem_of(response: HttpResponse) -> ProblemBody | None:
 
 def error_of(problem: ProblemBody) -> Exception:
     """The error that a problem stands for; `Failed` for one that no verb raises."""
+    kind = next((item for item in ProblemType if item.urn == problem.acme), None)
+    if kind is not None:
+        parts = [Subproblem(problem.acme, item.message.partition(": ")[2]) for item in problem.errors]
+        return Problem(kind, problem.detail, subproblems=parts)
     made = _ERRORS.get(name_of(problem))
     if made is not None:
         return made(problem)

@@ -15,7 +15,7 @@ _LARGEST = 4096
 
 
 def read_token(path: Path | None) -> Secret:
-    """The token that stands in a file which its owner alone can read; `Failed` that names the file and the cure."""
+    """The token that stands in a file which its owner alone can read; `Failed` that names the file and what to do."""
     if path is None:
         raise Failed(f"--hub needs an API token: name its file by --token-file or {TOKEN_VARIABLE}", Exit.USAGE)
     try:

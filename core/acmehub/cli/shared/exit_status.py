@@ -25,7 +25,7 @@ MEANINGS = {
     Exit.USAGE: "wrong usage: option, argument, configuration, settings, resources file",
     Exit.NOT_FOUND: "not found: no object of that name, or no such plugin installed",
     Exit.CONFLICT: "conflict: the name is taken, the object is in use, or it changed meanwhile",
-    Exit.UNAVAILABLE: "the storage, or the hub that --hub names, cannot be used: locked, read-only, unreachable, older",
+    Exit.UNAVAILABLE: "storage or remote hub cannot be used: locked, read-only, unreachable, served by another, older",
     Exit.NO_HUB: "no hub: nothing has been founded in the data directory or the storage, or none is where --hub says",
     Exit.URGENT: "`attention`: something of severity page is there",
     Exit.INTERRUPTED: "interrupted",
