@@ -1,13 +1,22 @@
 """`acmehub audit`, and how the audit names the person at the keyboard."""
 
+import asyncio
 import json
 import os
+import sqlite3
 import stat
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 
 from acmehub.admin.operations import audit as operations
+from acmehub.app.hub import build_hub
 from acmehub.cli.shared.session import actor
+from acmehub.config import Config
+from acmehub.runtime.sealed_audit.sealer import Sealer
+from acmehub.testing.fakes import ManualClock
 from tests.cli.conftest import Terminal
 
 
@@ -89,6 +98,82 @@ def test_an_export_that_fails_leaves_what_was_there(busy: Terminal, monkeypatch:
     assert "No space left" in busy.refused(1, "audit", "export", str(file))
     assert file.read_text() == "an older one"
     assert [line.name for line in busy.folder.glob(".audit*")] == []
+
+
+def test_entries_are_found_by_way_address_actor_and_id(busy: Terminal) -> None:
+    assert actions(busy, "--via", "system") == ["principal.add", "authority.add"]
+    assert len(actions(busy, "--via", "cli", "--actor-kind", "person")) == 4
+    assert actions(busy, "--via", "acme") == actions(busy, "--address", "192.0.2.1") == []
+    assert actions(busy, "--credential", "x") == actions(busy, "--request", "x") == []
+    (alice,) = [item for item in busy.json("principal", "list") if item["name"] == "alice"]
+    (entry,) = busy.json("audit", "list", "--object", alice["id"])
+    assert (entry["object"], entry["object_kind"], entry["object_name"]) == ("alice", "principal", "alice")
+    said = busy.ok("audit", "show", str(entry["id"]))
+    for line in ("actor kind   person", "via          cli", f"object id    {alice['id']}", "object kind  principal"):
+        assert line in said.splitlines()
+    assert " cli " in busy.ok("audit", "list", "--limit", "1").splitlines()[1]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_new_entries_are_followed_until_ctrl_c(busy: Terminal, monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+        with closing(sqlite3.connect(busy.folder / "data" / "acmehub.db")) as database, database:
+            database.execute(
+                "INSERT INTO audit (at, actor, action, object, detail, allowed)"
+                " VALUES ('2026-12-01T00:00:00.000000+00:00', 'cli:eve', 'token.eab', 'NAS', '', 1)"
+            )
+
+    monkeypatch.setattr("acmehub.cli.audit.asyncio.sleep", sleep)
+    status, said, _ = busy("audit", "list", "--follow", "--limit", "2", *(["--json"] if as_json else []))
+    assert status == 130
+    lines = said.splitlines()
+    assert waits == [1.0, 1.0]
+    if as_json:
+        assert [json.loads(line)["action"] for line in lines] == ["principal.add", "principal.remove", "token.eab"]
+    else:
+        assert lines[-1].split("  ")[1:] == ["2026-12-01 00:00:00", "cli:eve", "token.eab", "NAS"]
+    assert busy("audit", "list", "--follow", "--before", "3")[0] == 2
+
+
+def test_the_chain_is_verified_and_the_first_bad_range_named(busy: Terminal) -> None:
+    assert busy.ok("audit", "verify").splitlines()[0] == "0 entries under 0 seals are as they were sealed"
+
+    async def seal() -> str:
+        hub = build_hub(Config(data_dir=busy.folder / "data"))
+        async with hub.running(founds=False):
+            clock = ManualClock(datetime.now(UTC) + timedelta(hours=1))
+            await Sealer(hub.store, hub.vault, clock, Random(1), owner="test").work_off()
+            newest = await hub.store.seals.newest()
+            assert newest is not None
+            return newest.mac.hex()
+
+    mac = asyncio.run(seal())
+    busy.ok("principal", "add", "carol")
+    said = busy.ok("audit", "verify", "--mac", mac).splitlines()
+    assert said[0] == "6 entries under 1 seals are as they were sealed"
+    assert said[1].endswith(f"mac {mac}")
+    assert said[2].startswith("1 entries are not sealed yet, the first of 20")
+    assert busy.json("audit", "verify")["flaw"] is None
+    assert "64 hexadecimal digits" in busy.refused(2, "audit", "verify", "--mac", "12")
+    assert busy("audit", "verify", "--mac", "00" * 32)[0] == 1
+    with closing(sqlite3.connect(busy.folder / "data" / "acmehub.db")) as database, database:
+        database.execute("UPDATE audit SET allowed = 1 WHERE action = 'principal.add'")
+    status, out, _ = busy("audit", "verify")
+    assert (status, out.splitlines()[0]) == (1, "✗ seal 1, entries 1 to 6: an entry or the seal was altered")
+    assert busy.json("audit", "verify", status=1)["flaw"]["seal"] == 1
+
+
+def test_a_principal_is_forgotten(busy: Terminal) -> None:
+    assert "disable it first" in busy.refused(1, "principal", "forget", "alice")
+    busy.ok("principal", "set", "alice", "--disable")
+    assert "stands for it now: in 3 entries of the audit, 0 accounts" in busy.ok("principal", "forget", "alice")
+    assert "alice" not in busy.ok("audit", "list")
+    assert "alice" not in busy.ok("principal", "list")
 
 
 # ------------------------------------------------------------------------------------------- who it was

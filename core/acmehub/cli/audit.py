@@ -48,6 +48,13 @@ def audit() -> None:
     """Who did what to which object, what was refused to whom, and whether the record is as it was sealed."""
 
 
+def _choice(name: str, kind: type[Via] | type[ActorKind], text: str) -> Callable[[Callable[..., Any]], Any]:
+    def convert(_: click.Context, __: click.Parameter, value: str | None) -> Via | ActorKind | None:
+        return None if value is None else kind(value)
+
+    return click.option(name, type=click.Choice([item.value for item in kind]), callback=convert, help=text)
+
+
 def filters(verb: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which entries are meant, as `filter`."""
     for option in (
@@ -57,10 +64,10 @@ def filters(verb: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--request", default="", help="Only entries of the request with this id."),
         click.option("--credential", default="", help="Only entries of this API token or session (its id)."),
         click.option("--address", default="", help="Only what came from this address."),
-        click.option("--via", type=click.Choice([*Via]), help="Only what came this way."),
+        _choice("--via", Via, "Only what came this way."),
         click.option("--object", default="", help="Only entries whose object contains this text, or has this id."),
         click.option("--action", default="", help="Only this action (order.cancel), or all of a noun (order)."),
-        click.option("--actor-kind", type=click.Choice([*ActorKind]), help="Only what such actors did."),
+        _choice("--actor-kind", ActorKind, "Only what such actors did."),
         click.option("--actor", default="", help="Only entries whose actor contains this text, or has this id."),
     ):
         verb = option(verb)

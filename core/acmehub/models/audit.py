@@ -54,7 +54,7 @@ class AuditActor(msgspec.Struct, frozen=True):
 
 
 class AuditLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Who did what to which object, and whether it was allowed; contains no secret.
+    """What people see of an entry.
 
     `object` is what people read; where it is known, `object_kind`, `object_id` and `object_name` say the same apart.
     `difference`: what a change has changed. `actor_kind` and `via` are None in entries of releases that did not write
@@ -80,8 +80,11 @@ class AuditLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(AuditLine, frozen=True, kw_only=True):
-    """An entry as it is written. `salt` goes into the digest of its texts; `withheld` has that digest once they were
-    replaced (docs/adr/0016-sealed-audit.md)."""
+    """Who did what to which object, and whether it was allowed; contains no secret.
+
+    `salt` goes into the digest of its texts; `withheld` has that digest once they were replaced
+    (docs/adr/0016-sealed-audit.md).
+    """
 
     salt: str = ""
     withheld: str = ""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from acmehub.models.audit import AuditEntry as AuditEntry
     from acmehub.models.audit import AuditFilter as AuditFilter
     from acmehub.models.audit import AuditRecord as AuditRecord
+    from acmehub.models.audit import Seal as Seal
+    from acmehub.models.audit import SealKey as SealKey
     from acmehub.models.authorities import Authority as Authority
     from acmehub.models.authorities import Pause as Pause
     from acmehub.models.authorities import Profile as Profile
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from acmehub.ports.order_store import Orders as Orders
     from acmehub.ports.order_store import TxtRecords as TxtRecords
     from acmehub.ports.revisions import Revisions as Revisions
+    from acmehub.ports.seals import Seals as Seals
     from acmehub.ports.spending import NonceUse as NonceUse
     from acmehub.ports.spending import RateLimits as RateLimits
     from acmehub.ports.spending import UsedNonces as UsedNonces
@@ -80,7 +83,7 @@ _HOMES = {
         "AccountStatus",
         "Actor",
     ),
-    "acmehub.models.audit": ("AuditEntry", "AuditFilter", "AuditRecord"),
+    "acmehub.models.audit": ("AuditEntry", "AuditFilter", "AuditRecord", "Seal", "SealKey"),
     "acmehub.models.authorities": (
         "Authority",
         "Pause",
@@ -120,6 +123,7 @@ _HOMES = {
     "acmehub.ports.lists": ("CertificateFilter", "OrderFilter"),
     "acmehub.ports.order_store": ("Orders", "TxtRecords"),
     "acmehub.ports.revisions": ("Revisions",),
+    "acmehub.ports.seals": ("Seals",),
     "acmehub.ports.spending": (
         "NonceUse",
         "RateLimits",

@@ -13,7 +13,7 @@ from acmehub.models.audit import AuditLine
 from acmehub.ports.clock import Clock
 from acmehub.ports.store import Store
 from acmehub.rules.permissions import Acting, entries_of
-from acmehub.runtime.sealed_audit.chain import ChainCheck, ChainFlaw
+from acmehub.runtime.sealed_audit.chain import FIRST, ChainCheck, ChainFlaw
 from acmehub.runtime.sealed_audit.keys import ChainKeys
 from acmehub.runtime.vault import Vault
 
@@ -102,22 +102,21 @@ class AuditAdmin:
             return self._from_the_first(wanted, latest[0].id if latest else 0)
 
     async def _from_the_first(self, filter: AuditFilter, last: int) -> AsyncIterator[AuditRecord | Seal]:
-        after = -(2**63)
+        after = FIRST
         while page := await self._store.records.audited(PAGE, filter, after=after):
             for entry in page:
-                if entry.id > last:
-                    break
-                yield entry
+                if entry.id <= last:
+                    yield entry
             after = page[-1].id
-        if filter != AuditFilter():
-            return
-        number = 0
-        while seals := await self._store.seals.list(after=number):
+            if after >= last:
+                break
+        seals = await self._store.seals.list() if filter == AuditFilter() else ()
+        while seals:
             for seal in seals:
                 if seal.last > last:
                     return
                 yield seal
-            number = seals[-1].id
+            seals = await self._store.seals.list(after=seals[-1].id)
 
     async def verify(self, acting: Acting, *, mac: str = "", progress: Callable[[int], None] = no_progress) -> Verified:
         """Check the whole chain. `mac` (hexadecimal) is one that was written down elsewhere, which the chain must have;
