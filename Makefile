@@ -47,11 +47,13 @@ check: $(BIN)/.stamp
 test: $(BIN)/.stamp $(if $(PYTEST_ARGS),,$(CERTBOT) provision)
 	@scripts/test $(PYTEST_ARGS)
 
-nightly: $(BIN)/.stamp
+nightly: $(BIN)/.stamp $(CERTBOT) provision
 	CLI_OVER_API=1 $(BIN)/pytest -q tests/cli
+	SCHEMATHESIS_EXAMPLES=20 SCHEMATHESIS_PHASES=examples,coverage,fuzzing $(BIN)/pytest -s tests/e2e/test_rest_api.py
 	LOAD_SECONDS=60 $(BIN)/pytest -s tests/load tests/load/fresh_clone.py --ignore tests/load/test_busy_hub.py
 	LOAD_SECONDS=3600 $(BIN)/pytest -s tests/load/test_busy_hub.py
-	SCHEMATHESIS_EXAMPLES=20 SCHEMATHESIS_PHASES=examples,coverage,fuzzing $(BIN)/pytest -s tests/e2e/test_rest_api.py
+	@$(MAKE) --no-print-directory matrix
+	@$(MAKE) --no-print-directory mutants
 
 mutants: $(BIN)/.stamp $(if $(MUTANTS_ARGS),,provision)
 	@$(BIN)/python -m scripts.mutants $(MUTANTS_ARGS)

@@ -127,7 +127,7 @@ class Desk:
         config = self.hub.config
         self.hub.config = replace(config, api=Api(**{**UNLIMITED, **api}))
         if keys is not None:
-            self.hub.store.idempotency = keys  # type: ignore[attr-defined]
+            self.hub.store.idempotency = keys
         transport = httpx.ASGITransport(create_app(self.hub))  # type: ignore[arg-type]
         self.hub.config = config
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:

@@ -52,4 +52,4 @@ def test_each_field_of_the_filter_has_its_condition() -> None:
     given: dict[str, Any] = dict.fromkeys(AuditFilter.__struct_fields__, "x")
     given |= {"via": Via.API, "actor_kind": ActorKind.DEVICE, "actor_ids": frozenset({"x"}), "refused": True}
     given |= dict.fromkeys(("since", "until"), datetime(2026, 12, 1, tzinfo=UTC))
-    assert AuditFilter(**given)
+    AuditFilter(**given)

@@ -13,7 +13,7 @@ import click
 
 from acmehub.admin.operations.audit import AuditNews, AuditView
 from acmehub.cli.shared.exit_status import Exit, Failed
-from acmehub.cli.shared.progress import Progress
+from acmehub.cli.shared.progress import ProgressLine
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, table
 from acmehub.cli.shared.times import PAST
 from acmehub.models import ActorKind, AuditFilter, AuditRecord, Seal, Via
@@ -160,7 +160,7 @@ async def show(session: Session, entry: int) -> Result:
 @hub_verb
 async def verify(session: Session, mac: str) -> Result:
     """Check that no sealed entry was altered, deleted or inserted; exit status 1 names the first range that was."""
-    progress = Progress("entries")
+    progress = ProgressLine("entries")
     try:
         done = await session.admin.audit.verify(session.acting, mac=mac, progress=progress)
     finally:

@@ -93,7 +93,7 @@ class AuditContract:
     async def test_seals_are_kept_in_the_order_of_their_numbers(self, store: Store) -> None:
         seals = store.seals
         assert await seals.newest() is await seals.oldest_kept() is await seals.get(1) is None
-        assert await seals.list() == await seals.keys() == ()
+        assert (await seals.list(), await seals.keys()) == ((), ())
         one, two = _seal(1, 3), _seal(2, 2**40, mac=b"\x00\xff")
         await seals.append(one, KEY)
         await seals.append(two, replace(KEY, sealed_key=b"another"))

@@ -23,7 +23,9 @@ MAX_VALUE = 200  # characters of a value in the audit
 def _managed(item: R, passage: Passage) -> R:
     """The row with the resources file that sets it, if one does."""
     owner = passage.acting.managing
-    return item if not owner or isinstance(item, Campaign) else replace(item, managed_by=owner)
+    if not owner or isinstance(item, Campaign):
+        return item
+    return replace(item, managed_by=owner)
 
 
 async def _no(_before: object, _after: object) -> tuple[()]:
