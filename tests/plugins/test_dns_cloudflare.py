@@ -20,7 +20,7 @@ from acmehub import (
 )
 from acmehub.ports.settings import public_settings, secret_fields
 from acmehub.testing.provider_contract import A, B, RemoteDnsProviderContract
-from acmehub_dns_cloudflare.api import Api
+from acmehub_dns_cloudflare.api import CloudflareApi
 from acmehub_dns_cloudflare.provider import CloudflareProvider, quoted, unquoted
 from acmehub_dns_cloudflare.settings import CloudflareSettings
 from tests.plugins.fake_cloudflare import Canned, FakeCloudflare
@@ -45,7 +45,7 @@ class CloudflareLab:
     def provider(self, **settings: str | float) -> CloudflareProvider:
         raw = {"api_token": self.token, "base_url": self.fake.base_url, **settings}
         read = read_settings(raw, CloudflareSettings)
-        self.made.append(CloudflareProvider(Api(read, user_agent="acmehub/test"), ttl=read.ttl))
+        self.made.append(CloudflareProvider(CloudflareApi(read, user_agent="acmehub/test"), ttl=read.ttl))
         return self.made[-1]
 
     def factory(self) -> Callable[[], CloudflareProvider]:

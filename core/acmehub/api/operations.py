@@ -4,7 +4,7 @@ A call is `await getattr(getattr(admin, service), verb)(*path arguments, *body, 
 is one, is one argument.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from acmehub.admin.operations.accounts import AccountFields, AccountPatch, AccountSummary
 from acmehub.admin.operations.attention.item import AttentionItem
@@ -52,64 +52,17 @@ from acmehub.api.table import (
     Operation,
     Paging,
     TokensQuery,
+    resource,
+    row,
 )
 from acmehub.models import AuditFilter, Event
 from acmehub.rules.renewal import Advice
 from acmehub.runtime.plugin_details import PluginDetails
 from acmehub.runtime.plugins import InstalledPlugin
 
-
-def _row(
-    method: Literal["GET", "POST", "PATCH", "DELETE"], path: str, id: str, call: str, summary: str, **more: Any
-) -> Operation:
-    """A row; `call` is `service.verb`, or empty."""
-    service, _, verb = call.partition(".")
-    return Operation(method=method, path=path, id=id, service=service, verb=verb, summary=summary, **more)
-
-
-def _resource(
-    noun: str, path: str, service: str, what: str, types: tuple[Any, Any, Any], query: Any = None, **adding: Any
-) -> tuple[Operation, ...]:
-    """List, add, show, set and remove of a resource; `types`: how it is made, changed and seen."""
-    one, a = f"{path}/{{{noun}}}", "an" if what[0] in "aeiou" else "a"
-    new, patch, view = types
-    added = {"result": view, "created": ".", **adding}
-    return (
-        _row(
-            "GET",
-            path,
-            f"{noun}.list",
-            f"{service}.list",
-            f"List {_many(what)}",
-            query=query,
-            result=view,
-            paging=Paging.WHOLE,
-        ),
-        _row("POST", path, f"{noun}.add", f"{service}.add", f"Add {a} {what}", body=new, status=201, **added),
-        _row("GET", one, f"{noun}.show", f"{service}.show", f"Show {a} {what}", result=view),
-        _row(
-            "PATCH",
-            one,
-            f"{noun}.set",
-            f"{service}.set",
-            f"Change {a} {what}",
-            body=patch,
-            result=view,
-            conditional=True,
-            reads=f"{noun}.show",
-            new=new,
-        ),
-        _row("DELETE", one, f"{noun}.remove", f"{service}.remove", f"Remove {a} {what}", status=204),
-    )
-
-
-def _many(what: str) -> str:
-    return f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
-
-
 _RESOURCES = (
-    *_resource("principal", "/principals", "principals", "principal", (NewPrincipal, PrincipalPatch, PrincipalView)),
-    _row(
+    *resource("principal", "/principals", "principals", "principal", (NewPrincipal, PrincipalPatch, PrincipalView)),
+    row(
         "POST",
         "/principals/{principal}/eab",
         "token.eab_of",
@@ -118,15 +71,15 @@ _RESOURCES = (
         result=EabViews,
         reveals=True,
     ),
-    _row(
+    row(
         "POST",
         "/principals/{principal}/forget",
         "principal.forget",
         "forgetting.forget",
-        "Replace what is personal about a principal by a pseudonym",
+        "Forget who it is",
         result=Forgotten,
     ),
-    *_resource(
+    *resource(
         "token",
         "/tokens",
         "tokens",
@@ -137,10 +90,8 @@ _RESOURCES = (
         created="token",
         reveals=True,
     ),
-    _row(
-        "POST", "/tokens/{token}/revoke", "token.revoke", "tokens.revoke", "Revoke a token for good", result=TokenView
-    ),
-    _row(
+    row("POST", "/tokens/{token}/revoke", "token.revoke", "tokens.revoke", "Revoke a token for good", result=TokenView),
+    row(
         "POST",
         "/tokens/{token}/eab",
         "token.eab",
@@ -149,7 +100,7 @@ _RESOURCES = (
         result=EabView,
         reveals=True,
     ),
-    _row(
+    row(
         "POST",
         "/tokens/{token}/directory",
         "token.directory",
@@ -158,7 +109,7 @@ _RESOURCES = (
         result=DirectoryView,
         reveals=True,
     ),
-    _row(
+    row(
         "POST",
         "/tokens/actions",
         "token.actions",
@@ -168,15 +119,15 @@ _RESOURCES = (
         body=TokenActions,
         result=BulkResults,
     ),
-    *_resource(
+    *resource(
         "challenge",
         "/managed-challenges",
         "managed_challenges",
         "managed challenge",
         (NewManagedChallenge, ManagedChallengePatch, ManagedChallengeView),
     ),
-    *_resource("authority", "/authorities", "authorities", "authority", (NewAuthority, AuthorityPatch, AuthorityView)),
-    _row(
+    *resource("authority", "/authorities", "authorities", "authority", (NewAuthority, AuthorityPatch, AuthorityView)),
+    row(
         "POST",
         "/authorities/{authority}/clear-pause",
         "authority.clear_pause",
@@ -184,7 +135,7 @@ _RESOURCES = (
         "Order again from an authority that had paused the hub",
         result=AuthorityView,
     ),
-    _row(
+    row(
         "GET",
         "/authorities/{authority}/certificates-in-use",
         "campaign.in_use",
@@ -192,8 +143,8 @@ _RESOURCES = (
         "Count the certificates of an authority that are in use",
         result=CertificateCount,
     ),
-    *_resource("profile", "/profiles", "profiles", "profile", (NewProfile, ProfilePatch, ProfileView)),
-    _row(
+    *resource("profile", "/profiles", "profiles", "profile", (NewProfile, ProfilePatch, ProfileView)),
+    row(
         "GET",
         "/campaigns",
         "campaign.list",
@@ -202,7 +153,7 @@ _RESOURCES = (
         result=CampaignView,
         paging=Paging.WHOLE,
     ),
-    _row(
+    row(
         "POST",
         "/campaigns",
         "campaign.add",
@@ -214,12 +165,12 @@ _RESOURCES = (
         status=201,
         created="campaign",
     ),
-    _row("GET", "/campaigns/{campaign}", "campaign.show", "campaigns.show", "Show a campaign", result=CampaignView),
-    _row("POST", "/campaigns/{campaign}/end", "campaign.end", "campaigns.end", "End a campaign", result=CampaignView),
+    row("GET", "/campaigns/{campaign}", "campaign.show", "campaigns.show", "Show a campaign", result=CampaignView),
+    row("POST", "/campaigns/{campaign}/end", "campaign.end", "campaigns.end", "End a campaign", result=CampaignView),
 )
 
 _RUNNING = (
-    _row(
+    row(
         "GET",
         "/orders",
         "order.list",
@@ -229,7 +180,7 @@ _RUNNING = (
         result=OrderSummary,
         paging=Paging.AFTER,
     ),
-    _row(
+    row(
         "GET",
         "/orders/{order}",
         "order.show",
@@ -238,7 +189,7 @@ _RUNNING = (
         result=OrderDetail,
         waits=True,
     ),
-    _row(
+    row(
         "GET",
         "/orders/{order}/timeline",
         "order.timeline",
@@ -248,7 +199,7 @@ _RUNNING = (
         result=tuple[Event, ...],
         member="timeline",
     ),
-    _row(
+    row(
         "POST",
         "/orders/{order}/retry",
         "order.retry",
@@ -256,10 +207,10 @@ _RUNNING = (
         "Have an unfinished order worked on at once",
         result=OrderState,
     ),
-    _row(
+    row(
         "POST", "/orders/{order}/cancel", "order.cancel", "orders.cancel", "End an unfinished order", result=OrderState
     ),
-    _row(
+    row(
         "GET",
         "/accounts",
         "account.list",
@@ -268,8 +219,8 @@ _RUNNING = (
         result=AccountSummary,
         paging=Paging.AFTER,
     ),
-    _row("GET", "/accounts/{account}", "account.show", "accounts.show", "Show an ACME account", result=AccountSummary),
-    _row(
+    row("GET", "/accounts/{account}", "account.show", "accounts.show", "Show an ACME account", result=AccountSummary),
+    row(
         "PATCH",
         "/accounts/{account}",
         "account.set",
@@ -281,7 +232,7 @@ _RUNNING = (
         reads="account.show",
         new=AccountFields,
     ),
-    _row(
+    row(
         "POST",
         "/accounts/{account}/deactivate",
         "account.deactivate",
@@ -289,7 +240,7 @@ _RUNNING = (
         "Deactivate an account for good",
         result=AccountSummary,
     ),
-    _row(
+    row(
         "GET",
         "/certificates",
         "certificate.list",
@@ -300,7 +251,7 @@ _RUNNING = (
         paging=Paging.AFTER,
         page=CertificatePage,
     ),
-    _row(
+    row(
         "GET",
         "/certificates/{certificate}",
         "certificate.show",
@@ -308,7 +259,7 @@ _RUNNING = (
         "Show a certificate, by id or serial number",
         result=CertificateDetail,
     ),
-    _row(
+    row(
         "GET",
         "/certificates/{certificate}/chain.pem",
         "certificate.chain",
@@ -319,7 +270,7 @@ _RUNNING = (
         member="chain",
         media=PEM_CHAIN,
     ),
-    _row(
+    row(
         "GET",
         "/certificates/{certificate}/renewal",
         "campaign.advice",
@@ -327,7 +278,7 @@ _RUNNING = (
         "Show when a certificate (by id) should be renewed",
         result=Advice,
     ),
-    _row(
+    row(
         "POST",
         "/certificates/{certificate}/revoke",
         "certificate.revoke",
@@ -336,7 +287,7 @@ _RUNNING = (
         body=Revocation,
         result=CertificateSummary,
     ),
-    _row(
+    row(
         "POST",
         "/checks",
         "check",
@@ -348,7 +299,7 @@ _RUNNING = (
 )
 
 _WHOLE = (
-    _row(
+    row(
         "GET",
         "/attention",
         "attention.list",
@@ -357,7 +308,7 @@ _WHOLE = (
         result=AttentionItem,
         paging=Paging.WHOLE,
     ),
-    _row(
+    row(
         "GET",
         "/audit",
         "audit.list",
@@ -367,7 +318,7 @@ _WHOLE = (
         result=AuditView,
         paging=Paging.BEFORE,
     ),
-    _row(
+    row(
         "GET",
         "/audit/news",
         "audit.follow",
@@ -377,7 +328,7 @@ _WHOLE = (
         query=AuditBehind,
         result=AuditNews,
     ),
-    _row(
+    row(
         "GET",
         "/audit/verify",
         "audit.verify",
@@ -386,7 +337,7 @@ _WHOLE = (
         query=AuditMac,
         result=Verified,
     ),
-    _row(
+    row(
         "GET",
         "/audit/export",
         "audit.export",
@@ -396,8 +347,8 @@ _WHOLE = (
         result=dict[str, Any],
         media=JSON_LINES,
     ),
-    _row("GET", "/audit/{entry:int}", "audit.show", "audit.show", "Show an entry of the audit", result=AuditView),
-    _row(
+    row("GET", "/audit/{entry:int}", "audit.show", "audit.show", "Show an entry of the audit", result=AuditView),
+    row(
         "GET",
         "/plugins",
         "plugin.list",
@@ -406,7 +357,7 @@ _WHOLE = (
         result=InstalledPlugin,
         paging=Paging.WHOLE,
     ),
-    _row(
+    row(
         "GET",
         "/plugins/{plugin}",
         "plugin.show",
@@ -414,7 +365,7 @@ _WHOLE = (
         "Show a plugin with the JSON schema of its settings",
         result=PluginDetails,
     ),
-    _row(
+    row(
         "POST",
         "/apply",
         "apply",
@@ -425,7 +376,7 @@ _WHOLE = (
         result=Applied,
         reveals=True,
     ),
-    _row(
+    row(
         "GET",
         "/export",
         "export",
@@ -434,7 +385,7 @@ _WHOLE = (
         result=str,
         media=TOML,
     ),
-    _row("GET", "/me", "me", "", "Show who the token acts as", result=Me),
+    row("GET", "/me", "me", "", "Show who the token acts as", result=Me),
 )
 
 __all__ = ["OPERATIONS", "PREFIX", "Operation", "Paging", "operation_of"]

@@ -125,3 +125,51 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         """The path with these arguments, percent-encoded by the caller."""
         values = iter(arguments)
         return PREFIX + _ARGUMENT.sub(lambda _: str(next(values)), self.path)
+
+
+def row(
+    method: Literal["GET", "POST", "PATCH", "DELETE"], path: str, id: str, call: str, summary: str, **more: Any
+) -> Operation:
+    """A row; `call` is `service.verb`, or empty."""
+    service, _, verb = call.partition(".")
+    return Operation(method=method, path=path, id=id, service=service, verb=verb, summary=summary, **more)
+
+
+def resource(
+    noun: str, path: str, service: str, what: str, types: tuple[Any, Any, Any], query: Any = None, **adding: Any
+) -> tuple[Operation, ...]:
+    """List, add, show, set and remove of a resource; `types`: how it is made, changed and seen."""
+    one, a = f"{path}/{{{noun}}}", "an" if what[0] in "aeiou" else "a"
+    new, patch, view = types
+    added = {"result": view, "created": ".", **adding}
+    return (
+        row(
+            "GET",
+            path,
+            f"{noun}.list",
+            f"{service}.list",
+            f"List {_many(what)}",
+            query=query,
+            result=view,
+            paging=Paging.WHOLE,
+        ),
+        row("POST", path, f"{noun}.add", f"{service}.add", f"Add {a} {what}", body=new, status=201, **added),
+        row("GET", one, f"{noun}.show", f"{service}.show", f"Show {a} {what}", result=view),
+        row(
+            "PATCH",
+            one,
+            f"{noun}.set",
+            f"{service}.set",
+            f"Change {a} {what}",
+            body=patch,
+            result=view,
+            conditional=True,
+            reads=f"{noun}.show",
+            new=new,
+        ),
+        row("DELETE", one, f"{noun}.remove", f"{service}.remove", f"Remove {a} {what}", status=204),
+    )
+
+
+def _many(what: str) -> str:
+    return f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"

@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
+from piccolo.columns import ForeignKey, OnDelete, OnUpdate, Text, Timestamptz
 from piccolo.engine.base import Engine
 from piccolo.query.base import Query
 from piccolo.querystring import QueryString
+from piccolo.table import Table
 
 from acmehub.storage.driver import SchemaSession
 from acmehub.storage.statements import Dialect, Sql, Statement
@@ -175,3 +177,26 @@ def _written(value: object) -> str:
     if value == "" or (isinstance(value, str) and value.isalnum()):
         return f"'{value}'"
     raise TypeError(f"{value!r} is not written into a query: use a Parameter")
+
+
+# --------------------------------------------------------------------------------------------- columns
+
+
+def key_column() -> Text:
+    """The key of a table."""
+    return Text(primary_key=True, default=None)
+
+
+def text_column(default: str | None = None, *, null: bool = False) -> Text:
+    """Text, with a default or null."""
+    return Text(default=default, null=null)
+
+
+def time_column(*, null: bool = False) -> Timestamptz:
+    """A time, in UTC."""
+    return Timestamptz(default=None, null=null)
+
+
+def reference(table: type[Table]) -> ForeignKey[Any]:
+    """A row of another table, which cannot be deleted while this one is there."""
+    return ForeignKey(table, null=False, on_delete=OnDelete.no_action, on_update=OnUpdate.no_action)

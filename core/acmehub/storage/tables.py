@@ -4,293 +4,270 @@ What a model nests (tuples, structs) is JSON in a text column: only the hub read
 Codecs derive from the columns; the migrations must lead to exactly this schema, which tests compare.
 """
 
-from typing import Any
-
 from piccolo.columns import (
     BigInt,
     BigSerial,
     Boolean,
     Bytea,
     DoublePrecision,
-    ForeignKey,
     Integer,
-    OnDelete,
-    OnUpdate,
-    Text,
-    Timestamptz,
 )
 from piccolo.table import Table
 
-from acmehub.storage.piccolo_engine import DB
-
-
-def _key() -> Text:
-    return Text(primary_key=True, default=None)
-
-
-def _text(default: str | None = None, *, null: bool = False) -> Text:
-    return Text(default=default, null=null)
-
-
-def _time(*, null: bool = False) -> Timestamptz:
-    return Timestamptz(default=None, null=null)
-
-
-def _to(table: type[Table]) -> ForeignKey[Any]:
-    return ForeignKey(table, null=False, on_delete=OnDelete.no_action, on_update=OnUpdate.no_action)
+from acmehub.storage.piccolo_engine import DB, key_column, reference, text_column, time_column
 
 
 class Principal(Table, tablename="principal", db=DB):
     """`models.Principal`."""
 
-    id = _key()
+    id = key_column()
     version = Integer()
-    name = _text()
-    type = _text()
-    roles = _text()
+    name = text_column()
+    type = text_column()
+    roles = text_column()
     enabled = Boolean()
-    created = _time()
-    profiles = _text("[]")
-    tags = _text("[]")
-    managed_by = _text("")
+    created = time_column()
+    profiles = text_column("[]")
+    tags = text_column("[]")
+    managed_by = text_column("")
 
 
 class Token(Table, tablename="token", db=DB):
     """`models.Token`."""
 
-    id = _key()
+    id = key_column()
     version = Integer()
-    title = _text()
-    principal_id = _to(Principal)
-    scope = _text()
-    names = _text()
-    authorization = _text()
-    networks = _text()
+    title = text_column()
+    principal_id = reference(Principal)
+    scope = text_column()
+    names = text_column()
+    authorization = text_column()
+    networks = text_column()
     use_limit = Integer(default=None, null=True)
     uses = Integer()
-    expires = _time(null=True)
+    expires = time_column(null=True)
     enabled = Boolean()
-    revoked = _time(null=True)
+    revoked = time_column(null=True)
     secret_hash = Bytea()
     sealed_hmac_key = Bytea()
-    created = _time()
+    created = time_column()
     directory_hash = Bytea()
     sealed_directory_key = Bytea()
-    limits = _text("{}")
-    tags = _text("[]")
+    limits = text_column("{}")
+    tags = text_column("[]")
     reveal = Boolean()
     delegates = Boolean()
-    managed_by = _text("")
+    managed_by = text_column("")
 
 
 class ManagedChallenge(Table, tablename="managed_challenge", db=DB):
     """`models.ManagedChallenge`."""
 
-    id = _key()
+    id = key_column()
     version = Integer()
-    name = _text()
-    plugin = _text()
-    match = _text()
-    tags = _text()
-    cname_zones = _text()
-    propagation = _text()
+    name = text_column()
+    plugin = text_column()
+    match = text_column()
+    tags = text_column()
+    cname_zones = text_column()
+    propagation = text_column()
     enabled = Boolean()
     sealed_settings = Bytea()
-    created = _time()
-    zone = _text("")
-    resolvers = _text("[]")
-    managed_by = _text("")
+    created = time_column()
+    zone = text_column("")
+    resolvers = text_column("[]")
+    managed_by = text_column("")
 
 
 class Authority(Table, tablename="authority", db=DB):
     """`models.Authority`."""
 
-    id = _key()
+    id = key_column()
     version = Integer()
-    name = _text()
-    plugin = _text()
+    name = text_column()
+    plugin = text_column()
     default = Boolean()
     enabled = Boolean()
-    tags = _text()
+    tags = text_column()
     sealed_settings = Bytea()
-    account_url = _text()
+    account_url = text_column()
     sealed_account_key = Bytea()
-    created = _time()
-    pauses = _text("[]")
-    managed_by = _text("")
+    created = time_column()
+    pauses = text_column("[]")
+    managed_by = text_column("")
 
 
 class Profile(Table, tablename="profile", db=DB):
     """`models.Profile`; `authority_id` is no foreign key, as an empty one leaves the choice to the policy."""
 
-    id = _key()
+    id = key_column()
     version = Integer()
-    name = _text()
-    description = _text()
-    authority_id = _text()
-    upstream_profile = _text(null=True)
-    key_types = _text()
+    name = text_column()
+    description = text_column()
+    authority_id = text_column()
+    upstream_profile = text_column(null=True)
+    key_types = text_column()
     lifetime_days = Integer(default=None, null=True)
     enabled = Boolean()
-    created = _time()
-    tags = _text("[]")
-    managed_by = _text("")
+    created = time_column()
+    tags = text_column("[]")
+    managed_by = text_column("")
 
 
 class Campaign(Table, tablename="campaign", db=DB):
     """`models.Campaign`."""
 
-    id = _key()
+    id = key_column()
     version = Integer()
-    name = _text()
-    reason = _text()
-    authority_id = _text()
-    profile = _text()
-    names = _text()
-    principal_id = _text()
-    starts = _time()
-    renew_by = _time()
-    explanation_url = _text()
-    ended = _time(null=True)
-    created = _time()
+    name = text_column()
+    reason = text_column()
+    authority_id = text_column()
+    profile = text_column()
+    names = text_column()
+    principal_id = text_column()
+    starts = time_column()
+    renew_by = time_column()
+    explanation_url = text_column()
+    ended = time_column(null=True)
+    created = time_column()
 
 
 class Account(Table, tablename="account", db=DB):
     """`models.Account`."""
 
-    id = _key()
+    id = key_column()
     version = Integer()
-    status = _text()
+    status = text_column()
     jwk = Bytea()
-    thumbprint = _text()
-    contact = _text()
-    token_id = _to(Token)
-    principal_id = _to(Principal)
+    thumbprint = text_column()
+    contact = text_column()
+    token_id = reference(Token)
+    principal_id = reference(Principal)
     binding = Bytea()
-    user_agent = _text()
-    created = _time()
-    learned = _text(null=True)
-    learned_why = _text("")
-    former_keys = _text("[]")
+    user_agent = text_column()
+    created = time_column()
+    learned = text_column(null=True)
+    learned_why = text_column("")
+    former_keys = text_column("[]")
 
 
 class Order(Table, tablename="orders", db=DB):
     """`models.Order`. `certificate_id` is no foreign key: the certificate refers to the order."""
 
-    id = _key()
+    id = key_column()
     version = Integer()
-    account_id = _to(Account)
-    token_id = _to(Token)
-    principal_id = _to(Principal)
-    status = _text()
-    identifiers = _text()
-    name_set = _text()
-    mode = _text()
-    expires = _time()
-    created = _time()
-    profile = _text(null=True)
-    not_before = _time(null=True)
-    not_after = _time(null=True)
-    replaces = _text(null=True)
-    error = _text(null=True)
+    account_id = reference(Account)
+    token_id = reference(Token)
+    principal_id = reference(Principal)
+    status = text_column()
+    identifiers = text_column()
+    name_set = text_column()
+    mode = text_column()
+    expires = time_column()
+    created = time_column()
+    profile = text_column(null=True)
+    not_before = time_column(null=True)
+    not_after = time_column(null=True)
+    replaces = text_column(null=True)
+    error = text_column(null=True)
     csr = Bytea(default=None, null=True)
-    certificate_id = _text(null=True)
-    authority_id = _to(Authority)
-    stage = _text()
-    lock_key = _text(null=True)
-    upstream_url = _text(null=True)
-    upstream_finalize = _text(null=True)
-    upstream_certificate = _text(null=True)
-    run_at = _time(null=True)
-    lease_owner = _text(null=True)
-    lease_until = _time(null=True)
+    certificate_id = text_column(null=True)
+    authority_id = reference(Authority)
+    stage = text_column()
+    lock_key = text_column(null=True)
+    upstream_url = text_column(null=True)
+    upstream_finalize = text_column(null=True)
+    upstream_certificate = text_column(null=True)
+    run_at = time_column(null=True)
+    lease_owner = text_column(null=True)
+    lease_until = time_column(null=True)
     fence = BigInt()
     attempts = Integer()
-    deadline = _time()
-    client_profile = _text(null=True)
+    deadline = time_column()
+    client_profile = text_column(null=True)
     preauthorization = Boolean()
 
 
 class Authorization(Table, tablename="authorization_", db=DB):
     """`models.Authorization` (AUTHORIZATION is a word of PostgreSQL's)."""
 
-    id = _key()
+    id = key_column()
     version = Integer()
-    order_id = _to(Order)
-    account_id = _text()
+    order_id = reference(Order)
+    account_id = text_column()
     position = Integer()
-    identifier = _text()
+    identifier = text_column()
     wildcard = Boolean()
-    status = _text()
-    expires = _time()
-    token = _text()
-    answered = _text(null=True)
-    validated = _time(null=True)
-    error = _text(null=True)
-    upstream_url = _text(null=True)
-    upstream_challenge = _text(null=True)
-    upstream_status = _text()
+    status = text_column()
+    expires = time_column()
+    token = text_column()
+    answered = text_column(null=True)
+    validated = time_column(null=True)
+    error = text_column(null=True)
+    upstream_url = text_column(null=True)
+    upstream_challenge = text_column(null=True)
+    upstream_status = text_column()
     responded = Boolean()
 
 
 class TxtRecord(Table, tablename="txt_record", db=DB):
     """`models.TxtRecord`."""
 
-    id = _key()
+    id = key_column()
     version = Integer()
-    order_id = _to(Order)
-    authorization_id = _to(Authorization)
-    managed_challenge_id = _to(ManagedChallenge)
-    zone = _text()
-    name = _text()
-    value = _text()
-    state = _text()
-    run_at = _time(null=True)
-    lease_owner = _text(null=True)
-    lease_until = _time(null=True)
+    order_id = reference(Order)
+    authorization_id = reference(Authorization)
+    managed_challenge_id = reference(ManagedChallenge)
+    zone = text_column()
+    name = text_column()
+    value = text_column()
+    state = text_column()
+    run_at = time_column(null=True)
+    lease_owner = text_column(null=True)
+    lease_until = time_column(null=True)
     attempts = Integer()
-    last_error = _text()
-    created = _time()
+    last_error = text_column()
+    created = time_column()
 
 
 class Certificate(Table, tablename="certificate", db=DB):
     """`models.Certificate`."""
 
-    id = _key()
+    id = key_column()
     version = Integer()
-    order_id = _to(Order)
-    account_id = _to(Account)
-    authority_id = _to(Authority)
-    names = _text()
-    serial = _text()
-    issuer = _text()
-    spki_sha256 = _text()
-    not_before = _time()
-    not_after = _time()
-    chain = _text()
-    alternates = _text()
-    revoked = _time(null=True)
-    created = _time()
-    principal_id = _text("")
-    profile = _text(null=True)
-    account_url = _text("")
-    cert_id = _text("")
-    window_start = _time(null=True)
-    window_end = _time(null=True)
-    window_until = _time(null=True)
-    explanation_url = _text("")
-    replaced_by = _text(null=True)
+    order_id = reference(Order)
+    account_id = reference(Account)
+    authority_id = reference(Authority)
+    names = text_column()
+    serial = text_column()
+    issuer = text_column()
+    spki_sha256 = text_column()
+    not_before = time_column()
+    not_after = time_column()
+    chain = text_column()
+    alternates = text_column()
+    revoked = time_column(null=True)
+    created = time_column()
+    principal_id = text_column("")
+    profile = text_column(null=True)
+    account_url = text_column("")
+    cert_id = text_column("")
+    window_start = time_column(null=True)
+    window_end = time_column(null=True)
+    window_until = time_column(null=True)
+    explanation_url = text_column("")
+    replaced_by = text_column(null=True)
     revocation_reason = Integer(default=None, null=True)
-    name_set = _text(null=True)
-    lease_owner = _text(null=True)
+    name_set = text_column(null=True)
+    lease_owner = text_column(null=True)
 
 
 class CertificateName(Table, tablename="certificate_name", db=DB):
     """Which names a certificate has, for finding it by one."""
 
     id = BigSerial(primary_key=True)
-    certificate_id = _to(Certificate)
-    name = _text()
+    certificate_id = reference(Certificate)
+    name = text_column()
     reversed = Bytea(default=None, null=True)
 
 
@@ -298,11 +275,11 @@ class Event(Table, tablename="event", db=DB):
     """`models.Event`, in the order of writing."""
 
     id = BigSerial(primary_key=True)
-    order_id = _to(Order)
-    at = _time()
-    kind = _text()
-    detail = _text()
-    server = _text()
+    order_id = reference(Order)
+    at = time_column()
+    kind = text_column()
+    detail = text_column()
+    server = text_column()
     seconds = DoublePrecision(default=None, null=True)
 
 
@@ -310,24 +287,24 @@ class Audit(Table, tablename="audit", db=DB):
     """`models.AuditEntry`, in the order of writing."""
 
     id = BigSerial(primary_key=True)
-    at = _time()
-    actor = _text()
-    action = _text()
-    object = _text()
-    detail = _text()
+    at = time_column()
+    actor = text_column()
+    action = text_column()
+    object = text_column()
+    detail = text_column()
     allowed = Boolean()
-    actor_id = _text("")
-    actor_kind = _text(null=True)
-    via = _text(null=True)
-    address = _text("")
-    request = _text("")
-    credential = _text("")
-    object_kind = _text("")
-    object_id = _text("")
-    object_name = _text("")
-    difference = _text("")
-    withheld = _text("")
-    salt = _text("")
+    actor_id = text_column("")
+    actor_kind = text_column(null=True)
+    via = text_column(null=True)
+    address = text_column("")
+    request = text_column("")
+    credential = text_column("")
+    object_kind = text_column("")
+    object_id = text_column("")
+    object_name = text_column("")
+    difference = text_column("")
+    withheld = text_column("")
+    salt = text_column("")
 
 
 class Seal(Table, tablename="seal", db=DB):
@@ -337,8 +314,8 @@ class Seal(Table, tablename="seal", db=DB):
     first = BigInt()
     last = BigInt()
     entries = BigInt()
-    at = _time()
-    key = _text()
+    at = time_column()
+    key = text_column()
     mac = Bytea()
     pruned = Bytea(default=None, null=True)
 
@@ -346,48 +323,48 @@ class Seal(Table, tablename="seal", db=DB):
 class SealKey(Table, tablename="seal_key", db=DB):
     """`models.audit.SealKey`."""
 
-    id = _key()
+    id = key_column()
     sealed_key = Bytea()
 
 
 class UsedNonce(Table, tablename="used_nonce", db=DB):
     """Nonces that were used."""
 
-    nonce = _key()
-    expires = _time()
+    nonce = key_column()
+    expires = time_column()
 
 
 class RateLimit(Table, tablename="rate_limit", db=DB):
     """When a bucket of `rules.rate_limits` is full again, in microseconds since 1970."""
 
-    bucket = _key()
+    bucket = key_column()
     full_at = BigInt()
 
 
 class ZoneLease(Table, tablename="zone_lease", db=DB):
     """Who writes into a zone: `place` is the managed challenge's id and the zone."""
 
-    place = _key()
+    place = key_column()
     fence = BigInt()
-    lease_owner = _text()
-    lease_until = _time()
+    lease_owner = text_column()
+    lease_until = time_column()
 
 
 class Idempotency(Table, tablename="idempotency", db=DB):
     """`ports.idempotency`: `place` is the owner and the key."""
 
-    place = _key()
+    place = key_column()
     body_hash = Bytea(default=None)
     sealed_answer = Bytea(default=None, null=True)
     fence = BigInt()
-    lease_until = _time()
-    expires = _time()
+    lease_until = time_column()
+    expires = time_column()
 
 
 class Revision(Table, tablename="revision", db=DB):
     """How often a kind of resource was changed."""
 
-    name = _key()
+    name = key_column()
     value = BigInt()
 
 

@@ -1,14 +1,14 @@
 """TXT records in Cloudflare zones, by Cloudflare's API v4 and a scoped API token."""
 
 from acmehub import PluginContext, Register, hookimpl
-from acmehub_dns_cloudflare.api import Api
+from acmehub_dns_cloudflare.api import CloudflareApi
 from acmehub_dns_cloudflare.provider import CloudflareProvider
 from acmehub_dns_cloudflare.settings import CloudflareSettings
 
 
 def make_provider(settings: CloudflareSettings, context: PluginContext) -> CloudflareProvider:
     """The provider for these settings."""
-    return CloudflareProvider(Api(settings, user_agent=context.user_agent), ttl=settings.ttl)
+    return CloudflareProvider(CloudflareApi(settings, user_agent=context.user_agent), ttl=settings.ttl)
 
 
 @hookimpl

@@ -21,12 +21,12 @@ HINT = "; check api_token and that it has Zone:DNS:Edit and Zone:Zone:Read for t
 Result = TypeVar("Result")
 
 
-class ApiError(msgspec.Struct, frozen=True):
+class CloudflareError(msgspec.Struct, frozen=True):
     """An error in the envelope."""
 
     code: int = 0
     message: str = ""
-    error_chain: tuple["ApiError", ...] = ()
+    error_chain: tuple["CloudflareError", ...] = ()
 
     def __str__(self) -> str:
         inner = "".join(f": {item}" for item in self.error_chain)
@@ -44,7 +44,7 @@ class Envelope(msgspec.Struct, frozen=True):
     """The envelope of every response."""
 
     success: bool = False
-    errors: tuple[ApiError, ...] = ()
+    errors: tuple[CloudflareError, ...] = ()
     result: msgspec.Raw = msgspec.Raw(b"null")
     result_info: ResultInfo | None = None
 
@@ -58,7 +58,7 @@ class Refusal(DnsProviderRefused):
         self.codes = codes
 
 
-class Api:
+class CloudflareApi:
     """Requests with the token. Raises `Refusal` and `DnsProviderUnavailable`."""
 
     def __init__(self, settings: CloudflareSettings, *, user_agent: str) -> None:

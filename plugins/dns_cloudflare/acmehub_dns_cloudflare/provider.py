@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from acmehub import DnsProviderRefused, DnsProviderUnavailable
-from acmehub_dns_cloudflare.api import Api, Refusal
+from acmehub_dns_cloudflare.api import CloudflareApi, Refusal
 
 ZONES_PER_PAGE = 50
 RECORDS_PER_PAGE = 100
@@ -38,7 +38,7 @@ class Deleted(msgspec.Struct, frozen=True):
 class CloudflareProvider:
     """A `DnsProvider`; `aclose` ends its connections."""
 
-    def __init__(self, api: Api, *, ttl: int) -> None:
+    def __init__(self, api: CloudflareApi, *, ttl: int) -> None:
         self._api = api
         self._ttl = ttl
         self._zone_ids: dict[str, str] = {}
