@@ -76,7 +76,7 @@ _RESOURCES = (
         "/principals/{principal}/forget",
         "principal.forget",
         "forgetting.forget",
-        "Forget who it is",
+        "Forget one",
         result=Forgotten,
     ),
     *resource(
