@@ -76,7 +76,7 @@ _RESOURCES = (
         "/principals/{principal}/forget",
         "principal.forget",
         "forgetting.forget",
-        "Forget one",
+        "Forget what is personal about a principal",
         result=Forgotten,
     ),
     *resource(
@@ -348,15 +348,7 @@ _WHOLE = (
         media=JSON_LINES,
     ),
     row("GET", "/audit/{entry:int}", "audit.show", "audit.show", "Show an entry of the audit", result=AuditView),
-    row(
-        "GET",
-        "/plugins",
-        "plugin.list",
-        "plugins.list",
-        "List installed plugins",
-        result=InstalledPlugin,
-        paging=Paging.WHOLE,
-    ),
+    row("GET", "/plugins", "plugin.list", "plugins.list", "List plugins", result=InstalledPlugin, paging=Paging.WHOLE),
     row(
         "GET",
         "/plugins/{plugin}",
