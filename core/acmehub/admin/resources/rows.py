@@ -23,7 +23,7 @@ MAX_VALUE = 200  # characters of a value in the audit
 def _managed(item: R, passage: Passage) -> R:
     """The row with the resources file that sets it, if one does."""
     owner = passage.acting.managing
-    return item if not owner or isinstance(item, Campaign) else replace(item, managed_by=owner)
+    return replace(item, managed_by=owner) if owner and "managed_by" in item.__struct_fields__ else item
 
 
 async def _no(_before: object, _after: object) -> tuple[()]:
