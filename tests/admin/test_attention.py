@@ -90,12 +90,12 @@ class Desk:
 
     async def failed(self, *names: str, events: tuple[tuple[EventKind, str, str], ...] = (), **fields: Any) -> Order:
         problem = Problem(fields.pop("type", ProblemType.SERVER_INTERNAL), "as the client got it").document()
-        over = {"status": OrderStatus.INVALID, "stage": Stage.FAILED, "error": problem, "run_at": None}
+        over: dict[str, Any] = {"status": OrderStatus.INVALID, "stage": Stage.FAILED, "error": problem, "run_at": None}
         return await self.order(*names, events=(*events, (EventKind.ORDER_FAILED, "", "")), **over, **fields)
 
     async def certified(self, name: str, *, age: float, left: float, **fields: Any) -> Certificate:
         """A certificate that began and ends so many days ago and from now."""
-        over = {"status": OrderStatus.VALID, "stage": Stage.DONE, "run_at": None}
+        over: dict[str, Any] = {"status": OrderStatus.VALID, "stage": Stage.DONE, "run_at": None}
         order = await self.order(name, age=timedelta(days=age), **over)
         dates = {"not_before": order.created, "not_after": NOW + timedelta(days=left)}
         certificate = replace(a_certificate(order, created=order.created), **dates, **fields)

@@ -264,7 +264,13 @@ def _is_short(step: str) -> bool:
     partial: tuple[str, ...] = ("orders_claim", "orders_due", "orders_leased", "txt_record_due")
     subquery = ("SCAN CONSTANT ROW", "SCAN json_each", "SCAN free", "SCAN both_halves", "SCAN held", "SCAN (subquery")
     partial += ("account_over", "certificate_revoked", "certificate_unfilled", "certificate_name_unfilled")
-    ordered = ("orders_created", "orders_unfinished", "certificate_created", "certificate_ends", "autoindex_account")
+    ordered = (
+        "orders_created",
+        "orders_unfinished",
+        "certificate_created",
+        "certificate_ends",
+        "sqlite_autoindex_account",
+    )
     return step.startswith(subquery) or any(f"INDEX {name}" in step for name in (*partial, *ordered))
 
 
