@@ -265,7 +265,7 @@ def _is_short(step: str) -> bool:
     subquery = ("SCAN CONSTANT ROW", "SCAN json_each", "SCAN free", "SCAN both_halves", "SCAN held", "SCAN (subquery")
     partial += ("account_over", "certificate_revoked", "certificate_unfilled", "certificate_name_unfilled")
     ordered: tuple[str, ...] = ("orders_created", "orders_unfinished", "certificate_created", "certificate_ends")
-    ordered += ("autoindex_account", "seal_kept")
+    ordered += ("sqlite_autoindex_account", "seal_kept")
     return step.startswith(subquery) or any(f"INDEX {name}" in step for name in (*partial, *ordered))
 
 

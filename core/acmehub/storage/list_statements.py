@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from acmehub.storage.statements import Dialect, Sql
 
+# a set of ids, which each dialect writes in its own way
 _SET = re.compile(r"IN \(@(\$\d+)\)")
 
 _ORDERS = {  # by the fields of `OrderFilter`
