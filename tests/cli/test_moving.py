@@ -14,7 +14,7 @@ import pytest
 
 from acmehub.cli import moving
 from acmehub.cli.root import run
-from acmehub.cli.shared.progress import ProgressLine
+from acmehub.cli.shared.progress import CountLine
 from acmehub.runtime.vault import decode_key, encode_key
 from acmehub.storage.sqlite.files import connect
 from tests.cli.conftest import Terminal
@@ -237,7 +237,7 @@ def test_progress_is_shown_on_a_terminal_only(
 ) -> None:
     assert hub("backup", "quiet.backup")[2] == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    progress = ProgressLine("rows")
+    progress = CountLine("rows")
     progress(12)
     progress(13)  # too soon
     progress.end()

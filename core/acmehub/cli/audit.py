@@ -12,8 +12,9 @@ from typing import IO, Any, NoReturn
 import click
 
 from acmehub.admin.operations.audit import AuditNews, AuditView
+from acmehub.cli.shared.choices import one_of
 from acmehub.cli.shared.exit_status import Exit, Failed
-from acmehub.cli.shared.progress import ProgressLine
+from acmehub.cli.shared.progress import CountLine
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, table
 from acmehub.cli.shared.times import PAST
 from acmehub.models import ActorKind, AuditFilter, AuditRecord, Seal, Via
@@ -48,13 +49,6 @@ def audit() -> None:
     """Who did what to which object, what was refused to whom, and whether the record is as it was sealed."""
 
 
-def _choice(name: str, kind: type[Via] | type[ActorKind], text: str) -> Callable[[Callable[..., Any]], Any]:
-    def convert(_: click.Context, __: click.Parameter, value: str | None) -> Via | ActorKind | None:
-        return None if value is None else kind(value)
-
-    return click.option(name, type=click.Choice([item.value for item in kind]), callback=convert, help=text)
-
-
 def filters(verb: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which entries are meant, as `filter`."""
     for option in (
@@ -64,10 +58,10 @@ def filters(verb: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--request", default="", help="Only entries of the request with this id."),
         click.option("--credential", default="", help="Only entries of this API token or session (its id)."),
         click.option("--address", default="", help="Only what came from this address."),
-        _choice("--via", Via, "Only what came this way."),
+        one_of("--via", Via, "Only what came this way."),
         click.option("--object", default="", help="Only entries whose object contains this text, or has this id."),
         click.option("--action", default="", help="Only this action (order.cancel), or all of a noun (order)."),
-        _choice("--actor-kind", ActorKind, "Only what such actors did."),
+        one_of("--actor-kind", ActorKind, "Only what such actors did."),
         click.option("--actor", default="", help="Only entries whose actor contains this text, or has this id."),
     ):
         verb = option(verb)
@@ -160,7 +154,7 @@ async def show(session: Session, entry: int) -> Result:
 @hub_verb
 async def verify(session: Session, mac: str) -> Result:
     """Check that no sealed entry was altered, deleted or inserted; exit status 1 names the first range that was."""
-    progress = ProgressLine("entries")
+    progress = CountLine("entries")
     try:
         done = await session.admin.audit.verify(session.acting, mac=mac, progress=progress)
     finally:

@@ -12,7 +12,7 @@ from msgspec.structs import asdict, replace
 from acmehub import __version__
 from acmehub.cli.shared.exit_status import Exit, Failed
 from acmehub.cli.shared.finding import no_hub
-from acmehub.cli.shared.progress import ProgressLine
+from acmehub.cli.shared.progress import CountLine
 from acmehub.cli.shared.session import (
     Result,
     actor,
@@ -73,7 +73,7 @@ async def backup(hub: "Hub", file: Path, force: bool) -> Result:
         storage=config.storage.plugin,
         public_url=config.public_url,
     )
-    progress = ProgressLine("rows")
+    progress = CountLine("rows")
     try:
         made = await hub.admin.moving.backup(file, content, Acting.machine(actor()), force=force, progress=progress)
     finally:
@@ -144,7 +144,7 @@ async def _restore(file: Path, config: Config) -> Result:
 
     clock = SystemClock()
     store = open_store(config, build_registry(config.plugins), clock)
-    progress = ProgressLine("rows")
+    progress = CountLine("rows")
     with open_backup(file) as found:
         ring = [decode_key(key) for key in ([key.reveal() for key in config.master_keys] or found.keys)]
         new = _new_files(found, config)
@@ -256,7 +256,7 @@ async def _copy(config: Config, plugin: str, pairs: Sequence[str], settings_file
     settings = _resolved(written)
     target = open_store(replace(config, storage=Storage(plugin=plugin, settings=settings)), hub.registry, hub.clock)
     in_use = isinstance(hub.store, CopiesRows) and await hub.store.used_elsewhere()
-    progress = ProgressLine("rows")
+    progress = CountLine("rows")
     try:
         await hub.store.open(serve=not in_use)  # nobody begins to serve from it meanwhile
     except StoreAbsent as absent:

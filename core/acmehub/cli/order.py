@@ -4,7 +4,6 @@ import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ import click
 from acmehub.admin.access.errors import ServiceError
 from acmehub.admin.operations.orders import OrderDetail, OrderSummary
 from acmehub.admin.operations.queries import OrderQuery
+from acmehub.cli.shared.choices import one_of
 from acmehub.cli.shared.exit_status import Exit
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb, moment, table
 from acmehub.cli.shared.times import PAST
@@ -41,15 +41,6 @@ Examples:
 FAILING = "Only orders that are not over and whose present step has failed (not: that wait for another order)."
 
 
-def _one_of(name: str, kind: type[StrEnum], text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option whose value is one of an enum's."""
-
-    def convert(_context: click.Context, _parameter: click.Parameter, value: str | None) -> StrEnum | None:
-        return kind(value) if value is not None else None
-
-    return click.option(name, type=click.Choice([item.value for item in kind]), callback=convert, help=text)
-
-
 def filters(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which orders are meant, by the fields of `OrderQuery`."""
     for option in (
@@ -60,8 +51,8 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--authority", default="", help="Only orders that went to this authority."),
         click.option("--token", default="", help="Only orders of accounts that this token (its title) has bound."),
         click.option("--principal", default="", help="Only orders of this principal."),
-        _one_of("--stage", Stage, "Only orders at this stage."),
-        _one_of("--status", OrderStatus, "Only orders in this status."),
+        one_of("--stage", Stage, "Only orders at this stage."),
+        one_of("--status", OrderStatus, "Only orders in this status."),
         click.option("--failing", is_flag=True, help=FAILING),
     ):
         function = option(function)

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from acmehub.models import AccountStatus, AuditEntry, Event, EventKind, Principal, Token
+from acmehub.models import Account, AccountStatus, AuditEntry, Event, EventKind, Principal, Token
 from acmehub.ports.lists import CertificateFilter
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.orders import Change
@@ -274,7 +274,7 @@ class AccountsContract:
 
 
 class CertificatesContract:
-    """Certificates, timelines, the audit, nonces."""
+    """Certificates, timelines, nonces."""
 
     async def _issue(self, store: Store, seed: Seed, *names: str, seconds: float) -> str:
         bundle = seed.order(*names, created=at(seconds))
@@ -327,15 +327,6 @@ class CertificatesContract:
         assert timeline[0] == first
         assert "\U0001f512" in timeline[2].detail
         assert await store.records.timeline("another") == ()
-
-    async def test_the_audit_gives_its_latest_first(self, store: Store) -> None:
-        entries = [
-            AuditEntry(at=at(n), actor="cli:root", action="token.show_eab", object=f"token {n}", allowed=n > 0)
-            for n in range(3)
-        ]
-        for entry in entries:
-            await store.records.audit([entry])
-        assert [item.object for item in await store.records.audited(limit=2)] == ["token 2", "token 1"]
 
     async def test_a_nonce_is_used_once(self, store: Store, make_store: MakeStore) -> None:
         other = make_store()

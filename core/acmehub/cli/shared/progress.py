@@ -8,7 +8,7 @@ import click
 _EVERY = 0.2  # seconds
 
 
-class ProgressLine:
+class CountLine:
     """The number of things so far (`noun`); silent where standard error is no terminal."""
 
     def __init__(self, noun: str) -> None:
