@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from acmehub.models import Account, AccountStatus, AuditEntry, Event, EventKind, Principal, Token
+from acmehub.models import AccountStatus, Event, EventKind, Principal, Token
 from acmehub.ports.lists import CertificateFilter
 from acmehub.ports.store import Conflict, Missing, Store
 from acmehub.rules.orders import Change
