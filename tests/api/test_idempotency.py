@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
+from acmehub.ports.authority import UpstreamError
 from acmehub.ports.store import StoreUnavailable
 from tests.api.desk import Desk
 from tests.api.keys import KeysInMemory
@@ -66,16 +67,18 @@ async def test_a_refusal_is_kept_and_a_failure_of_the_hub_is_not(desk: Desk) -> 
         assert first.json() == again.json()
 
         whole = desk.admin.principals.add
+        for key, failure, status in (("two", StoreUnavailable("gone"), 503), ("three", UpstreamError("no"), 502)):
 
-        async def away(*_: object) -> None:
-            raise StoreUnavailable("gone")
+            async def failing(*_: object, failure: Exception = failure) -> None:
+                raise failure
 
-        object.__setattr__(desk.admin.principals, "add", away)
-        failed = await desk.ask("POST", "/principals", taken, http=http, idempotency_key="two")
-        object.__setattr__(desk.admin.principals, "add", whole)
-        assert failed.status_code == 503
-        keys.until = dict.fromkeys(keys.until, datetime.now(UTC))
-        assert (await desk.ask("POST", "/principals", taken, http=http, idempotency_key="two")).status_code == 201
+            object.__setattr__(desk.admin.principals, "add", failing)
+            failed = await desk.ask("POST", "/principals", {"name": key}, http=http, idempotency_key=key)
+            object.__setattr__(desk.admin.principals, "add", whole)
+            assert failed.status_code == status
+            keys.until = dict.fromkeys(keys.until, datetime.now(UTC))
+            done = await desk.ask("POST", "/principals", {"name": key}, http=http, idempotency_key=key)
+            assert done.status_code == 201
 
 
 async def test_a_key_is_one_to_64_printable_characters(desk: Desk) -> None:

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from acmehub.admin.resources.document import Document, read_tables
+from acmehub.admin.resources.tokens import DirectoryView
 from acmehub.admin.services import Admin
+from acmehub.api.answers import encode
 from acmehub.api.examples import EXAMPLES
 from acmehub.api.operations import OPERATIONS, operation_of
 from acmehub.api.reading import convert, read_patch
 from acmehub.api.table import NOT_HERE, Operation, Paging
+from acmehub.ports.settings import Secret
 from acmehub.rules.permissions import PERMISSIONS
 from tests.api.desk import Desk
 
@@ -72,3 +75,17 @@ async def test_each_get_answers(desk: Desk) -> None:
             assert answer.headers["cache-control"] == "no-store"
             assert answer.headers["content-type"].startswith(item.media)
             assert "set-cookie" not in answer.headers
+
+
+def test_a_secret_is_encoded_only_where_the_operation_reveals() -> None:
+    view = DirectoryView(Secret("the key"))
+    assert encode(view, reveals=True) == b'{"directory_key":"the key"}'
+    with pytest.raises(NotImplementedError):
+        encode(view)
+    assert {item.id for item in ROWS if item.reveals} == {
+        "token.add",
+        "token.eab",
+        "token.eab_of",
+        "token.directory",
+        "apply",
+    }
