@@ -11,8 +11,7 @@ import msgspec
 
 from acmehub.admin.operations.accounts import AccountPatch
 from acmehub.admin.operations.certificates import Revocation
-from acmehub.admin.operations.check_results import CheckRequest
-from acmehub.admin.operations.queries import CertificateQuery, OrderQuery
+from acmehub.admin.operations.queries import CertificateQuery, CheckRequest, OrderQuery
 from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
 from acmehub.admin.resources.campaigns import NewCampaign
 from acmehub.admin.resources.document import Document

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from acmehub.admin.access.errors import Invalid, NotFound, ServiceError
-from acmehub.admin.operations.check_results import CheckRequest
+from acmehub.admin.operations.queries import CheckRequest
 from acmehub.admin.resources.authorities import AuthorityPatch
 from acmehub.admin.resources.principals import PrincipalPatch
 from acmehub.admin.services import Admin

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from acmehub.admin.access.errors import NotFound
 from acmehub.admin.operations.accounts import AccountPatch
 from acmehub.admin.operations.certificates import Revocation
-from acmehub.admin.operations.check_results import CheckRequest
 from acmehub.admin.operations.moving import BackupContent
+from acmehub.admin.operations.queries import CheckRequest
 from acmehub.admin.operations.resealing import ResealingService
 from acmehub.admin.resources.authorities import AuthorityPatch, NewAuthority
 from acmehub.admin.resources.campaigns import NewCampaign
@@ -364,10 +364,11 @@ async def test_what_cannot_be_done_is_not_audited_as_done(hall: Furnished, verb:
 
 
 async def test_a_change_that_others_follow_from_is_audited_with_them(hall: Furnished) -> None:
+    old = await hall.admin.authorities.show("ca", ROOT)
     await hall.admin.authorities.add(NewAuthority(name="new", plugin="ca_fake", default=True), ROOT)
     other, new = (await hall.house.audited())[:2]
     assert (new.action, new.object) == ("authority.add", "new")
-    assert (other.action, other.object, other.difference) == ("authority.add", "ca", "default: true -> false")
+    assert (other.action, other.object, other.difference) == ("authority.add", old.id, "default: true -> false")
 
 
 async def test_an_order_is_cancelled_with_who_did_it(hall: Furnished) -> None:

@@ -230,7 +230,8 @@ async def test_a_file_is_applied_as_toml_and_as_json(desk: Desk) -> None:
     text = '[[principal]]\nname = "from toml"\nroles = ["managed_acme_consumer:x"]\n'
     toml = {**headers, "content-type": "application/toml"}
     planned = await desk.http.post(f"{API}/apply?dry_run=true", content=text, headers=toml)
-    assert planned.json()["changes"] == [{"kind": "principal", "name": "from toml", "step": "create", "fields": []}]
+    change = {"kind": "principal", "name": "from toml", "step": "create", "fields": [], "managed_by": ""}
+    assert planned.json()["changes"] == [change]
     problem(await desk.ask("GET", "/principals/from toml"), 404, "not-found")
     assert (await desk.http.post(f"{API}/apply", content=text, headers=toml)).status_code == 200
     body = {

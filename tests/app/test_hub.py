@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from acmehub.admin.operations.check_results import CheckRequest
+from acmehub.admin.operations.queries import CheckRequest
 from acmehub.app.bootstrap import found, prepare_data_dir
 from acmehub.app.hub import Hub, build_hub
 from acmehub.config import Config, ConfigError, Storage, load_config

@@ -11,7 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from acmehub import OrderRequest, Problem, ProblemType, hookimpl
-from acmehub.admin.operations.check_results import Check, CheckRequest
+from acmehub.admin.operations.check_results import Check
+from acmehub.admin.operations.queries import CheckRequest
 from acmehub.app.hub import build_hub
 from acmehub.cli.root import run
 from acmehub.config import load_config

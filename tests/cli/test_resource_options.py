@@ -47,7 +47,7 @@ def test_a_new_field_has_its_options() -> None:
     assert changed(patch, Labelled, "--label", "") == {"label": None}
     assert changed(patch, Labelled, "--no-label") == {"label": None}
     item = Labelled(name="x", label="y")
-    known = ("name", "type", "roles", "enabled", "profiles")
+    known = ("name", "type", "roles", "enabled", "profiles", "tags")
     assert other_fields(item, *known) == [("label", "y")]
 
 

@@ -15,10 +15,10 @@ from acmehub.admin.operations.certificates import (
     CertificateSummary,
     Revocation,
 )
-from acmehub.admin.operations.check_results import Check, CheckRequest
+from acmehub.admin.operations.check_results import Check
 from acmehub.admin.operations.forgetting import Forgotten
 from acmehub.admin.operations.orders import OrderDetail, OrderState, OrderSummary
-from acmehub.admin.operations.queries import CertificateQuery, OrderQuery
+from acmehub.admin.operations.queries import CertificateQuery, CheckRequest, OrderQuery
 from acmehub.admin.resources.authorities import AuthorityPatch, AuthorityView, NewAuthority
 from acmehub.admin.resources.campaigns import CampaignPlan, CampaignView, CertificateCount, NewCampaign
 from acmehub.admin.resources.document import Document

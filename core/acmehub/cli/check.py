@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from acmehub.admin.operations.check_results import CheckRequest
+from acmehub.admin.operations.queries import CheckRequest
 from acmehub.cli.shared.exit_status import Exit
 from acmehub.cli.shared.session import Result, Session, fields, hub_verb
 from acmehub.cli.shared.terminal import say

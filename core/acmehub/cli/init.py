@@ -109,6 +109,14 @@ issuance_timeout_hours = 24.0
 # the timelines of those that stay for a certificate; 0: never.
 keep_days = 90.0
 
+[api]
+# The REST API at /api/v1. Per minute (0: no limit): requests from one address (IPv6: one /64) and with one API token;
+# tries from one address of credentials that are not known to be right.
+enabled = true
+address_requests = 1200
+token_requests = 600
+new_credentials = 30
+
 [limits]
 # Open connections, and those of one address (IPv6: one /64; 0: a tenth of all; trusted proxies: as many as they like).
 connections = 10000

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from acmehub.models.accounts import Account as Account
     from acmehub.models.accounts import AccountStatus as AccountStatus
     from acmehub.models.accounts import Actor as Actor
+    from acmehub.models.audit import ActorKind as ActorKind
     from acmehub.models.audit import AuditEntry as AuditEntry
     from acmehub.models.audit import AuditFilter as AuditFilter
     from acmehub.models.audit import AuditRecord as AuditRecord
@@ -42,6 +43,14 @@ if TYPE_CHECKING:
     from acmehub.ports.copying import StoreSnapshot as StoreSnapshot
     from acmehub.ports.copying import TableColumn as TableColumn
     from acmehub.ports.copying import TablePage as TablePage
+    from acmehub.ports.figures import CertificateState as CertificateState
+    from acmehub.ports.figures import Counts as Counts
+    from acmehub.ports.figures import ExpiryBucket as ExpiryBucket
+    from acmehub.ports.figures import FailureCause as FailureCause
+    from acmehub.ports.idempotency import IdempotencyKey as IdempotencyKey
+    from acmehub.ports.idempotency import IdempotencyKeys as IdempotencyKeys
+    from acmehub.ports.idempotency import IdempotentRequest as IdempotentRequest
+    from acmehub.ports.lists import AccountFilter as AccountFilter
     from acmehub.ports.lists import CertificateFilter as CertificateFilter
     from acmehub.ports.lists import OrderFilter as OrderFilter
     from acmehub.ports.order_store import Orders as Orders
@@ -83,7 +92,7 @@ _HOMES = {
         "AccountStatus",
         "Actor",
     ),
-    "acmehub.models.audit": ("AuditEntry", "AuditFilter", "AuditRecord", "Seal", "SealKey"),
+    "acmehub.models.audit": ("ActorKind", "AuditEntry", "AuditFilter", "AuditRecord", "Seal", "SealKey"),
     "acmehub.models.authorities": (
         "Authority",
         "Pause",
@@ -120,7 +129,9 @@ _HOMES = {
         "TableColumn",
         "TablePage",
     ),
-    "acmehub.ports.lists": ("CertificateFilter", "OrderFilter"),
+    "acmehub.ports.figures": ("CertificateState", "Counts", "ExpiryBucket", "FailureCause"),
+    "acmehub.ports.idempotency": ("IdempotencyKey", "IdempotencyKeys", "IdempotentRequest"),
+    "acmehub.ports.lists": ("AccountFilter", "CertificateFilter", "OrderFilter"),
     "acmehub.ports.order_store": ("Orders", "TxtRecords"),
     "acmehub.ports.revisions": ("Revisions",),
     "acmehub.ports.seals": ("Seals",),

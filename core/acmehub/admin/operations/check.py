@@ -12,11 +12,11 @@ from acmehub.admin.access.reach import Reach
 from acmehub.admin.operations.check_results import (
     AuthorityCheck,
     Check,
-    CheckRequest,
     NameCheck,
     ProfileCheck,
     TokenCheck,
 )
+from acmehub.admin.operations.queries import CheckRequest
 from acmehub.admin.operations.requesters import Requester, anybody, refusal_of, warning_of
 from acmehub.admin.resources.managed_challenges import ManagedChallengeService
 from acmehub.admin.resources.principals import PrincipalService

@@ -5,22 +5,6 @@ import msgspec
 from acmehub.dns01 import Explanation, Rehearsal
 
 
-class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that might be made: for these `names`, with this `token`, or the best one of this `principal`, naming
-    this `profile`; all but the names may be empty.
-
-    `challenge` is tried instead of the managed challenge that the order would use. `live`: also write a TXT record for
-    each name, wait until it is seen, and remove it.
-    """
-
-    names: tuple[str, ...]
-    principal: str = ""
-    token: str = ""
-    profile: str = ""
-    challenge: str = ""
-    live: bool = False
-
-
 class AuthorityCheck(msgspec.Struct, frozen=True, kw_only=True):
     """Which authority would take the order: `reason` is the policy's, `server` the CA's directory, `account` the hub's
     account there (empty: made on first use), `addresses` whether it issues for IP addresses, `live` what `--live` saw

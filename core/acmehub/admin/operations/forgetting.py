@@ -55,7 +55,7 @@ class ForgettingService:
         `Refused` while the principal is enabled. After a crash it can be run again.
         """
         async with self._gate(acting, "principal.forget", ref) as passage:
-            item = await self._found(ref)
+            item = await self._found(ref, passage)
             if item is not None and item.enabled:
                 raise Refused(
                     f"principal {item.name!r} is enabled: disable it first (`acmehub principal set NAME --disabled`)"
@@ -69,10 +69,10 @@ class ForgettingService:
             more, _ = await self._withhold(person, last)  # those that came meanwhile
             return Forgotten(person.pseudonym, entries + more, len(accounts))
 
-    async def _found(self, ref: str) -> Principal | None:
+    async def _found(self, ref: str, passage: Passage) -> Principal | None:
         """The principal, or None for one of which only the audit has something."""
         try:
-            return await self._rows.find(ref)
+            return await self._rows.find(ref, passage.reach)
         except NotFound:
             wanted = AuditFilter(object=ref, object_kind=_PRINCIPAL)
             found = await self._store.records.audited(_PAGE, wanted)

@@ -41,6 +41,22 @@ class CertificateQuery(msgspec.Struct, frozen=True, kw_only=True):
     uncovered: bool = False
 
 
+class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that might be made: for these `names`, with this `token`, or the best one of this `principal`, naming
+    this `profile`; all but the names may be empty.
+
+    `challenge` is tried instead of the managed challenge that the order would use. `live`: also write a TXT record for
+    each name, wait until it is seen, and remove it.
+    """
+
+    names: tuple[str, ...]
+    principal: str = ""
+    token: str = ""
+    profile: str = ""
+    challenge: str = ""
+    live: bool = False
+
+
 class Queries:
     """Makes filters of queries; `NotFound` and `Invalid` for what names nothing, or several."""
 
