@@ -43,7 +43,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
 def bearer(hub: HubProcess, name: str, role: str) -> str:
     """A new API token, as it is sent."""
     hub.run("principal", "add", name, "--role", role)
-    added = hub.json("token", "add", name, "--principal", name, "--scope", role)
+    added = hub.json("token", "add", name, "--principal", name, "--scope", role, "--reveal", "--delegates")
     return f"acmehub_{added['id']}_{added['secret']}"
 
 
