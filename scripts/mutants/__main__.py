@@ -107,7 +107,8 @@ class Project:
     def naming(self, mutant: Mutant, covering: Covering) -> list[str]:
         """The tests that name a constant: one that compares its value runs no line that does."""
         words = [re.compile(rf"\b{name}\b") for name in mutant.names if name.isupper()]
-        words += [re.compile(rf"\b{Path(mutant.file).stem}\b")] if words else []
+        *_, room, stem = Path(mutant.file).with_suffix("").parts
+        words += [re.compile(rf"\b{room if stem == '__init__' else stem}\b")] if words else []
         found = []
         for path in [path for folder in self.tests for path in sorted((self.root / folder).rglob("test_*.py"))]:
             lines = path.read_text().splitlines()

@@ -1,12 +1,15 @@
 """Figures of the ACME server: what the documentation promises, and what bounds what its clients can cost."""
 
 from datetime import timedelta
+from types import ModuleType
 
 import pytest
 
+from acmehub.acme import resources
 from acmehub.acme.orders import authority_choice, authorization_reuse, learning, order_reuse, profiles, revocation
 from acmehub.acme.resources import accounts, renewal_info
 from acmehub.acme.server import app, client_address, context, long_poll, nonces, signed
+from acmehub.acme.server.routing import Route
 from tests.figures import is_said
 
 
@@ -85,3 +88,11 @@ def test_nonces_have_this_form_and_are_kept_this_long(figure: object, value: obj
 def test_clients_may_give_the_reasons_that_are_theirs_to_give() -> None:
     """RFC 5280 section 5.3.1."""
     assert revocation.CLIENT_REASONS == (0, 1, 3, 4, 5, 9, 10)
+
+
+def test_every_route_of_a_resource_is_served() -> None:
+    """`ROUTES` names them one by one."""
+    modules = [vars(module) for module in vars(resources).values() if isinstance(module, ModuleType)]
+    named = [value for module in modules for name, value in module.items() if not name.startswith("_")]
+    made = {id(value) for value in named if isinstance(value, Route)}
+    assert made == {id(route) for route in resources.ROUTES}
