@@ -16,7 +16,13 @@ from acmehub.issuance.renewal_windows import AFTER_FAILURE
 from acmehub.issuance.steps import take_step
 from acmehub.models import AuthorizationMode, EventKind, Order, OrderStatus, Stage
 from acmehub.models.problems import URN, ProblemDocument
-from acmehub.ports.authority import UpstreamAccount, UpstreamAuthorization, UpstreamOrder, UpstreamRefused
+from acmehub.ports.authority import (
+    UpstreamAccount,
+    UpstreamAuthorization,
+    UpstreamOrder,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 from acmehub.ports.store import StoreUnavailable
 from acmehub.rules.finalizing import finalize
 from acmehub.rules.orders import OrderBundle
@@ -169,6 +175,21 @@ async def test_a_refusal_to_show_the_upstream_order_is_none_of_the_csr(rig: Rig)
     with pytest.raises(UpstreamRefused):
         await take_step(job)
     assert job.sent_csr is False
+
+
+async def test_a_csr_that_has_arrived_after_all_is_waited_for_at_the_next_stage(rig: Rig) -> None:
+    rig.relay.processing_looks = 5
+    rig.relay.fail("finalize", UpstreamUnavailable("cut"), when="after")
+    order_id, _ = await authorized(rig)
+    await rig.finalize(order_id)
+    await rig.main.work_off()
+    assert (await rig.order(order_id)).stage is Stage.FINALIZING
+    rig.clock.advance(60.0)
+    job = await claimed(rig)
+    await take_step(job)
+    assert job.order.stage is Stage.ISSUING
+    await rig.go()
+    await rig.assert_valid(order_id)
 
 
 async def test_a_job_begins_without_replaces_sent(rig: Rig) -> None:

@@ -104,6 +104,13 @@ def test_the_first_look_comes_within_a_minute(seconds: float, *, good: bool) -> 
         settings.validate()
 
 
+def test_the_ca_is_asked_for_json_and_for_certificates_as_pem(ca: ScriptedCa) -> None:
+    ca.run("headers")
+    accepted = dict(ca.accepted)
+    assert accepted.pop("/cert") == "application/pem-certificate-chain"
+    assert accepted["/new-order"] == "application/json"
+
+
 # ------------------------------------------------------------------------------------------------------- keys
 
 
