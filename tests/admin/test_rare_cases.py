@@ -16,6 +16,7 @@ from acmehub.admin.operations.moving import _put
 from acmehub.admin.operations.orders import _refuse_finished
 from acmehub.admin.operations.requesters import anybody, refusal_of, warning_of
 from acmehub.admin.resources.profiles import _problem
+from acmehub.admin.resources.rows import MAX_VALUE, _brief
 from acmehub.dns01 import Explanation
 from acmehub.models import Authority, AuthorizationMode, ManagedChallenge, Order, OrderStatus, Profile, Stage
 from acmehub.models.tokens import TokenLimits
@@ -133,3 +134,8 @@ def test_a_disabled_managed_challenge_that_covers_a_name_is_named() -> None:
     ]
     assert _disabled(rows, "a.corp.test") == "off"
     assert _disabled(rows[:2], "a.corp.test") == ""
+
+
+def test_a_value_in_the_audit_is_shown_up_to_its_limit() -> None:
+    assert _brief("x" * (MAX_VALUE - 2)) == f'"{"x" * (MAX_VALUE - 2)}"'
+    assert _brief("x" * (MAX_VALUE - 1)) == f'"{"x" * (MAX_VALUE - 1)}...'

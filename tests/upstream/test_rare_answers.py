@@ -10,7 +10,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from acmehub import UpstreamAccountLost, UpstreamRefused, UpstreamUnavailable
+from acmehub.upstream.directories import DirectoryCache
+from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import UpstreamAccountKey
+from acmehub.upstream.responses import UpstreamResponse
 from acmehub.upstream.settings import RelaySettings
 from tests.upstream.scripted_ca import KEY, URN, ScriptedCa
 
@@ -75,6 +78,28 @@ def test_an_account_whose_url_is_gone_is_lost(ca: ScriptedCa) -> None:
     ca._answer = lambda path, body: gone if path == "/account" else answer(path, body)  # type: ignore[method-assign]
     with pytest.raises(UpstreamAccountLost, match="not yours"):
         ca.run("order")
+
+
+def test_a_directory_is_forgotten_unless_another_one_has_replaced_it() -> None:
+    url = "https://ca.test/dir"
+    names, reads = ("newNonce", "newAccount", "newOrder"), list[str]()
+
+    async def read(url: str) -> UpstreamResponse:
+        reads.append(url)
+        return UpstreamResponse(url, 200, (), msgspec.json.encode({name: f"https://ca.test/{name}" for name in names}))
+
+    async def forget() -> None:
+        cache = DirectoryCache(url, read, Hosts(RelaySettings(directory=url)), lambda: 0.0)
+        first = await cache.current()
+        assert await cache.current() is first
+        second = await cache.again()
+        cache.forget(first)
+        assert await cache.current() is second
+        cache.forget(second)
+        assert await cache.current() is not second
+
+    asyncio.run(forget())
+    assert reads == [url] * 3
 
 
 # ----------------------------------------------------------------------------------------------------- objects
