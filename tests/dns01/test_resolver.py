@@ -131,7 +131,7 @@ async def test_the_list_of_public_suffixes_is_read_once_and_in_a_thread(
     async def to_thread(function: object, *arguments: str) -> None:
         read.extend(arguments)
 
-    monkeypatch.setattr(resolver.asyncio, "to_thread", to_thread)
+    monkeypatch.setattr("acmehub.dns01.resolver.asyncio.to_thread", to_thread)
     asking = Resolver(settings)
     for _ in range(2):
         await asking.zone_of("www.corp.test")
