@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from acmehub.acme.orders.profiles import last_moment
 from acmehub.acme.orders.service import _claimed
+from acmehub.acme.server.app import _send
 from acmehub.acme.server.client_address import TrustedProxies
-from acmehub.acme.server.responses import _escaped
+from acmehub.acme.server.responses import AcmeResponse, _escaped
 from acmehub.acme.server.urls import Urls
 from acmehub.models import AuthorizationMode, Order, OrderStatus, Profile, Stage
 from acmehub.models.problems import Problem
@@ -17,6 +18,7 @@ from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey
 from tests.acme.lab import BASE, Lab
+from tests.rules.certificates import close_primes_key
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 LEGO = "xenolf-acme/4.9.1 (release; linux; amd64)"
@@ -167,3 +169,29 @@ def test_a_lease_is_taken_by_the_write_that_moved_the_fence(change: dict[str, An
         lease_until=lease.until,
     )
     assert _claimed(before, replace(before, **{"fence": 2, **change}), lease) is claimed
+
+
+async def test_a_weak_account_key_is_refused_before_its_binding_is_looked_at(lab: Lab) -> None:
+    stranger = await lab.stranger()
+    stranger.key = AccountKey(close_primes_key())
+    reply = await stranger.register(status=400)
+    assert reply.problem == "badPublicKey"
+
+
+async def test_a_payload_that_is_nested_too_deep_is_malformed(lab: Lab) -> None:
+    client = await lab.client()
+    url = client.directory["newOrder"]
+    reply = await client.send(url, await client.sign(url, b'{"identifiers":' + b"[" * 20_000))
+    assert (reply.status, reply.problem) == (400, "malformed")
+
+
+@pytest.mark.parametrize(("status", "length"), [(200, [b"2"]), (204, []), (205, [b"2"])])
+async def test_a_response_without_content_has_no_length(status: int, length: list[bytes]) -> None:
+    """RFC 9110 section 8.6."""
+    sent = list[Any]()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await _send(send, AcmeResponse(status=status, body=b"{}"), [], bodiless=False)
+    assert [value for name, value in sent[0]["headers"] if name == b"content-length"] == length
