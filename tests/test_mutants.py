@@ -230,3 +230,22 @@ def test_the_likeliest_tests_come_first() -> None:
     assert covering.chosen(positions, "a/x.py", 99) == [0, 1, 3, 2, 4]
     assert covering.chosen(positions, "a/x.py", 2) == [0, 1]
     assert covering.chosen(positions, "a/x.py", 99, 4) == [0, 3, 1, 2, 4]  # 3 alone runs the next line
+
+
+def test_tests_that_name_a_constant_are_asked_first(small: Path) -> None:
+    tests = small / "tests" / "box"
+    (tests / "test_figures.py").write_text(
+        "import pytest\nfrom product.room import box\n\n"
+        "@pytest.mark.parametrize('figure', [box.LIMIT])\ndef test_figures(figure):\n    assert figure == 3\n\n"
+        "def test_another():\n    pass\n"
+    )
+    (tests / "test_elsewhere.py").write_text("def test_of_another_module():\n    LIMIT = 3\n    assert LIMIT\n")
+    project = Project(small, ["product/room"], ["tests/box"])
+    made = [described("product/room/box.py", SMALL, at, way) for at, way in places(SMALL)]
+    limit = next(it for it in made if it.before == "LIMIT = at_most(3)")
+    other = next(it for it in made if it.before == "return number")
+    name = "tests/box/test_figures.py::test_figures"
+    assert project.naming(limit, Covering([], [], {})) == [name]
+    known = [f"{name}[1]", f"{name}[2]", "tests/box/test_figures.py::test_figures_too"]
+    assert project.naming(limit, Covering(known, [1.0] * 3, {})) == known[:2]
+    assert project.naming(other, Covering([], [], {})) == []

@@ -8,6 +8,7 @@ those that noticed something; a test that fails there is named, is not asked, an
 """
 
 import argparse
+import ast
 import os
 import random
 import re
@@ -24,7 +25,7 @@ import msgspec
 import pytest
 
 from scripts.mutants.covering import Covering, merged
-from scripts.mutants.places import Mutant, control, described, places
+from scripts.mutants.places import FUNCTIONS, Mutant, control, described, places
 from scripts.mutants.processes import end_with_parent
 from scripts.mutants.trials import Todo, Trial, Trials
 
@@ -103,6 +104,23 @@ class Project:
         groups = [*mutant.lines, range(len(self.sources[mutant.file]))] if mutant.names else mutant.lines
         return next(filter(None, (covering.of(mutant.file, lines) for lines in groups)), set())
 
+    def naming(self, mutant: Mutant, covering: Covering) -> list[str]:
+        """The tests that name a constant: one that compares its value runs no line that does."""
+        words = [re.compile(rf"\b{name}\b") for name in mutant.names if name.isupper()]
+        *_, room, stem = Path(mutant.file).with_suffix("").parts
+        words += [re.compile(rf"\b{room if stem == '__init__' else stem}\b")] if words else []
+        found = []
+        for path in [path for folder in self.tests for path in sorted((self.root / folder).rglob("test_*.py"))]:
+            lines = path.read_text().splitlines()
+            if words and all(word.search("\n".join(lines)) for word in words):
+                functions = [it for it in ast.parse("\n".join(lines)).body if isinstance(it, FUNCTIONS)]
+                for it in functions:
+                    begin = min([it.lineno, *(decorator.lineno for decorator in it.decorator_list)])
+                    if it.name.startswith("test_") and words[0].search("\n".join(lines[begin - 1 : it.end_lineno])):
+                        name = f"{path.relative_to(self.root)}::{it.name}"
+                        found += [known for known in covering.tests if known.partition("[")[0] == name] or [name]
+        return found
+
 
 def main(argv: Sequence[str], project: Project) -> int:
     """Sample, try, report; the exit status."""
@@ -173,7 +191,8 @@ def _try(
         mutant = project.seen_at(drawn_one, covering)
         most = options.most if not mutant.names else options.most / 3  # imports take long
         found = covering.chosen(project.covered_by(mutant, covering), mutant.file, most, mutant.line)
-        tests = [name for name in (covering.tests[it] for it in found) if name not in unreliable]
+        asked = [*project.naming(drawn_one, covering), *(covering.tests[it] for it in found)]
+        tests = [name for name in asked if name not in unreliable]
         todos.append(Todo(mutant, options.tests or tests))
         if not todos[-1].tests:
             done(Trial(todos.pop().mutant, "uncovered"))

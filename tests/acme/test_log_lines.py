@@ -123,6 +123,15 @@ async def test_an_order_is_opened_with_who_and_what_and_joined_in_silence(lab: L
     assert (line["account"], line["token"], line["authority"]) == (account_of(client), "Firewall 01", "ca_stand_in")
 
 
+async def test_a_refused_authorization_names_its_name(lab: Lab, heard: Heard) -> None:
+    client = await lab.client()
+    payload = {"identifier": {"type": "dns", "value": "www.other.test"}}
+    await client.post(client.directory["newAuthz"], payload, status=403)
+    (entry,) = await refused(lab)
+    assert entry.action == "authorization.refused"
+    assert entry.detail.startswith("www.other.test: rejectedIdentifier: ")
+
+
 async def test_a_refused_order_is_one_line_and_one_entry_an_hour_and_names_the_token(
     lab: Lab, heard: Heard, clock: ManualClock
 ) -> None:

@@ -1,19 +1,26 @@
 """Requests that hardly ever come: signatures that are wrong, nonces that another request took, rows that are gone."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from acmehub.acme.orders.profiles import last_moment
+from acmehub.acme.orders.service import _claimed
+from acmehub.acme.server.app import _send
+from acmehub.acme.server.client_address import TrustedProxies
+from acmehub.acme.server.responses import AcmeResponse, _escaped
 from acmehub.acme.server.urls import Urls
-from acmehub.models import AuthorizationMode, Profile, Stage
+from acmehub.models import AuthorizationMode, Order, OrderStatus, Profile, Stage
 from acmehub.models.problems import Problem
-from acmehub.rules.orders import Change, OrderBundle
+from acmehub.rules.orders import Change, Lease, OrderBundle
 from acmehub.testing.acme_client import AcmeClient
 from acmehub.testing.acme_keys import AccountKey
 from tests.acme.lab import BASE, Lab
+from tests.rules.certificates import close_primes_key
 
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
 LEGO = "xenolf-acme/4.9.1 (release; linux; amd64)"
 
 
@@ -125,3 +132,66 @@ def test_the_urls_of_a_secret_directory() -> None:
     urls = Urls(BASE)
     assert urls.secret_directory("key") == f"{BASE}/acme/key/directory"
     assert urls.secret_new_account("key") == f"{BASE}/acme/key/new-account"
+
+
+def test_every_character_beyond_ascii_is_escaped() -> None:
+    assert _escaped('"\x7f\x80é\U0001f600"'.encode()) == b'"\x7f\\u0080\\u00e9\\ud83d\\ude00"'
+
+
+def test_without_trusted_proxies_no_address_is_one() -> None:
+    assert "192.0.2.1" not in TrustedProxies()
+    assert "" not in TrustedProxies(["192.0.2.0/24"])
+    assert "192.0.2.1" in TrustedProxies(["192.0.2.0/24"])
+
+
+@pytest.mark.parametrize(
+    ("change", "claimed"),
+    [({}, True), ({"fence": 1}, False), ({"lease_owner": "other"}, False), ({"lease_until": NOW}, False)],
+)
+def test_a_lease_is_taken_by_the_write_that_moved_the_fence(change: dict[str, Any], *, claimed: bool) -> None:
+    """A second finalize with the same CSR writes nothing, and finds the order as the first one has left it."""
+    lease = Lease("main", NOW + timedelta(seconds=30))
+    before = Order(
+        account_id="a",
+        token_id="t",
+        principal_id="p",
+        authority_id="ca",
+        identifiers=(),
+        name_set="",
+        mode=AuthorizationMode.PREAPPROVED,
+        stage=Stage.FINALIZING,
+        status=OrderStatus.PROCESSING,
+        expires=NOW,
+        deadline=NOW,
+        created=NOW,
+        fence=1,
+        lease_owner="main",
+        lease_until=lease.until,
+    )
+    assert _claimed(before, replace(before, **{"fence": 2, **change}), lease) is claimed
+
+
+async def test_a_weak_account_key_is_refused_before_its_binding_is_looked_at(lab: Lab) -> None:
+    stranger = await lab.stranger()
+    stranger.key = AccountKey(close_primes_key())
+    reply = await stranger.register(status=400)
+    assert reply.problem == "badPublicKey"
+
+
+async def test_a_payload_that_is_nested_too_deep_is_malformed(lab: Lab) -> None:
+    client = await lab.client()
+    url = client.directory["newOrder"]
+    reply = await client.send(url, await client.sign(url, b'{"identifiers":' + b"[" * 20_000))
+    assert (reply.status, reply.problem) == (400, "malformed")
+
+
+@pytest.mark.parametrize(("status", "length"), [(200, [b"2"]), (204, []), (205, [b"2"])])
+async def test_a_response_without_content_has_no_length(status: int, length: list[bytes]) -> None:
+    """RFC 9110 section 8.6."""
+    sent = list[Any]()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await _send(send, AcmeResponse(status=status, body=b"{}"), [], bodiless=False)
+    assert [value for name, value in sent[0]["headers"] if name == b"content-length"] == length

@@ -10,11 +10,15 @@ from msgspec.structs import replace
 
 from acmehub.admin.access.errors import Refused
 from acmehub.admin.operations.backup_file import new_backup
+from acmehub.admin.operations.check import _disabled
+from acmehub.admin.operations.check_results import NameCheck
 from acmehub.admin.operations.moving import _put
 from acmehub.admin.operations.orders import _refuse_finished
 from acmehub.admin.operations.requesters import anybody, refusal_of, warning_of
 from acmehub.admin.resources.profiles import _problem
-from acmehub.models import Authority, AuthorizationMode, Order, OrderStatus, Profile, Stage
+from acmehub.admin.resources.rows import MAX_VALUE, _brief
+from acmehub.dns01 import Explanation
+from acmehub.models import Authority, AuthorizationMode, ManagedChallenge, Order, OrderStatus, Profile, Stage
 from acmehub.models.tokens import TokenLimits
 from acmehub.ports.copying import OtherSchema
 
@@ -111,3 +115,27 @@ def test_what_is_wrong_with_a_profile() -> None:
     assert _problem(led, None) == "its authority is gone"
     assert _problem(led, authority) == ""
     assert _problem(led, replace(authority, enabled=False)) == "its authority 'ca' is disabled"
+
+
+def test_a_name_is_good_when_nothing_speaks_against_it() -> None:
+    check = NameCheck(name="www.corp.test")
+    assert check.good
+    assert replace(check, dns=Explanation(name="www.corp.test")).good
+    assert not replace(check, dns=Explanation(name="www.corp.test", error="SERVFAIL")).good
+    assert not replace(check, refusal="no").good
+    assert not replace(check, rehearsal_error="no").good
+
+
+def test_a_disabled_managed_challenge_that_covers_a_name_is_named() -> None:
+    rows = [
+        ManagedChallenge(name="on", plugin="p", match="a.corp.test", sealed_settings=b"", created=NOW),
+        ManagedChallenge(name="else", plugin="p", match="b.test", enabled=False, sealed_settings=b"", created=NOW),
+        ManagedChallenge(name="off", plugin="p", match="*.corp.test", enabled=False, sealed_settings=b"", created=NOW),
+    ]
+    assert _disabled(rows, "a.corp.test") == "off"
+    assert _disabled(rows[:2], "a.corp.test") == ""
+
+
+def test_a_value_in_the_audit_is_shown_up_to_its_limit() -> None:
+    assert _brief("x" * (MAX_VALUE - 2)) == f'"{"x" * (MAX_VALUE - 2)}"'
+    assert _brief("x" * (MAX_VALUE - 1)) == f'"{"x" * (MAX_VALUE - 1)}...'

@@ -1,11 +1,15 @@
 """What the resolver's verbs do when DNS has nothing, only a part, or names that cannot be."""
 
+import dns.asyncquery
+import dns.flags
+import dns.message
+import dns.rdatatype
 import dns.resolver
 import pytest
 
 from acmehub.config import Dns
 from acmehub.dns01 import DnsUnclear, DnsWrong, resolver
-from acmehub.dns01.resolver import Address, Resolver
+from acmehub.dns01.resolver import TRIES, Address, Resolver
 from acmehub.testing.dns_server import DnsServer, FaultKind
 from tests.dns01.conftest import ADDRESSES
 
@@ -101,3 +105,34 @@ async def test_four_of_a_zones_servers_are_asked_about_a_name_that_no_resolver_t
     with pytest.raises(DnsUnclear, match="no answer"):
         await silent.authoritative_cname("corp.test", "www.corp.test")
     assert len(asked) == 4
+
+
+async def test_servers_of_a_zone_are_asked_without_recursion_and_resolvers_with(
+    settings: Dns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[dns.flags.Flag]()
+
+    async def udp_with_fallback(query: dns.message.Message, *_arguments: object, **_options: object) -> None:
+        asked.append(dns.flags.Flag(query.flags))
+        raise OSError("unreachable")
+
+    monkeypatch.setattr(dns.asyncquery, "udp_with_fallback", udp_with_fallback)
+    for recursive in (False, True):
+        with pytest.raises(DnsUnclear, match="unreachable"):
+            await Resolver(settings)._ask("corp.test", dns.rdatatype.NS, Address("192.0.2.1", 53), recursive=recursive)
+    assert asked == [dns.flags.Flag(0)] * TRIES + [dns.flags.RD] * TRIES
+
+
+async def test_the_list_of_public_suffixes_is_read_once_and_in_a_thread(
+    settings: Dns, dns: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[str]()
+
+    async def to_thread(function: object, *arguments: str) -> None:
+        read.extend(arguments)
+
+    monkeypatch.setattr("acmehub.dns01.resolver.asyncio.to_thread", to_thread)
+    asking = Resolver(settings)
+    for _ in range(2):
+        await asking.zone_of("www.corp.test")
+    assert read == ["test"]

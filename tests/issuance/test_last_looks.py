@@ -73,6 +73,20 @@ async def test_an_upstream_order_that_is_not_finished_at_the_deadline_ends_the_o
     assert set(rig.relay.calls[calls:]) == {"order"}
 
 
+async def test_an_upstream_order_that_wants_proof_again_at_the_deadline_is_given_up_in_the_words_of_the_last_failure(
+    rig: Rig,
+) -> None:
+    order_id = await stays_at(rig, Stage.FINALIZING)
+    rig.relay.mend()
+    (upstream,) = rig.relay.orders.values()
+    upstream.status = upstream.authorizations[0].status = "pending"
+    rig.clock.advance(DAY)
+    await rig.go()
+    error = (await rig.order(order_id)).error
+    assert error is not None
+    assert error.detail == "given up at stage finalizing: CA unavailable: 503"
+
+
 @pytest.mark.parametrize(
     ("kinds", "sent"),
     [

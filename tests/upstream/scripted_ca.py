@@ -198,6 +198,7 @@ class ScriptedCa:
         self.account = UpstreamAccount(f"{self.base}/account", KEY)
         self.calls: list[str] = []
         self.nonces: list[str] = []  # those of its requests
+        self.accepted: list[tuple[str, str]] = []  # path and `Accept` of each request
         self.ends: list[float | None] = []
         self.bodies: dict[str, bytes] = {}
         self.redirects: dict[str, tuple[int, str]] = {}  # status and Location by path
@@ -268,6 +269,7 @@ class ScriptedCa:
         """Answer a request."""
         path = urlsplit(url).path  # on whatever host
         self.calls.append(url.removeprefix(self.base))
+        self.accepted.append((path, (headers or {}).get("Accept", "")))
         self.ends.append(end)
         lines = [(name, value) for name, value in self.header.items() if isinstance(value, str)]
         if method == "POST":

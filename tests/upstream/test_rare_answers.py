@@ -1,6 +1,7 @@
 """Accounts that are gone, keys that are none, URLs that are not asked: which error comes of it."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import msgspec
@@ -9,7 +10,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from acmehub import UpstreamAccountLost, UpstreamRefused, UpstreamUnavailable
+from acmehub.upstream.directories import DirectoryCache
+from acmehub.upstream.hosts import Hosts
 from acmehub.upstream.keys import UpstreamAccountKey
+from acmehub.upstream.responses import UpstreamResponse
+from acmehub.upstream.settings import RelaySettings
 from tests.upstream.scripted_ca import KEY, URN, ScriptedCa
 
 UNAUTHORIZED = (403, {"type": f"{URN}unauthorized", "detail": "not yours"}, {"Replay-Nonce": "bm9uY2U"})
@@ -64,6 +69,71 @@ def test_a_refused_question_for_renewal_information_says_nothing_of_the_account(
     )
     with pytest.raises(UpstreamUnavailable, match=str(members["detail"])):
         ca.run("renewal_info")
+
+
+def test_an_account_whose_url_is_gone_is_lost(ca: ScriptedCa) -> None:
+    answer = ca._answer
+    gone = (404, msgspec.json.encode({"type": f"{URN}malformed", "detail": "no such account"}))
+    ca.refusals.append(UNAUTHORIZED)
+    ca._answer = lambda path, body: gone if path == "/account" else answer(path, body)  # type: ignore[method-assign]
+    with pytest.raises(UpstreamAccountLost, match="not yours"):
+        ca.run("order")
+
+
+def test_a_directory_is_forgotten_unless_another_one_has_replaced_it() -> None:
+    url = "https://ca.test/dir"
+    names, reads = ("newNonce", "newAccount", "newOrder"), list[str]()
+
+    async def read(url: str) -> UpstreamResponse:
+        reads.append(url)
+        return UpstreamResponse(url, 200, (), msgspec.json.encode({name: f"https://ca.test/{name}" for name in names}))
+
+    async def forget() -> None:
+        cache = DirectoryCache(url, read, Hosts(RelaySettings(directory=url)), lambda: 0.0)
+        first = await cache.current()
+        assert await cache.current() is first
+        second = await cache.again()
+        cache.forget(first)
+        assert await cache.current() is second
+        cache.forget(second)
+        assert await cache.current() is not second
+
+    asyncio.run(forget())
+    assert reads == [url] * 3
+
+
+# ----------------------------------------------------------------------------------------------------- objects
+
+
+@pytest.mark.parametrize("member", ["authorizations", "finalize", "certificate", "error"])
+def test_an_order_is_known_by_any_of_its_members(ca: ScriptedCa, member: str) -> None:
+    value = {"authorizations": [f"{ca.base}/authz"], "error": {"type": f"{URN}caa"}}.get(member, f"{ca.base}/x")
+    ca.document["order"] = {"status": "pending", member: value}
+    ca.run("order")
+    ca.document["order"] = {"status": "pending"}
+    with pytest.raises(UpstreamUnavailable, match="is not an order"):
+        ca.run("order")
+
+
+@pytest.mark.parametrize(("seconds", "good"), [(0.9, False), (1, True), (300, True), (300.5, False)])
+def test_a_ca_may_be_silent_for_a_second_to_five_minutes(seconds: float, *, good: bool) -> None:
+    settings = RelaySettings(directory="https://ca.test/dir", timeout=seconds)
+    with contextlib.nullcontext() if good else pytest.raises(ValueError, match="1 to 300 seconds"):
+        settings.validate()
+
+
+@pytest.mark.parametrize(("seconds", "good"), [(0.009, False), (0.01, True), (60, True), (60.5, False)])
+def test_the_first_look_comes_within_a_minute(seconds: float, *, good: bool) -> None:
+    settings = RelaySettings(directory="https://ca.test/dir", poll_first=seconds)
+    with contextlib.nullcontext() if good else pytest.raises(ValueError, match=r"0\.01 to 60 seconds"):
+        settings.validate()
+
+
+def test_the_ca_is_asked_for_json_and_for_certificates_as_pem(ca: ScriptedCa) -> None:
+    ca.run("headers")
+    accepted = dict(ca.accepted)
+    assert accepted.pop("/cert") == "application/pem-certificate-chain"
+    assert accepted["/new-order"] == "application/json"
 
 
 # ------------------------------------------------------------------------------------------------------- keys

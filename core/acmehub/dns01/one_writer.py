@@ -35,7 +35,7 @@ class _Zone:
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self.since = 0.0
+        self.since: float  # set by the first call
         self.left = float("-inf")
 
 
