@@ -5,7 +5,7 @@ import pytest
 from acmehub.admin.access import names
 from acmehub.admin.operations import audit, backup_file
 from acmehub.admin.operations.certificates import REASONS
-from acmehub.admin.resources import campaign_progress, campaigns, profile_fields, rows, service, tokens
+from acmehub.admin.resources import campaign_progress, campaigns, profile_fields, rows, service, token_fields, tokens
 from tests.figures import is_said
 
 
@@ -25,7 +25,7 @@ def test_what_the_documentation_says_holds() -> None:
         (profile_fields._MAX_DAYS, 3650),
         (rows.MAX_VALUE, 200),
         (service.MAX_NAME, 100),
-        (tokens._MOST_USES, 2_147_483_647),
+        (token_fields._MOST_USES, 2_147_483_647),
         (tokens.SECRET_BYTES, 32),
     ],
 )
