@@ -33,7 +33,7 @@ expected-statuses = [400, 401, 403, 404, 405, 406, 409, 412, 415, 422]
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture  # each test its own: schemathesis leaves much behind
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     config = "[api]\naddress_requests = 0\ntoken_requests = 0\nnew_credentials = 0\n"
     with HubProcess(tmp_path_factory.mktemp("hub"), config=config) as running:
